@@ -1,0 +1,26 @@
+"""Data and a model that come with the package: two corpora, generated or written for it, and a small BERT."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from lm_gym.builtin.masked_lm import masked_lm
+from lm_gym.builtin.ner import ner
+
+__all__ = ["BUILTIN", "TaggedSplits", "TextSplits", "tiny_path"]
+
+TextSplits = dict[str, list[list[str]]]
+TaggedSplits = dict[str, list[tuple[list[str], list[str]]]]
+
+BUILTIN: dict[str, Callable[[], TextSplits | TaggedSplits]] = {
+    "builtin/masked_lm": masked_lm,
+    "builtin/ner": ner,
+}
+"""Name to a function of no arguments that gives train, validation and test.
+
+A split is a list of texts: of words for masked LM, of (words, IOB2 tags) for NER.
+"""
+
+
+def tiny_path() -> Path:
+    """The folder of the shipped model `tiny`: an ordinary Hugging Face checkpoint with its tokenizer."""
+    return Path(__file__).parent / "tiny"

@@ -1,0 +1,76 @@
+"""A small grammar of English sentences: text files of rules, expanded at random.
+
+A file holds symbols, `[name]`, each followed by its alternatives, one a line; a line that begins with `=`
+lists one-word alternatives. An alternative is a sequence of words, of `<symbol>`, of `<this|that_too>` (one of
+several literals, `_` for a space) and of `{TYPE.kind}` or `{TYPE.kind|kind}` (a name of that entity type).
+"""
+
+from dataclasses import dataclass
+from importlib import resources
+from random import Random
+from typing import TypeVar
+
+T = TypeVar("T")
+Token = str
+Rules = dict[str, list[list[Token]]]
+Words = list[tuple[str, str]]  # (word, tag)
+
+
+def pick(rng: Random, items: list[T]) -> T:
+    """One item, uniformly, from the stream of `rng.random()` alone, which Python keeps stable for ever."""
+    return items[int(rng.random() * len(items))]
+
+
+def shuffled(rng: Random, items: list[T]) -> list[T]:
+    """A permuted copy of `items`, stable across Python versions as `pick` is."""
+    return [item for _, _, item in sorted((rng.random(), i, item) for i, item in enumerate(items))]
+
+
+def read_rules(name: str) -> Rules:
+    """The rules of `lm_gym/builtin/grammar/<name>.txt`."""
+    text = resources.files("lm_gym.builtin").joinpath("grammar", f"{name}.txt").read_text("utf-8")
+    rules: Rules = {}
+    alternatives: list[list[Token]] = []
+    for line in text.splitlines():
+        tokens = line.split()
+        if not tokens or line.startswith("# "):
+            continue
+        if len(tokens) == 1 and line.startswith("[") and line.endswith("]"):
+            alternatives = rules.setdefault(line[1:-1], [])
+        elif tokens[0] == "=":
+            alternatives.extend([token] for token in tokens[1:])
+        else:
+            alternatives.append(tokens)
+    return rules
+
+
+@dataclass(frozen=True)
+class Expander:
+    """Expands tokens with rules and pools of names.
+
+    Attributes:
+        rules: Symbol to alternatives.
+        names: `"TYPE.kind"` to names, each a tuple of words.
+    """
+
+    rules: Rules
+    names: dict[str, list[tuple[str, ...]]]
+
+    def expand(self, tokens: list[Token], rng: Random) -> Words:
+        """The (word, IOB2 tag) pairs of one random expansion of `tokens`."""
+        words: Words = []
+        for token in tokens:
+            if token.startswith("{"):
+                words.extend(self._name(token[1:-1], rng))
+            elif token.startswith("<") and "|" in token:
+                words.extend((word, "O") for word in pick(rng, token[1:-1].split("|")).split("_"))
+            elif token.startswith("<"):
+                words.extend(self.expand(pick(rng, self.rules[token[1:-1]]), rng))
+            else:
+                words.append((token, "O"))
+        return words
+
+    def _name(self, slot: str, rng: Random) -> Words:
+        entity, _, kinds = slot.partition(".")
+        name = pick(rng, self.names[f"{entity}.{pick(rng, kinds.split('|'))}"])
+        return [(word, f"{'I' if i else 'B'}-{entity}") for i, word in enumerate(name)]
