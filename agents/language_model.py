@@ -1,0 +1,200 @@
+"""Hugging Face models whose head runs at chosen positions only, never over [batch, length, vocabulary]."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, Literal
+
+import torch as th
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForMaskedLM,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    PretrainedConfig,
+)
+from transformers.utils import logging as transformers_logging
+
+from lm_gym.builtin import tiny_path
+
+Task = Literal["masked_lm", "token_classification"]
+AUTO_MODELS: dict[str, Any] = {
+    "masked_lm": AutoModelForMaskedLM,
+    "token_classification": AutoModelForTokenClassification,
+}
+_DTYPES = {"float32": th.float32, "bfloat16": th.bfloat16, "float16": th.float16}
+
+
+def model_path(model: str) -> str:
+    """`tiny` is the model shipped with lm_gym; anything else is a local folder or a hub id."""
+    return str(tiny_path()) if model == "tiny" else model
+
+
+def load_model(
+    model: str | dict[str, Any],
+    task: Task,
+    *,
+    labels: Sequence[str] | None = None,
+    dtype: str = "float32",
+    dropout: float | None = None,
+) -> Any:
+    """A Hugging Face model with the head that `task` needs.
+
+    Args:
+        model: `"tiny"`, a local folder, a hub id; or a configuration as `config.to_dict()` gives it, for a model
+            with fresh weights (how a saved agent is rebuilt before its own weights are put in).
+        task: `"masked_lm"` or `"token_classification"`.
+        labels: names of the classes, in order; they fill `id2label`. Needed by token classification.
+        dtype: `"float32"` (also for checkpoints stored in half precision), `"bfloat16"` or `"float16"`.
+        dropout: overrides every dropout probability of the configuration; None keeps them.
+
+    Raises:
+        ValueError: an unknown dtype.
+        FileNotFoundError: no such folder, and no such model on the hub (or the hub can't be reached).
+    """
+    if dtype not in _DTYPES:
+        raise ValueError(f"dtype {dtype!r} is not one of {', '.join(_DTYPES)}")
+    overrides: dict[str, Any] = {}
+    if labels is not None:
+        overrides["id2label"] = dict(enumerate(labels))
+        overrides["label2id"] = {name: i for i, name in enumerate(labels)}
+    if isinstance(model, dict):
+        config = AutoConfig.for_model(**{**model, **overrides})
+        _set_dropout(config, dropout)
+        return AUTO_MODELS[task].from_config(config).to(_DTYPES[dtype])
+    path = model_path(model)
+    with _quiet():
+        try:
+            stored = AutoConfig.from_pretrained(path)
+            config = AutoConfig.from_pretrained(path, **overrides)
+            _set_dropout(config, dropout)
+            network, report = AUTO_MODELS[task].from_pretrained(
+                path,
+                config=config,
+                dtype=_DTYPES[dtype],
+                output_loading_info=True,
+                ignore_mismatched_sizes=task == "token_classification",
+            )
+        except OSError as error:
+            raise FileNotFoundError(
+                f"no model at {model!r}: give 'tiny', a folder that holds config.json and weights, or a hub id "
+                f"that can be reached ({str(error).splitlines()[0]})"
+            ) from error
+    if labels is not None:
+        _order_labels(network, [stored.id2label[i] for i in range(stored.num_labels)], labels)
+    fresh = sorted(name for name in report["missing_keys"] if "position_ids" not in name)
+    if task == "masked_lm" and fresh:
+        warnings.warn(
+            f"{model!r} has no trained masked-LM head: {', '.join(fresh)} start fresh, the output projection is tied "
+            "to the input embeddings; train the head (algo: supervised) before you read its predictions",
+            stacklevel=3,
+        )
+    return network
+
+
+def _order_labels(network: Any, stored: Sequence[str], labels: Sequence[str]) -> None:
+    """A checkpoint trained on the same tags in another order gets its output rows in ours."""
+    if list(stored) == list(labels) or sorted(stored) != sorted(labels):
+        return
+    order = th.tensor([stored.index(name) for name in labels])
+    with th.no_grad():
+        for parameter in network.classifier.parameters():
+            parameter.copy_(parameter[order].clone())
+
+
+def _set_dropout(config: PretrainedConfig, dropout: float | None) -> None:
+    if dropout is None:
+        return
+    for name in vars(config):
+        if "dropout" in name and isinstance(getattr(config, name), float | type(None)):
+            setattr(config, name, dropout)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Loads without progress bars and load reports: what matters of them is said by load_model."""
+    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(logging.ERROR)
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def load_tokenizer(model: str) -> Any:
+    """The transformers tokenizer that lies beside `model` (see model_path)."""
+    return AutoTokenizer.from_pretrained(model_path(model))
+
+
+def freeze(network: nn.Module, patterns: Sequence[str]) -> None:
+    """Excludes parameters from training by glob patterns over their names, e.g. `"*embeddings*"`, `"*layer.0.*"`.
+
+    Raises:
+        ValueError: a pattern matches no parameter (some names are listed), or none is left to train.
+    """
+    names = [name for name, _ in network.named_parameters()]
+    for pattern in patterns:
+        if not any(fnmatch(name, pattern) for name in names):
+            raise ValueError(f"freeze pattern {pattern!r} matches no parameter; names look like {names[0]!r}, {names[-1]!r}")
+    for name, parameter in network.named_parameters():
+        if any(fnmatch(name, pattern) for pattern in patterns):
+            parameter.requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise ValueError(f"freeze patterns {list(patterns)} leave nothing to train")
+
+
+class PositionModel(nn.Module):
+    """Runs a Hugging Face model and applies its head to the hidden states at given positions only.
+
+    A forward hook on the encoder replaces its last hidden states [B, L, H] by those at the positions, packed to
+    [1, Q, H], before the model's own head sees them: any architecture, memory Q·n instead of B·L·n.
+    """
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+        self._positions: tuple[th.Tensor, th.Tensor] | None = None
+        self._hidden: th.Tensor | None = None
+        network.base_model.register_forward_hook(self._pack)
+
+    def _pack(self, _module: nn.Module, _inputs: Any, output: Any) -> Any:
+        if self._positions is None:
+            return output  # the model is used on its own
+        rows, columns = self._positions
+        self._hidden = output[0][rows, columns]  # [Q, H]
+        output.last_hidden_state = self._hidden[None]  # [1, Q, H]
+        return output
+
+    def forward(
+        self, input_ids: th.Tensor, attention_mask: th.Tensor, rows: th.Tensor, columns: th.Tensor
+    ) -> tuple[th.Tensor, th.Tensor]:
+        """Logits and hidden states at the positions (rows[q], columns[q]).
+
+        Args:
+            input_ids: int64 [B, L].
+            attention_mask: [B, L], 1 at real sub-tokens; columns that are padding in every row are not computed.
+            rows: int64 [Q] in 0 … B-1.
+            columns: int64 [Q] in 0 … L-1.
+
+        Returns:
+            logits float32 [Q, n], hidden states [Q, H].
+        """
+        length = int(attention_mask.sum(1).max())
+        self._positions = (rows, columns)
+        try:
+            output = self.network(
+                input_ids=input_ids[:, :length], attention_mask=attention_mask[:, :length], return_dict=True
+            )
+            assert self._hidden is not None
+            return output.logits[0].float(), self._hidden
+        finally:
+            self._positions = self._hidden = None

@@ -1,0 +1,55 @@
+"""AdamW in which each parameter group keeps its own multiple of the scheduled learning rate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch as th
+from torch import nn
+
+
+class GroupedAdamW(th.optim.AdamW):
+    """AdamW (arXiv 1711.05101) whose groups may carry `lr_scale`: a step uses lr · lr_scale.
+
+    Stable-Baselines3's schedules write one learning rate into every group; with a scale beside it a fresh head can
+    still learn faster than a pretrained encoder.
+    """
+
+    def step(self, closure: Callable[[], float] | None = None) -> Any:  # type: ignore[override]
+        """One optimisation step."""
+        rates = [group["lr"] for group in self.param_groups]
+        for group in self.param_groups:
+            group["lr"] = group["lr"] * group.get("lr_scale", 1.0)
+        try:
+            return super().step(closure)
+        finally:
+            for group, rate in zip(self.param_groups, rates, strict=True):
+                group["lr"] = rate
+
+
+def parameter_groups(
+    encoder: nn.Module, heads: Iterable[nn.Module | nn.Parameter], *, head_lr_scale: float, weight_decay: float
+) -> list[dict[str, Any]]:
+    """Groups for GroupedAdamW: matrices decay, vectors (biases, LayerNorm) don't; heads learn `head_lr_scale` faster.
+
+    Args:
+        encoder: the whole network; what `heads` hold is left to them.
+        heads: modules or parameters that start fresh.
+        head_lr_scale: learning rate of the heads as a multiple of the encoder's.
+        weight_decay: AdamW's decay of the matrices.
+    """
+    fresh: dict[int, nn.Parameter] = {}
+    for head in heads:
+        parameters = [head] if isinstance(head, nn.Parameter) else list(head.parameters())
+        fresh |= {id(p): p for p in parameters if p.requires_grad}
+    pretrained = [p for p in encoder.parameters() if p.requires_grad and id(p) not in fresh]
+    groups = []
+    for parameters, scale in ((pretrained, 1.0), (list(fresh.values()), head_lr_scale)):
+        for decays in (True, False):
+            members = [p for p in parameters if (p.dim() > 1) == decays]
+            if members:
+                groups.append(
+                    {"params": members, "lr_scale": scale, "weight_decay": weight_decay if decays else 0.0}
+                )
+    return groups

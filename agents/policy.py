@@ -1,0 +1,296 @@
+"""LMPolicy: a Hugging Face language model as a Stable-Baselines3 actor-critic policy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
+from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
+from torch import nn
+
+from agents.language_model import PositionModel, Task, freeze, load_model, load_tokenizer
+from agents.optimizers import GroupedAdamW, parameter_groups
+
+Observation = dict[str, th.Tensor]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What the model says at the Q undecided or decided positions of a batch, padding left out.
+
+    Attributes:
+        log_probs: float32 [Q, n], log of the policy at each position.
+        hidden: [Q, H], the encoder's states there.
+        rows: int64 [Q], the text of each position.
+        slots: int64 [Q], its place among the text's positions (0 … T-1).
+    """
+
+    log_probs: th.Tensor
+    hidden: th.Tensor
+    rows: th.Tensor
+    slots: th.Tensor
+
+
+class LMPolicy(ActorCriticPolicy):
+    """A masked language model or token classifier that acts in lm_gym's environments.
+
+    Works for both units and both action forms. The text is encoded once per call and the head runs at the positions
+    only. The critic is a linear layer on detached hidden states: it never bends the language model.
+
+    Args:
+        observation_space: the environment's (a Dict with input_ids, attention_mask, positions, position_mask, …).
+        action_space: Discrete(n), MultiDiscrete([n] * T), Box([n]) or Box([T, n]).
+        lr_schedule: progress remaining (1 → 0) to learning rate.
+        model: `"tiny"`, a local folder, a hub id, or a configuration dict (fresh weights).
+        task: `"masked_lm"` or `"token_classification"`; by default masked LM where the choices are the vocabulary.
+        labels: names of the choices of a token classifier, in order; they are written into its checkpoints.
+        freeze: glob patterns over the model's parameter names that stay as they are, e.g. `("*embeddings*",)`.
+        head_lr_scale: learning rate of a token classifier's head and of the critic, as a multiple of the encoder's.
+        weight_decay: AdamW's decay of matrices.
+        dropout: overrides the model's dropout probabilities; None keeps them.
+        dtype: `"float32"`, `"bfloat16"` or `"float16"`: how the weights are held.
+        use_sde: accepted for Stable-Baselines3's sake; must be False.
+
+    Raises:
+        ValueError: spaces that are not lm_gym's, a model with a vocabulary that is not the environment's, or longer
+            texts than the model takes.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        lr_schedule: Schedule,
+        *,
+        model: str | dict[str, Any] = "tiny",
+        task: Task | None = None,
+        labels: Sequence[str] | None = None,
+        freeze: Sequence[str] = (),
+        head_lr_scale: float = 5.0,
+        weight_decay: float = 0.01,
+        dropout: float | None = None,
+        dtype: str = "float32",
+        use_sde: bool = False,
+    ) -> None:
+        if use_sde:
+            raise ValueError("use_sde=True: state-dependent exploration needs continuous control; leave it False")
+        BasePolicy.__init__(self, observation_space, action_space, normalize_images=False)
+        self.unit, self.distribution, self.num_choices = _read_action_space(action_space)
+        vocabulary, self.max_length = _read_observation_space(observation_space)
+        self.task: Task = task or ("masked_lm" if self.num_choices == vocabulary else "token_classification")
+        if self.task == "token_classification":
+            labels = labels or [f"LABEL_{i}" for i in range(self.num_choices)]
+            if len(labels) != self.num_choices:
+                raise ValueError(f"{len(labels)} labels for {self.num_choices} choices: {list(labels)}")
+        self._arguments: dict[str, Any] = {
+            "task": self.task,
+            "labels": None if labels is None else list(labels),
+            "freeze": list(freeze),
+            "head_lr_scale": head_lr_scale,
+            "weight_decay": weight_decay,
+            "dropout": dropout,
+            "dtype": dtype,
+        }
+        self.source = model if isinstance(model, str) else None
+        network = load_model(model, self.task, labels=labels, dtype=dtype, dropout=dropout)
+        _check_fits(network.config, vocabulary, self.max_length, model)
+        self._freeze(network)
+        self.language_model = PositionModel(network)
+        self.value_net = nn.Linear(network.config.hidden_size, 1)
+        nn.init.zeros_(self.value_net.weight)
+        nn.init.zeros_(self.value_net.bias)
+        heads: list[nn.Module | nn.Parameter] = [self.value_net]
+        if self.task == "token_classification":
+            heads.append(network.classifier)
+        self.optimizer = GroupedAdamW(
+            parameter_groups(self, heads, head_lr_scale=head_lr_scale, weight_decay=weight_decay),
+            lr=lr_schedule(1.0),
+        )
+
+    def _freeze(self, network: nn.Module) -> None:
+        freeze(network, self._arguments["freeze"])
+
+    @property
+    def network(self) -> Any:
+        """The Hugging Face model itself."""
+        return self.language_model.network
+
+    def config_kwargs(self) -> dict[str, Any]:
+        """`policy_kwargs` that rebuild this policy without reading the checkpoint it began from."""
+        return {"model": self.network.config.to_dict(), **self._arguments}
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {
+            "observation_space": self.observation_space,
+            "action_space": self.action_space,
+            "lr_schedule": self._dummy_schedule,
+            **self.config_kwargs(),
+        }
+
+    # ------------------------------------------------------------------ the model at its positions
+
+    def positions(self, obs: Observation, slots: th.Tensor | None = None) -> Packed:
+        """One encoding of the batch, the head at its positions.
+
+        Args:
+            obs: tensors of the observation's arrays, [B, …].
+            slots: int64 [B], one position of each text (`unit="token"`: the cursor); None: every position of each.
+        """
+        places = obs["positions"].long()
+        if slots is None:
+            rows, chosen = obs["position_mask"].bool().nonzero(as_tuple=True)
+        else:
+            rows, chosen = th.arange(len(slots), device=slots.device), slots
+        logits, hidden = self.language_model(
+            obs["input_ids"].long(), obs["attention_mask"].long(), rows, places[rows, chosen]
+        )
+        if "action_mask" in obs:
+            logits = logits.masked_fill(obs["action_mask"].bool().logical_not()[rows], float("-inf"))
+        return Packed(th.log_softmax(logits, -1), hidden, rows, chosen)
+
+    def values(self, packed: Packed) -> th.Tensor:
+        """The critic's return-to-go at each position, float32 [Q]; its gradient stays in the critic."""
+        return self.value_net(packed.hidden.detach().float()).squeeze(-1)
+
+    def _decide(self, obs: Observation) -> Packed:
+        return self.positions(obs, obs["cursor"].long().flatten() if self.unit == "token" else None)
+
+    def _spread(self, packed: Packed, values: th.Tensor, obs: Observation) -> th.Tensor:
+        """Packed [Q, …] to the shape of an action, [B, …] (token) or [B, T, …] (sequence, 0 where padded)."""
+        if self.unit == "token":
+            return values
+        out = values.new_zeros((*obs["position_mask"].shape, *values.shape[1:]))
+        out[packed.rows, packed.slots] = values
+        return out
+
+    def _text_sum(self, packed: Packed, values: th.Tensor, obs: Observation) -> th.Tensor:
+        return values.new_zeros(len(obs["input_ids"])).index_add(0, packed.rows, values)
+
+    # ------------------------------------------------------------------ Stable-Baselines3's interface
+
+    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
+        obs = _as_dict(observation)
+        packed = self._decide(obs)
+        if self.distribution:
+            return self._spread(packed, packed.log_probs.clamp(min=float(self.action_space.low.min())), obs)  # type: ignore[attr-defined]
+        return self._spread(packed, _choose(packed.log_probs, deterministic), obs)
+
+    def forward(self, obs: PyTorchObs, deterministic: bool = False) -> tuple[th.Tensor, th.Tensor, th.Tensor]:  # type: ignore[override]
+        """Actions, values [B, 1] and log-probabilities [B] (a text's is the sum over its positions)."""
+        observation = _as_dict(obs)
+        self._refuse_distribution()
+        packed = self._decide(observation)
+        actions = _choose(packed.log_probs, deterministic)
+        log_prob = packed.log_probs.gather(1, actions[:, None]).squeeze(1)
+        return (
+            self._spread(packed, actions, observation),
+            self._text_values(packed, observation),
+            self._text_sum(packed, log_prob, observation),
+        )
+
+    def evaluate_actions(
+        self, obs: PyTorchObs, actions: th.Tensor
+    ) -> tuple[th.Tensor, th.Tensor, th.Tensor | None]:
+        """Values [B, 1], log-probabilities [B] and entropies [B] of `actions` (sums over a text's positions)."""
+        observation = _as_dict(obs)
+        self._refuse_distribution()
+        packed = self._decide(observation)
+        chosen = actions.long().flatten() if self.unit == "token" else actions.long()[packed.rows, packed.slots]
+        log_prob = packed.log_probs.gather(1, chosen[:, None]).squeeze(1)
+        return (
+            self._text_values(packed, observation),
+            self._text_sum(packed, log_prob, observation),
+            self._text_sum(packed, entropy(packed.log_probs), observation),
+        )
+
+    def predict_values(self, obs: PyTorchObs) -> th.Tensor:
+        """The critic's value of each observation, [B, 1]."""
+        observation = _as_dict(obs)
+        return self._text_values(self._decide(observation), observation)
+
+    def _text_values(self, packed: Packed, obs: Observation) -> th.Tensor:
+        """A text's value: at the cursor, or (unit="sequence") the mean over its positions."""
+        counts = self._text_sum(packed, th.ones_like(packed.rows, dtype=th.float32), obs)
+        return (self._text_sum(packed, self.values(packed), obs) / counts.clamp(min=1))[:, None]
+
+    def _refuse_distribution(self) -> None:
+        if self.distribution:
+            raise ValueError(
+                'actions="distribution" has no sampled action for a policy gradient; make the environment with '
+                'actions="token"'
+            )
+
+    def obs_to_tensor(self, observation: Any) -> tuple[PyTorchObs, bool]:
+        """Integer arrays to integer tensors (no one-hot, no float); adds the batch dimension where it is missing."""
+        if not isinstance(observation, dict):
+            raise ValueError(f"LMPolicy acts on lm_gym's Dict observations, not on {type(observation).__name__}")
+        vectorized = np.ndim(observation["input_ids"]) == 2
+        tensors = {
+            key: th.as_tensor(np.asarray(value)[None] if not vectorized else value, device=self.device)
+            for key, value in observation.items()
+        }
+        return tensors, vectorized
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes an ordinary Hugging Face checkpoint (config with id2label, safetensors, tokenizer) into `folder`."""
+        self.network.save_pretrained(folder)
+        if self.source is not None:
+            load_tokenizer(self.source).save_pretrained(folder)
+
+
+def entropy(log_probs: th.Tensor) -> th.Tensor:
+    """Entropy in nats of each row of log-probabilities [Q, n] → [Q]; forbidden choices (-inf) count nothing."""
+    probs = log_probs.exp()
+    return -(probs * log_probs.masked_fill(probs == 0, 0.0)).sum(-1)
+
+
+def _choose(log_probs: th.Tensor, deterministic: bool) -> th.Tensor:
+    return log_probs.argmax(-1) if deterministic else th.multinomial(log_probs.exp(), 1).squeeze(1)
+
+
+def _as_dict(obs: PyTorchObs) -> Observation:
+    assert isinstance(obs, dict), "LMPolicy acts on lm_gym's Dict observations"
+    return obs
+
+
+def _read_action_space(space: spaces.Space[Any]) -> tuple[str, bool, int]:
+    """(unit, whether actions are distributions, number of choices) of an lm_gym action space."""
+    if isinstance(space, spaces.Discrete):
+        return "token", False, int(space.n)
+    if isinstance(space, spaces.MultiDiscrete):
+        return "sequence", False, int(space.nvec[0])
+    if isinstance(space, spaces.Box) and len(space.shape) in (1, 2):
+        return ("token", "sequence")[len(space.shape) - 1], True, int(space.shape[-1])
+    raise ValueError(f"LMPolicy acts in lm_gym's Discrete, MultiDiscrete or Box action spaces, not in {space}")
+
+
+def _read_observation_space(space: spaces.Space[Any]) -> tuple[int, int]:
+    """(vocabulary size, length of input_ids) of an lm_gym observation space."""
+    if not isinstance(space, spaces.Dict) or not {"input_ids", "positions"} <= set(space):
+        raise ValueError(f"LMPolicy acts on lm_gym's Dict observations (input_ids, positions, …), not on {space}")
+    ids = space["input_ids"]
+    assert isinstance(ids, spaces.Box)
+    return int(ids.high.max()) + 1, int(ids.shape[0])
+
+
+def _check_fits(config: Any, vocabulary: int, length: int, model: str | dict[str, Any]) -> None:
+    name = model if isinstance(model, str) else config.model_type
+    if config.vocab_size != vocabulary:
+        raise ValueError(
+            f"the environment's tokenizer has {vocabulary} entries, model {name!r} has {config.vocab_size}: "
+            f"make the environment with tokenizer={name!r}"
+        )
+    limit = getattr(config, "max_position_embeddings", None)
+    if limit is not None and length > limit:
+        raise ValueError(
+            f"texts of up to {length} sub-tokens, model {name!r} takes {limit}: make the environment with "
+            f"max_length={limit} or less"
+        )
