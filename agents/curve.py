@@ -1,0 +1,97 @@
+"""The curve of a run on disk: metrics.jsonl and TensorBoard events, and cutting both back to a checkpoint.
+
+A killed run has logged past its last checkpoint. A resumed one logs those steps again, so what lies past the
+checkpoint is cut off first: neither file ever holds a step twice, and none is lost.
+"""
+
+import json
+import os
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.logger import KVWriter, Logger, TensorBoardOutputFormat
+from tensorboard.compat.proto.event_pb2 import Event
+
+_HEADER = 12  # a record: uint64 length, uint32 checksum, data, uint32 checksum
+_FOOTER = 4
+
+
+class MetricsWriter(KVWriter):
+    """Appends one JSON object per log, `{"timesteps": …, tag: number, …}`, of the numbers only."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(
+        self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
+    ) -> None:
+        """Append the numbers among `key_values`. Called by the logger."""
+        numbers: Mapping[str, float] = {
+            key: value.item() if isinstance(value, np.generic) else value
+            for key, value in sorted(key_values.items())
+            if isinstance(value, int | float | np.generic)
+        }
+        if numbers:
+            self._file.write(json.dumps({"timesteps": step, **numbers}) + "\n")
+            self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def open_logger(metrics: Path, tensorboard: Path) -> Logger:
+    """A Stable-Baselines3 logger that appends to both."""
+    return Logger(str(tensorboard), [MetricsWriter(metrics), TensorBoardOutputFormat(str(tensorboard))])
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The rows of a metrics.jsonl."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def cut_curve(metrics: Path, tensorboard: Path, timesteps: int) -> None:
+    """Remove everything logged after `timesteps`; -1 removes all. Files that do not exist are left so."""
+    if metrics.exists():
+        _truncate(metrics, _metrics_end(metrics, timesteps))
+    for events in sorted(tensorboard.glob("events.out.tfevents.*")):
+        end = _events_end(events, timesteps)
+        if end == 0:
+            events.unlink()
+        else:
+            _truncate(events, end)
+
+
+def _truncate(path: Path, size: int) -> None:
+    if path.stat().st_size > size:
+        os.truncate(path, size)
+
+
+def _metrics_end(path: Path, timesteps: int) -> int:
+    """Bytes of the whole lines up to `timesteps`."""
+    end = 0
+    with path.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n") or json.loads(line)["timesteps"] > timesteps:
+                break
+            end += len(line)
+    return end
+
+
+def _events_end(path: Path, timesteps: int) -> int:
+    """Bytes of the whole records up to `timesteps`."""
+    data = path.read_bytes()
+    end = 0
+    while end + _HEADER <= len(data):
+        (length,) = struct.unpack_from("<Q", data, end)
+        after = end + _HEADER + length + _FOOTER
+        if after > len(data):
+            break
+        event = Event.FromString(data[end + _HEADER : end + _HEADER + length])
+        if event.step > timesteps:
+            break
+        end = after
+    return end
