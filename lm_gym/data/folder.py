@@ -1,0 +1,62 @@
+"""Which file of a folder is which split."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from lm_gym.data.dataset import SPLITS
+from lm_gym.data.errors import DataError, nearest
+
+NAMES = {
+    "train": "train",
+    "training": "train",
+    "dev": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "testa": "validation",
+    "test": "test",
+    "testb": "test",
+}
+
+
+def split_of(path: Path) -> str | None:
+    """The split that a file's name says: "eng.testa" is validation, "notes.txt" is none."""
+    found = {NAMES[part] for part in re.split(r"[._-]", path.name.lower()) if part in NAMES}
+    return found.pop() if len(found) == 1 else None
+
+
+def split_files(folder: Path, splits: Mapping[str, str] | None = None) -> dict[str, Path]:
+    """The file of each split.
+
+    Args:
+        folder: where they are.
+        splits: file names by split; None goes by the names of the files.
+
+    Raises:
+        DataError: no file for any split, two files for one, or a file that is not there.
+    """
+    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    listed = ", ".join(path.name for path in files) or "(none)"
+    if splits is not None:
+        for split, name in splits.items():
+            if split not in SPLITS:
+                raise DataError(
+                    f"unknown split {split!r}{nearest(split, SPLITS)}: splits are {', '.join(SPLITS)}"
+                )
+            if not (folder / name).is_file():
+                raise DataError(f"{folder}: no file {name!r} for {split}; files: {listed}")
+        return {split: folder / name for split, name in splits.items()}
+    found: dict[str, list[Path]] = {}
+    for path in files:
+        said = split_of(path)
+        if said is not None:
+            found.setdefault(said, []).append(path)
+    if not found:
+        raise DataError(f"{folder}: no file is named for a split ({', '.join(NAMES)}); files: {listed}")
+    for split, paths in found.items():
+        exact = [path for path in paths if path.stem.lower() in NAMES]
+        found[split] = exact if len(exact) == 1 else paths
+        if len(found[split]) > 1:
+            names = ", ".join(path.name for path in paths)
+            raise DataError(f"{folder}: {names} might each be {split}: say splits={{{split!r}: …}}")
+    return {split: paths[0] for split, paths in found.items()}

@@ -1,0 +1,86 @@
+"""The file formats, and how a file is opened and its format told."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO
+
+from lm_gym.data.columns import Columns, Words
+from lm_gym.data.conll import DOCUMENT, read_conll
+from lm_gym.data.errors import DataError
+from lm_gym.data.options import ReadOptions
+from lm_gym.data.plain import read_text
+
+Reader = Callable[[Iterable[str], Columns, ReadOptions], None]
+_LOOKED_AT = 100  # lines that tell CoNLL columns from plain text
+_TAG = re.compile(r"O|[A-Z]-\S*")
+
+
+@dataclass(frozen=True)
+class Format:
+    """A reader of lines, and the endings of the files it is for."""
+
+    read: Reader
+    suffixes: tuple[str, ...]
+
+
+FORMATS: dict[str, Format] = {
+    "text": Format(read_text, (".text", ".tokens", ".raw")),
+    "conll": Format(read_conll, (".conll", ".iob", ".iob2", ".bio", ".bioes")),
+}
+
+
+def read_file(path: Path, words: Words, options: ReadOptions) -> Columns:
+    """The texts of one file.
+
+    Raises:
+        DataError: what the reader of its format raises; bytes that are not UTF-8; no text at all.
+    """
+    columns = Columns(str(path), words)
+    with open_text(path) as lines:
+        FORMATS[format_of(path, options)].read(lines, columns, options)
+    columns.check()
+    return columns
+
+
+def format_of(path: Path, options: ReadOptions) -> str:
+    """The name of the format in `FORMATS`: by the ending of the file, else by its first lines."""
+    for name, format_ in FORMATS.items():
+        if path.suffix.lower() in format_.suffixes:
+            return name
+    if options.tags or options.tag_column is not None or options.token_column is not None:
+        return "conll"
+    with open_text(path) as lines:
+        return "conll" if _has_columns(islice(lines, _LOOKED_AT), options) else "text"
+
+
+def _has_columns(lines: Iterable[str], options: ReadOptions) -> bool:
+    """Whether lines have one number of columns, two at least, the last of them tags."""
+    rows = [line.split(options.delimiter) for line in lines if line.strip() and not line.startswith(DOCUMENT)]
+    return bool(rows) and all(
+        len(row) == len(rows[0]) > 1 and _TAG.fullmatch(row[-1].strip()) is not None for row in rows
+    )
+
+
+@contextmanager
+def open_text(path: Path) -> Iterator[IO[str]]:
+    """A file as lines of UTF-8.
+
+    Raises:
+        DataError: bytes that are not UTF-8, by file and line.
+    """
+    try:
+        with path.open(encoding="utf-8-sig") as lines:
+            yield lines
+    except UnicodeDecodeError:
+        with path.open("rb") as raw:
+            for number, line in enumerate(raw, 1):
+                try:
+                    line.decode("utf-8")
+                except UnicodeDecodeError as error:
+                    message = f"byte {line[error.start]:#04x} is not UTF-8: convert the file to UTF-8"
+                    raise DataError(f"{path}, line {number}: {message}") from None
+        raise

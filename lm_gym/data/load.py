@@ -1,0 +1,113 @@
+"""`load_dataset`: a dataset from whatever names it."""
+
+import importlib
+import os
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from lm_gym.data.columns import Columns, Words
+from lm_gym.data.dataset import SPLITS, Dataset
+from lm_gym.data.errors import DataError, nearest
+from lm_gym.data.folder import split_files, split_of
+from lm_gym.data.formats import read_file
+from lm_gym.data.options import Column, ReadOptions
+
+TaskHint = Literal["ner", "masked_lm"]
+BUILTIN = "builtin"
+
+
+def load_dataset(
+    source: str | os.PathLike[str] | Dataset,
+    *,
+    task_hint: TaskHint | None = None,
+    token_column: Column | None = None,
+    tag_column: Column | None = None,
+    text_column: Column | None = None,
+    delimiter: str | None = None,
+    scheme: str = "auto",
+    splits: Mapping[str, str] | None = None,
+    max_overlap: float = 0.1,
+) -> Dataset:
+    """A dataset from a builtin name, a file, a folder, `hub:<id>`, or a Dataset (returned as it is).
+
+    Args:
+        source: "builtin/ner", "builtin/masked_lm", or "builtin" (the one for the task); a file; a folder
+            with a file for each split; "hub:<id>" or "hub:<id>:<config>", through the `datasets` package.
+        task_hint: "ner" demands tags; "masked_lm" takes words only where it can choose.
+        token_column: column of the words: an index (negative from the right), or a name.
+        tag_column: column of the tags.
+        text_column: column of whole texts, split at blanks.
+        delimiter: between columns; None is the format's own.
+        scheme: of the tags: "auto", "iob1", "iob2", "iobes" (BILOU included) or "conlleval" (any sequence).
+        splits: for a folder, file names by split; for the hub, its splits by ours. None finds them.
+        max_overlap: the greatest part of a split, 0 to 1, that may stand in another split too.
+
+    Returns:
+        The dataset, its tags in IOB2. A single file is the split that its name says, or train.
+
+    Raises:
+        DataError: nothing there by this name, or data that cannot be used; the message names file and line.
+    """
+    if isinstance(source, Dataset):
+        if task_hint == "ner":
+            _demand_tags(source)
+        return source
+    options = ReadOptions(
+        token_column, tag_column, text_column, delimiter, scheme, True if task_hint == "ner" else None
+    )
+    name = os.fspath(source)
+    if name == BUILTIN or name.startswith(BUILTIN + "/"):
+        dataset = _builtin(_builtin_name(name, task_hint))
+    else:
+        label, columns = _read(name, options, splits)
+        dataset = Dataset.from_columns(label, columns, scheme=scheme, max_overlap=max_overlap)
+    if task_hint == "ner":
+        _demand_tags(dataset)
+    return dataset
+
+
+def _read(
+    name: str, options: ReadOptions, splits: Mapping[str, str] | None
+) -> tuple[str, dict[str, Columns]]:
+    """The columns of each split, in the order of `SPLITS`, and a name for the dataset."""
+    words = Words()
+    path = Path(name)
+    if path.is_dir():
+        files = split_files(path, splits)
+        return path.resolve().name, {
+            split: read_file(files[split], words, options) for split in SPLITS if split in files
+        }
+    if path.is_file():
+        return path.stem, {split_of(path) or "train": read_file(path, words, options)}
+    known = _builtins()
+    raise DataError(
+        f"no dataset {name!r}{nearest(name, known)}: "
+        f"it is no file or folder, not hub:<id>, and not {', '.join(known)}"
+    )
+
+
+def _demand_tags(dataset: Dataset) -> None:
+    if not dataset.tag_names:
+        raise DataError(
+            f"dataset {dataset.name!r} is plain text: named-entity recognition needs a tag for each word"
+        )
+
+
+def _builtins() -> list[str]:
+    return sorted(importlib.import_module("lm_gym.builtin").BUILTIN)
+
+
+def _builtin_name(name: str, task_hint: TaskHint | None) -> str:
+    known = _builtins()
+    wanted = f"{BUILTIN}/{task_hint}" if name == BUILTIN and task_hint else name
+    if wanted not in known:
+        raise DataError(f"no dataset {name!r}{nearest(name, known)}: the builtin ones are {', '.join(known)}")
+    return wanted
+
+
+@cache
+def _builtin(name: str) -> Dataset:
+    build = importlib.import_module("lm_gym.builtin").BUILTIN[name]
+    return Dataset.from_sentences(name, **build())
