@@ -1,8 +1,8 @@
 """A small grammar of English sentences: text files of rules, expanded at random.
 
 A file holds symbols, `[name]`, each followed by its alternatives, one a line; a line that begins with `=`
-lists one-word alternatives. An alternative is a sequence of words, of `<symbol>`, of `<this|that_too>` (one of
-several literals, `_` for a space) and of `{TYPE.kind}` or `{TYPE.kind|kind}` (a name of that entity type).
+lists one-word alternatives. An alternative is a sequence of words, of `<symbol>`, of `<this|that_too>` (one
+of several literals, `_` for a space) and of `{TYPE.kind}` or `{TYPE.kind|kind}` (a name of that entity type).
 """
 
 from dataclasses import dataclass

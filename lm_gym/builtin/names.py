@@ -1,7 +1,7 @@
 """Names of people, places, organisations and other things, made from word lists and syllables.
 
 The same word is offered as a surname, a town, a firm, a club and a product, so that only the sentence around
-it tells which it is. Each split has its own names; words of longer names (a first name, "Bank", "North") recur.
+it tells which it is. Each split has its own names; parts of longer names (a first name, "Bank") recur.
 """
 
 from importlib import resources

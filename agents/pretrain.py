@@ -1,0 +1,204 @@
+"""Pretrains a small BERT by masked language modelling on the builtin data: `python -m agents.pretrain --output DIR`.
+
+The shipped model `tiny` is what this makes with its default arguments. Only train splits are read, besides the
+validation text whose perplexity is reported; more unlabelled sentences come from the grammar of the NER train split.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from jsonargparse import auto_cli
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from torch.nn.functional import cross_entropy
+from tqdm import tqdm
+from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
+
+from lm_gym.builtin.masked_lm import masked_lm
+from lm_gym.builtin.ner import generate, ner
+
+SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+_MASK = "[MASK]"
+_LENGTH = 256  # tokens
+_MASKED = 0.15
+_TOKENS_IN_BATCH = 2_048
+
+log = logging.getLogger(__name__)
+
+
+def build_tokenizer(texts: list[list[str]], vocabulary: int) -> Tokenizer:
+    """Trains a cased WordPiece tokenizer of `vocabulary` entries on texts of words."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocabulary, min_frequency=2, special_tokens=[*SPECIAL.values(), _MASK], show_progress=False
+    )
+    tokenizer.train_from_iterator((" ".join(words) for words in texts), trainer)
+    ends = [(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ends
+    )
+    return tokenizer
+
+
+def encode(tokenizer: Tokenizer, texts: list[list[str]]) -> list[torch.Tensor]:
+    """The ids of each text, `[CLS]` and `[SEP]` included, cut at 256 tokens."""
+    encodings = tokenizer.encode_batch(texts, is_pretokenized=True)
+    return [torch.tensor(encoding.ids[:_LENGTH]) for encoding in encodings]
+
+
+def batches(texts: list[torch.Tensor], generator: np.random.Generator) -> Iterator[torch.Tensor]:
+    """One pass in batches of about 2,048 tokens, texts of like length together, padded with 0, in random order."""
+    jitter = generator.random(len(texts))
+    order = sorted(range(len(texts)), key=lambda i: (len(texts[i]) + 3 * jitter[i], i))
+    rows: list[list[int]] = [[]]
+    for i in order:
+        if (len(rows[-1]) + 1) * len(texts[i]) > _TOKENS_IN_BATCH:
+            rows.append([])
+        rows[-1].append(i)
+    for row in generator.permutation(len(rows)):
+        yield torch.nn.utils.rnn.pad_sequence([texts[i] for i in rows[row]], batch_first=True)
+
+
+def mask_tokens(
+    input_ids: torch.Tensor, vocabulary: int, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Chooses 15% of the tokens; of these 80% become `[MASK]`, 10% a random token, 10% stay (BERT, section 3.1).
+
+    Args:
+        input_ids: int64 [B, L]; ids below the number of special tokens are never chosen.
+        vocabulary: Number of ids.
+        generator: Its state advances.
+
+    Returns:
+        (the masked ids, int64 [B, L]; the chosen tokens, bool [B, L]).
+    """
+    special = len(SPECIAL) + 1
+    chosen = (torch.rand(input_ids.shape, generator=generator) < _MASKED) & (input_ids >= special)
+    kind = torch.rand(input_ids.shape, generator=generator)
+    random_ids = torch.randint(special, vocabulary, input_ids.shape, generator=generator)
+    masked = input_ids.where(~chosen | (kind >= 0.8), torch.tensor(special - 1))
+    return masked.where(~chosen | (kind < 0.8) | (kind >= 0.9), random_ids), chosen
+
+
+def masked_loss(model: BertForMaskedLM, input_ids: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Cross-entropy of the chosen tokens, [M]; logits are computed at these only."""
+    masked, chosen = mask_tokens(input_ids, model.config.vocab_size, generator)
+    hidden = model.bert(masked, attention_mask=(input_ids != 0).long()).last_hidden_state  # [B, L, d]
+    return cross_entropy(model.cls(hidden[chosen]), input_ids[chosen], reduction="none")
+
+
+@torch.no_grad()
+def perplexity(model: BertForMaskedLM, texts: list[torch.Tensor]) -> float:
+    """exp of the mean masked cross-entropy over a fixed masking of `texts`."""
+    model.eval()
+    generator = torch.Generator().manual_seed(0)
+    rows = batches(texts, np.random.default_rng(0))
+    losses = torch.cat([masked_loss(model, input_ids, generator) for input_ids in rows])
+    model.train()
+    return math.exp(losses.mean().item())
+
+
+def train(
+    model: BertForMaskedLM, texts: list[torch.Tensor], passes: int, learning_rate: float, seed: int
+) -> None:
+    """AdamW with a linear warmup over a twentieth of the updates and a linear decay to zero."""
+    numbers = np.random.default_rng(seed)
+    generator = torch.Generator().manual_seed(seed)
+    total = passes * sum(1 for _ in batches(texts, np.random.default_rng(seed)))
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.ndim == 1]
+    groups = [{"params": matrices, "weight_decay": 0.01}, {"params": vectors, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), eps=1e-6)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda step: min((step + 1) / (0.05 * total + 1), max(0.0, (total - step) / (0.95 * total))),
+    )
+    bar = tqdm(total=total, unit="update", mininterval=1.0)
+    mean = float("nan")
+    model.train()
+    for _ in range(passes):
+        for input_ids in batches(texts, numbers):
+            loss = masked_loss(model, input_ids, generator).mean()
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            mean = loss.item() if math.isnan(mean) else 0.98 * mean + 0.02 * loss.item()
+            bar.set_postfix(loss=f"{mean:.3f}", refresh=False)
+            bar.update()
+    bar.close()
+
+
+def pretrain(
+    output: Path,
+    passes: int = 12,
+    seed: int = 0,
+    vocabulary: int = 4_096,
+    hidden: int = 128,
+    layers: int = 4,
+    extra_sentences: int = 12_000,
+    prose_weight: int = 3,
+    learning_rate: float = 2e-3,
+) -> None:
+    """Trains a tokenizer and a BERT, reports held-out perplexity, and saves an ordinary checkpoint in float16.
+
+    Args:
+        output: A new folder.
+        passes: Passes over the text.
+        seed: Of initial weights, order and masks.
+        vocabulary: Entries of the WordPiece vocabulary.
+        hidden: Width; one attention head for every 32, four times as wide inside the feed-forward layers.
+        layers: Transformer layers.
+        extra_sentences: More sentences of the NER train grammar, beside the corpus.
+        prose_weight: How often a pass visits each text of the masked-LM corpus.
+        learning_rate: At its peak.
+
+    Raises:
+        FileExistsError: If `output` exists.
+    """
+    if output.exists():
+        raise FileExistsError(f"{output} exists: name a new folder, nothing is overwritten")
+    torch.set_num_threads(1)  # the order of sums, and so the weights, depends on it
+    torch.manual_seed(seed)
+    start = time.monotonic()
+    prose, tagged = masked_lm(), ner()
+    sentences = [words for words, _ in tagged["train"] + generate("train", extra_sentences, stream=1)]
+    tokenizer = build_tokenizer(sentences + prose_weight * prose["train"], vocabulary)
+    config = BertConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden // 32,
+        intermediate_size=4 * hidden,
+        max_position_embeddings=_LENGTH,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    model = BertForMaskedLM(config)
+    log.info("%d parameters, vocabulary %d", model.num_parameters(), config.vocab_size)
+    train(model, encode(tokenizer, sentences + prose_weight * prose["train"]), passes, learning_rate, seed)
+    for name, held_out in (
+        ("prose", prose["validation"]),
+        ("ner", [words for words, _ in tagged["validation"]]),
+    ):
+        log.info("validation perplexity, %s: %.2f", name, perplexity(model, encode(tokenizer, held_out)))
+    log.info("%.0f seconds", time.monotonic() - start)
+    output.mkdir(parents=True)
+    model.half().save_pretrained(output)  # type: ignore[no-untyped-call]
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, mask_token=_MASK, model_max_length=_LENGTH, **SPECIAL
+    )
+    wrapped.save_pretrained(output)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    auto_cli(pretrain, as_positional=False)
