@@ -27,8 +27,8 @@ def shuffled(rng: Random, items: list[T]) -> list[T]:
 
 
 def read_rules(name: str) -> Rules:
-    """The rules of `lm_gym/builtin/grammar/<name>.txt`."""
-    text = resources.files("lm_gym.builtin").joinpath("grammar", f"{name}.txt").read_text("utf-8")
+    """The rules of `lm_gym/builtin/sentences/<name>.txt`."""
+    text = resources.files("lm_gym.builtin").joinpath("sentences", f"{name}.txt").read_text("utf-8")
     rules: Rules = {}
     alternatives: list[list[Token]] = []
     for line in text.splitlines():
