@@ -55,6 +55,7 @@ class LMPolicy(ActorCriticPolicy):
         weight_decay: AdamW's decay of matrices.
         dropout: overrides the model's dropout probabilities; None keeps them.
         dtype: `"float32"`, `"bfloat16"` or `"float16"`: how the weights are held.
+        tokenizer: where save_pretrained finds the tokenizer; by default beside `model`.
         use_sde: accepted for Stable-Baselines3's sake; must be False.
 
     Raises:
@@ -76,6 +77,7 @@ class LMPolicy(ActorCriticPolicy):
         weight_decay: float = 0.01,
         dropout: float | None = None,
         dtype: str = "float32",
+        tokenizer: str | None = None,
         use_sde: bool = False,
     ) -> None:
         if use_sde:
@@ -96,8 +98,8 @@ class LMPolicy(ActorCriticPolicy):
             "weight_decay": weight_decay,
             "dropout": dropout,
             "dtype": dtype,
+            "tokenizer": tokenizer or (model if isinstance(model, str) else None),
         }
-        self.source = model if isinstance(model, str) else None
         network = load_model(model, self.task, labels=labels, dtype=dtype, dropout=dropout)
         _check_fits(network.config, vocabulary, self.max_length, model)
         self._freeze(network)
@@ -242,8 +244,8 @@ class LMPolicy(ActorCriticPolicy):
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes an ordinary Hugging Face checkpoint (config with id2label, safetensors, tokenizer) into `folder`."""
         self.network.save_pretrained(folder)
-        if self.source is not None:
-            load_tokenizer(self.source).save_pretrained(folder)
+        if self._arguments["tokenizer"] is not None:
+            load_tokenizer(self._arguments["tokenizer"]).save_pretrained(folder)
 
 
 def entropy(log_probs: th.Tensor) -> th.Tensor:

@@ -1,0 +1,234 @@
+"""Playing a whole split once, in order, and what comes out: metrics, predictions, reports; and the rows to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch as th
+from numpy.typing import NDArray
+
+from agents.policy import LMPolicy
+from lm_gym.envs import TextVectorEnv
+from lm_gym.metrics import EntityReport, TokenReport, entity_report, token_report
+
+
+class Prediction(NamedTuple):
+    """What a predictor says of a batch.
+
+    Attributes:
+        choices: int64 [N, T]; anything where padded.
+        target_log_probs: log P(gold choice), float32 [N, T], or None from a predictor without probabilities.
+    """
+
+    choices: NDArray[np.int64]
+    target_log_probs: NDArray[np.float32] | None
+
+
+Predictor = Callable[[dict[str, NDArray[Any]], TextVectorEnv], Prediction]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One pass over the texts of a split.
+
+    Attributes:
+        env: the environment that was played (its dataset, split and task).
+        texts: int64 [M], the texts played, ascending.
+        offsets: int64 [M + 1], where each text's positions lie in the flat arrays below.
+        choices: int64 [P], the choice made at each position.
+        targets: int64 [P], the gold choice.
+        places: int64 [P], index of each position in its text's sub-tokens.
+        target_log_probs: float32 [P], log P(gold), or None.
+        returns: float32 [M], the reward of each text.
+    """
+
+    env: TextVectorEnv
+    texts: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    choices: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    places: NDArray[np.int64]
+    target_log_probs: NDArray[np.float32] | None
+    returns: NDArray[np.float32]
+
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        """The task's metrics by name (NER: entity_* and token_*; both: accuracy, cross_entropy, perplexity, mean_reward)."""
+        found: dict[str, float] = {}
+        if self.entity_report is not None and self.token_report is not None:
+            found["entity_f1"] = self.entity_report.micro.f1
+            found["entity_precision"] = self.entity_report.micro.precision
+            found["entity_recall"] = self.entity_report.micro.recall
+            found["token_accuracy"] = self.token_report.accuracy
+            found["token_macro_f1"] = self.token_report.macro.f1
+        else:
+            found["accuracy"] = float((self.choices == self.targets).mean())
+        if self.target_log_probs is not None:
+            found["cross_entropy"] = -float(self.target_log_probs.mean(dtype=np.float64))
+            found["perplexity"] = float(np.exp(min(found["cross_entropy"], 700.0)))
+        found["mean_reward"] = float(self.returns.mean(dtype=np.float64))
+        return found
+
+    @cached_property
+    def entity_report(self) -> EntityReport | None:
+        """Entity precision, recall and F1 by type (conlleval), words cut by max_length counted as predicted O."""
+        if self._tags is None:
+            return None
+        gold, predicted, offsets = self._tags
+        return entity_report(gold, predicted, self.env.dataset.tag_names, offsets=offsets)
+
+    @cached_property
+    def token_report(self) -> TokenReport | None:
+        """Precision, recall and F1 by tag, O included; not entity F1."""
+        if self._tags is None:
+            return None
+        gold, predicted, _ = self._tags
+        return token_report(gold, predicted, self.env.dataset.tag_names)
+
+    @cached_property
+    def _tags(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]] | None:
+        """Gold and predicted tags of every word of the texts played, flat, and where each text begins."""
+        corpus = self.env.dataset[self.env.split]
+        if self.env.task.choice_names is None or corpus.tags is None:
+            return None
+        lengths = np.diff(corpus.offsets)[self.texts]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        kept = np.diff(self.offsets)
+        words = np.repeat(offsets[:-1], kept) + np.arange(len(self.choices)) - np.repeat(self.offsets[:-1], kept)
+        predicted = np.zeros(offsets[-1], np.int64)  # O where max_length cut the word off
+        predicted[words] = self.choices
+        starts = np.repeat(corpus.offsets[self.texts] - offsets[:-1], lengths)
+        gold = corpus.tags[starts + np.arange(offsets[-1])].astype(np.int64)
+        return gold, predicted, offsets
+
+    def tagged_texts(self) -> Iterator[list[tuple[str, str, str]]]:
+        """NER: (word, gold tag, predicted tag) of every word, text by text."""
+        assert self._tags is not None, "only NER has tags"
+        gold, predicted, offsets = self._tags
+        corpus, names = self.env.dataset[self.env.split], self.env.dataset.tag_names
+        for i, text in enumerate(self.texts):
+            span = slice(offsets[i], offsets[i + 1])
+            tags = zip(gold[span], predicted[span], strict=True)
+            yield [(word, names[g], names[p]) for word, (g, p) in zip(corpus.text(int(text)), tags, strict=True)]
+
+    def filled_texts(self) -> Iterator[dict[str, Any]]:
+        """Masked LM: the text with its masks open, and gold and predicted token at each of them."""
+        tokenizer, encoded = self.env.task.tokenizer, self.env.task.encoded
+        for i, text in enumerate(self.texts):
+            span = slice(self.offsets[i], self.offsets[i + 1])
+            ids = encoded.ids[encoded.offsets[text] : encoded.offsets[text + 1]].astype(np.int64)
+            ids[self.places[span]] = tokenizer.require_mask()
+            yield {
+                "text": tokenizer.decode(ids[len(tokenizer.prefix) : len(ids) - len(tokenizer.suffix)].tolist()),
+                "gold": [tokenizer.decode([t]) for t in self.targets[span].tolist()],
+                "predicted": [tokenizer.decode([c]) for c in self.choices[span].tolist()],
+            }
+
+
+def evaluate(policy: LMPolicy | Predictor, env: TextVectorEnv, *, texts: int | None = None) -> Evaluation:
+    """Plays every text of the environment's split once, with the most probable choice at each position.
+
+    Masked positions are those of visit 0, the same in every evaluation. The environment is left reset: give one that
+    no agent is learning from.
+
+    Args:
+        policy: an LMPolicy (put into evaluation mode), or any predictor.
+        env: a native vector environment, `unit="sequence"`; its rows are the batch.
+        texts: play this many, evenly spaced, instead of all.
+    """
+    predict = lm_predictor(policy) if isinstance(policy, LMPolicy) else policy
+    total = env.num_texts
+    chosen = np.arange(total) if texts is None or texts >= total else np.linspace(0, total - 1, texts).astype(np.int64)
+    counts = env.task.encoded.counts[chosen].astype(np.int64)
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    flat = {name: np.zeros(offsets[-1], np.int64) for name in ("choices", "targets", "places")}
+    log_probs: NDArray[np.float32] | None = np.zeros(offsets[-1], np.float32)
+    returns = np.zeros(len(chosen), np.float32)
+    by_length = np.argsort(np.diff(env.task.encoded.offsets)[chosen], kind="stable")
+    for start in range(0, len(chosen), env.num_envs):
+        rows = by_length[start : start + env.num_envs]
+        indices = np.resize(chosen[rows], env.num_envs)  # the last batch repeats itself to fill the rows
+        obs, _ = env.reset(options={"indices": indices})
+        said = predict(obs, env)
+        used = slice(0, len(rows))
+        mask = obs["position_mask"][used].astype(bool)
+        slots = (offsets[rows, None] + np.arange(mask.shape[1]))[mask]
+        choices = np.where(obs["position_mask"].astype(bool), said.choices, 0)
+        returns[rows] = env.position_rewards(choices)[used].sum(-1)
+        flat["choices"][slots] = choices[used][mask]
+        flat["targets"][slots] = env.targets[used][mask]
+        flat["places"][slots] = obs["positions"][used][mask]
+        if said.target_log_probs is None or log_probs is None:
+            log_probs = None
+        else:
+            log_probs[slots] = said.target_log_probs[used][mask]
+    return Evaluation(env, chosen, offsets, **flat, target_log_probs=log_probs, returns=returns)
+
+
+def lm_predictor(policy: LMPolicy) -> Predictor:
+    """The policy's most probable choices, and what it gives the gold ones."""
+
+    def predict(obs: dict[str, NDArray[Any]], env: TextVectorEnv) -> Prediction:
+        policy.set_training_mode(False)
+        tensors, _ = policy.obs_to_tensor(obs)
+        assert isinstance(tensors, dict)
+        with th.inference_mode():
+            packed = policy.positions(tensors)
+            targets = th.as_tensor(env.targets, device=policy.device)[packed.rows, packed.slots]
+            gold = packed.log_probs.gather(1, targets[:, None]).squeeze(1)
+            best = packed.log_probs.argmax(-1)
+        rows, slots = packed.rows.cpu().numpy(), packed.slots.cpu().numpy()
+        choices = np.zeros(env.targets.shape, np.int64)
+        log_probs = np.zeros(env.targets.shape, np.float32)
+        choices[rows, slots] = best.cpu().numpy()
+        log_probs[rows, slots] = gold.cpu().numpy()
+        return Prediction(choices, log_probs)
+
+    return predict
+
+
+def random_predictor(seed: int = 0) -> Predictor:
+    """Every choice with the same probability."""
+    generator = np.random.default_rng(seed)
+
+    def predict(obs: dict[str, NDArray[Any]], env: TextVectorEnv) -> Prediction:
+        n, shape = env.task.shape.choices, env.targets.shape
+        return Prediction(generator.integers(0, n, shape), np.full(shape, -np.log(n), np.float32))
+
+    return predict
+
+
+def majority_predictor(env: TextVectorEnv) -> Predictor:
+    """NER: the tag each word has most often in train, O for unknown words. Masked LM: train's most frequent token."""
+    if env.task.choice_names is None:
+        counts = env.task.target_counts
+        log_probs = np.log((counts + 1.0) / (counts + 1.0).sum())
+
+        def unigram(obs: dict[str, NDArray[Any]], env: TextVectorEnv) -> Prediction:
+            gold = log_probs[np.minimum(env.targets, len(counts) - 1)].astype(np.float32)
+            return Prediction(np.full(env.targets.shape, counts.argmax()), gold)
+
+        return unigram
+    train, n = env.dataset["train"], env.task.shape.choices
+    assert train.tags is not None
+    pairs = train.words.astype(np.int64) * n + train.tags
+    table = np.bincount(pairs, minlength=len(train.vocabulary) * n).reshape(-1, n).argmax(1)
+
+    def majority(obs: dict[str, NDArray[Any]], env: TextVectorEnv) -> Prediction:
+        corpus = env.dataset[env.split]
+        places = corpus.offsets[env.text_index][:, None] + np.arange(env.targets.shape[1])
+        return Prediction(table[corpus.words[np.minimum(places, len(corpus.words) - 1)]], None)
+
+    return majority
+
+
+def baselines(env: TextVectorEnv) -> dict[str, dict[str, float]]:
+    """Metrics of the rows that any agent has to beat: `random`, and `majority` (the most frequent tag or token)."""
+    return {
+        "random": evaluate(random_predictor(), env).metrics,
+        "majority": evaluate(majority_predictor(env), env).metrics,
+    }

@@ -1,0 +1,194 @@
+"""REINFORCE on texts: K samples of every position share one differentiable forward."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any, Literal
+
+import torch as th
+from gymnasium.vector import VectorEnv
+from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.vec_env import VecEnv
+from torch.nn import functional
+
+from agents.estimators import (
+    Advantage,
+    Baseline,
+    Behaviour,
+    Samples,
+    check_estimator,
+    coefficients,
+    draw,
+    gradient_variance,
+    kl_divergence,
+    policy_gradient_loss,
+    returns_to_go,
+)
+from agents.policy import LMPolicy, Observation, Packed, entropy
+from agents.text_algorithm import TextAlgorithm, Update
+from agents.texts import Texts
+
+
+class REINFORCE(TextAlgorithm):
+    """Monte-Carlo policy gradient (Williams, 1992) over the positions of texts.
+
+    One forward of a batch of N texts gives π at every position; K choices are drawn at each; the environment says what
+    the texts would pay for each of the K samples, position by position; and the same forward carries the gradient.
+
+    The three `"auto"`s pair reward and estimator by what the reward is:
+
+    * its positions pay for themselves alone and never less than 0 (`accuracy`): γ = 0, `maximum_likelihood`;
+    * they pay for themselves but may be negative (`log_likelihood`): γ = 0, `plain` with `leave_one_out`;
+    * a position's reward depends on other positions (`f1`, sparse rewards): γ = 1, `plain` with `leave_one_out`.
+
+    The textbook estimator (`advantage="plain"`) on exact-match NER collapses to tagging every word O; see
+    docs/reinforce.md for why, and for what `maximum_likelihood` climbs instead.
+
+    Args:
+        policy, env, learning_rate: see TextAlgorithm, as for schedule, warmup, max_grad_norm, autocast, seed, ….
+        samples: K, choices drawn at each position.
+        gamma: discount γ in [0, 1] of the returns-to-go G_t = Σ γ^(i−t) r_i, or `"auto"`.
+        baseline: `none | moving_average | value | leave_one_out | auto`. `value` trains the policy's critic.
+        advantage: `plain | normalized | maximum_likelihood | auto`. `maximum_likelihood` has a baseline of its own.
+        behaviour: `policy | mixture | without_replacement`: where the choices are drawn from. The wider two are for
+            rewards whose positions pay for themselves, with γ = 0.
+        exploration: ε of the mixture (1−ε) π + ε uniform.
+        entropy_coef: weight of the entropy bonus.
+        kl_coef: weight of KL(π ‖ the policy as it was when training began); 0 keeps no reference model.
+
+    Raises:
+        ValueError: names that don't exist, or combinations without meaning (each says the way out).
+    """
+
+    def __init__(
+        self,
+        policy: str | type[LMPolicy] = "LMPolicy",
+        env: GymEnv | VectorEnv[Any, Any, Any] | str | None = None,
+        learning_rate: float | Any = 1e-3,
+        *,
+        samples: int = 16,
+        gamma: float | Literal["auto"] = "auto",
+        baseline: Baseline | Literal["auto"] = "auto",
+        advantage: Advantage | Literal["auto"] = "auto",
+        behaviour: Behaviour = "policy",
+        exploration: float = 0.3,
+        entropy_coef: float = 0.0,
+        kl_coef: float = 0.0,
+        **text_algorithm: Any,
+    ) -> None:
+        self.samples, self.exploration = samples, exploration
+        self.gamma, self.baseline, self.advantage, self.behaviour = gamma, baseline, advantage, behaviour
+        self.entropy_coef, self.kl_coef = entropy_coef, kl_coef
+        self._average, self._average_weight = 0.0, 0.0  # moving average of returns, and its bias correction
+        self._reference: LMPolicy | None = None
+        super().__init__(policy, env, learning_rate, **text_algorithm)
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        if self.kl_coef:
+            self._reference = deepcopy(self.policy).requires_grad_(False)
+
+    def _check_env(self, env: VecEnv) -> None:
+        super()._check_env(env)
+        reward = Texts(env).first.reward
+        estimator = self._estimator(reward.separable, reward.minimum)
+        check_estimator(estimator["baseline"], estimator["advantage"], self.behaviour, self.samples)
+        if not 0.0 <= estimator["gamma"] <= 1.0:
+            raise ValueError(f"gamma must be in [0, 1], got {estimator['gamma']}")
+        if not 0.0 <= self.exploration <= 1.0:
+            raise ValueError(f"exploration must be in [0, 1], got {self.exploration}")
+        if estimator["advantage"] == "maximum_likelihood" and reward.minimum < 0:
+            raise ValueError(
+                f"advantage 'maximum_likelihood' divides by the mean reward, and reward {reward.name!r} can be as low "
+                f"as {reward.minimum}: take advantage='plain', or a reward that is never negative (accuracy, or f1 "
+                "with dense=False)"
+            )
+        if self.behaviour != "policy" and not (reward.separable and estimator["gamma"] == 0.0):
+            raise ValueError(
+                f"behaviour {self.behaviour!r} weighs each position by itself, and reward {reward.name!r} with gamma "
+                f"{estimator['gamma']} ties positions together: take behaviour='policy', or reward='accuracy' with "
+                "gamma=0"
+            )
+
+    def _estimator(self, separable: bool, minimum: float) -> dict[str, Any]:
+        """γ, baseline and advantage with the `"auto"`s decided."""
+        gamma = self.gamma if self.gamma != "auto" else (0.0 if separable else 1.0)
+        positive = separable and minimum >= 0
+        advantage = self.advantage if self.advantage != "auto" else ("maximum_likelihood" if positive else "plain")
+        baseline = self.baseline
+        if baseline == "auto":
+            baseline = "leave_one_out" if self.samples > 1 else "moving_average"
+        return {"gamma": float(gamma), "baseline": baseline, "advantage": advantage}
+
+    @property
+    def timesteps_per_pass(self) -> int:
+        """Timesteps of one pass over the training texts: every position counts once for each sample."""
+        samples = self.samples
+        if self.behaviour == "without_replacement":
+            samples = min(samples, self.policy.num_choices)
+        return samples * super().timesteps_per_pass
+
+    def _update(self, obs: Observation, texts: Texts) -> Update:
+        reward = texts.first.reward
+        estimator = self._estimator(reward.separable, reward.minimum)
+        packed = self.policy.positions(obs)
+        drawn = draw(packed.log_probs, self.samples, self.behaviour, self.exploration)
+        K = len(drawn.actions)  # noqa: N806
+        actions = drawn.actions.new_zeros((K, *obs["positions"].shape))  # [K, N, T]
+        actions[:, packed.rows, packed.slots] = drawn.actions
+        played = actions.cpu().numpy()
+        r_t = th.as_tensor(texts.position_rewards(played), device=self.device)  # [K, N, T]
+        G = returns_to_go(r_t, estimator["gamma"])[:, packed.rows, packed.slots]  # noqa: N806  [K, Q]
+        expected, value_loss = self._expected(estimator["baseline"], packed, drawn, G)
+        c = coefficients(
+            G, drawn, baseline=estimator["baseline"], advantage=estimator["advantage"], expected=expected
+        )
+        H = entropy(packed.log_probs).mean()  # noqa: N806
+        gradient_loss = policy_gradient_loss(c, drawn)
+        loss = gradient_loss + value_loss - self.entropy_coef * H
+        logs = {
+            "train/policy_gradient_loss": gradient_loss.item(),
+            "train/entropy_loss": -H.item(),
+            "train/mean_position_reward": r_t.sum().item() / drawn.actions.numel(),
+            "train/return_variance": G.var().item(),
+        }
+        if estimator["baseline"] == "value":
+            logs["train/value_loss"] = value_loss.item()
+        if self._reference is not None:
+            kl = self._kl(obs, packed)
+            loss = loss + self.kl_coef * kl
+            logs["train/kl_to_reference"] = kl.item()
+            self.forward_passes += len(obs["input_ids"])
+        if K > 1 and self.logs_now:
+            logs["train/gradient_variance"] = gradient_variance(c, drawn, packed.log_probs)
+        return Update(loss, played[0], drawn.actions.numel(), logs)
+
+    def _expected(
+        self, baseline: str, packed: Packed, drawn: Samples, G: th.Tensor  # noqa: N803
+    ) -> tuple[th.Tensor | float, th.Tensor]:
+        """The baseline b of each position, and the critic's loss (0 where there is no critic)."""
+        no_loss = G.new_zeros(())
+        mean = (drawn.weights * G).sum(0)  # [Q], estimates E[G]
+        if baseline == "value":
+            values = self.policy.values(packed)
+            return values.detach(), functional.mse_loss(values, mean)
+        if baseline == "moving_average":
+            expected = self._average / self._average_weight if self._average_weight else 0.0
+            self._average = 0.95 * self._average + 0.05 * mean.mean().item()
+            self._average_weight = 0.95 * self._average_weight + 0.05
+            return expected, no_loss
+        return 0.0, no_loss
+
+    def _kl(self, obs: Observation, packed: Packed) -> th.Tensor:
+        assert self._reference is not None
+        self._reference.set_training_mode(False)
+        with th.no_grad():
+            reference = self._reference.positions(obs).log_probs
+        return kl_divergence(packed.log_probs, reference).mean()
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        names, variables = super()._get_torch_save_params()
+        return ([*names, "_reference"] if self.kl_coef else names), variables
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_reference"]

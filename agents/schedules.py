@@ -1,0 +1,40 @@
+"""Learning-rate schedules over the fraction of training that remains, as Stable-Baselines3 calls them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Schedule = Literal["constant", "linear"]
+
+
+@dataclass(frozen=True)
+class LearningRate:
+    """A warm-up from 0, then a constant rate or a linear decay to 0.
+
+    Attributes:
+        peak: the highest rate.
+        schedule: `"constant"` or `"linear"`.
+        warmup: fraction of training spent rising to the peak, in [0, 1).
+    """
+
+    peak: float
+    schedule: Schedule = "constant"
+    warmup: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.schedule not in ("constant", "linear"):
+            raise ValueError(f"schedule {self.schedule!r} is not one of constant, linear")
+        if not 0.0 <= self.warmup < 1.0:
+            raise ValueError(f"warmup is a fraction of training in [0, 1), got {self.warmup}")
+        if self.peak < 0.0:
+            raise ValueError(f"learning_rate must not be negative, got {self.peak}")
+
+    def __call__(self, progress_remaining: float) -> float:
+        """The rate when `progress_remaining` (1 → 0) of training is left."""
+        done = 1.0 - progress_remaining
+        if done < self.warmup:
+            return self.peak * done / self.warmup
+        if self.schedule == "constant":
+            return self.peak
+        return self.peak * max(progress_remaining, 0.0) / (1.0 - self.warmup)

@@ -1,0 +1,32 @@
+"""The supervised twin: cross-entropy on the same environments, policy, batches and budget as REINFORCE."""
+
+from __future__ import annotations
+
+import torch as th
+from torch.nn import functional
+
+from agents.policy import Observation
+from agents.text_algorithm import TextAlgorithm, Update
+from agents.texts import Texts
+
+
+class Supervised(TextAlgorithm):
+    """Minimises −mean log π(target) over the positions of a batch; reads the labels that REINFORCE never sees.
+
+    The row that every other result is read against. It plays its own most probable choices in the environment, so
+    rewards and episode statistics mean the same as for any other agent. Arguments: see TextAlgorithm.
+    """
+
+    def _update(self, obs: Observation, texts: Texts) -> Update:
+        packed = self.policy.positions(obs)
+        targets = th.as_tensor(texts.targets, device=self.device)[packed.rows, packed.slots]  # [Q]
+        loss = functional.nll_loss(packed.log_probs, targets)
+        choices = packed.log_probs.detach().argmax(-1)
+        actions = th.zeros_like(obs["positions"])
+        actions[packed.rows, packed.slots] = choices
+        return Update(
+            loss=loss,
+            actions=actions.cpu().numpy(),
+            timesteps=len(choices),
+            logs={"train/accuracy": float((choices == targets).float().mean())},
+        )

@@ -1,0 +1,305 @@
+"""The training loop that the gradient-based agents share: a batch of texts, one differentiable forward, one update."""
+
+from __future__ import annotations
+
+import io
+import time
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import gymnasium
+import numpy as np
+import torch as th
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ProgressBarCallback
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
+from stable_baselines3.common.utils import FloatSchedule, safe_mean
+from stable_baselines3.common.vec_env import VecEnv
+
+from agents.policy import LMPolicy, Observation
+from agents.schedules import LearningRate, Schedule
+from agents.texts import Texts
+from lm_gym.compat.stable_baselines3 import VecEnvAdapter
+
+
+@dataclass(frozen=True)
+class Update:
+    """One update, before its backward pass.
+
+    Attributes:
+        loss: what to minimise, a scalar.
+        actions: int64 [N, T], what is played in the environment.
+        timesteps: positions decided, over all samples.
+        logs: names and numbers for the logger.
+    """
+
+    loss: th.Tensor
+    actions: NDArray[np.int64]
+    timesteps: int
+    logs: dict[str, float]
+
+
+class TextAlgorithm(BaseAlgorithm):
+    """A Stable-Baselines3 algorithm that trains an LMPolicy on texts decided as a whole (`unit="sequence"`).
+
+    One update plays one batch: as many texts as the environment has rows. One timestep is one position decided.
+
+    Args:
+        policy: `"LMPolicy"`, or a subclass of it.
+        env: an lm_gym environment with `unit="sequence"` and `actions="token"`: a native vector environment
+            (`gymnasium.make_vec`, autoreset SAME_STEP or DISABLED), a single one, a VecEnv, or an id (32 texts a batch).
+        learning_rate: AdamW's rate, or a Stable-Baselines3 schedule (then `schedule` and `warmup` are not used).
+        schedule: `"constant"` or `"linear"` (to 0 at the end of `learn`).
+        warmup: fraction of training over which the rate rises from 0.
+        max_grad_norm: the gradient is clipped to this length.
+        autocast: run the forward in bfloat16 where the processor has fast bfloat16.
+        seed: of everything random; drawn if None. Randomness is keyed by (seed, number of the update), so a resumed
+            run needs no generator state and the global generators are left alone.
+        sb3: policy_kwargs, tensorboard_log, verbose, device, stats_window_size.
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"LMPolicy": LMPolicy}
+    policy: LMPolicy
+
+    def __init__(
+        self,
+        policy: str | type[LMPolicy] = "LMPolicy",
+        env: GymEnv | VectorEnv[Any, Any, Any] | str | None = None,
+        learning_rate: float | Any = 1e-3,
+        *,
+        schedule: Schedule = "constant",
+        warmup: float = 0.0,
+        max_grad_norm: float = 1.0,
+        autocast: bool = False,
+        seed: int | None = None,
+        device: th.device | str = "auto",
+        _init_setup_model: bool = True,
+        **sb3: Any,
+    ) -> None:
+        if isinstance(env, str):
+            env = gymnasium.make_vec(env, num_envs=32, unit="sequence", autoreset_mode="SameStep")
+        super().__init__(
+            policy,
+            env,  # type: ignore[arg-type]
+            learning_rate,
+            support_multi_env=True,
+            seed=int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed,
+            device=device,
+            **sb3,
+        )
+        self.schedule, self.warmup = schedule, warmup
+        self.max_grad_norm, self.autocast = max_grad_norm, autocast
+        self.forward_passes = self.backward_passes = self.tokens = 0
+        self._batch_draws = 0
+        self._log_interval: int | None = None
+        if _init_setup_model:
+            self._setup_model()
+
+    @staticmethod
+    def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        if isinstance(env, VectorEnv):
+            env = VecEnvAdapter(env)
+        return BaseAlgorithm._wrap_env(env, verbose, monitor_wrapper)
+
+    def _setup_lr_schedule(self) -> None:
+        if callable(self.learning_rate):
+            self.lr_schedule = FloatSchedule(self.learning_rate)
+        else:
+            self.lr_schedule = LearningRate(self.learning_rate, self.schedule, self.warmup)
+
+    def _setup_model(self) -> None:
+        self._setup_lr_schedule()
+        kwargs = dict(self.policy_kwargs)
+        if self.env is not None:
+            self._check_env(self.env)
+            names = Texts(self.env).first.task.choice_names
+            if names is not None:
+                kwargs.setdefault("labels", list(names))
+        with self._keyed_randomness(-1):
+            self.policy = self.policy_class(
+                self.observation_space, self.action_space, self.lr_schedule, **kwargs
+            ).to(self.device)  # type: ignore[assignment]
+
+    def _check_env(self, env: VecEnv) -> None:
+        if not isinstance(env.action_space, gymnasium.spaces.MultiDiscrete):
+            raise ValueError(
+                f"{type(self).__name__} decides whole texts: make the environment with unit='sequence' and "
+                f"actions='token' (its action space is {type(env.action_space).__name__}, not MultiDiscrete)"
+            )
+        Texts(env)
+
+    # ------------------------------------------------------------------ what a subclass adds
+
+    @abstractmethod
+    def _update(self, obs: Observation, texts: Texts) -> Update:
+        """Plays the current texts with one differentiable forward; the loss comes back unreduced to no one else."""
+
+    # ------------------------------------------------------------------ the loop
+
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int | None = 10,
+        tb_log_name: str = "",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> Self:
+        """Trains until `total_timesteps` positions were decided (the last batch is finished).
+
+        Args:
+            total_timesteps: positions to decide; with K samples a position counts K times.
+            callback: Stable-Baselines3 callbacks; `on_step` comes after each update, False stops at once.
+            log_interval: updates between two dumps of the logger; None for none.
+            tb_log_name: name of the TensorBoard run; the algorithm's by default.
+            reset_num_timesteps: False goes on where the last `learn`, or the loaded agent, ended: same texts, same
+                numbers as if it had never stopped.
+            progress_bar: show one.
+        """
+        if self.env is None:
+            raise ValueError("this agent has no environment to learn from: load(path, env=…) or set_env(env) first")
+        if reset_num_timesteps or self._last_obs is None:
+            self.env.seed(self.seed)
+            self.env.set_options({"draws": 0 if reset_num_timesteps else self._batch_draws})
+        if reset_num_timesteps:
+            self._n_updates = self.forward_passes = self.backward_passes = self.tokens = 0
+        self._log_interval = log_interval
+        total, callback = self._setup_learn(
+            total_timesteps, callback, reset_num_timesteps, tb_log_name or type(self).__name__, progress_bar
+        )
+        texts = Texts(self.env)
+        callback.on_training_start(locals(), globals())
+        while self.num_timesteps < total and self._train_batch(texts, callback):
+            pass
+        callback.on_training_end()
+        return self
+
+    def _train_batch(self, texts: Texts, callback: BaseCallback) -> bool:
+        """One batch: play, update, step the environment. False when a callback asked to stop."""
+        assert self.env is not None
+        callback.on_rollout_start()
+        self.policy.set_training_mode(True)
+        tensors, _ = self.policy.obs_to_tensor(self._last_obs)
+        assert isinstance(tensors, dict)
+        with self._keyed_randomness(self._n_updates):
+            with th.autocast(self.device.type, th.bfloat16, enabled=self.autocast):
+                update = self._update(tensors, texts)
+            self._update_current_progress_remaining(
+                self.num_timesteps + update.timesteps // 2, self._total_timesteps
+            )
+            self._update_learning_rate(self.policy.optimizer)
+            norm = self._descend(update.loss)
+        self._n_updates += 1
+        self._last_obs, rewards, dones, infos = self.env.step(update.actions)  # type: ignore[assignment]
+        self._batch_draws = texts.batch_draws
+        self.num_timesteps += update.timesteps
+        count = len(update.actions)
+        self.forward_passes += count
+        self.backward_passes += count
+        self.tokens += int(tensors["attention_mask"].sum())
+        self._update_info_buffer(infos, dones)
+        for name, value in {"train/loss": update.loss.item(), "train/grad_norm": norm, **update.logs}.items():
+            self.logger.record_mean(name, value)
+        callback.update_locals(locals())
+        callback.on_rollout_end()
+        if not callback.on_step():
+            return False
+        if self._log_interval is not None and self._n_updates % self._log_interval == 0:
+            self.dump_logs()
+        return True
+
+    def _descend(self, loss: th.Tensor) -> float:
+        if not bool(th.isfinite(loss)):
+            raise FloatingPointError(
+                f"the loss is {loss.item()} at update {self._n_updates}: lower learning_rate or max_grad_norm"
+            )
+        self.policy.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        parameters = [p for group in self.policy.optimizer.param_groups for p in group["params"]]
+        norm = th.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+        self.policy.optimizer.step()
+        return float(norm)
+
+    @contextmanager
+    def _keyed_randomness(self, number: int) -> Iterator[None]:
+        """Torch's global generators, seeded by (seed, number) inside and as they were afterwards."""
+        key = int(np.random.SeedSequence([self.seed or 0, number + 1]).generate_state(1, np.uint64)[0] >> 1)
+        devices = [self.device] if self.device.type == "cuda" else []
+        with th.random.fork_rng(devices=devices):
+            th.manual_seed(key)
+            yield
+
+    # ------------------------------------------------------------------ logs, budgets, saving
+
+    @property
+    def timesteps_per_pass(self) -> int:
+        """Timesteps of one pass over the training texts."""
+        assert self.env is not None
+        return Texts(self.env).first.positions_per_pass
+
+    @property
+    def logs_now(self) -> bool:
+        """Whether the current update's logs will be dumped: what is dear to compute is computed then only."""
+        return self._log_interval is not None and (self._n_updates + 1) % self._log_interval == 0
+
+    def dump_logs(self) -> None:
+        """Writes what was recorded since the last dump, under Stable-Baselines3's names."""
+        elapsed = max((time.time_ns() - self.start_time) / 1e9, 1e-9)
+        if self.ep_info_buffer:
+            self.logger.record("rollout/ep_rew_mean", safe_mean([info["r"] for info in self.ep_info_buffer]))
+            self.logger.record("rollout/ep_len_mean", safe_mean([info["l"] for info in self.ep_info_buffer]))
+        self.logger.record("time/fps", int((self.num_timesteps - self._num_timesteps_at_start) / elapsed))
+        self.logger.record("time/time_elapsed", int(elapsed), exclude="tensorboard")
+        self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        self.logger.record("budget/forward_passes", self.forward_passes)
+        self.logger.record("budget/backward_passes", self.backward_passes)
+        self.logger.record("budget/tokens", self.tokens)
+        self.logger.dump(self.num_timesteps)
+
+    def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
+        made = super()._init_callback(callback, progress_bar=False)
+        if progress_bar:
+            made = CallbackList([made, TimestepProgressBar()])
+            made.init_callback(self)
+        return made
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy", "policy.optimizer"], []
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_last_obs", "_last_episode_starts"]
+
+    def save(
+        self,
+        path: str | Path | io.BufferedIOBase,
+        exclude: Iterable[str] | None = None,
+        include: Iterable[str] | None = None,
+    ) -> None:
+        """Saves weights, optimizer, counters and the sampler's place; the checkpoint it began from isn't needed again."""
+        given = self.policy_kwargs
+        self.policy_kwargs = {**given, **self.policy.config_kwargs()}
+        try:
+            super().save(path, exclude, include)
+        finally:
+            self.policy_kwargs = given
+
+
+class TimestepProgressBar(ProgressBarCallback):
+    """Stable-Baselines3's progress bar, moved by timesteps and not by rows."""
+
+    def _on_training_start(self) -> None:
+        super()._on_training_start()
+        self._shown = self.model.num_timesteps
+
+    def _on_step(self) -> bool:
+        self.pbar.update(self.model.num_timesteps - self._shown)
+        self._shown = self.model.num_timesteps
+        return True

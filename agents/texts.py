@@ -1,0 +1,58 @@
+"""What an agent may ask of the text environments behind a Stable-Baselines3 VecEnv, native or one by one."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecEnv
+
+from lm_gym.data import Dataset
+from lm_gym.envs import TextVectorEnv
+
+
+class Texts:
+    """The native environments behind a VecEnv: one with N rows (VecEnvAdapter), or N with one row (DummyVecEnv).
+
+    Args:
+        env: a VecEnv over lm_gym environments.
+
+    Raises:
+        TypeError: the VecEnv holds something else.
+    """
+
+    def __init__(self, env: VecEnv) -> None:
+        vector = getattr(env.unwrapped, "vector", None)
+        if vector is None and env.has_attr("vector"):
+            self.vectors: list[TextVectorEnv] = env.get_attr("vector")
+        else:
+            self.vectors = [vector]
+        if not all(isinstance(v, TextVectorEnv) for v in self.vectors):
+            raise TypeError(f"{type(env.unwrapped).__name__} does not hold lm_gym environments")
+
+    @property
+    def first(self) -> TextVectorEnv:
+        """One of them: they all have the same dataset, task and reward."""
+        return self.vectors[0]
+
+    @property
+    def dataset(self) -> Dataset:
+        """The dataset that is played."""
+        return self.first.dataset
+
+    @property
+    def targets(self) -> NDArray[np.int64]:
+        """Gold choices of the current texts, int64 [N, T]; n where padded."""
+        return np.concatenate([vector.targets for vector in self.vectors])
+
+    @property
+    def batch_draws(self) -> int:
+        """The sampler's count before the current texts were drawn: reset(options={"draws": …}) draws them again."""
+        return self.first.draws - self.first.num_envs
+
+    def position_rewards(self, actions: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What the current texts would pay for `actions` [K, N, T] → float32 [K, N, T]; none is taken."""
+        if len(self.vectors) == 1:
+            return self.first.position_rewards(actions)
+        rows = np.split(actions, len(self.vectors), axis=1)
+        parts = [vector.position_rewards(row) for vector, row in zip(self.vectors, rows, strict=True)]
+        return np.concatenate(parts, axis=1)
