@@ -1,0 +1,303 @@
+"""Corpus-level metrics: what results are reported in. They are not rewards.
+
+Entity scores follow conlleval.pl (Tjong Kim Sang and Buchholz 2000; De Meulder and Tjong Kim Sang 2003):
+an entity counts when its type and both ends are right, and O never counts. All work on the flat arrays
+of a `Corpus`, without a loop over tokens; `flat_tags` makes them out of lists of strings.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+_TAG = re.compile(r"O|([BI])-(.+)")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Precision, recall and F1, in 0 to 1 (0 where undefined), and the number of gold cases."""
+
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """Scores by class, and their averages.
+
+    Attributes:
+        title: what is counted, in words.
+        classes: scores of each class that occurs in gold or predicted.
+        micro: over all cases together.
+        macro: mean over the classes.
+        weighted: mean over the classes, weighted by support.
+    """
+
+    title: str
+    classes: dict[str, Scores]
+    micro: Scores
+    macro: Scores
+    weighted: Scores
+
+    def rows(self) -> list[tuple[str, Scores]]:
+        """The classes, then "micro avg", "macro avg" and "weighted avg"."""
+        averages = (("micro avg", self.micro), ("macro avg", self.macro), ("weighted avg", self.weighted))
+        return [*self.classes.items(), *averages]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionaries of numbers, for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        width = max(len(name) for name, _ in self.rows())
+        lines = [self.title, f"{'':{width}}  precision  recall      f1  support"]
+        for name, s in self.rows():
+            if name == "micro avg":
+                lines.append("")
+            lines.append(f"{name:{width}}  {s.precision:9.4f}  {s.recall:6.4f}  {s.f1:6.4f}  {s.support:7d}")
+        return "\n".join(lines)
+
+
+class EntityReport(Report):
+    """Scores by entity type: `micro.f1` is the entity F1."""
+
+
+class TokenReport(Report):
+    """Scores by tag, O among them: `micro.f1` is the token accuracy. It is not entity F1."""
+
+
+def entity_types(tag_names: Sequence[str]) -> tuple[str, ...]:
+    """The entity types of IOB2 tags, sorted.
+
+    Raises:
+        ValueError: a name that is not O, B-TYPE or I-TYPE.
+    """
+    return tuple(sorted({name for letter, name in _split(tag_names) if letter != "O"}))
+
+
+def entity_spans(
+    tags: ArrayLike, tag_names: Sequence[str], offsets: ArrayLike | None = None, *, strict: bool = False
+) -> NDArray[np.int64]:
+    """The entities of tagged texts.
+
+    By default an I- that follows O, or another type, begins an entity, as conlleval has it; in strict IOB2
+    only B- begins one, and an I- without its B- belongs to none.
+
+    Args:
+        tags: integers [W], index into `tag_names`.
+        tag_names: "O", and "B-X", "I-X" for each type X.
+        offsets: [N + 1], where texts begin and end; None is one text.
+        strict: read as strict IOB2.
+
+    Returns:
+        int64 [M, 3]: index into `entity_types(tag_names)`, first word, one past the last word; in text order.
+
+    Raises:
+        ValueError: a tag outside `tag_names`, a name that is not IOB2, offsets that do not span the tags.
+    """
+    ids = _ids(tags, tag_names, "tags")
+    types = {name: index for index, name in enumerate(entity_types(tag_names))}
+    parts = _split(tag_names)
+    begins = np.array([letter == "B" for letter, _ in parts])[ids]
+    inside = np.array([letter == "I" for letter, _ in parts])[ids]
+    type_of = np.array([types.get(name, -1) for _, name in parts], np.int64)[ids]
+    joined = np.zeros(len(ids), np.bool_)  # the word goes on with what the word before is in
+    joined[1:] = inside[1:] & (type_of[1:] == type_of[:-1])
+    joined[_text_starts(offsets, len(ids))] = False
+    starts = np.flatnonzero(~joined)
+    stops = np.append(starts, len(ids))[1:]
+    kept = begins[starts] if strict else (begins | inside)[starts]
+    spans: NDArray[np.int64] = np.stack((type_of[starts], starts, stops), axis=1)[kept]
+    return spans
+
+
+def entity_report(
+    gold: ArrayLike,
+    predicted: ArrayLike,
+    tag_names: Sequence[str],
+    offsets: ArrayLike | None = None,
+    *,
+    strict: bool = False,
+) -> EntityReport:
+    """Entity precision, recall and F1 of a corpus: conlleval's, which are seqeval's by default.
+
+    Args:
+        gold: integers [W], index into `tag_names`.
+        predicted: integers [W], the same.
+        tag_names: "O", and "B-X", "I-X" for each type X.
+        offsets: [N + 1], where texts begin and end; None is one text.
+        strict: read both as strict IOB2 (seqeval's `mode="strict", scheme=IOB2`).
+
+    Raises:
+        ValueError: as `entity_spans`, or arrays of different lengths.
+    """
+    _same_length(gold, predicted)
+    types = entity_types(tag_names)
+    true = entity_spans(gold, tag_names, offsets, strict=strict)
+    guess = entity_spans(predicted, tag_names, offsets, strict=strict)
+    at = np.searchsorted(guess[:, 1], true[:, 1])  # both sorted by first word, which no two entities share
+    found = at < len(guess)
+    found[found] = (guess[at[found]] == true[found]).all(axis=1)
+    counts = [np.bincount(spans[:, 0], minlength=len(types)) for spans in (true[found], guess, true)]
+    name = "strict IOB2" if strict else "conlleval"
+    return EntityReport(f"Entity report ({name})", *_averaged(types, *counts))
+
+
+def token_report(gold: ArrayLike, predicted: ArrayLike, tag_names: Sequence[str]) -> TokenReport:
+    """Precision, recall and F1 of every tag, O included: scikit-learn's classification_report.
+
+    Args:
+        gold: integers [W], index into `tag_names`.
+        predicted: integers [W], the same.
+        tag_names: any names.
+
+    Raises:
+        ValueError: a tag outside `tag_names`, or arrays of different lengths.
+    """
+    _same_length(gold, predicted)
+    true, guess = _ids(gold, tag_names, "gold"), _ids(predicted, tag_names, "predicted")
+    counts = [np.bincount(ids, minlength=len(tag_names)) for ids in (true[true == guess], guess, true)]
+    return TokenReport("Token-level report (O included; not entity F1)", *_averaged(tag_names, *counts))
+
+
+def accuracy(gold: ArrayLike, predicted: ArrayLike) -> float:
+    """The part of positions predicted right, 0 to 1.
+
+    Raises:
+        ValueError: no positions, or arrays of different lengths.
+    """
+    _same_length(gold, predicted)
+    if not np.size(gold):
+        raise ValueError("accuracy of no positions is undefined: give one at least")
+    return float(np.mean(np.asarray(gold) == np.asarray(predicted)))
+
+
+def cross_entropy(log_probs_of_targets: ArrayLike) -> float:
+    """Mean of -log p(target) over positions, in nats; inf where a target had no probability at all.
+
+    Args:
+        log_probs_of_targets: natural logarithms, at most 0, any shape.
+
+    Raises:
+        ValueError: no positions, NaN, or a logarithm above 0.
+    """
+    logs = np.asarray(log_probs_of_targets, np.float64)
+    if not logs.size:
+        raise ValueError("cross-entropy of no positions is undefined: give one at least")
+    if not (logs <= 1e-4).all():  # float32 log-softmax may round a little above 0; NaN fails too
+        worst = "NaN" if np.isnan(logs).any() else f"{logs.max():g}"
+        raise ValueError(f"a log-probability is {worst}: natural logarithms of probabilities are at most 0")
+    return float(-logs.mean())
+
+
+def perplexity(log_probs_of_targets: ArrayLike) -> float:
+    """Exponential of the cross-entropy, at least 1; inf past the range of a float.
+
+    Raises:
+        ValueError: as `cross_entropy`.
+    """
+    with np.errstate(over="ignore"):
+        return float(np.exp(cross_entropy(log_probs_of_targets)))
+
+
+def flat_tags(
+    gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[str, ...], NDArray[np.int64]]:
+    """Lists of tags as the arguments of a report: `entity_report(*flat_tags(gold, predicted))`.
+
+    Returns:
+        gold int64 [W], predicted int64 [W], tag names, offsets int64 [N + 1].
+
+    Raises:
+        ValueError: another number of texts, or of tags in a text.
+    """
+    lengths = [len(tags) for tags in gold]
+    if lengths != [len(tags) for tags in predicted]:
+        raise ValueError("gold and predicted differ in the number of texts, or of tags in a text")
+    names = tuple(sorted({tag for texts in (gold, predicted) for tags in texts for tag in tags} | {"O"}))
+    index = {name: i for i, name in enumerate(names)}
+    true, guess = (
+        np.array([index[tag] for tags in texts for tag in tags], np.int64) for texts in (gold, predicted)
+    )
+    return true, guess, names, np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
+
+
+def _averaged(
+    names: Sequence[str], right: NDArray[np.int64], guessed: NDArray[np.int64], support: NDArray[np.int64]
+) -> tuple[dict[str, Scores], Scores, Scores, Scores]:
+    """Scores by class that occurs, then micro, macro and weighted, from counts [n]."""
+    occurs = (guessed + support) > 0
+    right, guessed, support = right[occurs], guessed[occurs], support[occurs]
+    by_class = _scores(right, guessed, support)  # [3, n]
+    total = int(support.sum())
+    kept = [name for name, there in zip(names, occurs, strict=True) if there]
+    classes = {name: _row(by_class[:, i], int(support[i])) for i, name in enumerate(kept)}
+    micro = _scores(*(np.array([counts.sum()]) for counts in (right, guessed, support)))[:, 0]
+    macro = by_class.mean(axis=1) if kept else np.zeros(3)
+    weighted = by_class @ support / max(1, total)
+    return classes, _row(micro, total), _row(macro, total), _row(weighted, total)
+
+
+def _row(values: NDArray[np.float64], support: int) -> Scores:
+    """`Scores` of precision, recall and F1 [3]."""
+    return Scores(float(values[0]), float(values[1]), float(values[2]), support)
+
+
+def _scores(
+    right: NDArray[np.int64], guessed: NDArray[np.int64], support: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Precision, recall and F1 from counts [n], float64 [3, n]; 0 where there is nothing to divide by."""
+    precision = right / np.maximum(1, guessed)
+    recall = right / np.maximum(1, support)
+    return np.stack((precision, recall, 2 * right / np.maximum(1, guessed + support)))
+
+
+def _split(tag_names: Sequence[str]) -> list[tuple[str, str]]:
+    """("B", "PER") for "B-PER", ("O", "") for "O"."""
+    parts = []
+    for name in tag_names:
+        match = _TAG.fullmatch(name)
+        if match is None:
+            raise ValueError(f"tag {name!r} is not IOB2: tags are O, B-TYPE and I-TYPE")
+        parts.append((match[1] or "O", match[2] or ""))
+    return parts
+
+
+def _ids(values: ArrayLike, names: Sequence[str], what: str) -> NDArray[np.int64]:
+    """Checked indices into `names`, int64 [W]."""
+    given = np.asarray(values)
+    ids: NDArray[np.int64] = given.astype(np.int64)
+    if ids.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+        raise ValueError(
+            f"{what}: a flat array of integers is needed, not {given.dtype} of shape {given.shape}"
+        )
+    if ids.size and not (ids.min() >= 0 and ids.max() < len(names)):
+        bad = int(ids[(ids < 0) | (ids >= len(names))][0])
+        raise ValueError(f"{what}: tag {bad} is outside the {len(names)} tag names, 0 to {len(names) - 1}")
+    return ids
+
+
+def _same_length(gold: ArrayLike, predicted: ArrayLike) -> None:
+    if np.shape(gold) != np.shape(predicted):
+        raise ValueError(
+            f"gold has shape {np.shape(gold)} and predicted {np.shape(predicted)}: they must be equal"
+        )
+
+
+def _text_starts(offsets: ArrayLike | None, words: int) -> NDArray[np.int64]:
+    """Where texts begin, int64 [N], after a check that offsets go from 0 to the number of words."""
+    bounds = np.array([0, words], np.int64) if offsets is None else np.asarray(offsets, np.int64)
+    if (
+        bounds.ndim != 1
+        or not len(bounds)
+        or bounds[0] != 0
+        or bounds[-1] != words
+        or (np.diff(bounds) < 0).any()
+    ):
+        raise ValueError(f"offsets must rise from 0 to the {words} tags")
+    return bounds[:-1][bounds[:-1] < words]
