@@ -101,7 +101,7 @@ def _draw_without_replacement(log_probs: th.Tensor, samples: int) -> Samples:
     return Samples(actions.T, log_probs.gather(1, actions).T, weights.T, independent=False)
 
 
-def leave_one_out(G: th.Tensor, weights: th.Tensor) -> th.Tensor:  # noqa: N803
+def leave_one_out(G: th.Tensor, weights: th.Tensor) -> th.Tensor:
     """Baseline of each sample: the estimate of E_π[G] from the other K−1 (RLOO, Kool et al. 2019; arXiv 2402.14740).
 
     Args:
@@ -114,7 +114,7 @@ def leave_one_out(G: th.Tensor, weights: th.Tensor) -> th.Tensor:  # noqa: N803
 
 
 def coefficients(
-    G: th.Tensor,  # noqa: N803
+    G: th.Tensor,
     drawn: Samples,
     *,
     baseline: Baseline,

@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 
 from agents.policy import LMPolicy
 from lm_gym.envs import TextVectorEnv
-from lm_gym.metrics import EntityReport, TokenReport, entity_report, token_report
+from lm_gym.metrics import (
+    EntityReport,
+    TokenReport,
+    accuracy,
+    cross_entropy,
+    entity_report,
+    perplexity,
+    token_report,
+)
 
 
 class Prediction(NamedTuple):
@@ -63,13 +71,13 @@ class Evaluation:
             found["entity_f1"] = self.entity_report.micro.f1
             found["entity_precision"] = self.entity_report.micro.precision
             found["entity_recall"] = self.entity_report.micro.recall
-            found["token_accuracy"] = self.token_report.accuracy
+            found["token_accuracy"] = self.token_report.micro.f1  # every word has one tag
             found["token_macro_f1"] = self.token_report.macro.f1
         else:
-            found["accuracy"] = float((self.choices == self.targets).mean())
+            found["accuracy"] = accuracy(self.targets, self.choices)
         if self.target_log_probs is not None:
-            found["cross_entropy"] = -float(self.target_log_probs.mean(dtype=np.float64))
-            found["perplexity"] = float(np.exp(min(found["cross_entropy"], 700.0)))
+            found["cross_entropy"] = cross_entropy(self.target_log_probs)
+            found["perplexity"] = perplexity(self.target_log_probs)
         found["mean_reward"] = float(self.returns.mean(dtype=np.float64))
         return found
 
@@ -79,7 +87,7 @@ class Evaluation:
         if self._tags is None:
             return None
         gold, predicted, offsets = self._tags
-        return entity_report(gold, predicted, self.env.dataset.tag_names, offsets=offsets)
+        return entity_report(gold, predicted, self.env.dataset.tag_names, offsets)
 
     @cached_property
     def token_report(self) -> TokenReport | None:

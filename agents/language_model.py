@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
-from pathlib import Path
 from typing import Any, Literal
 
 import torch as th
@@ -144,7 +143,9 @@ def freeze(network: nn.Module, patterns: Sequence[str]) -> None:
     names = [name for name, _ in network.named_parameters()]
     for pattern in patterns:
         if not any(fnmatch(name, pattern) for name in names):
-            raise ValueError(f"freeze pattern {pattern!r} matches no parameter; names look like {names[0]!r}, {names[-1]!r}")
+            raise ValueError(
+                f"freeze pattern {pattern!r} matches no parameter; names look like {names[0]!r}, {names[-1]!r}"
+            )
     for name, parameter in network.named_parameters():
         if any(fnmatch(name, pattern) for pattern in patterns):
             parameter.requires_grad_(False)

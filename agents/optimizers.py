@@ -29,7 +29,11 @@ class GroupedAdamW(th.optim.AdamW):
 
 
 def parameter_groups(
-    encoder: nn.Module, heads: Iterable[nn.Module | nn.Parameter], *, head_lr_scale: float, weight_decay: float
+    encoder: nn.Module,
+    heads: Iterable[nn.Module | nn.Parameter],
+    *,
+    head_lr_scale: float,
+    weight_decay: float,
 ) -> list[dict[str, Any]]:
     """Groups for GroupedAdamW: matrices decay, vectors (biases, LayerNorm) don't; heads learn `head_lr_scale` faster.
 
@@ -49,7 +53,5 @@ def parameter_groups(
         for decays in (True, False):
             members = [p for p in parameters if (p.dim() > 1) == decays]
             if members:
-                groups.append(
-                    {"params": members, "lr_scale": scale, "weight_decay": weight_decay if decays else 0.0}
-                )
+                groups.append({"params": members, "lr_scale": scale, "weight_decay": weight_decay if decays else 0.0})
     return groups

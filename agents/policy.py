@@ -196,9 +196,7 @@ class LMPolicy(ActorCriticPolicy):
             self._text_sum(packed, log_prob, observation),
         )
 
-    def evaluate_actions(
-        self, obs: PyTorchObs, actions: th.Tensor
-    ) -> tuple[th.Tensor, th.Tensor, th.Tensor | None]:
+    def evaluate_actions(self, obs: PyTorchObs, actions: th.Tensor) -> tuple[th.Tensor, th.Tensor, th.Tensor | None]:
         """Values [B, 1], log-probabilities [B] and entropies [B] of `actions` (sums over a text's positions)."""
         observation = _as_dict(obs)
         self._refuse_distribution()

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch as th
+from gymnasium import spaces
 from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy, MultiInputActorCriticPolicy
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
 from torch.nn import functional
 
+from agents.episodes import Episodes, play_episodes
 from agents.estimators import (
     Advantage,
     Baseline,
@@ -41,6 +47,10 @@ class REINFORCE(TextAlgorithm):
     * they pay for themselves but may be negative (`log_likelihood`): γ = 0, `plain` with `leave_one_out`;
     * a position's reward depends on other positions (`f1`, sparse rewards): γ = 1, `plain` with `leave_one_out`.
 
+    In any other environment (`unit="token"`, or any Gymnasium environment with an `MlpPolicy`) it plays whole
+    episodes, one in each row of the environment, by plain VecEnv calls: one sample of each step, `value` or
+    `moving_average` baseline, γ = 1.
+
     The textbook estimator (`advantage="plain"`) on exact-match NER collapses to tagging every word O; see
     docs/reinforce.md for why, and for what `maximum_likelihood` climbs instead.
 
@@ -59,6 +69,12 @@ class REINFORCE(TextAlgorithm):
     Raises:
         ValueError: names that don't exist, or combinations without meaning (each says the way out).
     """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        **TextAlgorithm.policy_aliases,
+        "MlpPolicy": ActorCriticPolicy,
+        "MultiInputPolicy": MultiInputActorCriticPolicy,
+    }
 
     def __init__(
         self,
@@ -88,7 +104,14 @@ class REINFORCE(TextAlgorithm):
         if self.kl_coef:
             self._reference = deepcopy(self.policy).requires_grad_(False)
 
+    def _texts(self, env: VecEnv) -> Texts | None:
+        whole = isinstance(env.action_space, spaces.MultiDiscrete) and issubclass(self.policy_class, LMPolicy)
+        return Texts(env) if whole else None
+
     def _check_env(self, env: VecEnv) -> None:
+        if self._texts(env) is None:
+            self._check_episodes()
+            return
         super()._check_env(env)
         reward = Texts(env).first.reward
         estimator = self._estimator(reward.separable, reward.minimum)
@@ -120,6 +143,15 @@ class REINFORCE(TextAlgorithm):
             baseline = "leave_one_out" if self.samples > 1 else "moving_average"
         return {"gamma": float(gamma), "baseline": baseline, "advantage": advantage}
 
+    def _check_episodes(self) -> None:
+        """Whole episodes have one sample of each step: what needs several is refused."""
+        if self.baseline == "leave_one_out" or self.advantage == "maximum_likelihood" or self.behaviour != "policy":
+            raise ValueError(
+                f"baseline={self.baseline!r}, advantage={self.advantage!r}, behaviour={self.behaviour!r}: episodes of "
+                "single steps have one sample of each choice; take baseline='value', advantage='plain' or "
+                "'normalized', behaviour='policy', or make the environment with unit='sequence'"
+            )
+
     @property
     def timesteps_per_pass(self) -> int:
         """Timesteps of one pass over the training texts: every position counts once for each sample."""
@@ -133,17 +165,15 @@ class REINFORCE(TextAlgorithm):
         estimator = self._estimator(reward.separable, reward.minimum)
         packed = self.policy.positions(obs)
         drawn = draw(packed.log_probs, self.samples, self.behaviour, self.exploration)
-        K = len(drawn.actions)  # noqa: N806
+        K = len(drawn.actions)
         actions = drawn.actions.new_zeros((K, *obs["positions"].shape))  # [K, N, T]
         actions[:, packed.rows, packed.slots] = drawn.actions
         played = actions.cpu().numpy()
         r_t = th.as_tensor(texts.position_rewards(played), device=self.device)  # [K, N, T]
-        G = returns_to_go(r_t, estimator["gamma"])[:, packed.rows, packed.slots]  # noqa: N806  [K, Q]
+        G = returns_to_go(r_t, estimator["gamma"])[:, packed.rows, packed.slots]  # [K, Q]
         expected, value_loss = self._expected(estimator["baseline"], packed, drawn, G)
-        c = coefficients(
-            G, drawn, baseline=estimator["baseline"], advantage=estimator["advantage"], expected=expected
-        )
-        H = entropy(packed.log_probs).mean()  # noqa: N806
+        c = coefficients(G, drawn, baseline=estimator["baseline"], advantage=estimator["advantage"], expected=expected)
+        H = entropy(packed.log_probs).mean()
         gradient_loss = policy_gradient_loss(c, drawn)
         loss = gradient_loss + value_loss - self.entropy_coef * H
         logs = {
@@ -163,8 +193,70 @@ class REINFORCE(TextAlgorithm):
             logs["train/gradient_variance"] = gradient_variance(c, drawn, packed.log_probs)
         return Update(loss, played[0], drawn.actions.numel(), logs)
 
+    def _train_batch(self, texts: Texts | None, callback: BaseCallback) -> bool:
+        if texts is not None:
+            return super()._train_batch(texts, callback)
+        assert self.env is not None
+
+        def observe(infos: list[dict[str, Any]], running: NDArray[np.bool_]) -> bool:
+            self.num_timesteps += int(running.sum())
+            self._update_info_buffer(infos)
+            callback.update_locals({"infos": infos})
+            return callback.on_step()
+
+        callback.on_rollout_start()
+        with self._keyed_randomness(self._n_updates):
+            self.env.seed(self._key(self._n_updates))
+            episodes = play_episodes(self.policy, self.env, observe)
+            if episodes is None:
+                return False
+            callback.on_rollout_end()
+            self.policy.set_training_mode(True)
+            loss, logs = self._episode_loss(episodes)
+            self._descend(loss, self.num_timesteps, logs)
+        self.forward_passes += 2 * len(episodes.actions)
+        self.backward_passes += len(episodes.actions)
+        self._dump_logs_if_due()
+        return True
+
+    def _episode_loss(self, episodes: Episodes) -> tuple[th.Tensor, dict[str, float]]:
+        """The loss of whole episodes, one sample of each step."""
+        obs, _ = self.policy.obs_to_tensor(episodes.observations)
+        actions = th.as_tensor(episodes.actions, device=self.device)
+        values, log_prob, entropies = self.policy.evaluate_actions(obs, actions)
+        G = episodes.returns(1.0 if self.gamma == "auto" else self.gamma).to(self.device)[None]
+        drawn = Samples(actions[None], log_prob[None], th.ones_like(G))
+        baseline = "value" if self.baseline == "auto" else self.baseline
+        advantage = "plain" if self.advantage == "auto" else self.advantage
+        if baseline == "value":
+            expected: th.Tensor | float = values.detach().flatten()
+            value_loss = functional.mse_loss(values.flatten(), G[0])
+        else:
+            expected = self._moving_average(G) if baseline == "moving_average" else 0.0
+            value_loss = G.new_zeros(())
+        c = coefficients(G, drawn, baseline=baseline, advantage=advantage, expected=expected)
+        gradient_loss = policy_gradient_loss(c, drawn)
+        H = log_prob.neg().mean() if entropies is None else entropies.mean()
+        return gradient_loss + 0.5 * value_loss - self.entropy_coef * H, {
+            "train/policy_gradient_loss": gradient_loss.item(),
+            "train/value_loss": value_loss.item(),
+            "train/entropy_loss": -H.item(),
+            "train/return_variance": G.var().item(),
+        }
+
+    def _moving_average(self, returns: th.Tensor) -> float:
+        """The average of the returns of earlier updates (0 before the first); takes these in."""
+        expected = self._average / self._average_weight if self._average_weight else 0.0
+        self._average = 0.95 * self._average + 0.05 * returns.mean().item()
+        self._average_weight = 0.95 * self._average_weight + 0.05
+        return expected
+
     def _expected(
-        self, baseline: str, packed: Packed, drawn: Samples, G: th.Tensor  # noqa: N803
+        self,
+        baseline: str,
+        packed: Packed,
+        drawn: Samples,
+        G: th.Tensor,
     ) -> tuple[th.Tensor | float, th.Tensor]:
         """The baseline b of each position, and the critic's loss (0 where there is no critic)."""
         no_loss = G.new_zeros(())
@@ -173,10 +265,7 @@ class REINFORCE(TextAlgorithm):
             values = self.policy.values(packed)
             return values.detach(), functional.mse_loss(values, mean)
         if baseline == "moving_average":
-            expected = self._average / self._average_weight if self._average_weight else 0.0
-            self._average = 0.95 * self._average + 0.05 * mean.mean().item()
-            self._average_weight = 0.95 * self._average_weight + 0.05
-            return expected, no_loss
+            return self._moving_average(mean), no_loss
         return 0.0, no_loss
 
     def _kl(self, obs: Observation, packed: Packed) -> th.Tensor:

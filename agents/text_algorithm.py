@@ -15,6 +15,7 @@ import gymnasium
 import numpy as np
 import torch as th
 from gymnasium.vector import VectorEnv
+from lm_gym.compat.stable_baselines3 import VecEnvAdapter
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ProgressBarCallback
@@ -26,7 +27,6 @@ from stable_baselines3.common.vec_env import VecEnv
 from agents.policy import LMPolicy, Observation
 from agents.schedules import LearningRate, Schedule
 from agents.texts import Texts
-from lm_gym.compat.stable_baselines3 import VecEnvAdapter
 
 
 @dataclass(frozen=True)
@@ -119,13 +119,13 @@ class TextAlgorithm(BaseAlgorithm):
         kwargs = dict(self.policy_kwargs)
         if self.env is not None:
             self._check_env(self.env)
-            names = Texts(self.env).first.task.choice_names
-            if names is not None:
-                kwargs.setdefault("labels", list(names))
+            if issubclass(self.policy_class, LMPolicy):
+                names = Texts(self.env).first.task.choice_names
+                kwargs.setdefault("labels", None if names is None else list(names))
         with self._keyed_randomness(-1):
-            self.policy = self.policy_class(
-                self.observation_space, self.action_space, self.lr_schedule, **kwargs
-            ).to(self.device)  # type: ignore[assignment]
+            self.policy = self.policy_class(self.observation_space, self.action_space, self.lr_schedule, **kwargs).to(
+                self.device
+            )  # type: ignore[assignment]
 
     def _check_env(self, env: VecEnv) -> None:
         if not isinstance(env.action_space, gymnasium.spaces.MultiDiscrete):
@@ -135,11 +135,15 @@ class TextAlgorithm(BaseAlgorithm):
             )
         Texts(env)
 
+    def _texts(self, env: VecEnv) -> Texts | None:
+        """The texts behind the environment where they are decided as a whole."""
+        return Texts(env)
+
     # ------------------------------------------------------------------ what a subclass adds
 
     @abstractmethod
     def _update(self, obs: Observation, texts: Texts) -> Update:
-        """Plays the current texts with one differentiable forward; the loss comes back unreduced to no one else."""
+        """Plays the current texts with one differentiable forward."""
 
     # ------------------------------------------------------------------ the loop
 
@@ -174,16 +178,17 @@ class TextAlgorithm(BaseAlgorithm):
         total, callback = self._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name or type(self).__name__, progress_bar
         )
-        texts = Texts(self.env)
+        texts = self._texts(self.env)
         callback.on_training_start(locals(), globals())
         while self.num_timesteps < total and self._train_batch(texts, callback):
             pass
         callback.on_training_end()
         return self
 
-    def _train_batch(self, texts: Texts, callback: BaseCallback) -> bool:
+    def _train_batch(self, texts: Texts | None, callback: BaseCallback) -> bool:
         """One batch: play, update, step the environment. False when a callback asked to stop."""
         assert self.env is not None
+        assert texts is not None
         callback.on_rollout_start()
         self.policy.set_training_mode(True)
         tensors, _ = self.policy.obs_to_tensor(self._last_obs)
@@ -191,12 +196,7 @@ class TextAlgorithm(BaseAlgorithm):
         with self._keyed_randomness(self._n_updates):
             with th.autocast(self.device.type, th.bfloat16, enabled=self.autocast):
                 update = self._update(tensors, texts)
-            self._update_current_progress_remaining(
-                self.num_timesteps + update.timesteps // 2, self._total_timesteps
-            )
-            self._update_learning_rate(self.policy.optimizer)
-            norm = self._descend(update.loss)
-        self._n_updates += 1
+            self._descend(update.loss, self.num_timesteps + update.timesteps // 2, update.logs)
         self._last_obs, rewards, dones, infos = self.env.step(update.actions)  # type: ignore[assignment]
         self._batch_draws = texts.batch_draws
         self.num_timesteps += update.timesteps
@@ -205,36 +205,41 @@ class TextAlgorithm(BaseAlgorithm):
         self.backward_passes += count
         self.tokens += int(tensors["attention_mask"].sum())
         self._update_info_buffer(infos, dones)
-        for name, value in {"train/loss": update.loss.item(), "train/grad_norm": norm, **update.logs}.items():
-            self.logger.record_mean(name, value)
         callback.update_locals(locals())
         callback.on_rollout_end()
         if not callback.on_step():
             return False
-        if self._log_interval is not None and self._n_updates % self._log_interval == 0:
-            self.dump_logs()
+        self._dump_logs_if_due()
         return True
 
-    def _descend(self, loss: th.Tensor) -> float:
+    def _descend(self, loss: th.Tensor, timesteps: int, logs: dict[str, float]) -> None:
+        """One optimizer step at the learning rate of `timesteps`; records `logs`."""
         if not bool(th.isfinite(loss)):
             raise FloatingPointError(
                 f"the loss is {loss.item()} at update {self._n_updates}: lower learning_rate or max_grad_norm"
             )
+        self._update_current_progress_remaining(timesteps, self._total_timesteps)
+        self._update_learning_rate(self.policy.optimizer)
         self.policy.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         parameters = [p for group in self.policy.optimizer.param_groups for p in group["params"]]
         norm = th.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
         self.policy.optimizer.step()
-        return float(norm)
+        self._n_updates += 1
+        for name, value in {"train/loss": loss.item(), "train/grad_norm": float(norm), **logs}.items():
+            self.logger.record_mean(name, value)
 
     @contextmanager
     def _keyed_randomness(self, number: int) -> Iterator[None]:
         """Torch's global generators, seeded by (seed, number) inside and as they were afterwards."""
-        key = int(np.random.SeedSequence([self.seed or 0, number + 1]).generate_state(1, np.uint64)[0] >> 1)
         devices = [self.device] if self.device.type == "cuda" else []
         with th.random.fork_rng(devices=devices):
-            th.manual_seed(key)
+            th.manual_seed(self._key(number))
             yield
+
+    def _key(self, number: int) -> int:
+        """A 31-bit seed for update `number` of this run; -1 is for building the policy."""
+        return int(np.random.SeedSequence([self.seed or 0, number + 1]).generate_state(1)[0] >> 1)
 
     # ------------------------------------------------------------------ logs, budgets, saving
 
@@ -248,6 +253,10 @@ class TextAlgorithm(BaseAlgorithm):
     def logs_now(self) -> bool:
         """Whether the current update's logs will be dumped: what is dear to compute is computed then only."""
         return self._log_interval is not None and (self._n_updates + 1) % self._log_interval == 0
+
+    def _dump_logs_if_due(self) -> None:
+        if self._log_interval is not None and self._n_updates % self._log_interval == 0:
+            self.dump_logs()
 
     def dump_logs(self) -> None:
         """Writes what was recorded since the last dump, under Stable-Baselines3's names."""
@@ -285,7 +294,8 @@ class TextAlgorithm(BaseAlgorithm):
     ) -> None:
         """Saves weights, optimizer, counters and the sampler's place; the checkpoint it began from isn't needed again."""
         given = self.policy_kwargs
-        self.policy_kwargs = {**given, **self.policy.config_kwargs()}
+        if isinstance(self.policy, LMPolicy):
+            self.policy_kwargs = {**given, **self.policy.config_kwargs()}
         try:
             super().save(path, exclude, include)
         finally:
