@@ -1,0 +1,1 @@
+"""Adapters to other libraries' vector interfaces; each module imports the one library that it adapts to."""

@@ -1,0 +1,169 @@
+"""The native vector environment as a Stable-Baselines3 `VecEnv`."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env.base_vec_env import (
+    VecEnv,
+    VecEnvIndices,
+    VecEnvObs,
+    VecEnvStepReturn,
+)
+
+from lm_gym.envs.vector import TextVectorEnv
+
+_BY_ROW = ("action_masks", "render")  # methods of the vector environment whose result has one entry a row
+
+
+class VecEnvAdapter(VecEnv):
+    """A `TextVectorEnv` behind SB3's interface, equal to a `DummyVecEnv` of monitored single environments.
+
+    The info of a row that has ended has `terminal_observation`, `TimeLimit.truncated` and Monitor's `episode`
+    (return `r`, length `l` in steps, seconds `t` since the adapter was made); with `unit="sequence"` every info has
+    `position_rewards`, float32 [T].
+
+    `seed(s)` reaches the environment at the next reset as the one seed s. So do options, by
+    `set_options({"indices": …})` or `{"draws": …}`, as the vector environment takes them; a list of one dict for
+    each row may give `indices` row by row.
+
+    Args:
+        vector_env: the environment, with autoreset `SAME_STEP` or `DISABLED` (this adapter then resets).
+
+    Attributes:
+        vector: the environment.
+
+    Raises:
+        TypeError: if `vector_env` isn't a `TextVectorEnv`.
+        ValueError: if its autoreset mode is `NEXT_STEP`.
+    """
+
+    def __init__(self, vector_env: gymnasium.vector.VectorEnv[Any, Any, Any]) -> None:
+        native = vector_env.unwrapped
+        if not isinstance(native, TextVectorEnv):
+            raise TypeError(f"VecEnvAdapter adapts vector environments of lm_gym, not {type(native).__name__}")
+        if native.autoreset_mode is AutoresetMode.NEXT_STEP:
+            raise ValueError(
+                "SB3 takes no autoreset of mode NEXT_STEP, whose resets are steps: make the environment with "
+                "autoreset_mode='SAME_STEP' (or 'DISABLED')"
+            )
+        self.vector = native
+        self._actions: Any = None
+        self._pending: dict[str, Any] | None = None
+        self._returns = np.zeros(native.num_envs)
+        self._lengths = np.zeros(native.num_envs, np.int64)
+        self._start = time.time()
+        super().__init__(native.num_envs, native.single_observation_space, native.single_action_space)
+
+    def reset(self) -> VecEnvObs:
+        """Begin every row; seed and options given before are used once."""
+        observation, info = self.vector.reset(seed=self._seeds[0], options=self._pending)
+        self._pending = None
+        self._reset_seeds()
+        self._reset_options()
+        self._returns[:] = 0.0
+        self._lengths[:] = 0
+        self._note_resets(info)
+        return observation
+
+    def step_async(self, actions: NDArray[Any]) -> None:
+        """Keep the actions for `step_wait`."""
+        self._actions = actions
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Step; rows that end begin another text at once."""
+        observation, rewards, terminated, truncated, info = self.vector.step(self._actions)
+        ended = terminated | truncated
+        self._returns += rewards
+        self._lengths += 1
+        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        if "position_rewards" in info:
+            for row_info, paid in zip(infos, info["position_rewards"], strict=True):
+                row_info["position_rewards"] = paid
+        if ended.any():
+            rows = np.flatnonzero(ended)
+            if self.vector.autoreset_mode is AutoresetMode.SAME_STEP:
+                finals = [info["final_obs"][row] for row in rows.tolist()]
+            else:
+                finals = [{key: leaf[row] for key, leaf in observation.items()} for row in rows.tolist()]
+                observation, info = self.vector.reset(options={"reset_mask": ended})
+            self._report(rows, finals, truncated, infos)
+            self._note_resets(info)
+        return observation, rewards.astype(np.float32), ended, infos
+
+    def close(self) -> None:
+        """Close the environment."""
+        self.vector.close()
+
+    def set_options(self, options: list[dict[str, Any]] | dict[str, Any] | None = None) -> None:
+        """Options of the next reset.
+
+        Raises:
+            ValueError: if a list gives anything but one `indices` for each row.
+        """
+        if isinstance(options, list):
+            if not any(options):
+                options = None
+            elif len(options) != self.num_envs or any(set(row) != {"indices"} for row in options):
+                raise ValueError(
+                    f"a list of options must give {self.num_envs} dicts, each with `indices` alone: give one dict, as "
+                    "the vector environment takes it"
+                )
+            else:
+                options = {"indices": np.array([np.asarray(row["indices"]).item() for row in options])}
+        self._pending = dict(options) if options else None
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """An attribute of the vector environment, once for each row asked."""
+        value = getattr(self.vector, attr_name)
+        return [value for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Set an attribute of the vector environment: there is one for all rows."""
+        setattr(self.vector, attr_name, value)
+
+    def env_method(
+        self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
+    ) -> list[Any]:
+        """Call a method of the vector environment once; each row gets its entry, or the whole where rows have none."""
+        result = getattr(self.vector, method_name)(*method_args, **method_kwargs)
+        by_row = method_name in _BY_ROW and result is not None
+        return [result[row] if by_row else result for row in self._get_indices(indices)]
+
+    def env_is_wrapped(
+        self, wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]], indices: VecEnvIndices = None
+    ) -> list[bool]:
+        """True for Monitor, whose work this adapter does."""
+        return [wrapper_class is Monitor for _ in self._get_indices(indices)]
+
+    def get_images(self) -> Sequence[NDArray[Any] | None]:
+        """No images: texts are rendered in ANSI."""
+        return [None] * self.num_envs
+
+    def _report(
+        self,
+        rows: NDArray[np.int64],
+        finals: list[dict[str, Any]],
+        truncated: NDArray[np.bool_],
+        infos: list[dict[str, Any]],
+    ) -> None:
+        seconds = round(time.time() - self._start, 6)
+        for row, final in zip(rows.tolist(), finals, strict=True):
+            infos[row]["terminal_observation"] = final
+            infos[row]["TimeLimit.truncated"] = bool(truncated[row])
+            infos[row]["episode"] = {
+                "r": round(float(self._returns[row]), 6),
+                "l": int(self._lengths[row]),
+                "t": seconds,
+            }
+        self._returns[rows] = 0.0
+        self._lengths[rows] = 0
+
+    def _note_resets(self, info: dict[str, Any]) -> None:
+        for row in np.flatnonzero(info["_index"]).tolist():
+            self.reset_infos[row] = {"index": int(info["index"][row])}

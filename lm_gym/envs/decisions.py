@@ -1,0 +1,97 @@
+"""From a user's actions to choices, checked."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Decisions(NamedTuple):
+    """Checked actions.
+
+    Attributes:
+        choices: int64 [...], a copy of what was given, or the argmax of distributions; 0 where not asked for.
+        log_probs: float64 [...], log-probability of each target, or None where actions are choices.
+    """
+
+    choices: NDArray[np.int64]
+    log_probs: NDArray[np.float64] | None
+
+
+def read_choices(actions: Any, shape: tuple[int, ...], num_choices: int, asked: NDArray[np.bool_] | None) -> Decisions:
+    """Check choices.
+
+    Args:
+        actions: integers, of `shape`; extra leading dimensions (samples) are allowed.
+        shape: the trailing shape expected.
+        num_choices: n.
+        asked: bool `shape`, which of them count; None for all.
+
+    Raises:
+        TypeError: if they aren't integers.
+        ValueError: if the shape is wrong, or one that counts is outside [0, n).
+    """
+    given = np.asarray(actions)
+    if given.dtype.kind not in "iu":
+        raise TypeError(f"actions are {given.dtype}: give integers in 0 … {num_choices - 1}")
+    _check_shape(given.shape, shape)
+    choices = given.astype(np.int64)
+    if asked is not None:
+        choices = np.where(asked, choices, 0)
+    if choices.size and (choices.min() < 0 or choices.max() >= num_choices):
+        place = np.argwhere((choices < 0) | (choices >= num_choices))[0].tolist()
+        row = place[len(place) - len(shape)] if shape else 0
+        raise ValueError(
+            f"action {choices[tuple(place)]} of row {row} (index {place}) is outside 0 … {num_choices - 1}"
+        )
+    return Decisions(choices, None)
+
+
+def read_distributions(
+    actions: Any,
+    shape: tuple[int, ...],
+    num_choices: int,
+    targets: NDArray[np.int64],
+    asked: NDArray[np.bool_] | None,
+) -> Decisions:
+    """Check unnormalised log-probabilities, and normalise them.
+
+    Args:
+        actions: floats, of `shape` + [n]; extra leading dimensions (samples) are allowed.
+        shape: the trailing shape expected, without n.
+        num_choices: n.
+        targets: int64 `shape`, gold choices, n where padded.
+        asked: bool `shape`, which of them count; None for all.
+
+    Raises:
+        TypeError: if they aren't numbers.
+        ValueError: if the shape is wrong, or one that counts isn't finite.
+    """
+    scores = np.asarray(actions)
+    if scores.dtype.kind not in "fiu":
+        raise TypeError(f"actions are {scores.dtype}: give log-probabilities")
+    _check_shape(scores.shape, (*shape, num_choices))
+    finite = np.isfinite(scores).all(-1)
+    if asked is not None:
+        finite |= ~asked
+    if not finite.all():
+        place = np.argwhere(~finite)[0].tolist()
+        row = place[len(place) - len(shape)] if shape else 0
+        first = scores[tuple(place)][~np.isfinite(scores[tuple(place)])][0]
+        raise ValueError(
+            f"log-probabilities of row {row} (index {place}) contain {first}: all must be finite (they are normalised "
+            "here, so a very negative number such as -1e9 forbids a choice)"
+        )
+    scores = scores.astype(np.float64)
+    if asked is not None:
+        scores = np.where(asked[..., None], scores, 0.0)
+    top = scores.max(-1)
+    normaliser = top + np.log(np.exp(scores - top[..., None]).sum(-1))
+    gold = np.broadcast_to(np.minimum(targets, num_choices - 1), scores.shape[:-1])
+    chosen = np.take_along_axis(scores, gold[..., None], -1)[..., 0]
+    return Decisions(scores.argmax(-1).astype(np.int64), chosen - normaliser)
+
+
+def _check_shape(given: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    if given[len(given) - len(expected) :] != expected or len(given) < len(expected):
+        raise ValueError(f"actions have shape {given}: it must end in {expected}")

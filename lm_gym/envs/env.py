@@ -1,0 +1,132 @@
+"""One text at a time: a `gymnasium.Env`, which is the vector environment with N = 1."""
+
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium.error import ResetNeeded
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+
+from lm_gym.data import Dataset
+from lm_gym.envs.episodes import Observation
+from lm_gym.envs.vector import TextVectorEnv
+from lm_gym.rewards import Reward
+from lm_gym.tasks import Cut, Task
+
+
+class TextEnv(gymnasium.Env[Observation, Any]):
+    """One text at a time; what the environments of every task have in common.
+
+    Args:
+        arguments: see `lm_gym.envs.settings.Settings`, and the manual of the task's environment.
+
+    Attributes:
+        vector: the vector environment with N = 1 that plays.
+    """
+
+    vector_class: ClassVar[type[TextVectorEnv]]
+    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012  (Gymnasium's own)
+
+    def __init__(self, **arguments: Any) -> None:
+        self.vector = self.vector_class(1, autoreset_mode=AutoresetMode.DISABLED, **arguments)
+        self.observation_space = self.vector.single_observation_space
+        self.action_space = self.vector.single_action_space
+        self.render_mode = self.vector.render_mode
+
+    @property
+    def dataset(self) -> Dataset:
+        """The data."""
+        return self.vector.dataset
+
+    @property
+    def split(self) -> str:
+        """The name of the split played."""
+        return self.vector.split
+
+    @property
+    def task(self) -> Task:
+        """The split, encoded."""
+        return self.vector.task
+
+    @property
+    def reward(self) -> Reward:
+        """The reward."""
+        return self.vector.reward
+
+    @property
+    def num_texts(self) -> int:
+        """Episodes in the split."""
+        return self.vector.num_texts
+
+    @property
+    def positions_per_pass(self) -> int:
+        """Positions decided in one pass over the split."""
+        return self.vector.positions_per_pass
+
+    @property
+    def cut(self) -> Cut:
+        """What `max_length` removed."""
+        return self.vector.cut
+
+    @property
+    def targets(self) -> NDArray[np.int64]:
+        """Gold choices of the text played, int64 [1, T], n where padded."""
+        return self.vector.targets
+
+    @property
+    def text_index(self) -> NDArray[np.int64]:
+        """Which text is played, int64 [1]."""
+        return self.vector.text_index
+
+    @property
+    def draws(self) -> int:
+        """Texts drawn so far by the sampler."""
+        return self.vector.draws
+
+    def position_rewards(self, actions: Any) -> NDArray[np.float32]:
+        """What the text would pay, [..., 1, T] (see `TextVectorEnv.position_rewards`)."""
+        return self.vector.position_rewards(actions)
+
+    def reward_terms(self, actions: Any) -> dict[str, NDArray[np.float32]]:
+        """What each term would pay, [..., 1, T] (see `TextVectorEnv.reward_terms`)."""
+        return self.vector.reward_terms(actions)
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Which actions make sense now, bool [n], or [T · n] with `unit="sequence"`; any other is played too."""
+        return np.asarray(self.vector.action_masks()[0], np.bool_)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin a text (see `TextVectorEnv.reset`; `indices` may be a single number)."""
+        super().reset(seed=seed)
+        if seed is None and self._np_random is not None:
+            self.vector.np_random = self._np_random
+        self.vector.reset(seed=seed, options=options)
+        self._np_random = self.vector.np_random
+        index = int(self.vector.episodes.text_index[0])
+        return self._observation(), {"index": index, "text": self.vector.text(index)}
+
+    def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Decide the position at the cursor, or all of them (`unit`).
+
+        Raises:
+            gymnasium.error.ResetNeeded: before the first reset, or after the end.
+            TypeError: if the action isn't a number of the right kind.
+            ValueError: if it is out of range, NaN or infinite.
+        """
+        vector = self.vector
+        _, rewards, terminated, truncated, info = vector.step(np.asarray(action)[None])
+        single = {key: value[0] for key, value in info.items() if not key.startswith("_")}
+        return self._observation(), float(rewards[0]), bool(terminated[0]), bool(truncated[0]), single
+
+    def render(self) -> str | None:
+        """The text with its decisions, in ANSI colours, where `render_mode="ansi"`."""
+        return None if self.render_mode is None else self.vector.render_row(0)
+
+    def _observation(self) -> Observation:
+        return {key: leaf[0].copy() for key, leaf in self.vector.episodes.observation.items()}
+
+
+__all__ = ["ResetNeeded", "TextEnv"]

@@ -1,0 +1,152 @@
+"""The dynamics: N episodes as a struct of arrays."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lm_gym.rewards import Board, Reward
+from lm_gym.tasks import Task
+
+Observation = dict[str, NDArray[Any]]
+
+
+class Episodes:
+    """Texts being played, one a row.
+
+    Args:
+        task: where texts come from.
+        reward: what decisions pay, bound to the task.
+        num_rows: N.
+        cursor: whether the observation has one (`unit="token"`).
+        write: whether predictions are written into `input_ids` (`fill="sequential"`).
+        mask_actions: whether the observation has `action_mask`.
+
+    Attributes:
+        observation: the live observation, each leaf [N, …]; copy what leaves this house.
+        targets: int64 [N, T], gold choices, n where padded.
+        counts: int64 [N], positions.
+        decided: int64 [N], positions decided.
+        text_index: int64 [N], the text of each row, -1 before the first.
+    """
+
+    def __init__(
+        self, task: Task, reward: Reward, num_rows: int, *, cursor: bool, write: bool, mask_actions: bool
+    ) -> None:
+        tokens, positions, choices = task.shape
+        self.task = task
+        self.num_choices = choices
+        self.targets = np.full((num_rows, positions), choices, np.int64)
+        self.counts = np.ones(num_rows, np.int64)
+        self.decided = np.zeros(num_rows, np.int64)
+        self.text_index = np.full(num_rows, -1, np.int64)
+        self.observation: Observation = {
+            "input_ids": np.zeros((num_rows, tokens), np.int64),
+            "attention_mask": np.zeros((num_rows, tokens), np.int8),
+            "positions": np.zeros((num_rows, positions), np.int64),
+            "position_mask": np.zeros((num_rows, positions), np.int8),
+            "predictions": np.full((num_rows, positions), choices, np.int64),
+        }
+        self._predictions = self.observation["predictions"]
+        self._cursor = np.zeros((num_rows, 1), np.int64)
+        if cursor:
+            self.observation["cursor"] = self._cursor
+        self._write = write
+        self._masks = mask_actions
+        if mask_actions:
+            self.observation["action_mask"] = np.ones((num_rows, choices), np.int8)
+        self._rows = np.arange(num_rows)
+        self._tokens = np.arange(tokens)
+        self._places = np.arange(positions)
+        self.track = reward.track(Board(self.targets, self._predictions, self.counts, self.observe))
+
+    def observe(self, rows: NDArray[np.int64]) -> Observation:
+        """A copy of the observation of some rows."""
+        return {key: leaf[rows] for key, leaf in self.observation.items()}
+
+    def enter(self, rows: NDArray[np.int64], texts: NDArray[np.int64], visits: NDArray[np.int64], key: int) -> None:
+        """Play new texts at these rows, int64 [R] each (see `Task.open`)."""
+        opened = self.task.open(texts, visits, key)
+        observation = self.observation
+        observation["input_ids"][rows] = opened.input_ids
+        observation["attention_mask"][rows] = self._tokens < opened.lengths[:, None]
+        observation["positions"][rows] = opened.positions
+        observation["position_mask"][rows] = self._places < opened.counts[:, None]
+        self._predictions[rows] = self.num_choices
+        self._cursor[rows] = 0
+        self.targets[rows] = opened.targets
+        self.counts[rows] = opened.counts
+        self.decided[rows] = 0
+        self.text_index[rows] = texts
+        if self._masks:
+            self._update_masks()
+        self.track.enter(rows)
+
+    def decide(
+        self, choices: NDArray[np.int64], log_probs: NDArray[np.float64] | None, live: NDArray[np.bool_] | None
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Decide the position at the cursor of every row.
+
+        Args:
+            choices: int64 [N], in [0, n); this array is kept.
+            log_probs: float64 [N], log-probability of each target, where actions are distributions.
+            live: bool [N], the rows that play; None for all. Others must be entered before they are decided again.
+
+        Returns:
+            (rewards float64 [N], ended bool [N]), 0 and False where not live.
+        """
+        cursor = self._cursor[:, 0]
+        rows = self._rows
+        targets = self.targets[rows, cursor]
+        if live is None:
+            self._predictions[rows, cursor] = choices
+            self.decided += 1
+        else:
+            targets = np.where(live, targets, 0)
+            self._predictions[rows[live], cursor[live]] = choices[live]
+            self.decided += live
+        if self._write:
+            self._write_predictions(choices, live)
+        last = self.decided >= self.counts
+        rewards = self.track.pay(choices, targets, log_probs, cursor, last)
+        np.minimum(self.decided, self.counts - 1, out=cursor)
+        if self._masks:
+            self._update_masks()
+        if live is not None:
+            rewards, last = np.where(live, rewards, 0.0), last & live
+        return rewards, last
+
+    def decide_all(
+        self, choices: NDArray[np.int64], log_probs: NDArray[np.float64] | None, live: NDArray[np.bool_] | None
+    ) -> NDArray[np.float32]:
+        """Decide every position of every row.
+
+        Args:
+            choices: int64 [N, T], in [0, n) where there is a position.
+            log_probs: float64 [N, T] or None.
+            live: bool [N], the rows that play; None for all.
+
+        Returns:
+            float32 [N, T], 0 where padded and in rows that aren't live.
+        """
+        inside = self.observation["position_mask"] > 0
+        if live is not None:
+            inside &= live[:, None]
+        np.copyto(self._predictions, choices, where=inside)
+        np.copyto(self.decided, self.counts, where=True if live is None else live)
+        rewards = self.track.score(choices, log_probs)
+        return rewards if live is None else np.where(live[:, None], rewards, np.float32(0.0))
+
+    def legal(self) -> NDArray[np.bool_]:
+        """Which choices make sense now, bool [N, n]."""
+        always = self.task.always_legal
+        here = self.task.legal(self._predictions, self._cursor[:, 0])
+        return np.repeat(always[None], len(self.counts), axis=0) if here is None else here & always
+
+    def _write_predictions(self, choices: NDArray[np.int64], live: NDArray[np.bool_] | None) -> None:
+        rows = self._rows if live is None else self._rows[live]
+        places = self.observation["positions"][rows, self._cursor[rows, 0]]
+        self.observation["input_ids"][rows, places] = choices[rows]
+
+    def _update_masks(self) -> None:
+        self.observation["action_mask"][...] = self.legal()

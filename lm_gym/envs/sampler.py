@@ -1,0 +1,71 @@
+"""Which text is played next: a pure function of (key, number of the draw)."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lm_gym.hashing import mix, permute
+
+SAMPLINGS = ("shuffled", "bucketed", "sequential")
+_WINDOW = 4096  # draws worked out at a time
+_BATCHES = 50  # batches in a window sorted by length
+
+
+class Sampler:
+    """Epochs without replacement, in constant memory.
+
+    Args:
+        sampling: `"shuffled"`; `"bucketed"`: windows of 50 batches of consecutive shuffled draws, sorted by length,
+            cut into batches, and the batches shuffled; `"sequential"`: the order of the corpus.
+        lengths: int [N], sub-tokens of each text (used by `"bucketed"`).
+        batch: texts drawn at a time.
+
+    Attributes:
+        draws: texts drawn so far; with the key, the whole of the state.
+    """
+
+    def __init__(self, sampling: str, lengths: NDArray[np.integer], batch: int) -> None:
+        self.sampling = sampling
+        self.num_texts = len(lengths)
+        self.draws = 0
+        self._lengths = lengths
+        self._batch = batch
+        self._window = min(_WINDOW, self.num_texts)
+        if sampling == "bucketed":
+            batches = min(_BATCHES, self.num_texts // batch)
+            self._window = batch * max(1, batches)
+        self._key = 0
+        self._at = -1  # the window held
+        self._order = np.zeros(0, np.int64)  # its draws, in the order played
+
+    def restart(self, key: int, draws: int = 0) -> None:
+        """Begin another sequence, at some draw of it."""
+        self._key, self.draws, self._at = key, draws, -1
+
+    def take(self, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Draw texts; int64 [count] each: the texts, and how often each has been played before."""
+        texts = np.empty(count, np.int64)
+        visits = np.empty(count, np.int64)
+        done = 0
+        while done < count:
+            window, offset = divmod(self.draws, self._window)
+            if window != self._at:
+                self._open(window)
+            step = min(count - done, self._window - offset)
+            texts[done : done + step] = self._order[0, offset : offset + step]
+            visits[done : done + step] = self._order[1, offset : offset + step]
+            done += step
+            self.draws += step
+        return texts, visits
+
+    def _open(self, window: int) -> None:
+        draws = np.arange(window * self._window, (window + 1) * self._window)
+        visits, texts = np.divmod(draws, self.num_texts)
+        if self.sampling != "sequential":
+            texts = permute(texts, self.num_texts, self._key, visits)
+        if self.sampling == "bucketed":
+            by_length = np.argsort(self._lengths[texts], kind="stable")
+            batches = np.argsort(mix(self._key, window, np.arange(self._window // self._batch)), kind="stable")
+            order = by_length.reshape(-1, self._batch)[batches].reshape(-1)
+            texts, visits = texts[order], visits[order]
+        self._order = np.stack([texts, visits])
+        self._at = window

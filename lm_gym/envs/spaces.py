@@ -1,0 +1,34 @@
+"""The spaces of an environment: a flat Dict of integer Boxes, which every RL library takes."""
+
+import numpy as np
+from gymnasium import spaces
+
+from lm_gym.envs.settings import Settings
+from lm_gym.tasks import Task
+
+
+def observation_space(task: Task, settings: Settings) -> spaces.Dict:
+    """The observation space of one environment."""
+    tokens, positions, choices = task.shape
+    leaves: dict[str, spaces.Space[object]] = {
+        "input_ids": spaces.Box(0, task.tokenizer.size - 1, (tokens,), np.int64),
+        "attention_mask": spaces.Box(0, 1, (tokens,), np.int8),
+        "positions": spaces.Box(0, tokens - 1, (positions,), np.int64),
+        "position_mask": spaces.Box(0, 1, (positions,), np.int8),
+        "predictions": spaces.Box(0, choices, (positions,), np.int64),
+    }
+    if settings.unit == "token":
+        leaves["cursor"] = spaces.Box(0, positions - 1, (1,), np.int64)
+    if settings.mask_actions:
+        leaves["action_mask"] = spaces.Box(0, 1, (choices,), np.int8)
+    return spaces.Dict(leaves)
+
+
+def action_space(task: Task, settings: Settings) -> spaces.Space[object]:
+    """The action space of one environment."""
+    _, positions, choices = task.shape
+    token = settings.unit == "token"
+    if settings.actions == "distribution":
+        shape = (choices,) if token else (positions, choices)
+        return spaces.Box(-np.inf, np.inf, shape, np.float32)
+    return spaces.Discrete(choices) if token else spaces.MultiDiscrete(np.full(positions, choices))

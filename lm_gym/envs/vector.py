@@ -1,0 +1,352 @@
+"""Many texts played at once: a native `gymnasium.vector.VectorEnv`."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium.error import ResetNeeded
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from lm_gym.data import Dataset, load_dataset
+from lm_gym.envs.decisions import Decisions, read_choices, read_distributions
+from lm_gym.envs.episodes import Episodes, Observation
+from lm_gym.envs.options import ResetOptions, read_options
+from lm_gym.envs.sampler import Sampler
+from lm_gym.envs.settings import Settings
+from lm_gym.envs.spaces import action_space, observation_space
+from lm_gym.naming import check_choice
+from lm_gym.rendering import render_text
+from lm_gym.rewards import AtTheEnd, Choices, Reward, make_reward
+from lm_gym.tasks import TASKS, Cut, Task, build_task
+from lm_gym.tokenizer import load_tokenizer
+
+_FIXED_KEY = 0x5EED  # masks of texts played by `indices`: the same for every environment and seed
+_MODES = {mode.value: mode for mode in AutoresetMode} | {mode.name: mode for mode in AutoresetMode}
+
+StepResult = tuple[Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
+
+
+class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
+    """N texts played at once; what the environments of every task have in common.
+
+    Args:
+        num_envs: N.
+        autoreset_mode: what follows the end of an episode: `AutoresetMode.NEXT_STEP` (or its name or value):
+            the next step begins another text, whatever the action; `SAME_STEP`: the same step does, and
+            `info["final_obs"]` has the last observation; `DISABLED`: nothing, call
+            `reset(options={"reset_mask": ended})`.
+        arguments: see `Settings`, and the manual of the task's environment.
+
+    Attributes:
+        dataset: the data.
+        split: the name of the split played.
+        task: the split, encoded (`lm_gym.tasks.Task`).
+        reward: the reward (`lm_gym.rewards.Reward`), with `minimum` and `separable`.
+        num_texts: episodes in the split.
+        positions_per_pass: positions decided in one pass over the split.
+        cut: what `max_length` removed.
+        targets: int64 [N, T], gold choices, n where padded.
+        text_index: int64 [N], which text each row plays.
+        draws: texts drawn so far by the sampler: the whole of its state beside the seed.
+    """
+
+    task_name: ClassVar[str]
+    metadata: dict[str, Any] = {  # noqa: RUF012  (Gymnasium's own declaration)
+        "render_modes": ["ansi"],
+        "render_fps": 4,
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
+    }
+
+    def __init__(
+        self, num_envs: int = 1, *, autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP, **arguments: Any
+    ) -> None:
+        if num_envs < 1:
+            raise ValueError(f"num_envs={num_envs}: give 1 or more")
+        settings = Settings.of(arguments)
+        self.settings = settings
+        self.autoreset_mode = (
+            autoreset_mode
+            if isinstance(autoreset_mode, AutoresetMode)
+            else _MODES[check_choice("autoreset_mode", autoreset_mode, _MODES)]
+        )
+        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
+        self.render_mode = settings.render_mode
+        self.num_envs = num_envs
+        self.dataset: Dataset = load_dataset(settings.dataset, task_hint=self.task_name)  # type: ignore[arg-type]
+        self.split = settings.split
+        self.task = _build(self.task_name, self.dataset, settings)
+        self.reward = _bind(settings, self.task)
+        self.single_observation_space = observation_space(self.task, settings)
+        self.single_action_space = action_space(self.task, settings)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.episodes = Episodes(
+            self.task,
+            self.reward,
+            num_envs,
+            cursor=settings.unit == "token",
+            write=settings.fill == "sequential",
+            mask_actions=settings.mask_actions,
+        )
+        self._sampler = Sampler(settings.sampling, np.diff(self.task.encoded.offsets), num_envs)
+        self._key = 0
+        self._keyed = False
+        self._ended = np.zeros(num_envs, np.bool_)
+        self._playing = False
+
+    # What was built
+
+    @property
+    def num_texts(self) -> int:
+        """Episodes in the split."""
+        return self.task.encoded.num_texts
+
+    @property
+    def positions_per_pass(self) -> int:
+        """Positions decided in one pass over the split."""
+        return self.task.encoded.num_positions
+
+    @property
+    def cut(self) -> Cut:
+        """What `max_length` removed."""
+        return self.task.encoded.cut
+
+    @property
+    def targets(self) -> NDArray[np.int64]:
+        """Gold choices of the texts played, int64 [N, T], n where padded."""
+        return self.episodes.targets.copy()
+
+    @property
+    def text_index(self) -> NDArray[np.int64]:
+        """Which text each row plays, int64 [N]."""
+        return self.episodes.text_index.copy()
+
+    @property
+    def draws(self) -> int:
+        """Texts drawn so far by the sampler."""
+        return self._sampler.draws
+
+    # Playing
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin texts.
+
+        Args:
+            seed: restarts the sampler at draw 0, with the order and the masks of this seed. Of a sequence (as some
+                wrappers give) the first one counts.
+            options: `indices` int [N]: play these texts, with the masks of visit 0; `reset_mask` bool [N]: only
+                these rows begin; `draws`: continue the sampler at this draw.
+
+        Raises:
+            ValueError: if an option is unknown or out of range.
+        """
+        chosen = read_options(options, self.num_envs, self.num_texts)
+        first = seed[0] if isinstance(seed, Sequence) else seed
+        super().reset(seed=first)
+        if first is not None or not self._keyed:
+            self._key, self._keyed = int(self.np_random.integers(2**62)), True
+            self._sampler.restart(self._key)
+        if chosen.draws is not None:
+            self._sampler.restart(self._key, chosen.draws)
+        rows = chosen.rows
+        if not self._playing and len(rows) < self.num_envs:
+            raise ResetNeeded("the first reset must begin every row: call reset() without reset_mask")
+        self._enter(rows, chosen)
+        self._playing = True
+        self._ended[rows] = False
+        return self._copy(), self._reset_info(rows, explicit=True)
+
+    def step(self, actions: Any) -> StepResult:
+        """Decide a position of every row, or all of them (`unit`).
+
+        Raises:
+            gymnasium.error.ResetNeeded: before the first reset, or, with autoreset disabled, where a row has ended.
+            TypeError: if actions aren't numbers of the right kind.
+            ValueError: if one is out of range, NaN or infinite.
+        """
+        live = self._live()
+        decisions = self._read(actions, live)
+        info: dict[str, Any] = {}
+        truncated = np.zeros(self.num_envs, np.bool_)
+        if self.settings.unit == "sequence":
+            paid = self.episodes.decide_all(*decisions, live)
+            rewards = paid.sum(-1, dtype=np.float64)
+            terminated = np.ones(self.num_envs, np.bool_) if live is None else live.copy()
+            self._add_position_rewards(info, paid, decisions, terminated)
+        else:
+            rewards, terminated = self.episodes.decide(*decisions, live)
+            limit = self.settings.max_episode_steps
+            if limit is not None:
+                truncated = (self.episodes.decided >= limit) & ~terminated & (True if live is None else live)
+        ended = terminated | truncated
+        if live is not None:
+            self._begin(np.flatnonzero(~live), info)
+        if self.autoreset_mode is AutoresetMode.SAME_STEP and ended.any():
+            rows = np.flatnonzero(ended)
+            self._add_final(info, rows, ended)
+            self._begin(rows, info)
+            self._ended = np.zeros(self.num_envs, np.bool_)
+        else:
+            self._ended = ended
+        return self._copy(), rewards, terminated, truncated, info
+
+    def position_rewards(self, actions: Any) -> NDArray[np.float32]:
+        """What the current texts would pay for actions, taking none of them.
+
+        Args:
+            actions: [..., N, T] integers, or [..., N, T, n] unnormalised log-probabilities; what stands where there
+                is no position is ignored.
+
+        Returns:
+            float32 [..., N, T], 0 where padded.
+        """
+        return self.episodes.track.score(*self._read_all(actions))
+
+    def reward_terms(self, actions: Any) -> dict[str, NDArray[np.float32]]:
+        """What each term of the reward would pay, unweighted, by name; arguments as `position_rewards`."""
+        decisions = self._read_all(actions)
+        return {
+            term.name: term.score(decisions.choices, self.episodes.targets, decisions.log_probs)
+            for term in self.reward.terms()
+        }
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Which actions make sense now, bool [N, n], or [N, T · n] with `unit="sequence"`; any other is played too."""
+        legal = self.episodes.legal()
+        return np.tile(legal, self.task.shape.positions) if self.settings.unit == "sequence" else legal
+
+    def render(self) -> tuple[str, ...] | None:
+        """The texts with their decisions, in ANSI colours, where `render_mode="ansi"`."""
+        if self.render_mode is None:
+            return None
+        return tuple(self.render_row(row) for row in range(self.num_envs))
+
+    def render_row(self, row: int) -> str:
+        """One text with its decisions, in ANSI colours."""
+        leaves = {key: leaf[row] for key, leaf in self.episodes.observation.items()}
+        return render_text(self.task, leaves, self.episodes.targets[row])
+
+    # Within
+
+    def _live(self) -> NDArray[np.bool_] | None:
+        """Rows that this step plays, None for all.
+
+        Raises:
+            ResetNeeded: if there is a row that can't.
+        """
+        if not self._playing:
+            raise ResetNeeded("step() before reset(): call reset() first")
+        if not self._ended.any():
+            return None
+        if self.autoreset_mode is AutoresetMode.DISABLED:
+            raise ResetNeeded(
+                f"rows {np.flatnonzero(self._ended).tolist()} have ended and autoreset is disabled: call "
+                "reset(options={'reset_mask': terminated | truncated})"
+            )
+        return ~self._ended
+
+    def _read(self, actions: Any, live: NDArray[np.bool_] | None) -> Decisions:
+        """Check the actions of a step."""
+        if self.settings.unit == "sequence":
+            if np.ndim(actions) != len(self.action_space.shape or ()):
+                raise ValueError(f"actions have shape {np.shape(actions)}: it must be {self.action_space.shape}")
+            return self._read_all(actions, live)
+        shape, choices = (self.num_envs,), self.task.shape.choices
+        if self.settings.actions == "token":
+            return read_choices(actions, shape, choices, live)
+        cursor = np.minimum(self.episodes.decided, self.episodes.counts - 1)
+        targets = self.episodes.targets[np.arange(self.num_envs), cursor]
+        return read_distributions(actions, shape, choices, targets, live)
+
+    def _read_all(self, actions: Any, live: NDArray[np.bool_] | None = None) -> Decisions:
+        """Check actions for all positions."""
+        if not self._playing:
+            raise ResetNeeded("no text is played: call reset() first")
+        asked = self.episodes.observation["position_mask"] > 0
+        if live is not None:
+            asked = asked & live[:, None]
+        targets, choices = self.episodes.targets, self.task.shape.choices
+        if self.settings.actions == "token":
+            return read_choices(actions, targets.shape, choices, asked)
+        return read_distributions(actions, targets.shape, choices, targets, asked)
+
+    def _enter(self, rows: NDArray[np.int64], chosen: ResetOptions) -> None:
+        """Give rows new texts: those asked for, or the sampler's next."""
+        if chosen.indices is not None:
+            self.episodes.enter(rows, chosen.indices[rows], np.zeros(len(rows), np.int64), _FIXED_KEY)
+        else:
+            self.episodes.enter(rows, *self._sampler.take(len(rows)), self._key)
+
+    def _begin(self, rows: NDArray[np.int64], info: dict[str, Any]) -> None:
+        """Give rows the sampler's next texts, and tell of them."""
+        self.episodes.enter(rows, *self._sampler.take(len(rows)), self._key)
+        info.update(self._reset_info(rows, explicit=False))
+
+    def _reset_info(self, rows: NDArray[np.int64], *, explicit: bool) -> dict[str, Any]:
+        here = np.zeros(self.num_envs, np.bool_)
+        here[rows] = True
+        info: dict[str, Any] = {"index": np.where(here, self.episodes.text_index, 0), "_index": here}
+        if explicit and self.render_mode is not None:
+            texts = np.full(self.num_envs, None, dtype=object)
+            for row in rows.tolist():
+                texts[row] = self.text(int(self.episodes.text_index[row]))
+            info |= {"text": texts, "_text": here.copy()}
+        return info
+
+    def text(self, index: int) -> str:
+        """The text of an episode as its tokenizer spells it, special tokens left out."""
+        encoded, tokenizer = self.task.encoded, self.task.tokenizer
+        start = encoded.offsets[index] + len(tokenizer.prefix)
+        end = encoded.offsets[index + 1] - len(tokenizer.suffix)
+        return tokenizer.decode(encoded.ids[start:end].tolist())
+
+    def _add_position_rewards(
+        self, info: dict[str, Any], paid: NDArray[np.float32], decisions: Decisions, rows: NDArray[np.bool_]
+    ) -> None:
+        info["position_rewards"] = paid
+        info["_position_rewards"] = rows.copy()
+        terms = self.reward.terms()
+        if len(terms) > 1:
+            scores = {
+                term.name: term.score(decisions.choices, self.episodes.targets, decisions.log_probs) for term in terms
+            }
+            info["reward_terms"] = scores | {f"_{name}": rows.copy() for name in scores}
+            info["_reward_terms"] = rows.copy()
+
+    def _add_final(self, info: dict[str, Any], rows: NDArray[np.int64], ended: NDArray[np.bool_]) -> None:
+        """What SAME_STEP tells of the episodes that have ended, laid out as `gymnasium.vector.SyncVectorEnv` does."""
+        leaves = self.episodes.observe(rows)
+        final = np.full(self.num_envs, None, dtype=object)
+        keys = tuple(leaves)
+        for row, values in zip(rows.tolist(), zip(*leaves.values(), strict=True), strict=True):
+            final[row] = dict(zip(keys, values, strict=True))
+        final_info = {key: value.copy() for key, value in info.items() if isinstance(value, np.ndarray)}
+        info |= {"final_obs": final, "_final_obs": ended.copy(), "final_info": final_info, "_final_info": ended.copy()}
+
+    def _copy(self) -> Observation:
+        return {key: leaf.copy() for key, leaf in self.episodes.observation.items()}
+
+
+def _build(name: str, dataset: Dataset, settings: Settings) -> Task:
+    kind = TASKS[name]
+    if settings.fill == "sequential" and not kind.writable:
+        raise ValueError(f"fill='sequential' writes predictions into input_ids, and those of {name} are no tokens")
+    if settings.mask_actions and settings.unit == "sequence" and not kind.static_masks:
+        raise ValueError(
+            f"mask_actions=True with unit='sequence': which choices of {name} make sense depends on earlier ones, so "
+            "no mask can be given before them; take unit='token'"
+        )
+    options = {"mask_probability": settings.mask_probability}
+    return build_task(name, dataset, settings.split, load_tokenizer(settings.tokenizer), settings.max_length, **options)
+
+
+def _bind(settings: Settings, task: Task) -> Reward:
+    reward = make_reward(task.default_reward if settings.reward is None else settings.reward, settings.reward_kwargs)
+    if not settings.dense:
+        reward = AtTheEnd(reward)
+    distribution = settings.actions == "distribution"
+    return reward.bind(Choices(task.shape.choices, task.choice_names, task.target_counts, distribution))

@@ -1,0 +1,232 @@
+"""Rewards made of rewards: weighted sums, sums paid at the end, and a user's own function."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lm_gym.rewards.reward import Board, Choices, Reward, Track
+
+RewardFunction = Callable[[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]], NDArray[Any]]
+
+
+class WeightedSum(Reward):
+    """A weighted sum of rewards.
+
+    Args:
+        parts: the rewards and their weights, finite numbers.
+
+    Raises:
+        ValueError: if there is none, or a weight isn't finite.
+    """
+
+    def __init__(self, parts: Mapping[str, tuple[Reward, float]]) -> None:
+        if not parts:
+            raise ValueError("an empty mapping of rewards: name one at least, {'accuracy': 1.0}")
+        for name, (_, weight) in parts.items():
+            if not np.isfinite(weight):
+                raise ValueError(f"the weight of reward {name!r} is {weight}: give a finite number")
+        self.parts = tuple(reward for reward, _ in parts.values())
+        self.weights = tuple(float(weight) for _, weight in parts.values())
+        self.name = "+".join(parts)
+
+    def bind(self, choices: Choices) -> "WeightedSum":
+        """Give a copy that is ready for a task, its parts too."""
+        bound = super().bind(choices)
+        bound.parts = tuple(part.bind(choices) for part in self.parts)
+        bound.separable = all(part.separable for part in bound.parts)
+        bound.minimum = bound._bound([part.minimum for part in bound.parts])
+        bound.total_minimum = bound._bound([part.total_minimum for part in bound.parts])
+        return bound
+
+    def _bound(self, minima: list[float]) -> float:
+        """Lower bound of the sum; rewards have no upper bound to use where a weight is negative."""
+        if any(weight < 0 for weight in self.weights):
+            return -np.inf
+        return sum(w * m for w, m in zip(self.weights, minima, strict=True) if w > 0)
+
+    def score(
+        self, choices: NDArray[np.int64], targets: NDArray[np.int64], log_probs: NDArray[Any] | None = None
+    ) -> NDArray[np.float32]:
+        """Reward whole texts, [..., N, T] (see `Reward.score`)."""
+        scores = (w * part.score(choices, targets, log_probs) for w, part in zip(self.weights, self.parts, strict=True))
+        return np.asarray(sum(scores), np.float32)
+
+    def track(self, board: Board) -> "WeightedSumTrack":
+        """Follow episodes position by position."""
+        return WeightedSumTrack(self, board)
+
+    def terms(self) -> tuple[Reward, ...]:
+        """The rewards that this one is a sum of."""
+        return self.parts
+
+
+class WeightedSumTrack(Track):
+    """A weighted sum along episodes."""
+
+    def __init__(self, reward: WeightedSum, board: Board) -> None:
+        super().__init__(reward, board)
+        self.tracks = [part.track(board) for part in reward.parts]
+        self.weights = reward.weights
+
+    def enter(self, rows: NDArray[np.int64]) -> None:
+        """Take note that these rows play new texts."""
+        for track in self.tracks:
+            track.enter(rows)
+
+    def pay(self, *decision: Any) -> NDArray[np.float64]:
+        """Reward one decision of every row (see `Track.pay`)."""
+        paid = (weight * track.pay(*decision) for weight, track in zip(self.weights, self.tracks, strict=True))
+        return np.asarray(sum(paid), np.float64)
+
+    def score(self, choices: NDArray[np.int64], log_probs: NDArray[Any] | None) -> NDArray[np.float32]:
+        """Reward whole texts, [..., N, T] (see `Reward.score`)."""
+        scores = (w * track.score(choices, log_probs) for w, track in zip(self.weights, self.tracks, strict=True))
+        return np.asarray(sum(scores), np.float32)
+
+    def terms(self, choices: NDArray[np.int64], log_probs: NDArray[Any] | None) -> dict[str, NDArray[np.float32]]:
+        """What each part pays, unweighted, by name."""
+        return {track.reward.name: track.score(choices, log_probs) for track in self.tracks}
+
+
+class AtTheEnd(Reward):
+    """Another reward, its sum over a text paid at the last position (`dense=False`)."""
+
+    def __init__(self, reward: Reward) -> None:
+        self.reward = reward
+        self.name = reward.name
+
+    def bind(self, choices: Choices) -> "AtTheEnd":
+        """Give a copy that is ready for a task."""
+        bound = super().bind(choices)
+        bound.reward = self.reward.bind(choices)
+        total = bound.reward.total_minimum
+        bound.minimum, bound.total_minimum = min(total, 0.0), total
+        return bound
+
+    def score(
+        self, choices: NDArray[np.int64], targets: NDArray[np.int64], log_probs: NDArray[Any] | None = None
+    ) -> NDArray[np.float32]:
+        """Reward whole texts, [..., N, T] (see `Reward.score`)."""
+        return at_the_end(self.reward.score(choices, targets, log_probs), targets < self.choices.num_choices)
+
+    def track(self, board: Board) -> "AtTheEndTrack":
+        """Follow episodes position by position."""
+        return AtTheEndTrack(self, board)
+
+    def terms(self) -> tuple[Reward, ...]:
+        """The rewards that this one is a sum of."""
+        return self.reward.terms()
+
+
+class AtTheEndTrack(Track):
+    """A sum along episodes, paid at the last position."""
+
+    def __init__(self, reward: AtTheEnd, board: Board) -> None:
+        super().__init__(reward, board)
+        self.inner = reward.reward.track(board)
+        self._sum = np.zeros(len(board.counts))
+
+    def enter(self, rows: NDArray[np.int64]) -> None:
+        """Take note that these rows play new texts."""
+        self._sum[rows] = 0.0
+        self.inner.enter(rows)
+
+    def pay(
+        self,
+        choices: NDArray[np.int64],
+        targets: NDArray[np.int64],
+        log_probs: NDArray[Any] | None,
+        cursor: NDArray[np.int64],
+        last: NDArray[np.bool_],
+    ) -> NDArray[np.float64]:
+        """Reward one decision of every row (see `Track.pay`)."""
+        self._sum += self.inner.pay(choices, targets, log_probs, cursor, last)
+        return np.where(last, self._sum, 0.0)
+
+    def score(self, choices: NDArray[np.int64], log_probs: NDArray[Any] | None) -> NDArray[np.float32]:
+        """Reward whole texts, [..., N, T] (see `Reward.score`)."""
+        inside = self.board.targets < self.reward.choices.num_choices
+        return at_the_end(self.inner.score(choices, log_probs), inside)
+
+
+def at_the_end(rewards: NDArray[np.floating], inside: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Move the sum over the last axis to each text's last position; rewards [..., N, T], inside bool [N, T]."""
+    last = np.zeros(inside.shape, np.float32)
+    counts = inside.sum(-1)
+    rows = np.flatnonzero(counts)
+    last[rows, counts[rows] - 1] = 1.0
+    return np.asarray(rewards.sum(-1, dtype=np.float64)[..., None] * last, np.float32)
+
+
+class FunctionReward(Reward):
+    """A user's own reward.
+
+    Args:
+        function: from (predictions int64 [N, T], targets int64 [N, T], mask bool [N, T]) to float [N], paid at the
+            last position, or [N, T], paid at each. Undecided and padded predictions, and padded targets, are n.
+            With `unit="token"` it is called at each step with what is decided so far, and column t is what
+            position t pays: let it depend on predictions up to t only. Attributes `minimum` and `separable` of the
+            function, if there are any, are taken over.
+    """
+
+    def __init__(self, function: RewardFunction) -> None:
+        self.function = function
+        self.name = getattr(function, "__name__", type(function).__name__)
+        self.minimum = float(getattr(function, "minimum", -np.inf))
+        self.total_minimum = 0.0 if self.minimum >= 0 else -np.inf
+        self.separable = bool(getattr(function, "separable", False))
+
+    def score(
+        self, choices: NDArray[np.int64], targets: NDArray[np.int64], log_probs: NDArray[Any] | None = None
+    ) -> NDArray[np.float32]:
+        """Reward whole texts, [..., N, T] (see `Reward.score`); samples are given to the function as more rows."""
+        samples = int(np.prod(choices.shape[:-2], dtype=np.int64))
+        many = np.broadcast_to(targets, (samples, *targets.shape)).reshape(-1, targets.shape[-1])
+        paid = self.call(choices.reshape(many.shape), many)
+        inside = many < self.choices.num_choices
+        if paid.ndim == 1:
+            spread = np.zeros(many.shape)
+            spread[:, 0] = paid
+            paid = at_the_end(spread, inside).astype(np.float64)
+        return np.where(inside, paid, 0.0).astype(np.float32).reshape(choices.shape)
+
+    def call(self, predictions: NDArray[np.int64], targets: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Call the function on rows [N, T], [N] or [N, T].
+
+        Raises:
+            ValueError: if it gives another shape, NaN or infinity.
+        """
+        inside = targets < self.choices.num_choices
+        given = np.where(inside, predictions, self.choices.num_choices)
+        paid = np.asarray(self.function(given, targets.copy(), inside), np.float64)
+        if paid.shape not in ((len(targets),), targets.shape):
+            raise ValueError(
+                f"the reward {self.name} gave shape {paid.shape} for {len(targets)} texts: it must be "
+                f"{(len(targets),)}, paid at the last position, or {targets.shape}"
+            )
+        if not np.isfinite(paid).all():
+            raise ValueError(f"the reward {self.name} gave NaN or infinity: it must be finite, padding included")
+        return paid
+
+    def track(self, board: Board) -> "FunctionTrack":
+        """Follow episodes position by position."""
+        return FunctionTrack(self, board)
+
+
+class FunctionTrack(Track):
+    """A user's own reward along episodes."""
+
+    def pay(
+        self,
+        choices: NDArray[np.int64],
+        targets: NDArray[np.int64],
+        log_probs: NDArray[Any] | None,
+        cursor: NDArray[np.int64],
+        last: NDArray[np.bool_],
+    ) -> NDArray[np.float64]:
+        """Reward one decision of every row (see `Track.pay`)."""
+        assert isinstance(self.reward, FunctionReward)
+        paid = self.reward.call(self.board.predictions, self.board.targets)
+        return np.where(last, paid, 0.0) if paid.ndim == 1 else paid[np.arange(len(paid)), cursor]

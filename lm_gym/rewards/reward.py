@@ -1,0 +1,156 @@
+"""What a reward is: a score for each position, of whole texts at once or one position after another."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from copy import copy
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Observation = dict[str, NDArray[Any]]
+
+
+class Choices(NamedTuple):
+    """What a reward may know of the task beside the gold choices.
+
+    Attributes:
+        num_choices: n.
+        names: the names of the choices, or None where they are vocabulary ids.
+        target_counts: int64 [n], how often each choice is gold in the training split.
+        distribution: True where actions are distributions.
+    """
+
+    num_choices: int
+    names: tuple[str, ...] | None
+    target_counts: NDArray[np.int64]
+    distribution: bool = False
+
+
+class Board(NamedTuple):
+    """The live arrays of the episodes that a `Track` follows (never written by it).
+
+    Attributes:
+        targets: int64 [N, T], gold choices, n where padded.
+        predictions: int64 [N, T], choices so far, n where undecided or padded.
+        counts: int64 [N], positions.
+        observe: gives the observation of some rows, each leaf [R, …].
+    """
+
+    targets: NDArray[np.int64]
+    predictions: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    observe: Callable[[NDArray[np.int64]], Observation]
+
+
+class Reward(ABC):
+    """A reward of positions.
+
+    Attributes:
+        name: how it is called in logs.
+        minimum: lower bound of one position's reward, -inf where there is none.
+        total_minimum: lower bound of the sum over a text.
+        separable: True where a position's reward depends on its own choice only.
+        choices: what `bind` told it.
+    """
+
+    name: str = ""
+    minimum: float = -np.inf
+    total_minimum: float = -np.inf
+    separable: bool = False
+    choices: Choices
+
+    def bind(self, choices: Choices) -> Self:
+        """Give a copy that is ready for a task.
+
+        Raises:
+            ValueError: if the reward makes no sense for the task.
+        """
+        bound = copy(self)
+        bound.choices = choices
+        bound._prepare()
+        return bound
+
+    def _prepare(self) -> None:  # noqa: B027  (nothing to prepare is a fine default)
+        """Build what depends on `self.choices`."""
+
+    @abstractmethod
+    def score(
+        self, choices: NDArray[np.int64], targets: NDArray[np.int64], log_probs: NDArray[Any] | None = None
+    ) -> NDArray[np.float32]:
+        """Reward whole texts.
+
+        Args:
+            choices: int64 [..., N, T]; ignored where padded.
+            targets: int64 [N, T], n where padded.
+            log_probs: [..., N, T], log-probability of each target, where actions are distributions.
+
+        Returns:
+            float32 [..., N, T], 0 where padded.
+        """
+
+    def track(self, board: Board) -> "Track":
+        """Follow episodes position by position."""
+        return Track(self, board)
+
+    def terms(self) -> tuple["Reward", ...]:
+        """The rewards that this one is a sum of."""
+        return (self,)
+
+
+class Track:
+    """A reward along episodes. This one serves rewards with an `at`; others override `enter` and `pay`."""
+
+    def __init__(self, reward: Reward, board: Board) -> None:
+        self.reward = reward
+        self.board = board
+
+    def enter(self, rows: NDArray[np.int64]) -> None:
+        """Take note that these rows play new texts."""
+
+    def pay(
+        self,
+        choices: NDArray[np.int64],
+        targets: NDArray[np.int64],
+        log_probs: NDArray[Any] | None,
+        cursor: NDArray[np.int64],
+        last: NDArray[np.bool_],
+    ) -> NDArray[np.float64]:
+        """Reward one decision of every row.
+
+        Args:
+            choices: int64 [N], already written into `board.predictions`.
+            targets: int64 [N].
+            log_probs: [N], log-probability of each target, where actions are distributions.
+            cursor: int64 [N], the position decided.
+            last: bool [N], whether it is the last one of its text.
+
+        Returns:
+            float64 [N]. What rows get that play nothing is arbitrary.
+        """
+        assert isinstance(self.reward, Separable)
+        return self.reward.at(choices, targets, log_probs)
+
+    def score(self, choices: NDArray[np.int64], log_probs: NDArray[Any] | None) -> NDArray[np.float32]:
+        """Reward whole texts, [..., N, T] (see `Reward.score`)."""
+        return self.reward.score(choices, self.board.targets, log_probs)
+
+
+class Separable(Reward):
+    """A reward whose positions don't depend on one another."""
+
+    separable = True
+
+    @abstractmethod
+    def at(
+        self, choices: NDArray[np.int64], targets: NDArray[np.int64], log_probs: NDArray[Any] | None
+    ) -> NDArray[np.float64]:
+        """Reward decisions elementwise; choices and targets are in [0, n)."""
+
+    def score(
+        self, choices: NDArray[np.int64], targets: NDArray[np.int64], log_probs: NDArray[Any] | None = None
+    ) -> NDArray[np.float32]:
+        """Reward whole texts, [..., N, T] (see `Reward.score`)."""
+        inside = targets < self.choices.num_choices
+        paid = self.at(np.where(inside, choices, 0), np.where(inside, targets, 0), log_probs)
+        return np.where(inside, paid, 0.0).astype(np.float32)

@@ -1,0 +1,59 @@
+"""From a dataset to a task that can be played."""
+
+from typing import TYPE_CHECKING, Any
+
+from gymnasium import logger
+
+from lm_gym.tasks.encoded import Encoded, WordTable
+from lm_gym.tasks.registry import TASKS
+from lm_gym.tasks.task import Shape, Task
+from lm_gym.tokenizer import TextTokenizer
+
+if TYPE_CHECKING:
+    from lm_gym.data import Dataset
+
+
+def build_task(
+    name: str, dataset: "Dataset", split: str, tokenizer: TextTokenizer, max_length: int, **options: Any
+) -> Task:
+    """Encode a split, with the sizes that serve every split of its dataset.
+
+    Warns (through `gymnasium.logger`) of words that `max_length` drops.
+
+    Args:
+        name: a key of `TASKS`.
+        dataset: the data.
+        split: the name of the split to play.
+        tokenizer: the tokenizer.
+        max_length: most sub-tokens of a text, special tokens included.
+        options: arguments of the task's own, such as `mask_probability`.
+
+    Raises:
+        ValueError: if the split doesn't exist, or nothing can be played.
+    """
+    if split not in dataset.splits:
+        raise ValueError(f"no split {split!r} in {dataset.name}: it has {', '.join(sorted(dataset.splits))}")
+    kind = TASKS[name]
+    tables: dict[int, WordTable] = {}  # by vocabulary, which the splits of a dataset share
+    played: Encoded | None = None
+    counts = None
+    tokens = positions = 0
+    num_choices, names = kind.choices(dataset.splits[split], tokenizer)
+    for other, corpus in dataset.splits.items():
+        table = tables.get(id(corpus.vocabulary))
+        if table is None:
+            table = tables[id(corpus.vocabulary)] = WordTable.build(corpus, tokenizer)
+        encoded = kind.encode(corpus, tokenizer, max_length, table=table, **options)
+        tokens, positions = max(tokens, encoded.max_tokens), max(positions, encoded.max_positions)
+        if other == split:
+            played = encoded
+        if other == "train" or (other == split and "train" not in dataset.splits):
+            counts = kind.count_targets(encoded, tokenizer, num_choices)
+    assert played is not None
+    assert counts is not None
+    if played.cut.positions:
+        logger.warn(
+            f"max_length={max_length} cuts {played.cut.texts} texts of {dataset.name}/{split} and drops "
+            f"{played.cut.positions} of their words, which no episode decides: raise it to keep them"
+        )
+    return kind(played, tokenizer, Shape(tokens, positions, num_choices), counts, names)

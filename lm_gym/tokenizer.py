@@ -1,0 +1,214 @@
+"""Words to sub-token ids, with the Hugging Face `tokenizers` library."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+_UNKNOWN = ("[UNK]", "<unk>", "<UNK>")
+_PADDING = ("[PAD]", "<pad>")
+_MASK = ("[MASK]", "<mask>")
+_BATCH = 16_384  # words encoded in one call
+
+
+@dataclass(frozen=True)
+class TextTokenizer:
+    """A tokenizer and the ids that a text environment needs.
+
+    Attributes:
+        tokenizer: the `tokenizers.Tokenizer`, without truncation and padding.
+        source: where it came from, for messages.
+        size: V, the number of ids.
+        prefix: ids that open every text (`[CLS]`, `<s>`).
+        suffix: ids that close every text (`[SEP]`, `</s>`).
+        pad: the id of padding, 0 where the tokenizer has none.
+        unknown: the id of unknown words, or None.
+        mask: the id of the mask token, or None.
+        special: bool [V], True at special tokens.
+    """
+
+    tokenizer: Tokenizer
+    source: str
+    size: int
+    prefix: tuple[int, ...]
+    suffix: tuple[int, ...]
+    pad: int
+    unknown: int | None
+    mask: int | None
+    special: NDArray[np.bool_]
+
+    @cached_property
+    def maskable(self) -> NDArray[np.bool_]:
+        """Ids that may be masked, bool [V]: all but the special ones and the unknown word."""
+        allowed = ~self.special
+        if self.unknown is not None:
+            allowed[self.unknown] = False
+        return allowed
+
+    def require_mask(self) -> int:
+        """Give the id of the mask token.
+
+        Raises:
+            ValueError: if the tokenizer has none.
+        """
+        if self.mask is None:
+            raise ValueError(
+                f"the tokenizer {self.source} has no mask token (looked for {', '.join(_MASK)}), so it can't serve "
+                "masked language modelling: take a tokenizer of a masked language model, such as 'tiny'"
+            )
+        return self.mask
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Turn ids into readable text, special tokens included."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=False))
+
+    def encode_words(self, words: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Encode distinct words, each on its own, as they would be encoded inside a text of separate words.
+
+        Args:
+            words: the words, W of them.
+
+        Returns:
+            (ids int32 [S], offsets int64 [W + 1]): word w is ids[offsets[w]:offsets[w + 1]], never empty.
+
+        Raises:
+            ValueError: if a word gives no token at all and the tokenizer has no unknown token.
+        """
+        pieces: list[list[int]] = []
+        for start in range(0, len(words), _BATCH):
+            batch = [[word] for word in words[start : start + _BATCH]]
+            encodings = self.tokenizer.encode_batch_fast(batch, is_pretokenized=True, add_special_tokens=False)
+            pieces += [encoding.ids for encoding in encodings]
+        for index, piece in enumerate(pieces):
+            if not piece or words[index] in _UNKNOWN:
+                pieces[index] = [self._unknown_for(words[index])]
+        offsets = np.zeros(len(pieces) + 1, np.int64)
+        np.cumsum([len(piece) for piece in pieces], out=offsets[1:])
+        return np.fromiter(chain.from_iterable(pieces), np.int32, int(offsets[-1])), offsets
+
+    def encode_text(self, words: Sequence[str]) -> list[int]:
+        """Encode one text of separate words in one call, special tokens not added (slow: for checking)."""
+        return list(self.tokenizer.encode(list(words), is_pretokenized=True, add_special_tokens=False).ids)
+
+    def _unknown_for(self, word: str) -> int:
+        if self.unknown is None:
+            raise ValueError(
+                f"the word {word!r} gives no token, and the tokenizer {self.source} has no unknown token to stand for "
+                "it: remove the word, or add one of " + ", ".join(_UNKNOWN)
+            )
+        return self.unknown
+
+
+def load_tokenizer(source: str | Path | Tokenizer | TextTokenizer) -> TextTokenizer:
+    """Load a tokenizer.
+
+    Args:
+        source: `"tiny"` (shipped), a folder with a tokenizer.json, the path of a tokenizer.json, `"hub:<id>"` or an
+            id of the Hugging Face hub, a `tokenizers.Tokenizer`, or a `TextTokenizer` (given back as it is).
+
+    Raises:
+        FileNotFoundError: if a path doesn't exist, or a folder has no tokenizer.json.
+        ValueError: if the file isn't a tokenizer, or the hub doesn't give one.
+    """
+    if isinstance(source, TextTokenizer):
+        return source
+    if isinstance(source, Tokenizer):
+        return _prepare(source, "given")
+    if str(source) == "tiny":
+        from lm_gym.builtin import tiny_path
+
+        return _prepare(_read(Path(tiny_path()) / "tokenizer.json"), "tiny")
+    path = Path(source)
+    if path.is_dir():
+        path = path / "tokenizer.json"
+        if not path.is_file():
+            raise FileNotFoundError(f"no tokenizer.json in the folder {source}: save a fast tokenizer there")
+    if path.is_file():
+        return _prepare(_read(path), str(source))
+    name = str(source)
+    if not name.startswith("hub:") and (path.is_absolute() or name.startswith(".") or path.suffix == ".json"):
+        raise FileNotFoundError(f"no tokenizer at {source}: it is neither a file nor a folder")
+    return _prepare(_download(name.removeprefix("hub:")), name)
+
+
+def _read(path: Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises plain Exception
+        raise ValueError(f"{path} is not a tokenizer.json of the tokenizers library: {error}") from error
+
+
+def _download(identifier: str) -> Tokenizer:
+    try:
+        return Tokenizer.from_pretrained(identifier)
+    except Exception as error:  # tokenizers raises plain Exception
+        raise ValueError(
+            f"no tokenizer {identifier!r}: not 'tiny', not a file or folder here, and the Hugging Face hub gave none "
+            f"({error})"
+        ) from error
+
+
+def _prepare(given: Tokenizer, source: str) -> TextTokenizer:
+    """Copy a tokenizer without truncation and padding, and find its special ids."""
+    description = json.loads(given.to_str())
+    _add_prefix_space(description.get("pre_tokenizer"))
+    tokenizer = Tokenizer.from_str(json.dumps(description))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    size = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+    if size == 0:
+        raise ValueError(f"the tokenizer {source} has an empty vocabulary")
+    special = np.zeros(size, np.bool_)
+    for id_, token in tokenizer.get_added_tokens_decoder().items():
+        special[id_] = token.special
+    prefix, suffix = _frame(tokenizer)
+    named = description["model"].get("unk_token")
+    unknown = _first_id(tokenizer, (named, *_UNKNOWN) if named else _UNKNOWN)
+    padding, mask = _first_id(tokenizer, _PADDING), _first_id(tokenizer, _MASK)
+    for id_ in (*prefix, *suffix, unknown, padding, mask):
+        if id_ is not None:
+            special[id_] = True
+    return TextTokenizer(
+        tokenizer=tokenizer,
+        source=source,
+        size=size,
+        prefix=prefix,
+        suffix=suffix,
+        pad=padding or 0,
+        unknown=unknown,
+        mask=mask,
+        special=special,
+    )
+
+
+def _first_id(tokenizer: Tokenizer, names: Sequence[str]) -> int | None:
+    ids = [tokenizer.token_to_id(name) for name in names]
+    return next((id_ for id_ in ids if id_ is not None), None)
+
+
+def _frame(tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Find what the post-processor puts before and after a text."""
+    bare = tokenizer.encode(["a"], is_pretokenized=True, add_special_tokens=False).ids
+    framed = tokenizer.encode(["a"], is_pretokenized=True, add_special_tokens=True).ids
+    for start in range(len(framed) - len(bare) + 1):
+        if framed[start : start + len(bare)] == bare:
+            return tuple(framed[:start]), tuple(framed[start + len(bare) :])
+    return (), ()
+
+
+def _add_prefix_space(node: object) -> None:
+    """Let byte-level pre-tokenizers treat each word as one that follows a space."""
+    if isinstance(node, dict):
+        if node.get("type") == "ByteLevel":
+            node["add_prefix_space"] = True
+        for child in node.values():
+            _add_prefix_space(child)
+    elif isinstance(node, list):
+        for child in node:
+            _add_prefix_space(child)
