@@ -54,9 +54,7 @@ def read_conll(lines: Iterable[str], columns: Columns, options: ReadOptions) -> 
             if tagged:
                 add_tag(raw_tags[cells[tag]])
     except TagError as error:
-        raise columns.error(
-            number, f"{error}; tags are read from column {tag}, tag_column chooses another"
-        ) from None
+        raise columns.error(number, f"{error}; tags are read from column {tag}, tag_column chooses another") from None
     if begun:
         add_offset(len(columns.words))
         add_line(begun)
@@ -66,9 +64,7 @@ def _index(columns: Columns, line: int, width: int, wanted: Column | None, defau
     """The column asked for as an index from the left, checked."""
     index = default if wanted is None else wanted
     if isinstance(index, str):
-        raise columns.error(
-            line, f"column {index!r}: the columns of a CoNLL file have no names, give a number"
-        )
+        raise columns.error(line, f"column {index!r}: the columns of a CoNLL file have no names, give a number")
     if not -width <= index < width:
         raise columns.error(line, f"there is no column {index}: it has {width} columns, 0 to {width - 1}")
     return index % width

@@ -50,9 +50,7 @@ class Corpus:
             DataError: no texts, a text without words, tags that do not match the words or fit no scheme.
         """
         columns = fill("sentences", sentences, Words())
-        return cls.from_columns(
-            columns, tuple(columns.vocabulary), tag_names_of(types_of([*columns.raw_tags])), scheme
-        )
+        return cls.from_columns(columns, tuple(columns.vocabulary), tag_names_of(types_of([*columns.raw_tags])), scheme)
 
     @classmethod
     def from_columns(
@@ -74,9 +72,7 @@ class Corpus:
                 types = ", ".join(sorted(known)) or "(none)"
                 message = f"tag {tag!r} is not in the training split, whose types are {types}"
                 at = int(np.flatnonzero(raw == index)[0])
-                raise columns.error_at_word(
-                    at, f"{message}: add texts with {unknown.pop()}, or remove this one"
-                )
+                raise columns.error_at_word(at, f"{message}: add texts with {unknown.pop()}, or remove this one")
         try:
             tags, remark = to_iob2(raw, raw_tags, columns.flat_offsets(), tag_names, scheme)
         except TagError as error:

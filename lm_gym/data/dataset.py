@@ -51,9 +51,7 @@ class Dataset:
         """
         for split in splits:
             if split not in SPLITS:
-                raise DataError(
-                    f"unknown split {split!r}{nearest(split, SPLITS)}: splits are {', '.join(SPLITS)}"
-                )
+                raise DataError(f"unknown split {split!r}{nearest(split, SPLITS)}: splits are {', '.join(SPLITS)}")
         ordered = {split: splits[split] for split in SPLITS if split in splits}
         if not ordered:
             raise DataError(f"dataset {name!r} has no split")
@@ -90,13 +88,10 @@ class Dataset:
                 f"{', '.join(tagged)} of {name} has tags and {', '.join(untagged)} has none: tag all, or none"
             )
         models = [columns["train"]] if "train" in columns else [*columns.values()]
-        tag_names = (
-            tag_names_of(types_of([tag for column in models for tag in column.raw_tags])) if tagged else ()
-        )
+        tag_names = tag_names_of(types_of([tag for column in models for tag in column.raw_tags])) if tagged else ()
         vocabulary = tuple(next(iter(columns.values())).vocabulary)
         splits = {
-            split: Corpus.from_columns(column, vocabulary, tag_names, scheme)
-            for split, column in columns.items()
+            split: Corpus.from_columns(column, vocabulary, tag_names, scheme) for split, column in columns.items()
         }
         remarks = [f"{split}: {remark}" for split, column in columns.items() for remark in column.remarks]
         return cls.from_splits(name, splits, max_overlap=max_overlap, notes=remarks)
@@ -127,9 +122,7 @@ class Dataset:
         """
         words = Words()
         given = zip(SPLITS, (train, validation, test), strict=True)
-        columns = {
-            split: fill(f"{name}, {split}", texts, words) for split, texts in given if texts is not None
-        }
+        columns = {split: fill(f"{name}, {split}", texts, words) for split, texts in given if texts is not None}
         return cls.from_columns(name, columns, scheme=scheme, max_overlap=max_overlap)
 
     def __getitem__(self, split: str) -> Corpus:
@@ -139,11 +132,7 @@ class Dataset:
             DataError: the dataset has no such split; the message lists those it has.
         """
         if split not in self.splits:
-            hint = (
-                "; with_holdout() makes one out of train"
-                if split == "validation" and "train" in self.splits
-                else ""
-            )
+            hint = "; with_holdout() makes one out of train" if split == "validation" and "train" in self.splits else ""
             raise DataError(
                 f"dataset {self.name!r} has no split {split!r}{nearest(split, self.splits)}: "
                 f"it has {', '.join(self.splits)}{hint}"
@@ -175,16 +164,14 @@ class Dataset:
             raise DataError(f"fraction={fraction:g} must lie between 0 and 1")
         train = self["train"]
         distinct, copy_of, copies = np.unique(text_keys(train), return_inverse=True, return_counts=True)
+        if len(distinct) < 2:
+            raise DataError(f"train of {self.name!r} has one distinct text: too few to hold some out")
         order = np.argsort(mix(seed, distinct), kind="stable")
-        taken = np.cumsum(copies[order]) <= max(1, round(fraction * len(train)))
-        taken[0] = True
+        taken = np.cumsum(copies[order]) <= round(fraction * len(train))
+        taken[0], taken[-1] = True, False  # one text at least on either side
         held = np.zeros(len(distinct), np.bool_)
         held[order[taken]] = True
         out = held[copy_of]
-        if out.all():
-            raise DataError(
-                f"train of {self.name!r} has {len(distinct)} distinct text: too few to hold some out"
-            )
         splits = self.splits | {
             "train": train.take(np.flatnonzero(~out)),
             "validation": train.take(np.flatnonzero(out)),

@@ -11,8 +11,10 @@ from typing import IO
 from lm_gym.data.columns import Columns, Words
 from lm_gym.data.conll import DOCUMENT, read_conll
 from lm_gym.data.errors import DataError
+from lm_gym.data.jsonl import read_jsonl
 from lm_gym.data.options import ReadOptions
 from lm_gym.data.plain import read_text
+from lm_gym.data.tables import read_csv, read_tsv
 
 Reader = Callable[[Iterable[str], Columns, ReadOptions], None]
 _LOOKED_AT = 100  # lines that tell CoNLL columns from plain text
@@ -30,6 +32,9 @@ class Format:
 FORMATS: dict[str, Format] = {
     "text": Format(read_text, (".text", ".tokens", ".raw")),
     "conll": Format(read_conll, (".conll", ".iob", ".iob2", ".bio", ".bioes")),
+    "jsonl": Format(read_jsonl, (".jsonl", ".ndjson", ".json")),
+    "csv": Format(read_csv, (".csv",)),
+    "tsv": Format(read_tsv, (".tsv", ".tab")),
 }
 
 
@@ -51,6 +56,8 @@ def format_of(path: Path, options: ReadOptions) -> str:
     for name, format_ in FORMATS.items():
         if path.suffix.lower() in format_.suffixes:
             return name
+    if path.suffix.lower() in (".parquet", ".arrow"):
+        raise DataError(f"{path}: name the folder of such files instead, as hub:{path.parent}")
     if options.tags or options.tag_column is not None or options.token_column is not None:
         return "conll"
     with open_text(path) as lines:

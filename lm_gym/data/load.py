@@ -12,6 +12,7 @@ from lm_gym.data.dataset import SPLITS, Dataset
 from lm_gym.data.errors import DataError, nearest
 from lm_gym.data.folder import split_files, split_of
 from lm_gym.data.formats import read_file
+from lm_gym.data.hub import PREFIX, read_hub
 from lm_gym.data.options import Column, ReadOptions
 
 TaskHint = Literal["ner", "masked_lm"]
@@ -68,11 +69,15 @@ def load_dataset(
     return dataset
 
 
-def _read(
-    name: str, options: ReadOptions, splits: Mapping[str, str] | None
-) -> tuple[str, dict[str, Columns]]:
+def _read(name: str, options: ReadOptions, splits: Mapping[str, str] | None) -> tuple[str, dict[str, Columns]]:
     """The columns of each split, in the order of `SPLITS`, and a name for the dataset."""
     words = Words()
+    for split in splits or ():
+        if split not in SPLITS:
+            raise DataError(f"unknown split {split!r}{nearest(split, SPLITS)}: splits are {', '.join(SPLITS)}")
+    if name.startswith(PREFIX):
+        found = read_hub(name, words, options, splits)
+        return name, {split: found[split] for split in SPLITS if split in found}
     path = Path(name)
     if path.is_dir():
         files = split_files(path, splits)
@@ -80,19 +85,18 @@ def _read(
             split: read_file(files[split], words, options) for split in SPLITS if split in files
         }
     if path.is_file():
+        if splits is not None:
+            raise DataError(f"{name} is one file: splits={dict(splits)!r} is for a folder or the hub")
         return path.stem, {split_of(path) or "train": read_file(path, words, options)}
     known = _builtins()
     raise DataError(
-        f"no dataset {name!r}{nearest(name, known)}: "
-        f"it is no file or folder, not hub:<id>, and not {', '.join(known)}"
+        f"no dataset {name!r}{nearest(name, known)}: it is no file or folder, not hub:<id>, and not {', '.join(known)}"
     )
 
 
 def _demand_tags(dataset: Dataset) -> None:
     if not dataset.tag_names:
-        raise DataError(
-            f"dataset {dataset.name!r} is plain text: named-entity recognition needs a tag for each word"
-        )
+        raise DataError(f"dataset {dataset.name!r} is plain text: named-entity recognition needs a tag for each word")
 
 
 def _builtins() -> list[str]:

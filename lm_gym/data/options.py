@@ -32,6 +32,4 @@ class ReadOptions:
         if self.scheme not in SCHEMES:
             raise DataError(f"unknown scheme {self.scheme!r}: one of {', '.join(SCHEMES)}")
         if self.text_column is not None and (self.token_column is not None or self.tag_column is not None):
-            raise DataError(
-                "text_column excludes token_column and tag_column: a text is words with tags, or plain"
-            )
+            raise DataError("text_column excludes token_column and tag_column: a text is words with tags, or plain")

@@ -41,9 +41,7 @@ def overlaps(splits: Mapping[str, Corpus]) -> dict[tuple[str, str], int]:
     return counts
 
 
-def refuse_overlap(
-    splits: Mapping[str, Corpus], counts: Mapping[tuple[str, str], int], max_overlap: float
-) -> None:
+def refuse_overlap(splits: Mapping[str, Corpus], counts: Mapping[tuple[str, str], int], max_overlap: float) -> None:
     """Raise DataError where two splits share more than `max_overlap` of the smaller one."""
     for (one, other), count in counts.items():
         small, large = sorted((one, other), key=lambda name: len(splits[name]))

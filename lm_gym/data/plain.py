@@ -15,9 +15,7 @@ def read_text(lines: Iterable[str], columns: Columns, options: ReadOptions) -> N
     """
     wanted = (options.token_column, options.tag_column, options.text_column)
     if options.tags or any(column is not None for column in wanted):
-        raise DataError(
-            f"{columns.place}: plain text has no columns and no tags; give CoNLL, JSONL, CSV or TSV"
-        )
+        raise DataError(f"{columns.place}: plain text has no columns and no tags; give CoNLL, JSONL, CSV or TSV")
     for number, line in enumerate(lines, 1):
         if words := line.split():
             columns.add(words, None, number)

@@ -44,9 +44,7 @@ def split_tag(tag: str) -> tuple[str, str]:
     """
     match = _TAG.fullmatch(tag) if isinstance(tag, str) else None
     if match is None:
-        raise TagError(
-            f"tag {tag!r} fits no scheme: tags are O, B-TYPE, I-TYPE (E-, S-, L-, U- in IOBES and BILOU)"
-        )
+        raise TagError(f"tag {tag!r} fits no scheme: tags are O, B-TYPE, I-TYPE (E-, S-, L-, U- in IOBES and BILOU)")
     return match.group(1) or "O", match.group(2) or ""
 
 
@@ -163,9 +161,7 @@ def _starts(
     return starts, joined
 
 
-def _breaks_iobes(
-    letters: NDArray[np.int8], joined: NDArray[np.bool_], first: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
+def _breaks_iobes(letters: NDArray[np.int8], joined: NDArray[np.bool_], first: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Where a tag does not continue an open entity, continues a closed one, or leaves one open at the end."""
     opens = (letters == _B) | (letters == _I)
     continues = (letters == _I) | (letters == _E)

@@ -1,0 +1,179 @@
+"""Each format, and each way in which a file of it can be wrong."""
+
+import json
+
+import numpy as np
+import pytest
+
+from lm_gym.data import DataError, load_dataset
+from lm_gym.data.formats import FORMATS, format_of
+from lm_gym.data.options import ReadOptions
+
+WORDS = [["EU", "rejects", "German", "call"], ["Peter", "Blackburn"], ["No", "one", "came"]]
+TAGS = [["B-ORG", "O", "B-MISC", "O"], ["B-PER", "I-PER"], ["O", "O", "O"]]
+PAIRS = list(zip(WORDS, TAGS, strict=True))
+
+
+def conll(pairs):
+    return "\n".join("".join(f"{w} NN {t}\n" for w, t in zip(*pair, strict=True)) for pair in pairs)
+
+
+def jsonl(pairs):
+    return "".join(json.dumps({"tokens": words, "tags": tags}) + "\n" for words, tags in pairs)
+
+
+def tsv_of_words(pairs):
+    return "word\ttag\n" + "\n".join("".join(f"{w}\t{t}\n" for w, t in zip(*pair, strict=True)) for pair in pairs)
+
+
+def csv_of_texts(pairs):
+    return "tokens,tags\n" + "".join(f"{' '.join(words)},{' '.join(tags)}\n" for words, tags in pairs)
+
+
+TAGGED = {
+    "a.conll": conll(PAIRS),
+    "a.txt": conll(PAIRS),
+    "docs.conll": "-DOCSTART- -X- O\n\n" + conll(PAIRS).replace("\n\n", "\n\n-DOCSTART- -X- O\n\n\n"),
+    "crlf.conll": conll(PAIRS).replace("\n", "\r\n"),
+    "bom.conll": "\ufeff" + conll(PAIRS),
+    "a.jsonl": jsonl(PAIRS),
+    "ner_tags.jsonl": jsonl(PAIRS).replace('"tags"', '"ner_tags"'),
+    "words.tsv": tsv_of_words(PAIRS),
+    "no_header.tsv": tsv_of_words(PAIRS).removeprefix("word\ttag\n"),
+    "texts.csv": csv_of_texts(PAIRS),
+    "lists.csv": "id,tokens,tags\n" + "".join(f'{i},"{w}","{t}"\n' for i, (w, t) in enumerate(PAIRS)),
+    "sentences.csv": "Sentence #,Word,POS,Tag\n"
+    + "".join(
+        f"{f'Sentence: {i}' if j == 0 else ''},{w},NN,{t}\n"
+        for i, pair in enumerate(PAIRS)
+        for j, (w, t) in enumerate(zip(*pair, strict=True))
+    ),
+}
+PLAIN = {
+    "a.txt": "".join(" ".join(words) + " \n \n" for words in WORDS),
+    "a.tokens": "".join(" ".join(words) + "\n" for words in WORDS),
+    "one_column.conll": conll(PAIRS)
+    .replace(" NN B-ORG", "")
+    .replace(" NN B-MISC", "")
+    .replace(" NN O", "")
+    .replace(" NN B-PER", "")
+    .replace(" NN I-PER", ""),
+    "text.jsonl": "".join(json.dumps({"text": " ".join(words), "label": 1}) + "\n\n" for words in WORDS),
+    "tokens.jsonl": "".join(json.dumps({"words": words}) + "\n" for words in WORDS),
+    "text.csv": "label,text\n" + "".join(f'1,"{" ".join(words)}"\n' for words in WORDS),
+    "one_column.csv": "".join(" ".join(words) + "\n" for words in WORDS),
+}
+
+
+def write(folder, name, content):
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def texts(corpus):
+    return [corpus.text(i) for i in range(len(corpus))]
+
+
+@pytest.mark.parametrize("name", TAGGED)
+def test_tagged_files_of_every_format_give_the_same_corpus(tmp_path, name):
+    corpus = load_dataset(write(tmp_path, name, TAGGED[name]), task_hint="ner")["train"]
+    assert texts(corpus) == WORDS
+    assert [corpus.tags_of(i) for i in range(len(corpus))] == TAGS
+    assert corpus.tag_names == ("O", "B-MISC", "I-MISC", "B-ORG", "I-ORG", "B-PER", "I-PER")
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_plain_files_of_every_format_give_the_same_corpus(tmp_path, name):
+    dataset = load_dataset(write(tmp_path, name, PLAIN[name]), task_hint="masked_lm")
+    assert texts(dataset["train"]) == WORDS
+    assert (dataset["train"].tags, dataset.tag_names) == (None, ())
+    with pytest.raises(DataError):
+        load_dataset(tmp_path / name, task_hint="ner")
+
+
+def test_every_format_has_a_file_above(tmp_path):
+    files = [write(tmp_path, name, content) for name, content in [*TAGGED.items(), *PLAIN.items()]]
+    assert {format_of(path, ReadOptions()) for path in files} == set(FORMATS)
+
+
+def test_conll_columns_may_be_chosen(tmp_path):
+    path = write(tmp_path, "a.conll", "1|EU|B-ORG|x y\n2|said|O|z\n\n1|Oslo|B-LOC|-\n")
+    corpus = load_dataset(path, token_column=1, tag_column=-2, delimiter="|")["train"]
+    assert texts(corpus) == [["EU", "said"], ["Oslo"]]
+    assert corpus.tags_of(1) == ["B-LOC"]
+
+
+def test_table_columns_may_be_chosen_by_name_or_number(tmp_path):
+    named = write(tmp_path, "named.csv", 'id,body\n1,"a ""big"" one,\nof two lines"\n2,b c\n')
+    assert texts(load_dataset(named, text_column="body")["train"]) == [
+        ["a", '"big"', "one,", "of", "two", "lines"],
+        ["b", "c"],
+    ]
+    numbered = write(tmp_path, "numbered.tsv", 'a "film\t1\nbad\t0\n')
+    assert texts(load_dataset(numbered, text_column=0)["train"]) == [["a", '"film'], ["bad"]]
+    tagged = write(tmp_path, "tagged.csv", "7,EU said,B-ORG O\n8,Oslo,B-LOC\n")
+    assert load_dataset(tagged, token_column=1, tag_column=2)["train"].tags_of(0) == ["B-ORG", "O"]
+
+
+BAD = [
+    ("empty.conll", "", {}, r"empty\.conll: no text in it"),
+    ("blank.txt", "\n \n", {}, r"blank\.txt: no text in it"),
+    ("docs.conll", "-DOCSTART- -X- O\n\n", {}, "no text in it"),
+    ("ragged.conll", "a O\nb O\n\nc x O\n", {}, r"ragged\.conll, line 4: 3 columns, .* have 2: 'c x O'"),
+    ("tag.conll", "a O\nb X-PER\n", {}, r"line 2: tag 'X-PER' fits no scheme.*tag_column"),
+    ("bare.conll", "a O\nb I\n", {}, r"line 2: tag 'I' fits no scheme"),
+    ("typeless.conll", "a O\nb B-\n", {}, r"line 2: tag 'B-' fits no scheme"),
+    ("column.conll", "a O\n", {"tag_column": 2}, r"line 1: there is no column 2: it has 2 columns"),
+    ("column.conll", "a O\n", {"tag_column": "ner"}, r"line 1: column 'ner': .* give a number"),
+    ("bytes.conll", b"a O\n\nb\xff O\n", {}, r"bytes\.conll, line 3: byte 0xff is not UTF-8"),
+    ("bytes.txt", b"a b\nc \xe9t\xe9\n", {}, r"bytes\.txt, line 2: byte 0xe9"),
+    ("json.jsonl", '{"text": "a"}\n{"text": \n', {}, r"json\.jsonl, line 2: no JSON object"),
+    ("list.jsonl", '["a"]\n', {}, r"line 1: .* is no object"),
+    ("keys.jsonl", '{"title": "a"}\n', {}, "line 1: no column of words or texts among title"),
+    ("keys.jsonl", '{"title": "a"}\n', {"text_column": "titel"}, r"no column 'titel' \(did you mean 'title'\?\)"),
+    ("missing.jsonl", '{"text": "a"}\n\n{"body": "b"}\n', {}, "line 3: no 'text', which the texts before have"),
+    ("empty.jsonl", '{"text": "a"}\n{"text": " "}\n', {}, "line 2: a text without words"),
+    ("empty.jsonl", '{"tokens": []}\n', {}, "line 1: a text without words"),
+    ("type.jsonl", '{"text": 3}\n', {}, "line 1: 'text' is 3: a string is needed"),
+    ("type.jsonl", '{"tokens": "a b"}\n', {}, "line 1: 'tokens' is 'a b': a list of strings is needed"),
+    ("type.jsonl", '{"tokens": ["a"], "tags": [3]}\n', {}, "line 1: 'tags' holds 3: .* write tags by name"),
+    ("word.jsonl", '{"tokens": ["a"]}\n{"tokens": ["b", ""]}\n', {}, "line 2: an empty word"),
+    ("length.jsonl", '{"tokens": ["a", "b"], "tags": ["O"]}\n', {}, "line 1: 2 words and 1 tags"),
+    ("ner.jsonl", '{"tokens": ["a"]}\n', {"task_hint": "ner"}, "no column of tags among tokens"),
+    ("ner.jsonl", '{"text": "a"}\n', {"task_hint": "ner"}, "whole texts .* have no tag for each word"),
+    ("ner.tokens", "a\n", {"task_hint": "ner"}, "no columns and no tags"),
+    ("ragged.csv", "text,label\na,1\n\nb\n", {}, r"ragged\.csv, line 4: 1 columns, .* have 2: 'b'"),
+    ("empty.csv", "text,label\n", {}, "no text in it"),
+    ("cell.csv", "text,label\na,1\n ,0\n", {}, "line 3: a text without words"),
+    ("quote.csv", 'text\n"a" b\n', {}, r"line 2: not a table"),
+    ("quote.csv", 'text\nb\n"a\n', {}, r"line 3: not a table"),
+    ("columns.csv", "1,a b\n2,c d\n", {}, "2 columns and no header: say text_column=0 to 1"),
+    ("columns.csv", "1,a b\n2,c d\n", {"text_column": 2}, "there is no column 2: there are 2"),
+    ("both.csv", "a,b\n", {"text_column": 0, "tag_column": 1}, "text_column excludes"),
+    ("length.csv", "tokens,tags\na b,O\nc d,O O O\n", {}, "line 2: 2 words and 1 tags"),
+    ("lists.csv", "tokens,tags\n\"['a']\",\"['O']\"\nb,\"['O']\"\n", {}, "line 3: 'b' is no list of strings"),
+    ("long.csv", "word,tag\n" + "a,O\n" * 2000, {}, "all 2000 are one text"),
+    ("file.parquet", "PAR1", {}, "name the folder of such files instead, as hub:"),
+    ("a.conll", "a O\n", {"scheme": "iob3"}, "unknown scheme 'iob3': one of auto"),
+    ("a.conll", "a O\n", {"splits": {"test": "a.conll"}}, "is one file"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "options", "message"), BAD)
+def test_a_bad_file_is_refused_by_name_and_line(tmp_path, name, content, options, message):
+    with pytest.raises(DataError, match=message):
+        load_dataset(write(tmp_path, name, content), **options)
+
+
+def test_lines_of_a_table_count_quoted_line_breaks(tmp_path):
+    path = write(tmp_path, "a.csv", 'id,text\n1,"a\nb\nc"\n2,"  "\n')
+    with pytest.raises(DataError, match="line 5: a text without words"):
+        load_dataset(path)
+
+
+def test_arrays_have_the_stated_types_and_are_read_only(tmp_path):
+    corpus = load_dataset(write(tmp_path, "a.conll", conll(PAIRS)))["train"]
+    assert (corpus.words.dtype, corpus.offsets.dtype, corpus.tags.dtype) == (np.int32, np.int64, np.int16)
+    with pytest.raises(ValueError, match="read-only"):
+        corpus.words[0] = 1
