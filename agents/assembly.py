@@ -1,0 +1,91 @@
+"""From settings to what they name: the dataset, its environments and the agent."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from agents.algorithms import ALGORITHMS
+from agents.settings import EnvSettings, Settings, SettingsError
+from lm_gym.data import Dataset, load_dataset
+from lm_gym.data.errors import nearest
+from lm_gym.envs import TextVectorEnv
+
+TASK_OF = {"lm_gym/NER-v0": "ner", "lm_gym/MaskedLM-v0": "masked_lm"}
+_NOT_ARGUMENTS = ("id", "num_envs", "dataset", "tokenizer", "sampling")
+
+
+def make_dataset(env: EnvSettings, data: Mapping[str, Any]) -> Dataset:
+    """The dataset that the settings name, as it is.
+
+    Raises:
+        SettingsError: an unknown environment.
+        DataError: a dataset that cannot be used.
+    """
+    if env.id not in TASK_OF:
+        raise SettingsError(f"no environment {env.id!r}{nearest(env.id, TASK_OF)}: it is {' or '.join(TASK_OF)}")
+    return load_dataset(env.dataset, task_hint=TASK_OF[env.id], **data)  # type: ignore[arg-type]
+
+
+def make_training_dataset(settings: Settings) -> Dataset:
+    """As make_dataset, with a tenth of train held out where there is no validation split (its notes say so)."""
+    return make_dataset(settings.env, settings.data).with_holdout()
+
+
+def make_env(settings: Settings, dataset: Dataset, split: str) -> TextVectorEnv:
+    """The environment over one split: to learn from where it is train, to evaluate on elsewhere."""
+    train = split == "train"
+    arguments = {
+        key: value for key, value in asdict(settings.env).items() if value is not None and key not in _NOT_ARGUMENTS
+    }
+    env = gymnasium.make_vec(
+        settings.env.id,
+        num_envs=settings.env.num_envs if train else settings.evaluation.num_envs,
+        vectorization_mode="vector_entry_point",
+        dataset=dataset,
+        split=split,
+        tokenizer=tokenizer_of(settings),
+        unit="sequence",
+        sampling=settings.env.sampling if train else "sequential",
+        autoreset_mode="SameStep",
+        **arguments,
+    )
+    assert isinstance(env, TextVectorEnv)
+    return env
+
+
+def make_agent(settings: Settings, env: TextVectorEnv, model: str | None = None) -> BaseAlgorithm:
+    """A new agent.
+
+    Args:
+        settings: of the run.
+        env: what it learns from or acts in.
+        model: begin from this checkpoint and not from the one that the settings name.
+    """
+    policy: dict[str, Any] = {**settings.policy, **({} if model is None else {"model": model})}
+    if settings.env.tokenizer is not None and Path(settings.env.tokenizer).is_dir():
+        policy["tokenizer"] = settings.env.tokenizer  # it goes into the checkpoints
+    return ALGORITHMS[settings.algo](
+        "LMPolicy",
+        env,  # type: ignore[arg-type]
+        policy_kwargs=policy,
+        seed=settings.seed,
+        device=settings.device,
+        **settings.agent,
+    )
+
+
+def tokenizer_of(settings: Settings) -> str:
+    """What the environment's tokenizer is read from.
+
+    Raises:
+        SettingsError: the model is given as a configuration and no tokenizer is.
+    """
+    model = settings.policy["model"]
+    tokenizer = settings.env.tokenizer or model
+    if not isinstance(tokenizer, str):
+        raise SettingsError("policy.model is a configuration, without a tokenizer beside it: give env.tokenizer")
+    return tokenizer

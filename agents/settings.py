@@ -1,0 +1,186 @@
+"""Typed settings of a run, and their defaults.
+
+`agent.*` are the arguments of the chosen algorithm's constructor, `policy.*` of LMPolicy's, `data.*` of
+`load_dataset`; `env.*` and the rest are the dataclasses below. There are no other defaults: no options at
+all is REINFORCE on the builtin named entities with the shipped model.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+
+class SettingsError(ValueError):
+    """Settings that cannot be run; the message names the key, the value and the way out."""
+
+
+def at_least(name: str, value: float, bound: float) -> None:
+    """Raise SettingsError unless value ≥ bound."""
+    if value < bound:
+        raise SettingsError(f"{name} must be at least {bound:g}, got {value:g}")
+
+
+def above(name: str, value: float, bound: float) -> None:
+    """Raise SettingsError unless value > bound."""
+    if value <= bound:
+        raise SettingsError(f"{name} must be above {bound:g}, got {value:g}")
+
+
+@dataclass(frozen=True)
+class EnvSettings:
+    """The environment.
+
+    Args:
+        id: a Gymnasium id of lm_gym.
+        num_envs: texts in a batch: one update of an agent decides so many.
+        dataset: "builtin", a file, a folder with a file for each split, or "hub:<id>".
+        tokenizer: a model's name or folder, or a tokenizer.json; by default the policy's model.
+        max_length: most sub-tokens of a text, special tokens included.
+        reward: name of the reward; null for the environment's own.
+        reward_kwargs: arguments of that reward, such as `weights: balanced`.
+        dense: pay at each position, or all at the last one.
+        sampling: order of the training texts; "bucketed" shuffles texts of like length together.
+        mask_probability: part of a text's tokens that is masked (masked LM only).
+    """
+
+    id: str = "lm_gym/NER-v0"
+    num_envs: int = 32
+    dataset: str = "builtin"
+    tokenizer: str | None = None
+    max_length: int = 128
+    reward: str | None = "accuracy"
+    reward_kwargs: dict[str, Any] | None = None
+    dense: bool = True
+    sampling: Literal["shuffled", "bucketed", "sequential"] = "bucketed"
+    mask_probability: float | None = None
+
+    def __post_init__(self) -> None:
+        at_least("env.num_envs", self.num_envs, 1)
+
+
+@dataclass(frozen=True)
+class BudgetSettings:
+    """How long to train: exactly one of the two.
+
+    Args:
+        passes: passes over the training texts.
+        timesteps: positions decided; with K samples a position counts K times. Takes the place of passes.
+    """
+
+    passes: float | None = 5.0
+    timesteps: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.passes is None) == (self.timesteps is None):
+            raise SettingsError("give one of budget.passes and budget.timesteps, and not both")
+        for name in ("passes", "timesteps"):
+            if getattr(self, name) is not None:
+                above(f"budget.{name}", getattr(self, name), 0)
+
+    def total(self, timesteps_per_pass: int) -> int:
+        """The budget in timesteps."""
+        if self.timesteps is not None:
+            return self.timesteps
+        assert self.passes is not None
+        return max(1, round(self.passes * timesteps_per_pass))
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """Evaluation on the validation split.
+
+    Args:
+        every_passes: passes over the training texts between two evaluations.
+        texts: play so many, evenly spaced, while training (by default all); the last evaluation plays all.
+        metric: chooses the best model; by default entity_f1 (NER) or accuracy.
+        num_envs: texts in a batch.
+        shown: texts shown with their predictions in TensorBoard.
+    """
+
+    every_passes: float = 1.0
+    texts: int | None = None
+    metric: str | None = None
+    num_envs: int = 64
+    shown: int = 5
+
+    def __post_init__(self) -> None:
+        above("evaluation.every_passes", self.every_passes, 0)
+        at_least("evaluation.num_envs", self.num_envs, 1)
+        at_least("evaluation.shown", self.shown, 0)
+        if self.texts is not None:
+            at_least("evaluation.texts", self.texts, 1)
+
+
+@dataclass(frozen=True)
+class CheckpointSettings:
+    """What a killed run goes on from.
+
+    Args:
+        every_passes: passes over the training texts between two checkpoints.
+        every_seconds: seconds after which one is written all the same.
+        keep: how many stay.
+    """
+
+    every_passes: float = 1.0
+    every_seconds: float = 300.0
+    keep: int = 2
+
+    def __post_init__(self) -> None:
+        above("checkpoint.every_passes", self.every_passes, 0)
+        above("checkpoint.every_seconds", self.every_seconds, 0)
+        at_least("checkpoint.keep", self.keep, 1)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of a run.
+
+    Attributes:
+        algo: a key of ALGORITHMS.
+        seed: of everything random.
+        device: "auto", "cpu", "cuda", ….
+        threads: of torch; None leaves its own choice.
+        log_interval: updates between two logs.
+        env: the environment.
+        data: arguments of load_dataset.
+        policy: arguments of LMPolicy.
+        agent: arguments of the algorithm.
+        budget: how long to train.
+        evaluation: on the validation split.
+        checkpoint: what a killed run goes on from.
+        run_dir: where the run folder goes; None for runs/<env>/<algo>/<time-seed>.
+        resume: the run folder to go on with.
+        yaml: the complete settings as text, without run_dir and resume.
+    """
+
+    algo: str
+    seed: int
+    device: str
+    threads: int | None
+    log_interval: int
+    env: EnvSettings
+    data: Mapping[str, Any]
+    policy: Mapping[str, Any]
+    agent: Mapping[str, Any]
+    budget: BudgetSettings
+    evaluation: EvaluationSettings
+    checkpoint: CheckpointSettings
+    run_dir: Path | None = None
+    resume: Path | None = None
+    yaml: str = field(default="", compare=False)
+
+    def flat(self) -> dict[str, Any]:
+        """Every setting by its dotted key, as config.yaml has them."""
+        return dict(leaves(yaml.safe_load(self.yaml)))
+
+
+def leaves(values: Mapping[str, Any], prefix: str = "", depth: int = 2) -> Iterator[tuple[str, Any]]:
+    """Dotted keys of nested settings; what lies deeper than section.key is a value."""
+    for key, value in values.items():
+        if depth > 1 and isinstance(value, dict) and value:
+            yield from leaves(value, f"{prefix}{key}.", depth - 1)
+        else:
+            yield f"{prefix}{key}", value

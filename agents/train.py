@@ -1,0 +1,282 @@
+"""Trains an agent on a text environment: `python -m agents.train`, see --help.
+
+What a run leaves is described in `agents.run_folder`.
+"""
+
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch as th
+from rich.console import Console
+from stable_baselines3.common.base_class import BaseAlgorithm
+from transformers.utils.logging import disable_progress_bar
+
+from agents.algorithms import ALGORITHMS
+from agents.assembly import make_agent, make_env, make_training_dataset
+from agents.callbacks import Evaluate, RunState, SaveCheckpoints
+from agents.clock import Clock
+from agents.command_line import fail, parse_settings
+from agents.curve import cut_curve, open_logger
+from agents.evaluation import baselines, evaluate
+from agents.progress import ProgressBar
+from agents.report import closing_table, markdown
+from agents.run_folder import Checkpoint, RunFolder, RunFolderError, check_new, write_json, write_text
+from agents.settings import Settings, SettingsError
+from lm_gym.data import Dataset
+from lm_gym.envs import TextVectorEnv
+
+PROGRAM = "python -m agents.train"
+_MAY_CHANGE = ("budget.", "checkpoint.", "threads", "device")  # in a resumed run
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run works with.
+
+    Attributes:
+        settings: of the run.
+        folder: where it writes.
+        dataset: with its splits.
+        env: the training environment.
+        agent: new, or as its last checkpoint left it.
+        state: beside the agent.
+        total: timesteps to train for, those of earlier processes included.
+        console: what the terminal shows.
+    """
+
+    settings: Settings
+    folder: RunFolder
+    dataset: Dataset
+    env: TextVectorEnv
+    agent: Any
+    state: RunState
+    total: int
+    console: Console
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command; `arguments` are the command line's by default."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    command = shlex.join(["python", "-m", "agents.train", *given])
+    console = Console()
+    disable_progress_bar()
+    try:
+        settings = parse_settings(given)
+        _set_threads(settings)
+        run = start(settings, command, console) if settings.resume is None else resume(settings, given, console)
+    except (ValueError, OSError, RunFolderError) as error:
+        fail(PROGRAM, error)
+    if finished(run):
+        console.print(f"{run.folder.path} is finished: {run.agent.num_timesteps:,} timesteps, its budget. ")
+        console.print(f"To train longer: {PROGRAM} --resume {run.folder.path} --budget.passes N", highlight=False)
+        console.print(closing_table(json.loads(run.folder.report.read_text(encoding="utf-8"))))
+        return
+    try:
+        train(run)
+    except KeyboardInterrupt:
+        console.print(f"\nstopped; go on with: {PROGRAM} --resume {run.folder.path}", highlight=False)
+        raise SystemExit(130) from None
+    except FloatingPointError as error:
+        fail(PROGRAM, error)
+    finish(run)
+
+
+def start(settings: Settings, command: str, console: Console) -> Run:
+    """A new run. Nothing is written before everything that the settings name was found and fits together."""
+    if settings.run_dir is not None:
+        check_new(settings.run_dir)
+    dataset = make_training_dataset(settings)
+    env = make_env(settings, dataset, "train")
+    agent = make_agent(settings, env)
+    metric = _metric(settings, env)
+    folder = RunFolder.create(settings.run_dir or _new_path(settings), settings.yaml, command)
+    total = settings.budget.total(_timesteps_per_pass(agent))
+    return Run(settings, folder, dataset, env, agent, RunState(metric), total, console)
+
+
+def resume(settings: Settings, given: Sequence[str], console: Console) -> Run:
+    """A run that goes on from its last whole checkpoint, or from the beginning if it was killed before the first."""
+    assert settings.resume is not None
+    folder = RunFolder.open(settings.resume)
+    folder.lock()
+    saved = parse_settings(["--config", str(folder.config)])
+    settings = parse_settings(["--config", str(folder.config), *given])
+    _refuse_changes(saved, settings)
+    dataset = make_training_dataset(settings)
+    env = make_env(settings, dataset, "train")
+    checkpoint = folder.last_checkpoint()
+    agent, state = _restore(settings, env, checkpoint)
+    total = settings.budget.total(_timesteps_per_pass(agent))
+    if settings != saved:
+        write_text(folder.config, settings.yaml)
+    with (folder.path / "command.txt").open("a", encoding="utf-8") as file:
+        file.write(shlex.join(["python", "-m", "agents.train", *given]) + "\n")
+    return Run(settings, folder, dataset, env, agent, state, total, console)
+
+
+def finished(run: Run) -> bool:
+    """Whether the run has reached its budget and its report stands."""
+    if run.agent.num_timesteps < run.total or not run.folder.report.is_file():
+        return False
+    return bool(json.loads(run.folder.report.read_text(encoding="utf-8"))["timesteps"] == run.agent.num_timesteps)
+
+
+def train(run: Run) -> None:
+    """Train to the end of the budget, with everything that is logged and kept on the way."""
+    settings, agent, folder = run.settings, run.agent, run.folder
+    _say_hello(run)
+    cut_curve(folder.metrics, folder.tensorboard, agent.num_timesteps if agent.num_timesteps else -1)
+    logger = open_logger(folder.metrics, folder.tensorboard)
+    agent.set_logger(logger)
+    clock = Clock(run.state.seconds)
+    per_pass = _timesteps_per_pass(agent)
+    validation = make_env(settings, run.dataset, "validation")
+    evaluation = Evaluate(
+        partial(evaluate, agent.policy, validation, texts=settings.evaluation.texts),
+        settings.evaluation.every_passes * per_pass,
+        folder,
+        run.state,
+        clock,
+        run.console,
+        shown=settings.evaluation.shown,
+        hparams=settings.flat(),
+        timesteps_per_pass=per_pass,
+    )
+    checkpoints = SaveCheckpoints(settings.checkpoint, per_pass, folder, run.state, clock)
+    bar = ProgressBar(run.console, clock, lambda: _shown(run.state))
+    clock.start()
+    try:
+        if agent.num_timesteps < run.total:
+            agent.learn(
+                run.total - agent.num_timesteps,
+                callback=[evaluation, checkpoints, bar],
+                log_interval=settings.log_interval,
+                reset_num_timesteps=agent.num_timesteps == 0,
+            )
+    finally:
+        bar.stop()
+        clock.stop()
+        logger.close()
+
+
+def finish(run: Run) -> None:
+    """Play the best model on validation and test beside the rows to beat, and write the report."""
+    settings, folder = run.settings, run.folder
+    best = make_agent(settings, run.env, model=str(folder.best)).policy
+    untrained = make_agent(settings, run.env).policy
+    splits = [split for split in run.dataset.splits if split != "train"]
+    envs = {split: make_env(settings, run.dataset, split) for split in splits}
+    evaluations = {split: evaluate(best, env) for split, env in envs.items()}
+    last = splits[-1]
+    report = {
+        "algo": settings.algo,
+        "env": settings.env.id,
+        "dataset": run.dataset.name,
+        "model": settings.policy["model"],
+        "seed": settings.seed,
+        "timesteps": run.agent.num_timesteps,
+        "forward_passes": run.agent.forward_passes,
+        "tokens": run.agent.tokens,
+        "seconds": round(run.state.seconds, 3),
+        "peak_memory_bytes": run.state.peak_memory_bytes,
+        "metrics": {split: evaluation.metrics for split, evaluation in evaluations.items()},
+        "baselines": {**baselines(envs[last]), "untrained": evaluate(untrained, envs[last]).metrics},
+        "fingerprint": run.dataset.fingerprint,
+    }
+    passes = run.state.best_timesteps / _timesteps_per_pass(run.agent)
+    chosen = f"The model is the best of the run by validation {run.state.metric}: that of pass {passes:.2f}."
+    commands = (folder.path / "command.txt").read_text(encoding="utf-8").splitlines()
+    text = markdown(report, evaluations[last], chosen, _notes(run.dataset, [run.env, *envs.values()]), commands[0])
+    write_text(folder.path / "report.md", text)
+    write_json(folder.report, report)
+    run.console.print(closing_table(report))
+    run.console.print(f"{chosen}\n{folder.path}/report.md", highlight=False, soft_wrap=True)
+
+
+def _restore(settings: Settings, env: TextVectorEnv, checkpoint: Checkpoint | None) -> tuple[BaseAlgorithm, RunState]:
+    if checkpoint is None:
+        return make_agent(settings, env), RunState(_metric(settings, env))
+    agent = ALGORITHMS[settings.algo].load(checkpoint.model, env=env, device=settings.device)  # type: ignore[arg-type]
+    return agent, RunState(**checkpoint.state)
+
+
+def _refuse_changes(saved: Settings, settings: Settings) -> None:
+    before, after = saved.flat(), settings.flat()
+    for key in before | after:
+        if before.get(key) != after.get(key) and not key.startswith(_MAY_CHANGE):
+            raise SettingsError(
+                f"a resumed run keeps its settings: {key} is {before.get(key)!r} and not {after.get(key)!r}; leave it "
+                "out, or start a new run with --config and --run_dir"
+            )
+
+
+def _metric(settings: Settings, env: TextVectorEnv) -> str:
+    """The metric that chooses the best model."""
+    tagging = env.task.choice_names is not None
+    known = (
+        ["entity_f1", "entity_precision", "entity_recall", "token_accuracy", "token_macro_f1"]
+        if tagging
+        else ["accuracy"]
+    )
+    known += ["cross_entropy", "perplexity", "mean_reward"]
+    metric = settings.evaluation.metric or known[0]
+    if metric not in known:
+        raise SettingsError(
+            f"no metric {metric!r} on {settings.env.id}: evaluation.metric is one of {', '.join(known)}"
+        )
+    return metric
+
+
+def _timesteps_per_pass(agent: Any) -> int:
+    return int(agent.timesteps_per_pass)
+
+
+def _new_path(settings: Settings) -> Path:
+    stem = f"{datetime.now():%Y%m%d-%H%M%S}-{settings.seed}"
+    return Path("runs") / settings.env.id.rpartition("/")[2] / settings.algo / stem
+
+
+def _set_threads(settings: Settings) -> None:
+    if settings.threads is not None:
+        th.set_num_threads(settings.threads)
+
+
+def _notes(dataset: Dataset, envs: Sequence[TextVectorEnv]) -> list[str]:
+    """What a reader of the results should know of the data."""
+    cuts = [
+        f"max_length cuts {env.cut.texts} texts of {env.split}: {env.cut.positions} words are not decided"
+        for env in envs
+        if env.cut.positions
+    ]
+    return [*dataset.notes, *cuts]
+
+
+def _shown(state: RunState) -> str:
+    return f"{state.metric} " + ("–" if state.last is None else f"{state.last:.3f}")
+
+
+def _say_hello(run: Run) -> None:
+    sizes = ", ".join(f"{len(corpus):,} {split}" for split, corpus in run.dataset.splits.items())
+    agent = run.agent
+    trained = sum(p.numel() for p in agent.policy.parameters() if p.requires_grad)
+    state = f"going on at {agent.num_timesteps:,}" if agent.num_timesteps else "starting"
+    run.console.print(
+        f"[bold]{run.settings.algo}[/] on {run.settings.env.id}, {run.dataset.name} ({sizes} texts)\n"
+        f"model {run.settings.policy['model']}, {trained:,} parameters train; {state}, {run.total:,} timesteps in all\n"
+        f"{run.folder.path}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for note in _notes(run.dataset, [run.env]):
+        run.console.print(f"note: {note}", highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()
