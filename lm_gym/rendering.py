@@ -6,16 +6,66 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lm_gym.tasks import Task
+from lm_gym.tokenizer import TextTokenizer
 
-GREEN, RED, YELLOW, RESET = "\x1b[32m", "\x1b[31m", "\x1b[33m", "\x1b[0m"
+_GREEN, _RED, _YELLOW, _RESET = "\x1b[32m", "\x1b[31m", "\x1b[33m", "\x1b[0m"
 
 
 def render_text(task: Task, observation: dict[str, NDArray[Any]], targets: NDArray[np.int64]) -> str:
-    """Show one text: right decisions green, wrong ones red with the gold choice, open ones yellow.
+    """Show one text: right decisions green, wrong ones red beside the gold choice, open ones yellow.
+
+    Tags stand behind their words, `Paris[B-LOC]`, a right O unnamed; wrong ones as `Paris[O, gold B-LOC]`. Tokens
+    stand in their places, wrong ones as `cat[gold dog]`.
 
     Args:
         task: the task played.
-        observation: one row's leaves.
-        targets: int64 [T], gold choices.
+        observation: the leaves of one row.
+        targets: int64 [T], gold choices, n where padded.
     """
-    raise NotImplementedError
+    places = observation["positions"][observation["position_mask"] > 0].tolist()
+    predictions = observation["predictions"].tolist()
+    number = {place: k for k, place in enumerate(places)}
+    content = range(len(task.tokenizer.prefix), int(observation["attention_mask"].sum()) - len(task.tokenizer.suffix))
+    ids = observation["input_ids"].tolist()
+    parts: list[str] = []
+    word = ""
+    for index in content:
+        spaced, piece = spell(task.tokenizer, ids[index])
+        if task.choice_names is None:
+            if index in number:
+                spaced, piece = _token(task.tokenizer, predictions[number[index]], int(targets[number[index]]), piece)
+            parts.append((" " if spaced else "") + piece)
+            continue
+        word = piece if index in number else word + piece
+        if index + 1 in number or index + 1 == content.stop:
+            known = [k for place, k in number.items() if place <= index]
+            parts.append(" " + _tagged(word, task.choice_names, predictions[known[-1]], int(targets[known[-1]])))
+    return "".join(parts).strip()
+
+
+def spell(tokenizer: TextTokenizer, id_: int) -> tuple[bool, str]:
+    """How a token is written: whether a space stands before it, and its characters."""
+    token = tokenizer.tokenizer.id_to_token(id_) or ""
+    if tokenizer.continuation is not None:
+        continues = token.startswith(tokenizer.continuation)
+        return not continues, token.removeprefix(tokenizer.continuation) if continues else token
+    if tokenizer.special[id_]:
+        return True, token
+    return token[:1] in "Ġ▁", tokenizer.decode([id_]).strip()
+
+
+def _tagged(word: str, names: tuple[str, ...], predicted: int, gold: int) -> str:
+    if predicted >= len(names):
+        return f"{_YELLOW}{word}{_RESET}"
+    if predicted == gold:
+        return f"{_GREEN}{word}{'' if gold == 0 else f'[{names[gold]}]'}{_RESET}"
+    return f"{_RED}{word}[{names[predicted]}, gold {names[gold]}]{_RESET}"
+
+
+def _token(tokenizer: TextTokenizer, predicted: int, gold: int, masked: str) -> tuple[bool, str]:
+    spaced, right = spell(tokenizer, gold)
+    if predicted >= tokenizer.size:
+        return spaced, f"{_YELLOW}{masked}{_RESET}"
+    if predicted == gold:
+        return spaced, f"{_GREEN}{right}{_RESET}"
+    return spaced, f"{_RED}{spell(tokenizer, predicted)[1]}[gold {right}]{_RESET}"

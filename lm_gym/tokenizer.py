@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,8 @@ class TextTokenizer:
         unknown: the id of unknown words, or None.
         mask: the id of the mask token, or None.
         special: bool [V], True at special tokens.
+        continuation: what tokens begin with that continue a word (`##`), or None where tokens that begin a word are
+            marked instead.
     """
 
     tokenizer: Tokenizer
@@ -42,6 +45,7 @@ class TextTokenizer:
     unknown: int | None
     mask: int | None
     special: NDArray[np.bool_]
+    continuation: str | None = None
 
     @cached_property
     def maskable(self) -> NDArray[np.bool_]:
@@ -168,12 +172,11 @@ def _prepare(given: Tokenizer, source: str) -> TextTokenizer:
     for id_, token in tokenizer.get_added_tokens_decoder().items():
         special[id_] = token.special
     prefix, suffix = _frame(tokenizer)
-    named = description["model"].get("unk_token")
+    model = description["model"]
+    named = model.get("unk_token")
     unknown = _first_id(tokenizer, (named, *_UNKNOWN) if named else _UNKNOWN)
     padding, mask = _first_id(tokenizer, _PADDING), _first_id(tokenizer, _MASK)
-    for id_ in (*prefix, *suffix, unknown, padding, mask):
-        if id_ is not None:
-            special[id_] = True
+    special[[id_ for id_ in (*prefix, *suffix, unknown, padding, mask) if id_ is not None]] = True
     return TextTokenizer(
         tokenizer=tokenizer,
         source=source,
@@ -184,6 +187,7 @@ def _prepare(given: Tokenizer, source: str) -> TextTokenizer:
         unknown=unknown,
         mask=mask,
         special=special,
+        continuation=_continuation(model),
     )
 
 
@@ -200,6 +204,13 @@ def _frame(tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
         if framed[start : start + len(bare)] == bare:
             return tuple(framed[:start]), tuple(framed[start + len(bare) :])
     return (), ()
+
+
+def _continuation(model: dict[str, Any]) -> str | None:
+    """What tokens begin with that continue a word, None where word beginnings are marked instead."""
+    if model["type"] == "WordLevel":
+        return "\0"  # nothing continues a word
+    return model.get("continuing_subword_prefix", "##") if model["type"] == "WordPiece" else None
 
 
 def _add_prefix_space(node: object) -> None:

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+_BLOCK = 2_000_000  # log-probabilities normalised at a time, so that memory does not double
+
 
 class Decisions(NamedTuple):
     """Checked actions.
@@ -82,14 +84,22 @@ def read_distributions(
             f"log-probabilities of row {row} (index {place}) contain {first}: all must be finite (they are normalised "
             "here, so a very negative number such as -1e9 forbids a choice)"
         )
-    scores = scores.astype(np.float64)
-    if asked is not None:
-        scores = np.where(asked[..., None], scores, 0.0)
-    top = scores.max(-1)
-    normaliser = top + np.log(np.exp(scores - top[..., None]).sum(-1))
     gold = np.broadcast_to(np.minimum(targets, num_choices - 1), scores.shape[:-1])
-    chosen = np.take_along_axis(scores, gold[..., None], -1)[..., 0]
-    return Decisions(scores.argmax(-1).astype(np.int64), chosen - normaliser)
+    everywhere = np.ones(gold.shape, np.bool_)
+    return _normalise(scores, gold, everywhere if asked is None else everywhere & asked)
+
+
+def _normalise(scores: NDArray[Any], gold: NDArray[np.int64], asked: NDArray[np.bool_]) -> Decisions:
+    """Argmax and normalised log-probability of the gold choice, 0 where not asked for, a block at a time."""
+    flat, targets = scores.reshape(-1, scores.shape[-1]), gold.reshape(-1)
+    choices, log_probs = np.zeros(len(flat), np.int64), np.zeros(len(flat))
+    rows = np.flatnonzero(asked.reshape(-1))
+    for some in np.array_split(rows, 1 + len(rows) * flat.shape[1] // _BLOCK):
+        block = flat[some].astype(np.float64)
+        choices[some] = block.argmax(-1)
+        block -= block.max(-1, keepdims=True)
+        log_probs[some] = block[np.arange(len(some)), targets[some]] - np.log(np.exp(block).sum(-1))
+    return Decisions(choices.reshape(gold.shape), log_probs.reshape(gold.shape))
 
 
 def _check_shape(given: tuple[int, ...], expected: tuple[int, ...]) -> None:

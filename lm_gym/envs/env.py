@@ -4,7 +4,6 @@ from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
-from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
@@ -101,10 +100,9 @@ class TextEnv(gymnasium.Env[Observation, Any]):
     ) -> tuple[Observation, dict[str, Any]]:
         """Begin a text (see `TextVectorEnv.reset`; `indices` may be a single number)."""
         super().reset(seed=seed)
-        if seed is None and self._np_random is not None:
-            self.vector.np_random = self._np_random
-        self.vector.reset(seed=seed, options=options)
-        self._np_random = self.vector.np_random
+        if seed is None:
+            self.vector.np_random = self.np_random
+        self.vector.begin(seed, options)
         index = int(self.vector.episodes.text_index[0])
         return self._observation(), {"index": index, "text": self.vector.text(index)}
 
@@ -116,10 +114,14 @@ class TextEnv(gymnasium.Env[Observation, Any]):
             TypeError: if the action isn't a number of the right kind.
             ValueError: if it is out of range, NaN or infinite.
         """
-        vector = self.vector
-        _, rewards, terminated, truncated, info = vector.step(np.asarray(action)[None])
-        single = {key: value[0] for key, value in info.items() if not key.startswith("_")}
-        return self._observation(), float(rewards[0]), bool(terminated[0]), bool(truncated[0]), single
+        rewards, terminated, truncated, info = self.vector.advance(np.asarray(action)[None])
+        return (
+            self._observation(),
+            float(rewards[0]),
+            bool(terminated[0]),
+            bool(truncated[0]),
+            _only_row(info) if info else info,
+        )
 
     def render(self) -> str | None:
         """The text with its decisions, in ANSI colours, where `render_mode="ansi"`."""
@@ -129,4 +131,10 @@ class TextEnv(gymnasium.Env[Observation, Any]):
         return {key: leaf[0].copy() for key, leaf in self.vector.episodes.observation.items()}
 
 
-__all__ = ["ResetNeeded", "TextEnv"]
+def _only_row(info: dict[str, Any]) -> dict[str, Any]:
+    """The info of the one row, of the vector environment's."""
+    return {
+        key: _only_row(value) if isinstance(value, dict) else value[0]
+        for key, value in info.items()
+        if not key.startswith("_")
+    }

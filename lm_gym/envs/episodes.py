@@ -52,9 +52,9 @@ class Episodes:
         if cursor:
             self.observation["cursor"] = self._cursor
         self._write = write
-        self._masks = mask_actions
+        self._masks = mask_actions and not task.static_masks
         if mask_actions:
-            self.observation["action_mask"] = np.ones((num_rows, choices), np.int8)
+            self.observation["action_mask"] = np.repeat(task.always_legal[None].astype(np.int8), num_rows, axis=0)
         self._rows = np.arange(num_rows)
         self._tokens = np.arange(tokens)
         self._places = np.arange(positions)

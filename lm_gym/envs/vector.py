@@ -1,6 +1,7 @@
 """Many texts played at once: a native `gymnasium.vector.VectorEnv`."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any, ClassVar
 
 import numpy as np
@@ -144,10 +145,14 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         Raises:
             ValueError: if an option is unknown or out of range.
         """
+        rows = self.begin(seed[0] if isinstance(seed, Sequence) else seed, options)
+        return self._copy(), self._reset_info(rows, explicit=True)
+
+    def begin(self, seed: int | None, options: dict[str, Any] | None) -> NDArray[np.int64]:
+        """Reset without a copy of the observation; the rows that begin."""
         chosen = read_options(options, self.num_envs, self.num_texts)
-        first = seed[0] if isinstance(seed, Sequence) else seed
-        super().reset(seed=first)
-        if first is not None or not self._keyed:
+        super().reset(seed=seed)
+        if seed is not None or not self._keyed:
             self._key, self._keyed = int(self.np_random.integers(2**62)), True
             self._sampler.restart(self._key)
         if chosen.draws is not None:
@@ -158,7 +163,7 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         self._enter(rows, chosen)
         self._playing = True
         self._ended[rows] = False
-        return self._copy(), self._reset_info(rows, explicit=True)
+        return rows
 
     def step(self, actions: Any) -> StepResult:
         """Decide a position of every row, or all of them (`unit`).
@@ -168,6 +173,11 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             TypeError: if actions aren't numbers of the right kind.
             ValueError: if one is out of range, NaN or infinite.
         """
+        outcome = self.advance(actions)
+        return (self._copy(), *outcome)
+
+    def advance(self, actions: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+        """Step without a copy of the observation: (rewards, terminated, truncated, info)."""
         live = self._live()
         decisions = self._read(actions, live)
         info: dict[str, Any] = {}
@@ -192,7 +202,7 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             self._ended = np.zeros(self.num_envs, np.bool_)
         else:
             self._ended = ended
-        return self._copy(), rewards, terminated, truncated, info
+        return rewards, terminated, truncated, info
 
     def position_rewards(self, actions: Any) -> NDArray[np.float32]:
         """What the current texts would pay for actions, taking none of them.
@@ -207,12 +217,11 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         return self.episodes.track.score(*self._read_all(actions))
 
     def reward_terms(self, actions: Any) -> dict[str, NDArray[np.float32]]:
-        """What each term of the reward would pay, unweighted, by name; arguments as `position_rewards`."""
-        decisions = self._read_all(actions)
-        return {
-            term.name: term.score(decisions.choices, self.episodes.targets, decisions.log_probs)
-            for term in self.reward.terms()
-        }
+        """What each term of the reward would pay at each position, unweighted, by name.
+
+        Arguments and shapes are those of `position_rewards`; `dense=False` makes no difference here.
+        """
+        return self.episodes.track.terms(*self._read_all(actions))
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Which actions make sense now, bool [N, n], or [N, T · n] with `unit="sequence"`; any other is played too."""
@@ -309,11 +318,8 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
     ) -> None:
         info["position_rewards"] = paid
         info["_position_rewards"] = rows.copy()
-        terms = self.reward.terms()
-        if len(terms) > 1:
-            scores = {
-                term.name: term.score(decisions.choices, self.episodes.targets, decisions.log_probs) for term in terms
-            }
+        if len(self.reward.term_names) > 1:
+            scores: dict[str, NDArray[Any]] = dict(self.episodes.track.terms(*decisions))
             info["reward_terms"] = scores | {f"_{name}": rows.copy() for name in scores}
             info["_reward_terms"] = rows.copy()
 
@@ -324,7 +330,7 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         keys = tuple(leaves)
         for row, values in zip(rows.tolist(), zip(*leaves.values(), strict=True), strict=True):
             final[row] = dict(zip(keys, values, strict=True))
-        final_info = {key: value.copy() for key, value in info.items() if isinstance(value, np.ndarray)}
+        final_info = deepcopy(info)
         info |= {"final_obs": final, "_final_obs": ended.copy(), "final_info": final_info, "_final_info": ended.copy()}
 
     def _copy(self) -> Observation:

@@ -29,6 +29,7 @@ class WeightedSum(Reward):
                 raise ValueError(f"the weight of reward {name!r} is {weight}: give a finite number")
         self.parts = tuple(reward for reward, _ in parts.values())
         self.weights = tuple(float(weight) for _, weight in parts.values())
+        self.names = tuple(parts)
         self.name = "+".join(parts)
 
     def bind(self, choices: Choices) -> "WeightedSum":
@@ -57,9 +58,10 @@ class WeightedSum(Reward):
         """Follow episodes position by position."""
         return WeightedSumTrack(self, board)
 
-    def terms(self) -> tuple[Reward, ...]:
-        """The rewards that this one is a sum of."""
-        return self.parts
+    @property
+    def term_names(self) -> tuple[str, ...]:
+        """The names of the rewards that this one is a sum of."""
+        return self.names
 
 
 class WeightedSumTrack(Track):
@@ -68,7 +70,7 @@ class WeightedSumTrack(Track):
     def __init__(self, reward: WeightedSum, board: Board) -> None:
         super().__init__(reward, board)
         self.tracks = [part.track(board) for part in reward.parts]
-        self.weights = reward.weights
+        self.weights, self.names = reward.weights, reward.names
 
     def enter(self, rows: NDArray[np.int64]) -> None:
         """Take note that these rows play new texts."""
@@ -86,8 +88,8 @@ class WeightedSumTrack(Track):
         return np.asarray(sum(scores), np.float32)
 
     def terms(self, choices: NDArray[np.int64], log_probs: NDArray[Any] | None) -> dict[str, NDArray[np.float32]]:
-        """What each part pays, unweighted, by name."""
-        return {track.reward.name: track.score(choices, log_probs) for track in self.tracks}
+        """What each part pays position by position, unweighted, by name."""
+        return {name: track.score(choices, log_probs) for name, track in zip(self.names, self.tracks, strict=True)}
 
 
 class AtTheEnd(Reward):
@@ -115,9 +117,10 @@ class AtTheEnd(Reward):
         """Follow episodes position by position."""
         return AtTheEndTrack(self, board)
 
-    def terms(self) -> tuple[Reward, ...]:
-        """The rewards that this one is a sum of."""
-        return self.reward.terms()
+    @property
+    def term_names(self) -> tuple[str, ...]:
+        """The names of the rewards that this one is a sum of."""
+        return self.reward.term_names
 
 
 class AtTheEndTrack(Track):
@@ -149,6 +152,10 @@ class AtTheEndTrack(Track):
         """Reward whole texts, [..., N, T] (see `Reward.score`)."""
         inside = self.board.targets < self.reward.choices.num_choices
         return at_the_end(self.inner.score(choices, log_probs), inside)
+
+    def terms(self, choices: NDArray[np.int64], log_probs: NDArray[Any] | None) -> dict[str, NDArray[np.float32]]:
+        """What each term pays position by position, unweighted, by name."""
+        return self.inner.terms(choices, log_probs)
 
 
 def at_the_end(rewards: NDArray[np.floating], inside: NDArray[np.bool_]) -> NDArray[np.float32]:

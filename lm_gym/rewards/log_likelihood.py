@@ -57,6 +57,18 @@ class LogLikelihood(Separable):
             return np.asarray(log_probs, np.float64)
         return np.asarray(np.where(choices == targets, self._right[choices], self._wrong[choices]), np.float64)
 
+    def score(
+        self, choices: NDArray[np.int64], targets: NDArray[np.int64], log_probs: NDArray[Any] | None = None
+    ) -> NDArray[np.float32]:
+        """Reward whole texts, [..., N, T] (see `Reward.score`).
+
+        Raises:
+            ValueError: if there is a reference, which must see the text.
+        """
+        if self.reference is not None and not self.choices.distribution:
+            raise ValueError("a reference must see the text: ask the environment's position_rewards instead")
+        return super().score(choices, targets, log_probs)
+
     def track(self, board: Board) -> Track:
         """Follow episodes position by position."""
         if self.reference is None or self.choices.distribution:

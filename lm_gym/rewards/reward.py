@@ -93,9 +93,10 @@ class Reward(ABC):
         """Follow episodes position by position."""
         return Track(self, board)
 
-    def terms(self) -> tuple["Reward", ...]:
-        """The rewards that this one is a sum of."""
-        return (self,)
+    @property
+    def term_names(self) -> tuple[str, ...]:
+        """The names of the rewards that this one is a sum of."""
+        return (self.name,)
 
 
 class Track:
@@ -134,6 +135,10 @@ class Track:
     def score(self, choices: NDArray[np.int64], log_probs: NDArray[Any] | None) -> NDArray[np.float32]:
         """Reward whole texts, [..., N, T] (see `Reward.score`)."""
         return self.reward.score(choices, self.board.targets, log_probs)
+
+    def terms(self, choices: NDArray[np.int64], log_probs: NDArray[Any] | None) -> dict[str, NDArray[np.float32]]:
+        """What each term pays position by position, unweighted, by name."""
+        return {self.reward.name: self.score(choices, log_probs)}
 
 
 class Separable(Reward):

@@ -110,8 +110,8 @@ class WordTable(NamedTuple):
             if not replaced and whole != ours.tolist():
                 raise ValueError(
                     f"the tokenizer {tokenizer.source} encodes words differently inside a text than alone (text "
-                    f"{text}: {' '.join(strings)[:80]!r} gives {whole[:8]}, its words give {ours[:8].tolist()}): take one that "
-                    "splits a text into words first (WordPiece, byte-level BPE, Unigram with Metaspace)"
+                    f"{text}: {' '.join(strings)[:80]!r} gives {whole[:8]}, its words give {ours[:8].tolist()}): "
+                    "take one that splits a text into words first (WordPiece, byte-level BPE, Unigram with Metaspace)"
                 )
 
 
