@@ -23,7 +23,7 @@ from agents.predictions import samples_table, write_predictions
 from agents.run_folder import RunFolder, write_folder
 from agents.settings import CheckpointSettings
 
-SHOWN = ("entity_f1", "token_accuracy", "accuracy", "perplexity", "mean_reward")
+SHOWN = ("entity_f1", "token_accuracy", "accuracy", "perplexity")
 LOWER_IS_BETTER = ("cross_entropy", "perplexity")
 
 

@@ -25,9 +25,7 @@ class MetricsWriter(KVWriter):
     def __init__(self, path: Path) -> None:
         self._file = path.open("a", encoding="utf-8")
 
-    def write(
-        self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
-    ) -> None:
+    def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
         """Append the numbers among `key_values`. Called by the logger."""
         numbers: Mapping[str, float] = {
             key: value.item() if isinstance(value, np.generic) else value

@@ -30,7 +30,7 @@ _MAY_CHANGE = ("env.dataset", "env.max_length", "env.mask_probability", "data.",
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; `arguments` are the command line's by default."""
     options, overrides = _parser().parse_known_args(arguments)
-    disable_progress_bar()
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # of writing checkpoints
     try:
         folder = RunFolder.open(options.run_dir)
         saved = parse_settings(["--config", str(folder.config)])
@@ -62,7 +62,7 @@ def evaluate_run(folder: RunFolder, settings: Settings, split: str, *, own_data:
     dataset = make_training_dataset(settings) if own_data else make_dataset(settings.env, settings.data)
     dataset = _with_labels(dataset, folder.best)
     env = make_env(settings, dataset, split)
-    return play(make_agent(settings, env, model=str(folder.best)).policy, env)  # type: ignore[arg-type]
+    return play(make_agent(settings, env, model=str(folder.best)).policy, env)
 
 
 def write(folder: RunFolder, evaluation: Evaluation, options: Namespace) -> list[Path]:

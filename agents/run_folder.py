@@ -157,10 +157,7 @@ class RunFolder:
         if not path.is_dir():
             raise RunFolderError(f"{path} does not exist{_siblings(path)}")
         if not folder.config.is_file():
-            raise RunFolderError(
-                f"{path} has no config.yaml: it is no run folder; start a run with --run_dir"
-            )
-        settle_folder(folder.best)
+            raise RunFolderError(f"{path} has no config.yaml: not a run folder; start one with --run_dir")
         return folder
 
     def lock(self) -> None:
@@ -173,9 +170,9 @@ class RunFolder:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise RunFolderError(
-                f"{self.path} is being written by another process: wait for it or end it"
-            ) from error
+            raise RunFolderError(f"another process writes to {self.path}: wait for it or end it") from error
+        settle_folder(self.best)
+        self._settle_checkpoints()
 
     def save_checkpoint(
         self, timesteps: int, save: Callable[[Path], None], state: Mapping[str, Any], keep: int = 2
@@ -213,9 +210,7 @@ class RunFolder:
                 return Checkpoint(path, int(path.name), state)
             damaged.append(f"{path}: {fault}")
         if damaged:
-            raise RunFolderError(
-                "no checkpoint is whole; start again with another --run_dir:\n" + "\n".join(damaged)
-            )
+            raise RunFolderError("no checkpoint is whole; start again with another --run_dir:\n" + "\n".join(damaged))
         return None
 
     def _settle_checkpoints(self) -> None:
@@ -232,8 +227,7 @@ def check_new(path: Path) -> None:
         raise RunFolderError(f"{path} is a file: give --run_dir another folder")
     if path.is_dir() and any(path.iterdir()):
         raise RunFolderError(
-            f"{path} exists and is not empty: continue that run with --resume {path}, "
-            "or give --run_dir another folder"
+            f"{path} exists and is not empty: continue that run with --resume {path}, or give --run_dir another folder"
         )
 
 

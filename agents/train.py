@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = shlex.join(["python", "-m", "agents.train", *given])
     console = Console()
-    disable_progress_bar()
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # of writing checkpoints
     try:
         settings = parse_settings(given)
         _set_threads(settings)
