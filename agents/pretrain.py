@@ -25,7 +25,7 @@ SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "se
 _MASK = "[MASK]"
 _LENGTH = 256  # tokens
 _MASKED = 0.15
-_TOKENS_IN_BATCH = 2_048
+_TOKENS_IN_BATCH = 1_024
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def encode(tokenizer: Tokenizer, texts: list[list[str]]) -> list[torch.Tensor]:
 
 
 def batches(texts: list[torch.Tensor], generator: np.random.Generator) -> Iterator[torch.Tensor]:
-    """One pass in batches of about 2,048 tokens, texts of like length together, padded with 0, in random order."""
+    """One pass in batches of about 1,024 tokens, texts of like length together, padded with 0, in random order."""
     jitter = generator.random(len(texts))
     order = sorted(range(len(texts)), key=lambda i: (len(texts[i]) + 3 * jitter[i], i))
     rows: list[list[int]] = [[]]
@@ -96,7 +96,7 @@ def masked_loss(model: BertForMaskedLM, input_ids: torch.Tensor, generator: torc
 
 @torch.no_grad()
 def perplexity(model: BertForMaskedLM, texts: list[torch.Tensor]) -> float:
-    """exp of the mean masked cross-entropy over a fixed masking of `texts`."""
+    """Exp of the mean masked cross-entropy over a fixed masking of `texts`."""
     model.eval()
     generator = torch.Generator().manual_seed(0)
     rows = batches(texts, np.random.default_rng(0))
@@ -105,9 +105,7 @@ def perplexity(model: BertForMaskedLM, texts: list[torch.Tensor]) -> float:
     return math.exp(losses.mean().item())
 
 
-def train(
-    model: BertForMaskedLM, texts: list[torch.Tensor], passes: int, learning_rate: float, seed: int
-) -> None:
+def train(model: BertForMaskedLM, texts: list[torch.Tensor], passes: int, learning_rate: float, seed: int) -> None:
     """AdamW with a linear warmup over a twentieth of the updates and a linear decay to zero."""
     numbers = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
@@ -193,9 +191,7 @@ def pretrain(
     log.info("%.0f seconds", time.monotonic() - start)
     output.mkdir(parents=True)
     model.half().save_pretrained(output)  # type: ignore[no-untyped-call]
-    wrapped = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, mask_token=_MASK, model_max_length=_LENGTH, **SPECIAL
-    )
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, mask_token=_MASK, model_max_length=_LENGTH, **SPECIAL)
     wrapped.save_pretrained(output)
 
 

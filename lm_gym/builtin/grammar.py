@@ -56,19 +56,30 @@ class Expander:
     rules: Rules
     names: dict[str, list[tuple[str, ...]]]
 
-    def expand(self, tokens: list[Token], rng: Random) -> Words:
-        """The (word, IOB2 tag) pairs of one random expansion of `tokens`."""
+    def expand(self, tokens: list[Token], rng: Random) -> tuple[Words, list[Token]]:
+        """One random expansion of `tokens`: its (word, IOB2 tag) pairs, and its shape.
+
+        The shape is the sentence with names replaced by their types, and words out of a list by the list.
+        """
         words: Words = []
+        shape: list[Token] = []
         for token in tokens:
             if token.startswith("{"):
                 words.extend(self._name(token[1:-1], rng))
+                shape.append(token[1:-1].partition(".")[0])
             elif token.startswith("<") and "|" in token:
                 words.extend((word, "O") for word in pick(rng, token[1:-1].split("|")).split("_"))
+                shape.append(token)
             elif token.startswith("<"):
-                words.extend(self.expand(pick(rng, self.rules[token[1:-1]]), rng))
+                alternatives = self.rules[token[1:-1]]
+                inner, inner_shape = self.expand(pick(rng, alternatives), rng)
+                words.extend(inner)
+                is_list = all(len(alternative) == 1 and alternative[0].isalnum() for alternative in alternatives)
+                shape.extend([token] if is_list else inner_shape)
             else:
                 words.append((token, "O"))
-        return words
+                shape.append(token)
+        return words, shape
 
     def _name(self, slot: str, rng: Random) -> Words:
         entity, _, kinds = slot.partition(".")
