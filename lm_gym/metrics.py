@@ -221,9 +221,7 @@ def flat_tags(
         raise ValueError("gold and predicted differ in the number of texts, or of tags in a text")
     names = tuple(sorted({tag for texts in (gold, predicted) for tags in texts for tag in tags} | {"O"}))
     index = {name: i for i, name in enumerate(names)}
-    true, guess = (
-        np.array([index[tag] for tags in texts for tag in tags], np.int64) for texts in (gold, predicted)
-    )
+    true, guess = (np.array([index[tag] for tags in texts for tag in tags], np.int64) for texts in (gold, predicted))
     return true, guess, names, np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
 
 
@@ -248,9 +246,7 @@ def _row(values: NDArray[np.float64], support: int) -> Scores:
     return Scores(float(values[0]), float(values[1]), float(values[2]), support)
 
 
-def _scores(
-    right: NDArray[np.int64], guessed: NDArray[np.int64], support: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def _scores(right: NDArray[np.int64], guessed: NDArray[np.int64], support: NDArray[np.int64]) -> NDArray[np.float64]:
     """Precision, recall and F1 from counts [n], float64 [3, n]; 0 where there is nothing to divide by."""
     precision = right / np.maximum(1, guessed)
     recall = right / np.maximum(1, support)
@@ -273,9 +269,7 @@ def _ids(values: ArrayLike, names: Sequence[str], what: str) -> NDArray[np.int64
     given = np.asarray(values)
     ids: NDArray[np.int64] = given.astype(np.int64)
     if ids.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
-        raise ValueError(
-            f"{what}: a flat array of integers is needed, not {given.dtype} of shape {given.shape}"
-        )
+        raise ValueError(f"{what}: a flat array of integers is needed, not {given.dtype} of shape {given.shape}")
     if ids.size and not (ids.min() >= 0 and ids.max() < len(names)):
         bad = int(ids[(ids < 0) | (ids >= len(names))][0])
         raise ValueError(f"{what}: tag {bad} is outside the {len(names)} tag names, 0 to {len(names) - 1}")
@@ -284,20 +278,12 @@ def _ids(values: ArrayLike, names: Sequence[str], what: str) -> NDArray[np.int64
 
 def _same_length(gold: ArrayLike, predicted: ArrayLike) -> None:
     if np.shape(gold) != np.shape(predicted):
-        raise ValueError(
-            f"gold has shape {np.shape(gold)} and predicted {np.shape(predicted)}: they must be equal"
-        )
+        raise ValueError(f"gold has shape {np.shape(gold)} and predicted {np.shape(predicted)}: they must be equal")
 
 
 def _text_starts(offsets: ArrayLike | None, words: int) -> NDArray[np.int64]:
     """Where texts begin, int64 [N], after a check that offsets go from 0 to the number of words."""
     bounds = np.array([0, words], np.int64) if offsets is None else np.asarray(offsets, np.int64)
-    if (
-        bounds.ndim != 1
-        or not len(bounds)
-        or bounds[0] != 0
-        or bounds[-1] != words
-        or (np.diff(bounds) < 0).any()
-    ):
+    if bounds.ndim != 1 or not len(bounds) or bounds[0] != 0 or bounds[-1] != words or (np.diff(bounds) < 0).any():
         raise ValueError(f"offsets must rise from 0 to the {words} tags")
     return bounds[:-1][bounds[:-1] < words]

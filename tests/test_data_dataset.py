@@ -142,6 +142,8 @@ def test_tag_names_of_another_model():
         (lambda: Dataset.from_sentences("m", []), "m, train: no text in it"),
         (lambda: Dataset.from_sentences("m", [["a"], []]), "m, train, text 1: a text without words"),
         (lambda: Dataset.from_sentences("m", ["a b"]), "text 0: 'a b' is a string: give a list of words"),
+        (lambda: Dataset.from_sentences("m", [["a"], ["b", 3]]), "m, train, text 1: 3 is no string"),
+        (lambda: Dataset.from_sentences("m", [["a"], ["b", ""]]), "m, train, text 1: '' is an empty word"),
         (lambda: Dataset.from_sentences("m", [(["a"], ["O"]), ["b"]]), "text 1: some texts have tags"),
         (lambda: Dataset.from_sentences("m", [(["a"], ["O"])], [["b"]]), "train of m has tags and validation has none"),
         (
@@ -239,6 +241,12 @@ def test_folders_that_leave_open_which_file_is_which(tmp_path):
     assert texts(load_dataset(tmp_path)["train"]) == [["d"]]
 
 
+def test_masked_lm_reads_words_of_tagged_files_whatever_their_tags(tmp_path):
+    (tmp_path / "train.conll").write_text("a NN\nb VB\n")
+    dataset = load_dataset(tmp_path, task_hint="masked_lm")
+    assert (texts(dataset["train"]), dataset.tag_names) == ([["a", "b"]], ())
+
+
 def test_a_single_file_is_the_split_its_name_says(tmp_path):
     (tmp_path / "test.txt").write_text("a b\n")
     (tmp_path / "mine.txt").write_text("a b\n")
@@ -280,6 +288,12 @@ def test_hub_reads_texts_and_named_tags(parquet):
     assert load_dataset(source)["train"].tags_of(1) == ["B-X"]
     renamed = load_dataset(source, splits={"test": "train"})
     assert [*renamed.splits] == ["test"]
+
+
+def test_hub_refuses_labels_without_a_name(parquet):
+    source = parquet("train", tokens=[["a"], ["b"]], ner_tags=[[0], [-1]])
+    with pytest.raises(DataError, match="train, row 1: 'ner_tags' holds -1"):
+        load_dataset(source)
 
 
 def test_hub_refuses_what_it_cannot_use(parquet):

@@ -22,9 +22,7 @@ from lm_gym.metrics import (
 )
 
 TAGS = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER", "B-X-Y", "I-X-Y")
-tag_texts = st.lists(
-    st.lists(st.tuples(st.sampled_from(TAGS), st.sampled_from(TAGS)), min_size=1), min_size=1
-)
+tag_texts = st.lists(st.lists(st.tuples(st.sampled_from(TAGS), st.sampled_from(TAGS)), min_size=1), min_size=1)
 
 
 def as_lists(pairs):

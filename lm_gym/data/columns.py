@@ -65,7 +65,8 @@ class Columns:
                     raise self.error(line, f"{len(words)} words and {len(tags)} tags: give each word one tag")
                 self.tags.extend([self.raw_tags[tag] for tag in tags])
         except TagError as error:
-            raise self.error(line, str(error)) from None
+            first = next(i for i, tag in enumerate(tags or ()) if tag not in self.raw_tags)
+            raise self.error(line + first * self.word_per_line, str(error)) from None
         self.lines.append(line)
         self.offsets.append(len(self.words))
 
@@ -92,11 +93,17 @@ class Columns:
         return np.frombuffer(self.tags, np.int16) if self.tags else None
 
     def check(self) -> None:
-        """Raise DataError for what can only be seen at the end: no text at all, or an empty word."""
+        """What can only be seen at the end.
+
+        Raises:
+            DataError: no text at all, or a word that is empty or no string.
+        """
         if not len(self):
             raise DataError(f"{self.place}: no text in it: an empty file, or one of blank lines only")
-        blank = [index for word, index in self.vocabulary.items() if not word or word.isspace()]
-        if blank:
-            found = np.flatnonzero(np.isin(self.flat_words(), blank))
+        bad = {index: word for word, index in self.vocabulary.items() if not isinstance(word, str) or not word.strip()}
+        if bad:
+            found = np.flatnonzero(np.isin(self.flat_words(), [*bad]))
             if found.size:
-                raise self.error_at_word(int(found[0]), "an empty word: remove it, and its tag")
+                word = bad[int(self.words[found[0]])]
+                message = f"{word!r} is an empty word" if isinstance(word, str) else f"{word!r} is no string"
+                raise self.error_at_word(int(found[0]), f"{message}: remove it, and its tag")

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -143,8 +144,8 @@ def fill(place: str, sentences: Iterable[Sentence], words: Words) -> Columns:
     for number, sentence in enumerate(sentences):
         if isinstance(sentence, str):
             raise columns.error(number, f"{sentence[:40]!r} is a string: give a list of words")
-        if isinstance(sentence, tuple) and len(sentence) == 2 and not isinstance(sentence[0], str):
-            columns.add(sentence[0], sentence[1], number)
+        if len(sentence) == 2 and isinstance(sentence[0], list | tuple):
+            columns.add(sentence[0], cast(Sequence[str], sentence[1]), number)
         else:
-            columns.add([str(word) for word in sentence], None, number)
+            columns.add(cast(Sequence[str], sentence), None, number)
     return columns

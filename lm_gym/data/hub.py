@@ -58,12 +58,13 @@ def _read_split(place: str, rows: Any, words: Words, options: ReadOptions) -> Co
     fields = choose_fields(rows.column_names, options, place)
     names = _label_names(rows.features[fields.tags]) if fields.tags else None
     kept = [name for name in (fields.words, fields.tags) if name]
+    known = range(len(names or ()))
     row = 0
     for batch in rows.select_columns(kept).iter(_ROWS):
         for values in zip(*(batch[name] for name in kept), strict=True):
             record = dict(zip(kept, values, strict=True))
             if fields.tags and names:
-                record[fields.tags] = [names[tag] for tag in record[fields.tags]]
+                record[fields.tags] = [names[tag] if tag in known else tag for tag in record[fields.tags]]
             columns.add(*words_and_tags(record, fields, columns, row), row)
             row += 1
     columns.check()

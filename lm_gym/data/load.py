@@ -36,7 +36,7 @@ def load_dataset(
     Args:
         source: "builtin/ner", "builtin/masked_lm", or "builtin" (the one for the task); a file; a folder
             with a file for each split; "hub:<id>" or "hub:<id>:<config>", through the `datasets` package.
-        task_hint: "ner" demands tags; "masked_lm" takes words only where it can choose.
+        task_hint: "ner" demands tags; "masked_lm" reads the words of files without their tags.
         token_column: column of the words: an index (negative from the right), or a name.
         tag_column: column of the tags.
         text_column: column of whole texts, split at blanks.
@@ -55,9 +55,8 @@ def load_dataset(
         if task_hint == "ner":
             _demand_tags(source)
         return source
-    options = ReadOptions(
-        token_column, tag_column, text_column, delimiter, scheme, True if task_hint == "ner" else None
-    )
+    tags = {"ner": True, "masked_lm": False}.get(task_hint or "")
+    options = ReadOptions(token_column, tag_column, text_column, delimiter, scheme, tags)
     name = os.fspath(source)
     if name == BUILTIN or name.startswith(BUILTIN + "/"):
         dataset = _builtin(_builtin_name(name, task_hint))

@@ -14,7 +14,7 @@ SCHEMES = ("auto", "iob1", "iob2", "iobes", "conlleval")
 _TAG = re.compile(r"O|([BIESLU])-(\S+)")
 _LETTERS = {"O": 0, "B": 1, "I": 2, "E": 3, "S": 4, "L": 3, "U": 4}  # BILOU is IOBES in other letters
 _O, _B, _I, _E, _S = range(5)
-_BLOCK = 1 << 20  # words converted at a time, so that temporary arrays stay small
+_BLOCK = 1 << 16  # words converted at a time, so that temporary arrays stay small
 
 
 class TagError(ValueError):
@@ -137,7 +137,7 @@ def _scheme_of(tags: NDArray[np.int16], raw_tags: Sequence[str], scheme: str) ->
 
 
 def _blocks(offsets: NDArray[np.int64]) -> Iterator[tuple[int, int, NDArray[np.bool_]]]:
-    """Runs of whole texts of about a million words: begin, end, and which words begin a text."""
+    """Runs of whole texts of about _BLOCK words: begin, end, and which words begin a text."""
     text = 0
     while text < len(offsets) - 1:
         stop = int(np.searchsorted(offsets, offsets[text] + _BLOCK, side="right")) - 1

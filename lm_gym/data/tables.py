@@ -115,6 +115,7 @@ def _word_a_row(head: list[Row], words: int, tags: int | None, sentence: int | N
 
 
 def _read_words(rows: Iterable[Row], columns: Columns, words: int, tags: int | None, sentence: int | None) -> None:
+    columns.word_per_line = True
     text: list[str] = []
     its_tags: list[str] = []
     begun, current, count = 0, "", 0
