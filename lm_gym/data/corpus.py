@@ -145,7 +145,7 @@ def fill(place: str, sentences: Iterable[Sentence], words: Words) -> Columns:
         if isinstance(sentence, str):
             raise columns.error(number, f"{sentence[:40]!r} is a string: give a list of words")
         if len(sentence) == 2 and isinstance(sentence[0], list | tuple):
-            columns.add(sentence[0], cast(Sequence[str], sentence[1]), number)
+            columns.add(sentence[0], sentence[1], number)
         else:
             columns.add(cast(Sequence[str], sentence), None, number)
     return columns

@@ -1,12 +1,12 @@
 """`load_dataset`: a dataset from whatever names it."""
 
-import importlib
 import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from lm_gym.builtin import BUILTIN
 from lm_gym.data.columns import Columns, Words
 from lm_gym.data.dataset import SPLITS, Dataset
 from lm_gym.data.errors import DataError, nearest
@@ -16,7 +16,6 @@ from lm_gym.data.hub import PREFIX, read_hub
 from lm_gym.data.options import Column, ReadOptions
 
 TaskHint = Literal["ner", "masked_lm"]
-BUILTIN = "builtin"
 
 
 def load_dataset(
@@ -58,7 +57,7 @@ def load_dataset(
     tags = {"ner": True, "masked_lm": False}.get(task_hint or "")
     options = ReadOptions(token_column, tag_column, text_column, delimiter, scheme, tags)
     name = os.fspath(source)
-    if name == BUILTIN or name.startswith(BUILTIN + "/"):
+    if name.split("/")[0] == "builtin":
         dataset = _builtin(_builtin_name(name, task_hint))
     else:
         label, columns = _read(name, options, splits)
@@ -77,7 +76,7 @@ def _read(name: str, options: ReadOptions, splits: Mapping[str, str] | None) -> 
     if name.startswith(PREFIX):
         found = read_hub(name, words, options, splits)
         return name, {split: found[split] for split in SPLITS if split in found}
-    path = Path(name)
+    path = Path(name).expanduser()
     if path.is_dir():
         files = split_files(path, splits)
         return path.resolve().name, {
@@ -87,9 +86,9 @@ def _read(name: str, options: ReadOptions, splits: Mapping[str, str] | None) -> 
         if splits is not None:
             raise DataError(f"{name} is one file: splits={dict(splits)!r} is for a folder or the hub")
         return path.stem, {split_of(path) or "train": read_file(path, words, options)}
-    known = _builtins()
     raise DataError(
-        f"no dataset {name!r}{nearest(name, known)}: it is no file or folder, not hub:<id>, and not {', '.join(known)}"
+        f"no dataset {name!r}{nearest(name, BUILTIN)}: it is no file or folder, not hub:<id>, and not one of "
+        f"{', '.join(sorted(BUILTIN))}"
     )
 
 
@@ -98,19 +97,16 @@ def _demand_tags(dataset: Dataset) -> None:
         raise DataError(f"dataset {dataset.name!r} is plain text: named-entity recognition needs a tag for each word")
 
 
-def _builtins() -> list[str]:
-    return sorted(importlib.import_module("lm_gym.builtin").BUILTIN)
-
-
 def _builtin_name(name: str, task_hint: TaskHint | None) -> str:
-    known = _builtins()
-    wanted = f"{BUILTIN}/{task_hint}" if name == BUILTIN and task_hint else name
-    if wanted not in known:
-        raise DataError(f"no dataset {name!r}{nearest(name, known)}: the builtin ones are {', '.join(known)}")
+    wanted = f"builtin/{task_hint}" if name == "builtin" and task_hint else name
+    if wanted not in BUILTIN:
+        raise DataError(
+            f"no dataset {name!r}{nearest(name, BUILTIN)}: the builtin ones are {', '.join(sorted(BUILTIN))}"
+        )
     return wanted
 
 
 @cache
 def _builtin(name: str) -> Dataset:
-    build = importlib.import_module("lm_gym.builtin").BUILTIN[name]
-    return Dataset.from_sentences(name, **build())
+    splits = BUILTIN[name]()
+    return Dataset.from_sentences(name, splits["train"], splits["validation"], splits["test"])
