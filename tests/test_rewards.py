@@ -143,7 +143,12 @@ def test_balanced_weights_have_mean_one_over_the_training_positions():
 
 @pytest.mark.parametrize(
     ("weights", "message"),
-    [("even", "'balanced'"), ({"B-LOCC": 1}, "did you mean 'B-LOC'"), ({"O": -1}, "0 or more"), ({"O": np.nan}, "finite")],
+    [
+        ("even", "'balanced'"),
+        ({"B-LOCC": 1}, "did you mean 'B-LOC'"),
+        ({"O": -1}, "0 or more"),
+        ({"O": np.nan}, "finite"),
+    ],
 )
 def test_bad_weights(weights, message):
     with pytest.raises(ValueError, match=message):
@@ -233,9 +238,7 @@ def test_a_function_sees_choices_targets_and_mask():
     assert (bound.name, bound.minimum) == ("reward", 0)
 
 
-@pytest.mark.parametrize(
-    ("value", "message"), [(np.nan, "NaN"), (np.inf, "infinity"), ("shape", r"gave shape \(5,\)")]
-)
+@pytest.mark.parametrize(("value", "message"), [(np.nan, "NaN"), (np.inf, "infinity"), ("shape", r"gave shape \(5,\)")])
 def test_a_function_that_gives_rubbish(value, message):
     bound = make_reward(lambda p, t, m: np.zeros(5) if value == "shape" else np.full(len(p), value)).bind(CHOICES)
     with pytest.raises(ValueError, match=message):

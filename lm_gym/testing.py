@@ -1,0 +1,269 @@
+"""The contract of text environments, as a check that anyone can run on theirs."""
+
+import pickle
+from typing import Any, cast
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from numpy.typing import NDArray
+
+from lm_gym.envs import TextEnv, TextVectorEnv
+from lm_gym.envs.episodes import Observation
+
+AnyEnv = gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any]
+_SEED = 20
+
+
+def check_text_env(env: AnyEnv, steps: int = 60) -> None:
+    """Check a single or a vector text environment against the contract that agents build on.
+
+    Spaces and dtypes; padding; determinism by seed; nothing shared between what is returned and what is kept;
+    rewards that agree with `position_rewards`; `indices`; going on by `draws`; pickling. The environment is reset
+    and stepped, and left in some state.
+
+    Args:
+        env: the environment, wrapped or not.
+        steps: steps of each rollout.
+
+    Raises:
+        AssertionError: naming what is broken.
+        TypeError: if it isn't a text environment.
+    """
+    played = _Played(env)
+    _check_attributes(played)
+    _check_observations(played, steps)
+    _check_determinism(played, steps)
+    _check_sharing(played, steps)
+    _check_rewards(played)
+    _check_indices(played)
+    _check_draws(played)
+    _check_pickling(played, steps)
+
+
+class _Played:
+    """Either kind of environment, seen as N rows."""
+
+    def __init__(self, env: AnyEnv) -> None:
+        bare = env.unwrapped
+        if not isinstance(bare, TextEnv | TextVectorEnv):
+            raise TypeError(f"{type(bare).__name__} is neither a TextEnv nor a TextVectorEnv")
+        self.env, self.bare = env, bare
+        self.single = isinstance(bare, TextEnv)
+        self.vector = bare.vector if isinstance(bare, TextEnv) else bare
+        self.tokenwise = self.vector.settings.unit == "token"
+        self.rows = self.vector.num_envs
+
+    def reset(self, seed: int | None = None, **options: Any) -> Observation:
+        observation, info = cast(Any, self.env).reset(seed=seed, options=options or None)
+        index, begun = np.atleast_1d(info["index"]), np.atleast_1d(info.get("_index", True))
+        assert (~begun | (index == self.bare.text_index)).all(), f"info['index'] {index} isn't text_index"
+        assert observation in self.env.observation_space, "the observation of reset() isn't in the observation space"
+        return self._batched(observation)
+
+    def step(self, actions: NDArray[Any]) -> tuple[Observation, NDArray[Any], NDArray[Any], dict[str, Any]]:
+        """Step rows; those that end begin again at once where the environment leaves that to its user."""
+        given = actions[0] if self.single else actions
+        observation, reward, terminated, truncated, info = cast(Any, self.env).step(given)
+        assert observation in self.env.observation_space, "the observation of step() isn't in the observation space"
+        ended = np.atleast_1d(terminated | truncated)
+        return self._batched(observation), np.atleast_1d(reward), ended, info
+
+    def begin(self, ended: NDArray[np.bool_]) -> Observation | None:
+        """Reset rows that have ended where nothing else does."""
+        if not ended.any() or self.vector.autoreset_mode is not AutoresetMode.DISABLED:
+            return None
+        return self.reset() if self.single else self.reset(reset_mask=ended)
+
+    def actions(self, rng: np.random.Generator, *, whole: bool = False) -> NDArray[Any]:
+        """Random actions of a step, or of whole texts."""
+        shape: tuple[int, ...] = (self.rows,)
+        if whole or not self.tokenwise:
+            shape = (self.rows, self.vector.task.shape.positions)
+        choices = self.vector.task.shape.choices
+        if self.vector.settings.actions == "distribution":
+            return rng.normal(size=(*shape, choices)).astype(np.float32)
+        return rng.integers(0, choices, shape)
+
+    def rollout(self, seed: int, steps: int) -> list[Any]:
+        """Everything that a seeded rollout gives."""
+        rng = np.random.default_rng(seed)
+        kept: list[Any] = [self.reset(seed)]
+        for _ in range(steps):
+            observation, rewards, ended, _ = self.step(self.actions(rng))
+            kept += [observation, rewards, ended, self.bare.text_index, self.begin(ended)]
+        return kept
+
+    def _batched(self, observation: Observation) -> Observation:
+        return {key: leaf[None] for key, leaf in observation.items()} if self.single else observation
+
+
+def _check_attributes(played: _Played) -> None:
+    bare, shape = played.bare, played.vector.task.shape
+    played.reset(_SEED)
+    assert bare.split in bare.dataset.splits, f"split {bare.split!r} isn't one of the dataset's"
+    assert bare.num_texts >= 1, "no texts"
+    assert bare.positions_per_pass >= bare.num_texts, "a text without positions"
+    assert bare.text_index.shape == (played.rows,), f"text_index has shape {bare.text_index.shape}"
+    assert bare.targets.shape == (played.rows, shape.positions), f"targets have shape {bare.targets.shape}"
+    assert bare.targets.dtype == np.int64, f"targets are {bare.targets.dtype}"
+    assert len(bare.cut) == 2, f"cut is {bare.cut}"
+    assert isinstance(bare.reward.separable, bool), "reward.separable is no bool"
+    assert isinstance(bare.reward.minimum, float), "reward.minimum is no float"
+    for key, space in cast(gymnasium.spaces.Dict, played.vector.single_observation_space).spaces.items():
+        assert isinstance(space, gymnasium.spaces.Box), f"the space of {key} is no Box"
+        assert space.dtype in (np.int64, np.int8), f"the space of {key} has dtype {space.dtype}"
+
+
+def _check_observations(played: _Played, steps: int) -> None:
+    rng = np.random.default_rng(_SEED)
+    _check_padding(played, played.reset(_SEED))
+    for _ in range(steps):
+        observation, rewards, ended, _ = played.step(played.actions(rng))
+        assert np.isfinite(rewards).all(), f"rewards {rewards}"
+        begun = played.begin(ended)
+        _check_padding(played, observation if begun is None else begun)
+
+
+def _check_padding(played: _Played, observation: Observation) -> None:
+    """What an observation tells of itself: prefixes, padding, and positions that lie in the text."""
+    tokens, positions, choices = played.vector.task.shape
+    lengths, counts = observation["attention_mask"].sum(1), observation["position_mask"].sum(1)
+    inside = np.arange(positions) < counts[:, None]
+    assert (counts >= 1).all(), "a text without positions"
+    assert (observation["attention_mask"] == (np.arange(tokens) < lengths[:, None])).all(), "attention_mask has holes"
+    assert (observation["position_mask"] == inside).all(), "position_mask has holes"
+    padding = observation["input_ids"][np.arange(tokens) >= lengths[:, None]]
+    assert (padding == played.vector.task.tokenizer.pad).all(), "input_ids beyond the text aren't padding"
+    places = observation["positions"]
+    assert (places[~inside] == 0).all(), "padded positions aren't 0"
+    assert (places < lengths[:, None]).all(), "a position beyond the text"
+    assert (np.diff(places, axis=1)[inside[:, 1:]] > 0).all(), "positions don't ascend"
+    predictions, targets = observation["predictions"], played.bare.targets
+    assert (predictions[~inside] == choices).all(), "padded predictions aren't n"
+    assert (targets[~inside] == choices).all(), "padded targets aren't n"
+    assert ((targets[inside] >= 0) & (targets[inside] < choices)).all(), "a target outside 0 … n - 1"
+    if played.tokenwise:
+        decided = ((predictions < choices) & inside).sum(1)
+        expected = np.minimum(decided, counts - 1)[:, None]
+        assert (observation["cursor"] == expected).all(), "the cursor isn't at the first undecided position"
+
+
+def _check_determinism(played: _Played, steps: int) -> None:
+    first, again = played.rollout(_SEED, steps), played.rollout(_SEED, steps)
+    _assert_same(first, again, "two rollouts from one seed differ")
+
+
+def _check_sharing(played: _Played, steps: int) -> None:
+    """A rollout whose every array is overwritten after use gives what an undisturbed one gives."""
+    calm = played.rollout(_SEED, steps)
+    rng = np.random.default_rng(_SEED)
+    observation = played.reset(_SEED)
+    place = 1
+    for _ in range(steps):
+        _scribble(observation)
+        actions = played.actions(rng)
+        observation, rewards, ended, info = played.step(actions)
+        _assert_same(calm[place : place + 3], [observation, rewards, ended], "what is returned is kept, too")
+        _scribble(observation)
+        _scribble(info)
+        actions[...] = 0
+        begun = played.begin(ended)
+        observation = observation if begun is None else begun
+        played.bare.targets[...] = 0
+        place += 5
+
+
+def _check_rewards(played: _Played) -> None:
+    """Steps pay what `position_rewards` says, and padding pays nothing."""
+    played.reset(_SEED)
+    targets = played.bare.targets
+    inside = targets < played.vector.task.shape.choices
+    actions = played.actions(np.random.default_rng(_SEED), whole=True)
+    expected = played.bare.position_rewards(actions)
+    assert expected.shape == targets.shape, f"position_rewards gave {expected.shape}, not {targets.shape}"
+    assert expected.dtype == np.float32, f"position_rewards gave {expected.dtype}"
+    assert (expected[~inside] == 0).all(), "padded positions are paid"
+    assert (expected >= played.bare.reward.minimum - 1e-5).all(), "less than reward.minimum is paid"
+    samples = played.bare.position_rewards(np.stack([actions, actions]))
+    assert np.allclose(samples, expected, atol=1e-5), "position_rewards of samples differ from those of one"
+    if not played.tokenwise:
+        _, rewards, ended, info = played.step(actions)
+        paid = info["position_rewards"][None] if played.single else info["position_rewards"]
+        assert ended.all(), "unit='sequence' ends a text with its only step"
+        assert np.allclose(paid, expected, atol=1e-5), "info['position_rewards'] differ from position_rewards"
+        assert np.allclose(rewards, expected.sum(1), atol=1e-4), "the reward isn't the sum of position_rewards"
+        return
+    ended = np.zeros(played.rows, np.bool_)
+    for t in range(int(inside.sum(1).min())):
+        assert not ended.any(), "a text ended before its last position"
+        _, rewards, ended, _ = played.step(actions[:, t])
+        assert np.allclose(rewards, expected[:, t], atol=1e-4), f"step {t} pays {rewards}, not {expected[:, t]}"
+    assert (ended == (inside.sum(1) == inside.sum(1).min())).all(), "a text didn't end with its last position"
+
+
+def _check_indices(played: _Played) -> None:
+    """Texts asked for are played, alike whatever the seed."""
+    for start in (0, played.bare.num_texts - 1):
+        indices = (start + np.arange(played.rows)) % played.bare.num_texts
+        first = played.reset(_SEED, indices=indices)
+        assert np.array_equal(played.bare.text_index, indices), "indices aren't the texts played"
+        targets = played.bare.targets
+        draws = played.bare.draws
+        again = played.reset(_SEED + 1, indices=indices)
+        assert played.bare.draws == draws, "texts asked for count as drawn"
+        _assert_same([first, targets], [again, played.bare.targets], "texts asked for depend on the seed")
+
+
+def _check_draws(played: _Played) -> None:
+    """A sampler continued at a draw gives what it would have given."""
+    played.reset(_SEED)
+    assert played.bare.draws == played.rows, f"{played.bare.draws} draws after a reset of {played.rows} rows"
+    draws = played.bare.draws
+    following = [played.reset(), played.bare.text_index, played.bare.targets]
+    played.reset(_SEED + 1)
+    continued = [played.reset(_SEED, draws=draws), played.bare.text_index, played.bare.targets]
+    _assert_same(following, continued, "going on by draws gives other texts")
+
+
+def _check_pickling(played: _Played, steps: int) -> None:
+    """A copy through pickle goes on as the original does."""
+    rng = np.random.default_rng(_SEED)
+    played.reset(_SEED)
+    ended = np.zeros(played.rows, np.bool_)
+    if played.tokenwise:
+        ended = played.step(played.actions(rng))[2]
+    copy = _Played(pickle.loads(pickle.dumps(played.bare)))
+    both = (_Played(cast(AnyEnv, played.bare)), copy)
+    begun = [one.begin(ended) for one in both]
+    _assert_same(begun[:1], begun[1:], "a copy through pickle begins other texts")
+    for _ in range(steps):
+        actions = played.actions(rng)
+        original, copied = ([*one.step(actions)[:3], one.bare.text_index] for one in both)
+        _assert_same(original, copied, "a copy through pickle goes on differently")
+        begun = [one.begin(np.asarray(original[2])) for one in both]
+        _assert_same(begun[:1], begun[1:], "a copy through pickle begins other texts")
+
+
+def _assert_same(first: list[Any], second: list[Any], message: str) -> None:
+    for one, other in zip(first, second, strict=True):
+        if isinstance(one, dict):
+            assert one.keys() == other.keys(), f"{message}: {sorted(one)} and {sorted(other)}"
+            for key in one:
+                assert np.array_equal(one[key], other[key]), f"{message}: {key}"
+        elif one is None:
+            assert other is None, message
+        else:
+            assert np.array_equal(one, other), f"{message}: {one} and {other}"
+
+
+def _scribble(value: Any) -> None:
+    """Overwrite every number of what an environment returned."""
+    if isinstance(value, dict):
+        for inner in value.values():
+            _scribble(inner)
+    elif isinstance(value, np.ndarray) and value.dtype == object:
+        for inner in value:
+            _scribble(inner)
+    elif isinstance(value, np.ndarray) and value.ndim and value.flags.writeable:
+        value[...] = 1
