@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch as th
 from rich.console import Console
 from stable_baselines3.common.callbacks import BaseCallback
@@ -152,6 +153,27 @@ class Evaluate(BaseCallback):
             else:
                 self.logger.dump(0)
         self._waiting = False
+
+
+class LogRewards(BaseCallback):
+    """Logs `reward/<term>`: what each term of the reward pays a text, unweighted, mean over the texts of an update.
+
+    Args:
+        name: of a reward with one term only.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    def _on_step(self) -> bool:
+        for info in self.locals.get("infos", ()):
+            if "reward_terms" in info:
+                for term, paid in info["reward_terms"].items():
+                    self.logger.record_mean(f"reward/{term}", float(np.sum(paid)))
+            elif "position_rewards" in info:
+                self.logger.record_mean(f"reward/{self._name}", float(np.sum(info["position_rewards"])))
+        return True
 
 
 class SaveCheckpoints(BaseCallback):

@@ -170,9 +170,15 @@ class RunFolder:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            self.unlock()
             raise RunFolderError(f"another process writes to {self.path}: wait for it or end it") from error
         settle_folder(self.best)
         self._settle_checkpoints()
+
+    def unlock(self) -> None:
+        """Let go of the folder."""
+        if self._lock is not None:
+            self._lock.close()
 
     def save_checkpoint(
         self, timesteps: int, save: Callable[[Path], None], state: Mapping[str, Any], keep: int = 2

@@ -7,6 +7,7 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -20,7 +21,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from agents.algorithms import ALGORITHMS
 from agents.assembly import make_agent, make_env, make_training_dataset
-from agents.callbacks import Evaluate, RunState, SaveCheckpoints
+from agents.callbacks import Evaluate, LogRewards, RunState, SaveCheckpoints
 from agents.clock import Clock
 from agents.command_line import fail, parse_settings
 from agents.curve import cut_curve, open_logger
@@ -67,28 +68,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command = shlex.join(["python", "-m", "agents.train", *given])
     console = Console()
     disable_progress_bar()  # type: ignore[no-untyped-call]  # of writing checkpoints
-    try:
-        settings = parse_settings(given)
-        _set_threads(settings)
-        run = start(settings, command, console) if settings.resume is None else resume(settings, given, console)
-    except (ValueError, OSError, RunFolderError) as error:
-        fail(PROGRAM, error)
-    if finished(run):
-        console.print(f"{run.folder.path} is finished: {run.agent.num_timesteps:,} timesteps, its budget. ")
-        console.print(f"To train longer: {PROGRAM} --resume {run.folder.path} --budget.passes N", highlight=False)
-        console.print(closing_table(json.loads(run.folder.report.read_text(encoding="utf-8"))))
-        return
+    with ExitStack() as held:
+        try:
+            settings = parse_settings(given)
+            _set_threads(settings)
+            if settings.resume is None:
+                run = start(settings, command, console, held)
+            else:
+                run = resume(settings, given, console, held)
+        except (ValueError, OSError, RunFolderError) as error:
+            fail(PROGRAM, error)
+        if finished(run):
+            _say_finished(run)
+        else:
+            _train_and_report(run)
+
+
+def _train_and_report(run: Run) -> None:
     try:
         train(run)
     except KeyboardInterrupt:
-        console.print(f"\nstopped; go on with: {PROGRAM} --resume {run.folder.path}", highlight=False)
+        run.console.print(f"\nstopped; go on with: {PROGRAM} --resume {run.folder.path}", highlight=False)
         raise SystemExit(130) from None
     except FloatingPointError as error:
         fail(PROGRAM, error)
     finish(run)
 
 
-def start(settings: Settings, command: str, console: Console) -> Run:
+def start(settings: Settings, command: str, console: Console, held: ExitStack) -> Run:
     """A new run. Nothing is written before everything that the settings name was found and fits together."""
     if settings.run_dir is not None:
         check_new(settings.run_dir)
@@ -97,15 +104,17 @@ def start(settings: Settings, command: str, console: Console) -> Run:
     agent = make_agent(settings, env)
     metric = _metric(settings, env)
     folder = RunFolder.create(settings.run_dir or _new_path(settings), settings.yaml, command)
+    held.callback(folder.unlock)
     total = settings.budget.total(_timesteps_per_pass(agent))
     return Run(settings, folder, dataset, env, agent, RunState(metric), total, console)
 
 
-def resume(settings: Settings, given: Sequence[str], console: Console) -> Run:
+def resume(settings: Settings, given: Sequence[str], console: Console, held: ExitStack) -> Run:
     """A run that goes on from its last whole checkpoint, or from the beginning if it was killed before the first."""
     assert settings.resume is not None
     folder = RunFolder.open(settings.resume)
     folder.lock()
+    held.callback(folder.unlock)
     saved = parse_settings(["--config", str(folder.config)])
     settings = parse_settings(["--config", str(folder.config), *given])
     _refuse_changes(saved, settings)
@@ -156,7 +165,7 @@ def train(run: Run) -> None:
         if agent.num_timesteps < run.total:
             agent.learn(
                 run.total - agent.num_timesteps,
-                callback=[evaluation, checkpoints, bar],
+                callback=[LogRewards(run.env.reward.name), evaluation, checkpoints, bar],
                 log_interval=settings.log_interval,
                 reset_num_timesteps=agent.num_timesteps == 0,
             )
@@ -260,6 +269,17 @@ def _notes(dataset: Dataset, envs: Sequence[TextVectorEnv]) -> list[str]:
 
 def _shown(state: RunState) -> str:
     return f"{state.metric} " + ("–" if state.last is None else f"{state.last:.3f}")
+
+
+def _say_finished(run: Run) -> None:
+    path = run.folder.path
+    run.console.print(
+        f"{path} is finished: its budget of {run.agent.num_timesteps:,} timesteps is spent.\n"
+        f"To train longer: {PROGRAM} --resume {path} --budget.passes N",
+        highlight=False,
+        soft_wrap=True,
+    )
+    run.console.print(closing_table(json.loads(run.folder.report.read_text(encoding="utf-8"))))
 
 
 def _say_hello(run: Run) -> None:
