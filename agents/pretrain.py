@@ -1,13 +1,12 @@
 """Pretrains a small BERT by masked language modelling on the builtin data: `python -m agents.pretrain --output DIR`.
 
-The shipped model `tiny` is what this makes with its default arguments. Only train splits are read, besides the
-validation text whose perplexity is reported; more unlabelled sentences come from the grammar of the NER train split.
+The shipped model `tiny` is what this makes with its default arguments. It trains on train splits only, and on more
+unlabelled sentences from the grammar of the NER train split; perplexity is reported on the validation splits.
 """
 
 import logging
 import math
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +20,7 @@ from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 from lm_gym.builtin.masked_lm import masked_lm
 from lm_gym.builtin.ner import generate, ner
 
-SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-_MASK = "[MASK]"
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4
 _LENGTH = 256  # tokens
 _MASKED = 0.15
 _TOKENS_IN_BATCH = 1_024
@@ -31,20 +29,30 @@ log = logging.getLogger(__name__)
 
 
 def build_tokenizer(texts: list[list[str]], vocabulary: int) -> Tokenizer:
-    """Trains a cased WordPiece tokenizer of `vocabulary` entries on texts of words."""
+    """Trains a cased WordPiece tokenizer of `vocabulary` entries on texts of words.
+
+    The trainer numbers characters inside words (`##a`) in the order of a hash table, which differs from run to run
+    and decides ties. So they are handed to it first, sorted, in the guise of special tokens.
+    """
+    characters = sorted({character for words in texts for word in words for character in word})
+    first = [*SPECIAL, *(f"##{character}" for character in characters)]
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
     trainer = trainers.WordPieceTrainer(
-        vocab_size=vocabulary, min_frequency=2, special_tokens=[*SPECIAL.values(), _MASK], show_progress=False
+        vocab_size=vocabulary, min_frequency=2, special_tokens=first, show_progress=False
     )
     tokenizer.train_from_iterator((" ".join(words) for words in texts), trainer)
-    ends = [(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ends
+    finished = Tokenizer(models.WordPiece(tokenizer.get_vocab(), unk_token="[UNK]"))
+    finished.normalizer, finished.pre_tokenizer = tokenizer.normalizer, tokenizer.pre_tokenizer
+    finished.decoder = decoders.WordPiece()
+    finished.add_special_tokens(list(SPECIAL))
+    finished.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", SPECIAL.index("[CLS]")), ("[SEP]", SPECIAL.index("[SEP]"))],
     )
-    return tokenizer
+    return finished
 
 
 def encode(tokenizer: Tokenizer, texts: list[list[str]]) -> list[torch.Tensor]:
@@ -53,17 +61,24 @@ def encode(tokenizer: Tokenizer, texts: list[list[str]]) -> list[torch.Tensor]:
     return [torch.tensor(encoding.ids[:_LENGTH]) for encoding in encodings]
 
 
-def batches(texts: list[torch.Tensor], generator: np.random.Generator) -> Iterator[torch.Tensor]:
-    """One pass in batches of about 1,024 tokens, texts of like length together, padded with 0, in random order."""
+def plan(texts: list[torch.Tensor], generator: np.random.Generator) -> list[list[int]]:
+    """One pass over `texts`: batches of up to 1,024 tokens, of texts of like length, in random order."""
     jitter = generator.random(len(texts))
     order = sorted(range(len(texts)), key=lambda i: (len(texts[i]) + 3 * jitter[i], i))
     rows: list[list[int]] = [[]]
+    longest = 0
     for i in order:
-        if (len(rows[-1]) + 1) * len(texts[i]) > _TOKENS_IN_BATCH:
+        longest = max(longest, len(texts[i]))
+        if rows[-1] and (len(rows[-1]) + 1) * longest > _TOKENS_IN_BATCH:
             rows.append([])
+            longest = len(texts[i])
         rows[-1].append(i)
-    for row in generator.permutation(len(rows)):
-        yield torch.nn.utils.rnn.pad_sequence([texts[i] for i in rows[row]], batch_first=True)
+    return [rows[i] for i in generator.permutation(len(rows))]
+
+
+def pad(texts: list[torch.Tensor], row: list[int]) -> torch.Tensor:
+    """The texts of a row as int64 [B, L], padded with 0."""
+    return torch.nn.utils.rnn.pad_sequence([texts[i] for i in row], batch_first=True)
 
 
 def mask_tokens(
@@ -79,11 +94,11 @@ def mask_tokens(
     Returns:
         (the masked ids, int64 [B, L]; the chosen tokens, bool [B, L]).
     """
-    special = len(SPECIAL) + 1
+    special = len(SPECIAL)
     chosen = (torch.rand(input_ids.shape, generator=generator) < _MASKED) & (input_ids >= special)
     kind = torch.rand(input_ids.shape, generator=generator)
     random_ids = torch.randint(special, vocabulary, input_ids.shape, generator=generator)
-    masked = input_ids.where(~chosen | (kind >= 0.8), torch.tensor(special - 1))
+    masked = input_ids.where(~chosen | (kind >= 0.8), SPECIAL.index("[MASK]"))
     return masked.where(~chosen | (kind < 0.8) | (kind >= 0.9), random_ids), chosen
 
 
@@ -97,10 +112,10 @@ def masked_loss(model: BertForMaskedLM, input_ids: torch.Tensor, generator: torc
 @torch.no_grad()
 def perplexity(model: BertForMaskedLM, texts: list[torch.Tensor]) -> float:
     """Exp of the mean masked cross-entropy over a fixed masking of `texts`."""
-    model.eval()
+    model.eval()  # type: ignore[no-untyped-call]
     generator = torch.Generator().manual_seed(0)
-    rows = batches(texts, np.random.default_rng(0))
-    losses = torch.cat([masked_loss(model, input_ids, generator) for input_ids in rows])
+    rows = plan(texts, np.random.default_rng(0))
+    losses = torch.cat([masked_loss(model, pad(texts, row), generator) for row in rows])
     model.train()
     return math.exp(losses.mean().item())
 
@@ -109,30 +124,37 @@ def train(model: BertForMaskedLM, texts: list[torch.Tensor], passes: int, learni
     """AdamW with a linear warmup over a twentieth of the updates and a linear decay to zero."""
     numbers = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
-    total = passes * sum(1 for _ in batches(texts, np.random.default_rng(seed)))
+    rows = [row for _ in range(passes) for row in plan(texts, numbers)]
+    total = len(rows)
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim == 1]
     groups = [{"params": matrices, "weight_decay": 0.01}, {"params": vectors, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), eps=1e-6)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
-        lambda step: min((step + 1) / (0.05 * total + 1), max(0.0, (total - step) / (0.95 * total))),
+        lambda step: min((step + 1) / (0.05 * total + 1), (total - step) / (0.95 * total)),
     )
-    bar = tqdm(total=total, unit="update", mininterval=1.0)
+    bar = tqdm(rows, unit="update", mininterval=1.0)
     mean = float("nan")
     model.train()
-    for _ in range(passes):
-        for input_ids in batches(texts, numbers):
-            loss = masked_loss(model, input_ids, generator).mean()
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            mean = loss.item() if math.isnan(mean) else 0.98 * mean + 0.02 * loss.item()
-            bar.set_postfix(loss=f"{mean:.3f}", refresh=False)
-            bar.update()
-    bar.close()
+    for row in bar:
+        loss = masked_loss(model, pad(texts, row), generator).mean()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        mean = loss.item() if math.isnan(mean) else 0.98 * mean + 0.02 * loss.item()
+        bar.set_postfix(loss=f"{mean:.3f}", refresh=False)
+
+
+def save(model: BertForMaskedLM, tokenizer: Tokenizer, folder: Path) -> None:
+    """Writes model (in float16) and tokenizer as an ordinary Hugging Face folder."""
+    folder.mkdir(parents=True)
+    model.half().save_pretrained(folder)  # type: ignore[no-untyped-call]
+    roles = {f"{token.strip('[]').lower()}_token": token for token in SPECIAL}  # pad_token and so on
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=_LENGTH, **roles)  # type: ignore[no-untyped-call]
+    wrapped.save_pretrained(folder)
 
 
 def pretrain(
@@ -183,16 +205,11 @@ def pretrain(
     model = BertForMaskedLM(config)
     log.info("%d parameters, vocabulary %d", model.num_parameters(), config.vocab_size)
     train(model, encode(tokenizer, sentences + prose_weight * prose["train"]), passes, learning_rate, seed)
-    for name, held_out in (
-        ("prose", prose["validation"]),
-        ("ner", [words for words, _ in tagged["validation"]]),
-    ):
-        log.info("validation perplexity, %s: %.2f", name, perplexity(model, encode(tokenizer, held_out)))
+    held_out = {"masked_lm": prose["validation"], "ner": [words for words, _ in tagged["validation"]]}
+    for name, texts in held_out.items():
+        log.info("perplexity, builtin/%s validation: %.2f", name, perplexity(model, encode(tokenizer, texts)))
     log.info("%.0f seconds", time.monotonic() - start)
-    output.mkdir(parents=True)
-    model.half().save_pretrained(output)  # type: ignore[no-untyped-call]
-    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, mask_token=_MASK, model_max_length=_LENGTH, **SPECIAL)
-    wrapped.save_pretrained(output)
+    save(model, tokenizer, output)
 
 
 if __name__ == "__main__":

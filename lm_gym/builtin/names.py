@@ -230,9 +230,9 @@ class NameMaker:
             "MISC.work": [self._work() for _ in many],
             "MISC.product": [self._product() for _ in many],
         }
-        pools["ORG.any"] = [
-            name for kind in ("company", "firm", "body") for name in pools[f"ORG.{kind}"]
-        ] + 2 * pools["ORG.acronym"]
+        pools["ORG.any"] = [name for kind in ("company", "firm", "body") for name in pools[f"ORG.{kind}"]] + 2 * pools[
+            "ORG.acronym"
+        ]
         return pools
 
 
@@ -248,8 +248,7 @@ def name_pools(size: int) -> dict[str, Pools]:
     for split in SPLITS:
         made = NameMaker(split, lists, size if split == "train" else size // 3).pools()
         pools[split] = {
-            kind: [name for name in names if " ".join(name).lower() not in seen]
-            for kind, names in made.items()
+            kind: [name for name in names if " ".join(name).lower() not in seen] for kind, names in made.items()
         }
         seen.update(" ".join(name).lower() for names in pools[split].values() for name in names)
     return pools

@@ -47,7 +47,12 @@ def _finish(words: Words, rng: Random) -> TaggedText:
 
 
 def generate(split: str, count: int, stream: int = 0) -> list[TaggedText]:
-    """`count` sentences of a split, all different.
+    """`count` sentences of a split, all different, without their shapes: see `generate_with_shapes`."""
+    return [sentence for sentence, _ in generate_with_shapes(split, count, stream)]
+
+
+def generate_with_shapes(split: str, count: int, stream: int = 0) -> list[tuple[TaggedText, list[Token]]]:
+    """`count` sentences of a split, all different, each with its shape.
 
     Args:
         split: `"train"`, `"validation"` or `"test"`.
@@ -60,7 +65,7 @@ def generate(split: str, count: int, stream: int = 0) -> list[TaggedText]:
     templated = Expander(phrases, names), [templates(register, split) for register in TEMPLATED]
     free = [(Expander(phrases | rules, names), rules["sentence"]) for rules in map(read_rules, FREE)]
     seen: set[tuple[str, ...]] = set()
-    sentences: list[TaggedText] = []
+    sentences: list[tuple[TaggedText, list[Token]]] = []
     while len(sentences) < count:
         if rng.random() < _FREE_SHARE:
             expander, starts = pick(rng, free)
@@ -68,11 +73,11 @@ def generate(split: str, count: int, stream: int = 0) -> list[TaggedText]:
             while split_of(shape) != split:
                 words, shape = expander.expand(pick(rng, starts), rng)
         else:
-            words, _ = templated[0].expand(pick(rng, pick(rng, templated[1])), rng)
+            words, shape = templated[0].expand(pick(rng, pick(rng, templated[1])), rng)
         sentence = _finish(words, rng)
         if len(words) <= _LONGEST and tuple(sentence[0]) not in seen:
             seen.add(tuple(sentence[0]))
-            sentences.append(sentence)
+            sentences.append((sentence, shape))
     return sentences
 
 
