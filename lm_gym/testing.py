@@ -1,6 +1,7 @@
 """The contract of text environments, as a check that anyone can run on theirs."""
 
 import pickle
+from copy import deepcopy
 from typing import Any, cast
 
 import gymnasium
@@ -88,10 +89,11 @@ class _Played:
     def rollout(self, seed: int, steps: int) -> list[Any]:
         """Everything that a seeded rollout gives."""
         rng = np.random.default_rng(seed)
-        kept: list[Any] = [self.reset(seed)]
+        kept: list[Any] = [deepcopy(self.reset(seed))]
         for _ in range(steps):
             observation, rewards, ended, _ = self.step(self.actions(rng))
-            kept += [observation, rewards, ended, self.bare.text_index, self.begin(ended)]
+            kept += deepcopy([observation, rewards, ended, self.bare.text_index])
+            kept.append(deepcopy(self.begin(ended)))
         return kept
 
     def _batched(self, observation: Observation) -> Observation:

@@ -82,7 +82,7 @@ def read_distributions(
         first = scores[tuple(place)][~np.isfinite(scores[tuple(place)])][0]
         raise ValueError(
             f"log-probabilities of row {row} (index {place}) contain {first}: all must be finite (they are normalised "
-            "here, so a very negative number such as -1e9 forbids a choice)"
+            "here, so a very negative number such as -1e4 forbids a choice)"
         )
     gold = np.broadcast_to(np.minimum(targets, num_choices - 1), scores.shape[:-1])
     everywhere = np.ones(gold.shape, np.bool_)

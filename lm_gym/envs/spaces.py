@@ -6,6 +6,8 @@ from gymnasium import spaces
 from lm_gym.envs.settings import Settings
 from lm_gym.tasks import Task
 
+LOGIT_BOUND = 1e4  # of the space only, since Stable-Baselines3 takes no unbounded Box: any finite number is played
+
 
 def observation_space(task: Task, settings: Settings) -> spaces.Dict:
     """The observation space of one environment."""
@@ -30,5 +32,5 @@ def action_space(task: Task, settings: Settings) -> spaces.Space[object]:
     token = settings.unit == "token"
     if settings.actions == "distribution":
         shape = (choices,) if token else (positions, choices)
-        return spaces.Box(-np.inf, np.inf, shape, np.float32)
+        return spaces.Box(-LOGIT_BOUND, LOGIT_BOUND, shape, np.float32)
     return spaces.Discrete(choices) if token else spaces.MultiDiscrete(np.full(positions, choices))

@@ -1,0 +1,532 @@
+"""The environments: contract, dynamics, autoreset, errors."""
+
+import itertools
+import pickle
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.error import ResetNeeded
+from gymnasium.utils.env_checker import check_env, data_equivalence
+from gymnasium.vector import AutoresetMode
+
+import lm_gym
+from lm_gym.envs.sampler import SAMPLINGS, Sampler
+from lm_gym.testing import check_text_env
+
+IDS = ("lm_gym/NER-v0", "lm_gym/MaskedLM-v0")
+NER, MASKED = IDS
+MODES = [mode.name for mode in AutoresetMode]
+OPTIONS = [
+    {"unit": unit, "actions": actions, "dense": dense, "sampling": sampling}
+    for (unit, actions, dense), sampling in zip(
+        itertools.product(("token", "sequence"), ("token", "distribution"), (True, False)), SAMPLINGS * 3, strict=False
+    )
+]
+
+
+def few(num_texts=60):
+    """A few builtin texts, so that environments are built in no time."""
+    data = {
+        id_: lm_gym.load_dataset("builtin", task_hint=task) for id_, task in zip(IDS, ("ner", "masked_lm"), strict=True)
+    }
+    return {
+        id_: lm_gym.Dataset.from_splits(
+            id_, {split: corpus.take(np.arange(num_texts)) for split, corpus in dataset.splits.items()}, max_overlap=1
+        )
+        for id_, dataset in data.items()
+    }
+
+
+DATA = few()
+
+
+def vector(id_=NER, num_envs=4, **options):
+    return gymnasium.make_vec(id_, num_envs=num_envs, dataset=DATA[id_], **options)
+
+
+def single(id_=NER, **options):
+    return gymnasium.make(id_, dataset=DATA[id_], **options)
+
+
+def playable(targets, choices):
+    """Gold choices, 0 where padded."""
+    return np.where(targets < choices, targets, 0)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(map(str, options.values())))
+@pytest.mark.parametrize("id_", IDS)
+def test_contract(id_, options):
+    check_text_env(single(id_, **options), 15)
+    for mode in MODES:
+        check_text_env(vector(id_, 3, autoreset_mode=mode, **options), 15)
+
+
+@pytest.mark.parametrize(
+    ("id_", "options"),
+    [
+        (MASKED, {"fill": "sequential"}),
+        (MASKED, {"fill": "sequential", "reward": "accuracy", "mask_actions": True}),
+        (MASKED, {"unit": "sequence", "mask_actions": True, "max_length": 20}),
+        (NER, {"mask_actions": True, "reward": "balanced_accuracy"}),
+        (NER, {"reward": {"f1": 1.0, "accuracy": 0.1}, "split": "test"}),
+        (NER, {"unit": "sequence", "reward": lambda predictions, targets, mask: (predictions == targets).sum(-1)}),
+    ],
+)
+def test_contract_of_other_options(id_, options):
+    made = vector(id_, 3, **options)
+    if not callable(options.get("reward")):  # a lambda can't be pickled
+        check_text_env(made, 15)
+        check_text_env(single(id_, **options), 15)
+    else:
+        made.reset(seed=1)
+        assert made.step(made.action_space.sample())[1].shape == (3,)
+
+
+class Aliasing(lm_gym.NEREnv):
+    def _observation(self):
+        return {key: leaf[0] for key, leaf in self.vector.episodes.observation.items()}
+
+
+class Unseeded(lm_gym.NEREnv):
+    def reset(self, *, seed=None, options=None):
+        return super().reset(seed=None, options=options)
+
+
+class Greedy(lm_gym.NEREnv):
+    def step(self, action):
+        observation, reward, *rest = super().step(action)
+        return observation, reward + 1, *rest
+
+
+class Narrow(lm_gym.NEREnv):
+    def _observation(self):
+        return {key: leaf.astype(np.float32) for key, leaf in super()._observation().items()}
+
+
+@pytest.mark.parametrize("broken", [Aliasing, Unseeded, Greedy, Narrow])
+def test_the_check_finds_what_is_broken(broken):
+    with pytest.raises(AssertionError):
+        check_text_env(broken(dataset=DATA[NER]))
+
+
+def test_the_check_takes_text_environments_only():
+    with pytest.raises(TypeError, match="neither"):
+        check_text_env(gymnasium.make("CartPole-v1"))
+
+
+@pytest.mark.parametrize("id_", IDS)
+@pytest.mark.parametrize("unit", ["token", "sequence"])
+def test_gymnasium_checks(id_, unit):
+    check_env(single(id_, unit=unit).unwrapped, skip_render_check=True)
+    check_env(single(id_, unit=unit, render_mode="ansi").unwrapped)
+
+
+@pytest.mark.parametrize("id_", IDS)
+def test_registration_from_the_module_and_back_from_json(id_):
+    made = gymnasium.make(f"lm_gym:{id_}", dataset="builtin", unit="sequence")
+    again = gymnasium.make(gymnasium.envs.registration.EnvSpec.from_json(made.spec.to_json()))
+    assert again.unwrapped.vector.settings == made.unwrapped.vector.settings
+
+
+@pytest.mark.parametrize("mode", ["NEXT_STEP", "SAME_STEP"])
+@pytest.mark.parametrize("unit", ["token", "sequence"])
+@pytest.mark.parametrize("id_", IDS)
+def test_native_steps_as_sync_vector_env_does(id_, unit, mode):
+    """Played by indices, then stepped to the end, the native environment gives what SyncVectorEnv gives."""
+    native = vector(id_, 3, unit=unit, autoreset_mode=mode)
+    sync = gymnasium.make_vec(
+        id_,
+        num_envs=3,
+        dataset=DATA[id_],
+        unit=unit,
+        vectorization_mode="sync",
+        vector_kwargs={"autoreset_mode": AutoresetMode[mode]},
+    )
+    one = sync.envs[0].unwrapped.num_texts
+    assert one == native.num_texts
+    assert native.observation_space == sync.observation_space
+    assert native.action_space == sync.action_space
+    first = native.reset(seed=1, options={"indices": np.array([5, 6, 7])})[0]
+    rows = [env.reset(seed=1, options={"indices": i})[0] for env, i in zip(sync.envs, (5, 6, 7), strict=True)]
+    for key, leaf in first.items():
+        assert (leaf == np.stack([row[key] for row in rows])).all()
+    native.action_space.seed(0)
+    shortest = int((native.targets < native.task.shape.choices).sum(1).min())
+    for _ in range(shortest if unit == "token" else 1):
+        actions = native.action_space.sample()
+        ours, theirs = native.step(actions), sync.step(actions)
+        for mine, other in zip(ours[1:4], theirs[1:4], strict=True):
+            np.testing.assert_allclose(mine, other, atol=1e-6)
+            assert mine.dtype == other.dtype
+        ended = ours[2]
+        for key, leaf in ours[0].items():
+            kept = ~ended if mode == "SAME_STEP" else np.ones(3, np.bool_)
+            assert (leaf[kept] == theirs[0][key][kept]).all()
+        if mode == "SAME_STEP" and ended.any():
+            assert set(theirs[4]) - {"text", "_text"} <= set(ours[4])
+            assert (ours[4]["_final_obs"] == theirs[4]["_final_obs"]).all()
+            for row in np.flatnonzero(ended):
+                assert data_equivalence(ours[4]["final_obs"][row], theirs[4]["final_obs"][row], exact=True)
+            assert data_equivalence(ours[4]["final_info"], theirs[4]["final_info"])
+        elif unit == "sequence":
+            assert (ours[4]["position_rewards"] == theirs[4]["position_rewards"]).all()
+
+
+def test_async_vector_env():
+    made = gymnasium.make_vec(
+        "lm_gym:lm_gym/NER-v0", num_envs=2, vectorization_mode="async", unit="sequence", split="validation"
+    )
+    try:
+        made.reset(seed=1)
+        assert made.step(made.action_space.sample())[0]["predictions"].shape[0] == 2
+    finally:
+        made.close()
+
+
+def test_next_step_resets_on_the_next_step_whatever_the_action():
+    made = vector(unit="sequence")
+    made.reset(seed=0)
+    ended = made.step(made.action_space.sample())
+    assert ended[2].all()
+    played = made.text_index
+    observation, rewards, terminated, _, info = made.step(made.action_space.sample() + 1000)
+    assert not terminated.any()
+    assert (rewards == 0).all()
+    assert (info["_index"]).all()
+    assert (info["index"] != played).any()
+    assert (observation["predictions"] == made.task.shape.choices).all()
+
+
+def test_same_step_shows_the_last_observation():
+    made = vector(unit="sequence", autoreset_mode="SameStep")
+    assert made.metadata["autoreset_mode"] is made.autoreset_mode is AutoresetMode.SAME_STEP
+    made.reset(seed=0)
+    gold = playable(made.targets, made.task.shape.choices)
+    inside = made.targets < made.task.shape.choices
+    observation, _, _, _, info = made.step(gold)
+    for row in range(4):
+        assert (info["final_obs"][row]["predictions"][inside[row]] == gold[row][inside[row]]).all()
+    assert (observation["predictions"] == made.task.shape.choices).all()
+    assert (info["final_info"]["position_rewards"] == info["position_rewards"]).all()
+
+
+def test_disabled_waits_for_a_reset():
+    made = vector(unit="token", autoreset_mode=AutoresetMode.DISABLED)
+    made.reset(seed=0)
+    ended = np.zeros(4, np.bool_)
+    while not ended.any():
+        ended = made.step(made.action_space.sample())[2]
+    with pytest.raises(ResetNeeded, match="have ended"):
+        made.step(made.action_space.sample())
+    before = made.text_index
+    observation, info = made.reset(options={"reset_mask": ended})
+    assert (info["_index"] == ended).all()
+    assert (made.text_index[~ended] == before[~ended]).all()
+    assert (observation["cursor"][ended] == 0).all()
+    assert (observation["cursor"][~ended] > 0).all()
+    made.step(made.action_space.sample())
+
+
+def test_max_episode_steps_truncates_the_vector_environment():
+    made = vector(max_episode_steps=2, autoreset_mode="SAME_STEP")
+    made.reset(seed=0, options={"indices": np.argsort(-made.task.encoded.counts)[:4]})
+    assert not made.step(made.action_space.sample())[3].any()
+    assert made.step(made.action_space.sample())[3].all()
+    made.step(made.action_space.sample())
+
+
+def test_sequential_fill_writes_predictions_into_the_text():
+    made = vector(MASKED, fill="sequential")
+    first, _ = made.reset(seed=0)
+    second, *_ = made.step(np.array([50, 51, 52, 53]))
+    places = first["positions"][:, 0]
+    assert (first["input_ids"][range(4), places] == made.task.tokenizer.mask).all()
+    assert second["input_ids"][range(4), places].tolist() == [50, 51, 52, 53]
+    assert (first["input_ids"] != second["input_ids"]).sum() == 4
+    parallel = vector(MASKED)
+    assert (parallel.reset(seed=0)[0]["input_ids"] == first["input_ids"]).all()
+    assert (parallel.step(np.array([50, 51, 52, 53]))[0]["input_ids"] == first["input_ids"]).all()
+
+
+@pytest.mark.parametrize("id_", IDS)
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+def test_distributions_are_normalised(id_, scale):
+    """The log score of a distribution is unmoved by a constant, and the mean of minus it is the cross-entropy."""
+    made = vector(id_, unit="sequence", actions="distribution", reward="log_likelihood")
+    made.reset(seed=3)
+    rng = np.random.default_rng(0)
+    scores = scale * rng.normal(size=made.action_space.shape).astype(np.float32)
+    inside = made.targets < made.task.shape.choices
+    gold = playable(made.targets, made.task.shape.choices)
+    exact = scores - np.logaddexp.reduce(scores.astype(np.float64), axis=-1, keepdims=True)
+    expected = np.where(inside, np.take_along_axis(exact, gold[..., None], -1)[..., 0], 0)
+    np.testing.assert_allclose(made.position_rewards(scores), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(made.position_rewards(scores + 7), expected, rtol=1e-4, atol=1e-3)
+
+
+def test_distributions_decide_by_their_most_likely_choice():
+    made = vector(actions="distribution", reward="accuracy")
+    made.reset(seed=3)
+    scores = np.zeros((4, made.task.shape.choices), np.float32)
+    scores[range(4), made.targets[:, 0]] = 1
+    observation, rewards, *_ = made.step(scores)
+    assert (rewards == 1).all()
+    assert (observation["predictions"][:, 0] == made.targets[:, 0]).all()
+
+
+def test_illegal_tags_are_masked_and_played_all_the_same():
+    made = vector(mask_actions=True, num_envs=2)
+    names = made.task.choice_names
+    observation, _ = made.reset(seed=1, options={"indices": np.argsort(-made.task.encoded.counts)[:2]})
+    legal = [{names[i] for i in np.flatnonzero(row)} for row in observation["action_mask"]]
+    outside = {name for name in names if not name.startswith("I-")}
+    assert legal == [outside, outside]
+    assert (made.action_masks() == observation["action_mask"]).all()
+    observation, *_ = made.step(np.array([names.index("B-PER"), names.index("I-LOC")]))
+    legal = [{names[i] for i in np.flatnonzero(row)} for row in observation["action_mask"]]
+    assert legal == [outside | {"I-PER"}, outside | {"I-LOC"}]
+    assert observation["predictions"][1, 0] == names.index("I-LOC")
+    alone = single(mask_actions=True)
+    assert alone.action_space.sample(mask=alone.reset(seed=0)[0]["action_mask"]) < len(names)
+    assert alone.unwrapped.action_masks().shape == (len(names),)
+
+
+def test_special_tokens_are_masked_for_whole_texts():
+    made = vector(MASKED, unit="sequence", mask_actions=True)
+    observation, _ = made.reset(seed=1)
+    assert (observation["action_mask"] == made.task.tokenizer.maskable).all()
+    masks = made.action_masks().reshape(4, made.task.shape.positions, -1)
+    assert (masks == made.task.tokenizer.maskable).all()
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+@pytest.mark.parametrize("num_texts", [1, 2, 7, 1000, 5001])
+def test_every_epoch_has_every_text_once(sampling, num_texts):
+    lengths = np.random.default_rng(0).integers(3, 60, num_texts)
+    sampler = Sampler(sampling, lengths, 4)
+    sampler.restart(9)
+    texts, visits = sampler.take(2 * num_texts)
+    if sampling == "bucketed":  # a window reaches over the end of an epoch, so texts may come a window early or late
+        window = 4 * min(50, max(1, num_texts // 4))
+        more, and_visits = sampler.take(window)
+        texts, visits = np.concatenate([texts, more]), np.concatenate([visits, and_visits])
+        for visit in (0, 1):
+            assert sorted(texts[visits == visit].tolist()) == list(range(num_texts))
+        return
+    assert sorted(texts[:num_texts].tolist()) == sorted(texts[num_texts:].tolist()) == list(range(num_texts))
+    assert (visits == np.repeat([0, 1], num_texts)).all()
+    if sampling == "sequential":
+        assert (texts == np.tile(np.arange(num_texts), 2)).all()
+    elif num_texts > 5:
+        assert (texts[:num_texts] != texts[num_texts:]).mean() > 0.5
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_draws_are_the_whole_state_of_the_sampler(sampling):
+    lengths = np.random.default_rng(0).integers(3, 60, 500)
+    whole = Sampler(sampling, lengths, 8)
+    whole.restart(4)
+    texts, visits = whole.take(1200)
+    for start in (0, 1, 37, 399, 400, 1100):
+        part = Sampler(sampling, lengths, 8)
+        part.restart(4, start)
+        again, seen = part.take(100)
+        assert (again == texts[start : start + 100]).all()
+        assert (seen == visits[start : start + 100]).all()
+
+
+def test_buckets_have_little_padding_and_come_in_no_order():
+    lengths = np.random.default_rng(0).integers(5, 100, 4000)
+
+    def padding(sampling):
+        sampler = Sampler(sampling, lengths, 16)
+        sampler.restart(1)
+        batches = lengths[sampler.take(3200)[0]].reshape(-1, 16)
+        return (batches.max(1) - batches.mean(1)).mean(), batches.mean(1)
+
+    shuffled, bucketed = padding("shuffled"), padding("bucketed")
+    assert bucketed[0] < 0.15 * shuffled[0]
+    assert abs(np.corrcoef(bucketed[1][:-1], bucketed[1][1:])[0, 1]) < 0.3
+
+
+def test_masks_change_with_every_pass_and_stay_when_asked_by_indices():
+    made = vector(MASKED, num_envs=1, sampling="sequential")
+    first = made.reset(seed=1)[0]["positions"]
+    second = made.reset(options={"draws": made.num_texts})[0]
+    assert made.text_index == [0]
+    assert (first != second["positions"]).any()
+    asked = [made.reset(seed=seed, options={"indices": [0]})[0]["positions"] for seed in (1, 2)]
+    assert (asked[0] == asked[1]).all()
+
+
+def test_without_a_seed_environments_differ_and_with_one_they_do_not():
+    texts = [vector(num_envs=8) for _ in range(2)]
+    assert (texts[0].reset()[1]["index"] != texts[1].reset()[1]["index"]).any()
+    assert (texts[0].reset(seed=4)[1]["index"] == texts[1].reset(seed=4)[1]["index"]).all()
+    assert (texts[0].reset(seed=[5, 6])[1]["index"] == texts[1].reset(seed=5)[1]["index"]).all()
+    alone = single()
+    assert alone.reset(seed=4)[1]["index"] == alone.reset(seed=4)[1]["index"]
+    alone.unwrapped.np_random = np.random.default_rng(0)
+    alone.reset()
+
+
+def test_terms_of_a_sum_are_reported():
+    made = vector(unit="sequence", reward={"f1": 1.0, "accuracy": 0.5}, dense=False)
+    made.reset(seed=1)
+    actions = made.action_space.sample()
+    terms = made.reward_terms(actions)
+    paid = made.position_rewards(actions)
+    np.testing.assert_allclose((terms["f1"] + 0.5 * terms["accuracy"]).sum(1), paid.sum(1), atol=1e-5)
+    info = made.step(actions)[4]
+    assert (info["reward_terms"]["accuracy"] == terms["accuracy"]).all()
+    alone = single(unit="sequence", reward={"f1": 1.0, "accuracy": 0.5})
+    alone.reset(seed=0)
+    assert set(alone.step(alone.action_space.sample())[4]["reward_terms"]) == {"f1", "accuracy"}
+
+
+def test_rendering_shows_right_wrong_and_open():
+    made = single(render_mode="ansi", reward="accuracy")
+    made.reset(seed=2)
+    gold = made.unwrapped.targets[0]
+    made.step(int(gold[0]))
+    made.step(int(gold[1] + 1) % made.action_space.n)
+    shown = made.render()
+    names = made.unwrapped.task.choice_names
+    assert shown.count("\x1b[32m") == 1
+    assert shown.count("\x1b[31m") == 1
+    assert f"gold {names[gold[1]]}]" in shown
+    assert shown.count("\x1b[33m") == (gold < len(names)).sum() - 2
+    masked = vector(MASKED, 2, render_mode="ansi", unit="sequence")
+    assert all(isinstance(text, str) for text in masked.reset(seed=0)[1]["text"])
+    assert masked.render()[0].count("[MASK]") == (masked.targets[0] < masked.task.shape.choices).sum()
+    masked.step(playable(masked.targets, masked.task.shape.choices))
+    assert "[MASK]" not in masked.render()[0]
+    silent = single()
+    silent.reset(seed=0)
+    assert silent.render() is None
+
+
+def test_pickling_in_the_middle():
+    made = vector(MASKED, fill="sequential")
+    made.reset(seed=1)
+    made.step(made.action_space.sample())
+    copy = pickle.loads(pickle.dumps(made))
+    actions = made.action_space.sample()
+    assert data_equivalence(made.step(actions), copy.step(actions), exact=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"unit": "tokens"}, ValueError, "did you mean 'token'"),
+        ({"actions": "logits"}, ValueError, "known: distribution, token"),
+        ({"fill": "seq"}, ValueError, "unknown fill"),
+        ({"sampling": "bucket"}, ValueError, "did you mean 'bucketed'"),
+        ({"reward": "F1"}, ValueError, "unknown reward"),
+        ({"split": "dev"}, ValueError, "it has test, train, validation"),
+        ({"max_length": 0}, ValueError, "positive"),
+        ({"maxlength": 9}, TypeError, "did you mean 'max_length'"),
+        ({"autoreset_mode": "nextstep"}, ValueError, "did you mean 'NextStep'"),
+        ({"render_mode": "human"}, ValueError, "unknown render_mode"),
+        ({"num_envs": 0}, ValueError, "give 1 or more"),
+        ({"max_episode_steps": 0}, ValueError, "give 1 or more"),
+        ({"fill": "sequential"}, ValueError, "writes predictions"),
+        ({"fill": "sequential", "unit": "sequence"}, ValueError, "all at once"),
+        ({"mask_actions": True, "unit": "sequence"}, ValueError, "take unit='token'"),
+    ],
+)
+def test_bad_arguments(options, error, message):
+    with pytest.raises(error, match=message):
+        lm_gym.NERVectorEnv(**{"num_envs": 2, "dataset": DATA[NER]} | options)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"indices": [1]}, ValueError, "must name 4 texts"),
+        ({"indices": [0, 1, 2, 60]}, ValueError, r"\[3\] is 60, and the split has the texts 0 … 59"),
+        ({"indices": [0, 1, -1, 2]}, ValueError, r"\[2\] is -1"),
+        ({"indices": [0.5, 1, 2, 3]}, TypeError, "float64"),
+        ({"draws": -1}, ValueError, "0 or more"),
+        ({"draws": 1.5}, TypeError, "number of texts"),
+        ({"reset_mask": [True] * 4}, TypeError, "numpy array of bool"),
+        ({"reset_mask": np.zeros(4, np.bool_)}, ValueError, "False everywhere"),
+        ({"reset_mask": np.ones(3, np.bool_)}, ValueError, "shape"),
+        ({"index": 3}, ValueError, "did you mean 'indices'"),
+    ],
+)
+def test_bad_reset_options(options, error, message):
+    made = vector()
+    made.reset(seed=0)
+    with pytest.raises(error, match=message):
+        made.reset(options=options)
+
+
+def test_the_first_reset_begins_every_row():
+    with pytest.raises(ResetNeeded, match="every row"):
+        vector().reset(options={"reset_mask": np.array([True, False, True, True])})
+
+
+@pytest.mark.parametrize(
+    ("options", "actions", "error", "message"),
+    [
+        ({}, [0, 1, 9, 0], ValueError, "action 9 of row 2 .* outside 0 … 8"),
+        ({}, [0, -1, 0, 0], ValueError, "action -1 of row 1"),
+        ({}, [0.0, 1.0, 2.0, 3.0], TypeError, "give integers in 0 … 8"),
+        ({}, [0, 1], ValueError, r"shape \(2,\)"),
+        ({}, 0, ValueError, r"shape \(\)"),
+        ({"actions": "distribution"}, np.full((4, 9), np.nan), ValueError, "row 0 .* contain nan"),
+        ({"actions": "distribution"}, np.full((4, 9), -np.inf), ValueError, "contain -inf"),
+        ({"actions": "distribution"}, np.zeros((4, 8)), ValueError, "shape"),
+        ({"actions": "distribution"}, [["a"] * 9] * 4, TypeError, "log-probabilities"),
+    ],
+)
+def test_bad_actions(options, actions, error, message):
+    made = vector(**options)
+    made.reset(seed=0)
+    before = pickle.dumps(made.episodes.observation)
+    with pytest.raises(error, match=message):
+        made.step(np.array(actions))
+    assert pickle.dumps(made.episodes.observation) == before
+
+
+def test_bad_actions_of_whole_texts():
+    made = vector(unit="sequence")
+    made.reset(seed=0)
+    actions = playable(made.targets, 9)
+    actions[2, 0] = 17
+    with pytest.raises(ValueError, match=r"action 17 of row 2 \(index \[2, 0\]\)"):
+        made.step(actions)
+    with pytest.raises(ValueError, match=r"action 17 of row 2 \(index \[1, 2, 0\]\)"):
+        made.position_rewards(np.stack([playable(made.targets, 9), actions]))
+    with pytest.raises(ValueError, match="shape"):
+        made.step(actions[:, :2])
+    with pytest.raises(ValueError, match="shape"):
+        made.step(actions[None])
+    made.step(made.targets)  # n where padded, as targets are, is ignored
+
+
+def test_playing_before_a_reset():
+    for made in (vector(), vector(unit="sequence"), lm_gym.NEREnv(dataset=DATA[NER])):
+        with pytest.raises(ResetNeeded, match="reset"):
+            made.step(made.action_space.sample())
+        with pytest.raises(ResetNeeded, match="reset"):
+            made.position_rewards(np.zeros(made.targets.shape, np.int64))
+    alone = lm_gym.NEREnv(dataset=DATA[NER], unit="sequence")
+    alone.reset(seed=0)
+    alone.step(alone.action_space.sample())
+    with pytest.raises(ResetNeeded, match="ended"):
+        alone.step(alone.action_space.sample())
+
+
+def test_the_single_environment_plays_texts_by_number():
+    alone = single()
+    for index in (3, np.int64(3), [3], np.array([3])):
+        assert alone.reset(options={"indices": index})[1]["index"] == 3
+
+
+def test_ner_on_plain_text_is_refused():
+    plain = lm_gym.Dataset.from_sentences("plain", [["just", "words"]])
+    with pytest.raises(ValueError, match="needs a tag for each word"):
+        gymnasium.make(NER, dataset=plain)
