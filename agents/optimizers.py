@@ -16,7 +16,7 @@ class GroupedAdamW(th.optim.AdamW):
     still learn faster than a pretrained encoder.
     """
 
-    def step(self, closure: Callable[[], float] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> Any:
         """One optimisation step."""
         rates = [group["lr"] for group in self.param_groups]
         for group in self.param_groups:

@@ -158,7 +158,8 @@ class LMPolicy(ActorCriticPolicy):
 
     def values(self, packed: Packed) -> th.Tensor:
         """The critic's return-to-go at each position, float32 [Q]; its gradient stays in the critic."""
-        return self.value_net(packed.hidden.detach().float()).squeeze(-1)
+        values: th.Tensor = self.value_net(packed.hidden.detach().float())
+        return values.squeeze(-1)
 
     def _decide(self, obs: Observation) -> Packed:
         return self.positions(obs, obs["cursor"].long().flatten() if self.unit == "token" else None)
@@ -183,7 +184,7 @@ class LMPolicy(ActorCriticPolicy):
             return self._spread(packed, packed.log_probs.clamp(min=float(self.action_space.low.min())), obs)  # type: ignore[attr-defined]
         return self._spread(packed, _choose(packed.log_probs, deterministic), obs)
 
-    def forward(self, obs: PyTorchObs, deterministic: bool = False) -> tuple[th.Tensor, th.Tensor, th.Tensor]:  # type: ignore[override]
+    def forward(self, obs: PyTorchObs, deterministic: bool = False) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
         """Actions, values [B, 1] and log-probabilities [B] (a text's is the sum over its positions)."""
         observation = _as_dict(obs)
         self._refuse_distribution()

@@ -41,9 +41,10 @@ class REINFORCE(TextAlgorithm):
     One forward of a batch of N texts gives π at every position; K choices are drawn at each; the environment says what
     the texts would pay for each of the K samples, position by position; and the same forward carries the gradient.
 
-    The three `"auto"`s pair reward and estimator by what the reward is:
+    The `"auto"`s pair reward and estimator by what the reward is:
 
-    * its positions pay for themselves alone and never less than 0 (`accuracy`): γ = 0, `maximum_likelihood`;
+    * its positions pay for themselves alone and never less than 0 (`accuracy`): γ = 0, `maximum_likelihood`,
+      drawn from the `mixture`;
     * they pay for themselves but may be negative (`log_likelihood`): γ = 0, `plain` with `leave_one_out`;
     * a position's reward depends on other positions (`f1`, sparse rewards): γ = 1, `plain` with `leave_one_out`.
 
@@ -60,8 +61,9 @@ class REINFORCE(TextAlgorithm):
         gamma: discount γ in [0, 1] of the returns-to-go G_t = Σ γ^(i−t) r_i, or `"auto"`.
         baseline: `none | moving_average | value | leave_one_out | auto`. `value` trains the policy's critic.
         advantage: `plain | normalized | maximum_likelihood | auto`. `maximum_likelihood` has a baseline of its own.
-        behaviour: `policy | mixture | without_replacement`: where the choices are drawn from. The wider two are for
-            rewards whose positions pay for themselves, with γ = 0.
+        behaviour: `policy | mixture | without_replacement | auto`: where the choices are drawn from. The wider two
+            are for rewards whose positions pay for themselves, with γ = 0. `auto` is the mixture with
+            `maximum_likelihood`, where it keeps rare choices in sight, and the policy itself otherwise.
         exploration: ε of the mixture (1−ε) π + ε uniform.
         entropy_coef: weight of the entropy bonus.
         kl_coef: weight of KL(π ‖ the policy as it was when training began); 0 keeps no reference model.
@@ -86,7 +88,7 @@ class REINFORCE(TextAlgorithm):
         gamma: float | Literal["auto"] = "auto",
         baseline: Baseline | Literal["auto"] = "auto",
         advantage: Advantage | Literal["auto"] = "auto",
-        behaviour: Behaviour = "policy",
+        behaviour: Behaviour | Literal["auto"] = "auto",
         exploration: float = 0.3,
         entropy_coef: float = 0.0,
         kl_coef: float = 0.0,
@@ -109,13 +111,14 @@ class REINFORCE(TextAlgorithm):
         return Texts(env) if whole else None
 
     def _check_env(self, env: VecEnv) -> None:
-        if self._texts(env) is None:
+        distribution = isinstance(env.action_space, spaces.Box) and issubclass(self.policy_class, LMPolicy)
+        if self._texts(env) is None and not distribution:
             self._check_episodes()
             return
         super()._check_env(env)
         reward = Texts(env).first.reward
         estimator = self._estimator(reward.separable, reward.minimum)
-        check_estimator(estimator["baseline"], estimator["advantage"], self.behaviour, self.samples)
+        check_estimator(estimator["baseline"], estimator["advantage"], estimator["behaviour"], self.samples)
         if not 0.0 <= estimator["gamma"] <= 1.0:
             raise ValueError(f"gamma must be in [0, 1], got {estimator['gamma']}")
         if not 0.0 <= self.exploration <= 1.0:
@@ -126,26 +129,34 @@ class REINFORCE(TextAlgorithm):
                 f"as {reward.minimum}: take advantage='plain', or a reward that is never negative (accuracy, or f1 "
                 "with dense=False)"
             )
-        if self.behaviour != "policy" and not (reward.separable and estimator["gamma"] == 0.0):
+        if estimator["behaviour"] != "policy" and not (reward.separable and estimator["gamma"] == 0.0):
             raise ValueError(
-                f"behaviour {self.behaviour!r} weighs each position by itself, and reward {reward.name!r} with gamma "
+                f"behaviour {estimator['behaviour']!r} weighs each position by itself, and reward {reward.name!r} with gamma "
                 f"{estimator['gamma']} ties positions together: take behaviour='policy', or reward='accuracy' with "
                 "gamma=0"
             )
 
     def _estimator(self, separable: bool, minimum: float) -> dict[str, Any]:
-        """γ, baseline and advantage with the `"auto"`s decided."""
+        """γ, baseline, advantage and behaviour with the `"auto"`s decided."""
         gamma = self.gamma if self.gamma != "auto" else (0.0 if separable else 1.0)
         positive = separable and minimum >= 0
         advantage = self.advantage if self.advantage != "auto" else ("maximum_likelihood" if positive else "plain")
         baseline = self.baseline
         if baseline == "auto":
             baseline = "leave_one_out" if self.samples > 1 else "moving_average"
-        return {"gamma": float(gamma), "baseline": baseline, "advantage": advantage}
+        behaviour = self.behaviour
+        if behaviour == "auto":
+            wider = advantage == "maximum_likelihood" and separable and gamma == 0.0
+            behaviour = "mixture" if wider else "policy"
+        return {"gamma": float(gamma), "baseline": baseline, "advantage": advantage, "behaviour": behaviour}
 
     def _check_episodes(self) -> None:
         """Whole episodes have one sample of each step: what needs several is refused."""
-        if self.baseline == "leave_one_out" or self.advantage == "maximum_likelihood" or self.behaviour != "policy":
+        if (
+            self.baseline == "leave_one_out"
+            or self.advantage == "maximum_likelihood"
+            or (self.behaviour not in ("auto", "policy"))
+        ):
             raise ValueError(
                 f"baseline={self.baseline!r}, advantage={self.advantage!r}, behaviour={self.behaviour!r}: episodes of "
                 "single steps have one sample of each choice; take baseline='value', advantage='plain' or "
@@ -164,7 +175,7 @@ class REINFORCE(TextAlgorithm):
         reward = texts.first.reward
         estimator = self._estimator(reward.separable, reward.minimum)
         packed = self.policy.positions(obs)
-        drawn = draw(packed.log_probs, self.samples, self.behaviour, self.exploration)
+        drawn = draw(packed.log_probs, self.samples, estimator["behaviour"], self.exploration)
         K = len(drawn.actions)
         actions = drawn.actions.new_zeros((K, *obs["positions"].shape))  # [K, N, T]
         actions[:, packed.rows, packed.slots] = drawn.actions

@@ -18,11 +18,12 @@ from gymnasium.vector import VectorEnv
 from lm_gym.compat.stable_baselines3 import VecEnvAdapter
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ProgressBarCallback
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.utils import FloatSchedule, safe_mean
 from stable_baselines3.common.vec_env import VecEnv
+from tqdm import tqdm
 
 from agents.policy import LMPolicy, Observation
 from agents.schedules import LearningRate, Schedule
@@ -276,7 +277,7 @@ class TextAlgorithm(BaseAlgorithm):
     def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
         made = super()._init_callback(callback, progress_bar=False)
         if progress_bar:
-            made = CallbackList([made, TimestepProgressBar()])
+            made = CallbackList([made, TimestepBar()])
             made.init_callback(self)
         return made
 
@@ -302,14 +303,16 @@ class TextAlgorithm(BaseAlgorithm):
             self.policy_kwargs = given
 
 
-class TimestepProgressBar(ProgressBarCallback):
-    """Stable-Baselines3's progress bar, moved by timesteps and not by rows."""
+class TimestepBar(BaseCallback):
+    """A tqdm bar of timesteps (Stable-Baselines3's own counts rows, of which one is many timesteps here)."""
 
     def _on_training_start(self) -> None:
-        super()._on_training_start()
-        self._shown = self.model.num_timesteps
+        total = self.model._total_timesteps
+        self._bar = tqdm(total=total, initial=self.model.num_timesteps, unit="position", unit_scale=True)
 
     def _on_step(self) -> bool:
-        self.pbar.update(self.model.num_timesteps - self._shown)
-        self._shown = self.model.num_timesteps
+        self._bar.update(min(self.model.num_timesteps, self._bar.total) - self._bar.n)
         return True
+
+    def _on_training_end(self) -> None:
+        self._bar.close()

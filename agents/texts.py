@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
@@ -21,11 +23,10 @@ class Texts:
     """
 
     def __init__(self, env: VecEnv) -> None:
-        vector = getattr(env.unwrapped, "vector", None)
+        vector: Any = getattr(env.unwrapped, "vector", None)
+        self.vectors: list[TextVectorEnv] = [vector]
         if vector is None and env.has_attr("vector"):
-            self.vectors: list[TextVectorEnv] = env.get_attr("vector")
-        else:
-            self.vectors = [vector]
+            self.vectors = env.get_attr("vector")
         if not all(isinstance(v, TextVectorEnv) for v in self.vectors):
             raise TypeError(f"{type(env.unwrapped).__name__} does not hold lm_gym environments")
 

@@ -1,0 +1,298 @@
+"""REINFORCE and its twin through Stable-Baselines3's interface, on small pieces of the builtin data."""
+
+import warnings
+
+import gymnasium
+import numpy as np
+import pytest
+import torch as th
+from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import DummyVecEnv
+from transformers import pipeline
+
+from agents.algorithms import ALGORITHMS
+from agents.evaluation import Prediction, baselines, evaluate, majority_predictor
+from agents.reinforce import REINFORCE
+from agents.supervised import Supervised
+from lm_gym.compat.stable_baselines3 import VecEnvAdapter
+from lm_gym.data import Dataset, load_dataset
+
+SMALL = {"model_type": "bert", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+SMALL |= {"intermediate_size": 32, "max_position_embeddings": 160}
+
+
+@pytest.fixture(scope="session")
+def ner():
+    full = load_dataset("builtin/ner")
+    part = {name: [(full[name].text(i), full[name].tags_of(i)) for i in range(96)] for name in ("train", "test")}
+    return Dataset.from_sentences("part", part["train"], part["test"])
+
+
+def make_env(dataset, task="NER", num_envs=8, **kwargs):
+    kwargs = {"unit": "sequence", "reward": "accuracy", "autoreset_mode": "SameStep", "max_length": 128, **kwargs}
+    return gymnasium.make_vec(f"lm_gym/{task}-v0", num_envs=num_envs, dataset=dataset, **kwargs)
+
+
+def small(env):
+    return {"model": {**SMALL, "vocab_size": int(env.single_observation_space["input_ids"].high.max()) + 1}}
+
+
+def build(algorithm, env, **kwargs):
+    kwargs = {"seed": 3, "device": "cpu", "policy_kwargs": small(env), "learning_rate": 3e-3, **kwargs}
+    return algorithm("LMPolicy", env, **kwargs)
+
+
+def weights(model):
+    return th.cat([p.detach().flatten() for p in model.policy.parameters()])
+
+
+def perfect(obs, env):
+    return Prediction(env.targets, None)
+
+
+VARIANTS = [
+    (Supervised, {}),
+    (REINFORCE, {"samples": 4}),
+    (REINFORCE, {"samples": 4, "behaviour": "without_replacement"}),
+    (REINFORCE, {"samples": 4, "behaviour": "mixture"}),
+    (REINFORCE, {"samples": 3, "advantage": "normalized", "baseline": "value", "gamma": 0.9}),
+    (REINFORCE, {"samples": 1, "advantage": "plain", "baseline": "moving_average"}),
+    (REINFORCE, {"samples": 2, "kl_coef": 0.1, "entropy_coef": 0.01}),
+]
+
+
+def test_every_algorithm_is_in_the_variants():
+    assert {algorithm for algorithm, _ in VARIANTS} == set(ALGORITHMS.values())
+
+
+@pytest.mark.parametrize(("algorithm", "kwargs"), VARIANTS)
+def test_stop_save_load_and_go_on_equals_never_having_stopped(algorithm, kwargs, ner, tmp_path):
+    whole = build(algorithm, make_env(ner), **kwargs).learn(2000)
+    first = build(algorithm, make_env(ner), **kwargs).learn(900)
+    first.save(tmp_path / "agent")
+    second = algorithm.load(tmp_path / "agent", env=make_env(ner), device="cpu")
+    assert th.equal(weights(first), weights(second))
+    second.learn(2000 - second.num_timesteps, reset_num_timesteps=False)
+    for name in ("num_timesteps", "_n_updates", "forward_passes", "backward_passes", "tokens"):
+        assert getattr(second, name) == getattr(whole, name), name
+    assert th.equal(weights(second), weights(whole))
+    assert whole._n_updates > first._n_updates > 0
+
+
+def test_the_same_seed_gives_the_same_run_and_leaves_global_generators_alone(ner):
+    th.manual_seed(11)
+    before = th.get_rng_state()
+    one, two = (weights(build(REINFORCE, make_env(ner), samples=2).learn(500)) for _ in range(2))
+    other = weights(build(REINFORCE, make_env(ner), samples=2, seed=4).learn(500))
+    assert th.equal(one, two)
+    assert not th.equal(one, other)
+    assert th.equal(before, th.get_rng_state())
+
+
+class Stop(BaseCallback):
+    def __init__(self, calls):
+        super().__init__()
+        self.left = calls
+
+    def _on_step(self):
+        self.left -= 1
+        return self.left > 0
+
+
+@pytest.mark.parametrize(("algorithm", "kwargs"), VARIANTS[:2])
+def test_a_callback_stops_at_once(algorithm, kwargs, ner):
+    model = build(algorithm, make_env(ner), **kwargs).learn(10**6, callback=Stop(3))
+    assert model._n_updates == 3
+
+
+def test_a_stopped_run_goes_on_where_it_was(ner):
+    stopped = build(Supervised, make_env(ner)).learn(10**6, callback=Stop(3))
+    stopped.learn(10**6, callback=Stop(3), reset_num_timesteps=False)
+    straight = build(Supervised, make_env(ner)).learn(10**6, callback=Stop(6))
+    assert th.equal(weights(stopped), weights(straight))
+
+
+@pytest.mark.parametrize(("algorithm", "kwargs"), VARIANTS[:2])
+def test_stable_baselines3_callbacks_evaluation_and_env_setting(algorithm, kwargs, ner, tmp_path):
+    model = build(algorithm, make_env(ner), **kwargs)
+    evaluation = VecEnvAdapter(make_env(ner, split="validation"))
+    callback = EvalCallback(evaluation, n_eval_episodes=16, eval_freq=2, log_path=str(tmp_path), verbose=0)
+    model.learn(600, callback=callback, progress_bar=True)
+    assert len(callback.evaluations_results) >= 1
+    mean, deviation = evaluate_policy(model, evaluation, n_eval_episodes=20)
+    assert 0 <= mean <= 64
+    assert deviation >= 0
+    model.set_env(make_env(ner))
+    model.learn(200, reset_num_timesteps=False)
+    single = DummyVecEnv([lambda: gymnasium.make("lm_gym/NER-v0", dataset=ner, unit="sequence", max_length=128)])
+    assert np.isfinite(evaluate_policy(model, single, n_eval_episodes=3, warn=False)[0])
+
+
+def test_environments_one_by_one_give_what_a_native_one_gives(ner):
+    def single():
+        return gymnasium.make("lm_gym/NER-v0", dataset=ner, unit="sequence", reward="accuracy", max_length=128)
+
+    model = build(REINFORCE, make_env(ner, num_envs=1), samples=2)
+    one = REINFORCE("LMPolicy", single(), 3e-3, seed=3, device="cpu", samples=2, policy_kwargs=model.policy_kwargs)
+    assert th.equal(weights(model.learn(200)), weights(one.learn(200)))
+    two = REINFORCE(
+        "LMPolicy", DummyVecEnv([single, single]), samples=2, policy_kwargs=model.policy_kwargs, device="cpu"
+    )
+    assert two.learn(100).num_timesteps >= 100
+
+
+def test_the_twin_learns_and_beats_the_baselines(ner):
+    env = make_env(ner)
+    evaluation = make_env(ner, split="train")
+    model = build(Supervised, env, learning_rate=1e-2).learn(40 * env.unwrapped.positions_per_pass)
+    rows = baselines(evaluation)
+    found = evaluate(model.policy, evaluation).metrics
+    assert found["entity_f1"] > 0.5 > rows["random"]["entity_f1"]
+    assert found["cross_entropy"] < rows["random"]["cross_entropy"]
+
+
+@pytest.mark.parametrize("samples", [4, 8, 16])
+def test_maximum_likelihood_does_not_collapse(ner, samples):
+    model = build(REINFORCE, make_env(ner), samples=samples, learning_rate=1e-2)
+    model.learn(40 * model.timesteps_per_pass)
+    assert evaluate(model.policy, make_env(ner, split="train")).metrics["entity_f1"] > 0.4
+
+
+def test_evaluation_plays_every_text_once_in_order(ner):
+    env = make_env(ner, split="validation", num_envs=7, reward="f1")
+    corpus = ner["validation"]
+    result = evaluate(perfect, env)
+    assert result.metrics["entity_f1"] == 1.0
+    assert result.metrics["mean_reward"] == pytest.approx(1.0)
+    texts = list(result.tagged_texts())
+    assert len(texts) == len(corpus)
+    assert [[word for word, _, _ in text] for text in texts] == [corpus.text(i) for i in range(len(corpus))]
+    assert all(gold == predicted for text in texts for _, gold, predicted in text)
+    assert len(evaluate(majority_predictor(env), env, texts=10).texts) == 10
+
+
+def test_words_cut_off_count_as_missed(ner):
+    with pytest.warns(UserWarning, match="max_length=8 cuts"):
+        env = make_env(ner, split="validation", max_length=8)
+    assert env.unwrapped.cut.positions > 0
+    report = evaluate(perfect, env).entity_report
+    whole = make_env(ner, split="validation")
+    full = evaluate(perfect, whole).entity_report
+    assert report.micro.support == full.micro.support
+    assert report.micro.recall < 1.0 == full.micro.recall
+
+
+def test_majority_row_by_hand():
+    train = [(["Ann", "runs"], ["B-PER", "O"]), (["Ann", "Bo"], ["O", "B-PER"]), (["Ann"], ["B-PER"])]
+    data = Dataset.from_sentences("hand", train, None, [(["Ann", "met", "Bo"], ["B-PER", "O", "O"])])
+    result = evaluate(majority_predictor(make_env(data, split="test")), make_env(data, split="test", num_envs=2))
+    assert result.metrics["entity_precision"] == 0.5
+    assert result.metrics["entity_recall"] == 1.0
+
+
+def test_token_classification_pipeline_agrees(ner, tmp_path):
+    env = make_env(ner)
+    model = Supervised("LMPolicy", env, 2e-3, seed=0, device="cpu").learn(4 * env.unwrapped.positions_per_pass)
+    model.policy.save_pretrained(tmp_path)
+    tagger = pipeline("token-classification", str(tmp_path), device="cpu")
+    result = evaluate(model.policy, make_env(ner, split="validation"))
+    compared = 0
+    for text in list(result.tagged_texts())[:20]:
+        words = [word for word, _, _ in text]
+        starts = np.cumsum([0, *(len(word) + 1 for word in words[:-1])])
+        theirs = {entry["start"]: entry["entity"] for entry in tagger(" ".join(words))}
+        for start, (_, _, predicted) in zip(starts, text, strict=True):
+            assert theirs.get(int(start), "O") == predicted
+            compared += predicted != "O"
+    assert compared > 0
+
+
+def test_fill_mask_pipeline_agrees(tmp_path):
+    env = make_env("builtin/masked_lm", "MaskedLM", split="validation")
+    model = Supervised("LMPolicy", make_env("builtin/masked_lm", "MaskedLM"), 1e-4, device="cpu", seed=0).learn(300)
+    model.policy.save_pretrained(tmp_path)
+    filler = pipeline("fill-mask", str(tmp_path), device="cpu", top_k=1)
+    obs, _ = env.reset(options={"indices": np.arange(8)})
+    choices, _ = model.predict(obs, deterministic=True)
+    tokenizer = env.unwrapped.task.tokenizer
+    for row in range(8):
+        ids = obs["input_ids"][row][obs["attention_mask"][row].astype(bool)]
+        assert filler.tokenizer.convert_tokens_to_ids(filler.tokenizer.mask_token) == tokenizer.mask
+        text = filler.tokenizer.decode(ids[1:-1])
+        if filler.tokenizer(text)["input_ids"] != ids.tolist():
+            continue  # decoding joins what the corpus kept apart
+        found = filler(text)
+        found = found if isinstance(found[0], list) else [found]
+        count = int(obs["position_mask"][row].sum())
+        assert [entries[0]["token"] for entries in found] == choices[row, :count].tolist()
+        break
+    else:
+        pytest.fail("no text survived decoding")
+
+
+def test_kl_to_the_reference_holds_the_policy_back(ner):
+    free, held = (build(REINFORCE, make_env(ner), samples=4, kl_coef=kl) for kl in (0.0, 10.0))
+    start = weights(build(REINFORCE, make_env(ner), samples=4))
+    moved = [float((weights(model.learn(3000)) - start).norm()) for model in (free, held)]
+    probabilities = [evaluate(model.policy, make_env(ner)).metrics["cross_entropy"] for model in (free, held)]
+    assert probabilities[0] < probabilities[1]
+    assert all(distance > 0 for distance in moved)
+
+
+def test_reinforce_plays_other_environments():
+    model = REINFORCE("MlpPolicy", gymnasium.make("CartPole-v1"), 3e-3, seed=0, device="cpu")
+    before = evaluate_policy(model, model.get_env(), 20, deterministic=False)[0]
+    model.learn(15_000)
+    assert evaluate_policy(model, model.get_env(), 20, deterministic=False)[0] > 100 > before
+
+
+def test_reinforce_plays_token_by_token(ner):
+    env = make_env(ner, unit="token")
+    model = build(REINFORCE, env)
+    model.learn(300)
+    assert model.num_timesteps >= 300
+    assert model._n_updates > 0
+
+
+@pytest.mark.parametrize(
+    ("env", "kwargs", "message"),
+    [
+        ({"reward": "f1"}, {"advantage": "maximum_likelihood"}, "maximum_likelihood.*'f1'"),
+        ({"reward": "f1"}, {"behaviour": "mixture"}, "behaviour='policy'"),
+        ({"actions": "distribution", "reward": "log_likelihood"}, {}, "actions='token'"),
+        ({"unit": "token"}, {"baseline": "leave_one_out"}, "unit='sequence'"),
+        ({}, {"gamma": 1.5}, r"gamma must be in \[0, 1\]"),
+        ({}, {"exploration": 2.0, "behaviour": "mixture"}, "exploration"),
+        ({}, {"baseline": "best"}, "leave_one_out"),
+        ({}, {"schedule": "cosine"}, "constant, linear"),
+        ({}, {"warmup": 1.0}, "warmup"),
+        ({}, {"learning_rate": -1.0}, "negative"),
+    ],
+)
+def test_what_has_no_meaning_is_refused(ner, env, kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        build(REINFORCE, make_env(ner, **env), **kwargs)
+
+
+def test_the_twin_needs_whole_texts(ner):
+    with pytest.raises(ValueError, match="unit='sequence'"):
+        build(Supervised, make_env(ner, unit="token"))
+
+
+def test_an_agent_without_environment_says_what_to_do(ner, tmp_path):
+    build(Supervised, make_env(ner)).save(tmp_path / "agent")
+    model = Supervised.load(tmp_path / "agent", device="cpu")
+    obs, _ = make_env(ner).reset(seed=0)
+    assert model.predict(obs, deterministic=True)[0].shape == obs["positions"].shape
+    with pytest.raises(ValueError, match="set_env"):
+        model.learn(10)
+
+
+def test_a_diverging_run_stops_with_a_reason(ner):
+    with warnings.catch_warnings(), pytest.raises(FloatingPointError, match="learning_rate"):
+        warnings.simplefilter("ignore")
+        model = build(Supervised, make_env(ner))
+        with th.no_grad():
+            next(model.policy.network.parameters()).fill_(float("nan"))
+        model.learn(100)
