@@ -65,7 +65,7 @@ class Evaluation:
 
     @cached_property
     def metrics(self) -> dict[str, float]:
-        """The task's metrics by name (NER: entity_* and token_*; both: accuracy, cross_entropy, perplexity, mean_reward)."""
+        """The metrics by name: entity_* and token_* (NER) or accuracy (masked LM); cross_entropy, perplexity; mean_reward."""
         found: dict[str, float] = {}
         if self.entity_report is not None and self.token_report is not None:
             found["entity_f1"] = self.entity_report.micro.f1

@@ -17,8 +17,8 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
-from lm_gym.builtin.masked_lm import masked_lm
-from lm_gym.builtin.ner import generate, ner
+from lm_gym.builtin.masked_lm import masked_lm_splits
+from lm_gym.builtin.ner import generate, ner_splits
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4
 _LENGTH = 256  # tokens
@@ -189,7 +189,7 @@ def pretrain(
     torch.set_num_threads(1)  # the order of sums, and so the weights, depends on it
     torch.manual_seed(seed)
     start = time.monotonic()
-    prose, tagged = masked_lm(), ner()
+    prose, tagged = masked_lm_splits(), ner_splits()
     sentences = [words for words, _ in tagged["train"] + generate("train", extra_sentences, stream=1)]
     tokenizer = build_tokenizer(sentences + prose_weight * prose["train"], vocabulary)
     config = BertConfig(

@@ -131,9 +131,9 @@ class REINFORCE(TextAlgorithm):
             )
         if estimator["behaviour"] != "policy" and not (reward.separable and estimator["gamma"] == 0.0):
             raise ValueError(
-                f"behaviour {estimator['behaviour']!r} weighs each position by itself, and reward {reward.name!r} with gamma "
-                f"{estimator['gamma']} ties positions together: take behaviour='policy', or reward='accuracy' with "
-                "gamma=0"
+                f"behaviour {estimator['behaviour']!r} weighs each position by itself, and reward {reward.name!r} with "
+                f"gamma {estimator['gamma']} ties positions together: take behaviour='policy', or reward='accuracy' "
+                "with gamma=0"
             )
 
     def _estimator(self, separable: bool, minimum: float) -> dict[str, Any]:

@@ -15,7 +15,6 @@ import gymnasium
 import numpy as np
 import torch as th
 from gymnasium.vector import VectorEnv
-from lm_gym.compat.stable_baselines3 import VecEnvAdapter
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
@@ -28,6 +27,7 @@ from tqdm import tqdm
 from agents.policy import LMPolicy, Observation
 from agents.schedules import LearningRate, Schedule
 from agents.texts import Texts
+from lm_gym.compat.stable_baselines3 import VecEnvAdapter
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class TextAlgorithm(BaseAlgorithm):
     Args:
         policy: `"LMPolicy"`, or a subclass of it.
         env: an lm_gym environment with `unit="sequence"` and `actions="token"`: a native vector environment
-            (`gymnasium.make_vec`, autoreset SAME_STEP or DISABLED), a single one, a VecEnv, or an id (32 texts a batch).
+            (`gymnasium.make_vec`, autoreset SAME_STEP or DISABLED), a single one, a VecEnv, or an id (32 rows).
         learning_rate: AdamW's rate, or a Stable-Baselines3 schedule (then `schedule` and `warmup` are not used).
         schedule: `"constant"` or `"linear"` (to 0 at the end of `learn`).
         warmup: fraction of training over which the rate rises from 0.
@@ -293,7 +293,7 @@ class TextAlgorithm(BaseAlgorithm):
         exclude: Iterable[str] | None = None,
         include: Iterable[str] | None = None,
     ) -> None:
-        """Saves weights, optimizer, counters and the sampler's place; the checkpoint it began from isn't needed again."""
+        """Saves weights, optimizer, counters and the sampler's place; the first checkpoint isn't needed again."""
         given = self.policy_kwargs
         if isinstance(self.policy, LMPolicy):
             self.policy_kwargs = {**given, **self.policy.config_kwargs()}
@@ -311,7 +311,7 @@ class TimestepBar(BaseCallback):
         self._bar = tqdm(total=total, initial=self.model.num_timesteps, unit="position", unit_scale=True)
 
     def _on_step(self) -> bool:
-        self._bar.update(min(self.model.num_timesteps, self._bar.total) - self._bar.n)
+        self._bar.update(min(self.model.num_timesteps, self.model._total_timesteps) - self._bar.n)
         return True
 
     def _on_training_end(self) -> None:

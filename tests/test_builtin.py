@@ -17,9 +17,9 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertFo
 
 from agents.pretrain import build_tokenizer, encode, mask_tokens, pad, perplexity, plan, pretrain, train
 from lm_gym.builtin import BUILTIN, tiny_path
-from lm_gym.builtin.masked_lm import masked_lm, sentence_groups, topic_paragraphs
+from lm_gym.builtin.masked_lm import masked_lm_splits, sentence_groups, topic_paragraphs
 from lm_gym.builtin.names import SPLITS, own_words
-from lm_gym.builtin.ner import SIZES, TEMPLATED, generate, generate_with_shapes, ner, split_of, templates
+from lm_gym.builtin.ner import SIZES, TEMPLATED, generate, generate_with_shapes, ner_splits, split_of, templates
 
 NER_SHA256 = "b644585671b7e107164d9392f630f14c834f4f98ddceb8829198c2d15b23afaf"
 PROSE_SHA256 = "5dd25d5ec1762a056e6e394917457d8a6794219c1f31df790e46395ab59e5013"
@@ -28,12 +28,12 @@ PAIRS = [("train", "validation"), ("train", "test"), ("validation", "test")]
 
 @pytest.fixture(scope="module")
 def tagged():
-    return ner()
+    return ner_splits()
 
 
 @pytest.fixture(scope="module")
 def prose():
-    return masked_lm()
+    return masked_lm_splits()
 
 
 def names_of(texts):
@@ -236,9 +236,9 @@ def test_pretrain_refuses_to_overwrite(tmp_path: Path):
 
 
 def test_pretrain_leaves_a_checkpoint_that_transformers_loads(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("agents.pretrain.ner", lambda: {split: generate(split, 40) for split in SPLITS})
+    monkeypatch.setattr("agents.pretrain.ner_splits", lambda: {split: generate(split, 40) for split in SPLITS})
     prose = {split: [["The", "river", "is", "cold", "."]] * 40 for split in SPLITS}
-    monkeypatch.setattr("agents.pretrain.masked_lm", lambda: prose)
+    monkeypatch.setattr("agents.pretrain.masked_lm_splits", lambda: prose)
     pretrain(tmp_path / "new", passes=1, vocabulary=300, hidden=32, layers=1, extra_sentences=20)
     model = AutoModelForMaskedLM.from_pretrained(tmp_path / "new")
     assert next(model.parameters()).dtype == torch.float16

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from lm_gym.builtin.masked_lm import masked_lm
-from lm_gym.builtin.ner import ner
+from lm_gym.builtin.masked_lm import masked_lm_splits
+from lm_gym.builtin.ner import ner_splits
 
 __all__ = ["BUILTIN", "TaggedSplits", "TextSplits", "tiny_path"]
 
@@ -12,8 +12,8 @@ TextSplits = dict[str, list[list[str]]]
 TaggedSplits = dict[str, list[tuple[list[str], list[str]]]]
 
 BUILTIN: dict[str, Callable[[], TextSplits | TaggedSplits]] = {
-    "builtin/masked_lm": masked_lm,
-    "builtin/ner": ner,
+    "builtin/masked_lm": masked_lm_splits,
+    "builtin/ner": ner_splits,
 }
 """Name to a function of no arguments that gives train, validation and test.
 

@@ -57,7 +57,7 @@ def topic_paragraphs(topic: str) -> list[str]:
     return [" ".join(_MARKUP.sub("", block).split()) for block in blocks if _is_prose(block)]
 
 
-def masked_lm() -> dict[str, list[list[str]]]:
+def masked_lm_splits() -> dict[str, list[list[str]]]:
     """The corpus: split to texts, each a list of words. A paragraph is kept where it stands first."""
     sections = our_sections()
     references = ["\n\n".join(topic_paragraphs(topics[name])) for name in sorted(topics)]

@@ -81,6 +81,6 @@ def generate_with_shapes(split: str, count: int, stream: int = 0) -> list[tuple[
     return sentences
 
 
-def ner() -> dict[str, list[TaggedText]]:
+def ner_splits() -> dict[str, list[TaggedText]]:
     """The corpus: split to (words, IOB2 tags), the same on every machine."""
     return {split: generate(split, count) for split, count in SIZES.items()}
