@@ -29,9 +29,9 @@ class MaskedLMEnv(TextEnv):
     | `"token"` | `Discrete(n)` | `Box(-1e4, 1e4, (n,), float32)` |
     | `"sequence"` | `MultiDiscrete([n] * T)` | `Box(-1e4, 1e4, (T, n), float32)` |
 
-    A distribution is given by unnormalised log-probabilities; any finite ones are played. What stands where a text has no masked
-    token is ignored. `action_masks()` leaves out special tokens and the unknown word; it advises, and any token is
-    played as it is.
+    A distribution is given by unnormalised log-probabilities; any finite ones are played. What stands
+    where a text has no masked token is ignored. `action_masks()` leaves out special tokens and the unknown word; it
+    advises, and any token is played as it is.
 
     ## Observation Space
 

@@ -28,9 +28,9 @@ class NEREnv(TextEnv):
     | `"token"` | `Discrete(n)` | `Box(-1e4, 1e4, (n,), float32)` |
     | `"sequence"` | `MultiDiscrete([n] * T)` | `Box(-1e4, 1e4, (T, n), float32)` |
 
-    A distribution is given by unnormalised log-probabilities; any finite ones are played. What stands where a text has no word is
-    ignored. `action_masks()` says which tags keep to IOB2 (I-X only after B-X or I-X); it advises, and any tag is
-    played as it is.
+    A distribution is given by unnormalised log-probabilities; any finite ones are played. What stands
+    where a text has no word is ignored. `action_masks()` says which tags keep to IOB2 (I-X only after B-X or I-X);
+    it advises, and any tag is played as it is.
 
     ## Observation Space
 

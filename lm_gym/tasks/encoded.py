@@ -12,7 +12,7 @@ from lm_gym.tokenizer import TextTokenizer
 if TYPE_CHECKING:
     from lm_gym.data import Corpus
 
-_CHUNK = 500_000  # words expanded at a time, so that building takes little more memory than what it builds
+_CHUNK = 100_000  # words expanded at a time, so that building takes little more memory than what it builds
 _SAMPLE = 64  # texts encoded whole, to check that words encode independently of one another
 
 

@@ -53,6 +53,7 @@ class MaskedLM(Task):
         table = WordTable.build(corpus, tokenizer) if table is None else table
         parts = [_encode_chunk(corpus, table, tokenizer, room, *chunk) for chunk in chunks(corpus.offsets)]
         ids, lengths, maskable, long = (np.concatenate(part) for part in zip(*parts, strict=True))
+        del parts
         if not len(lengths):
             raise ValueError(f"no text has a token that may be masked under the tokenizer {tokenizer.source}")
         counts = np.maximum(1, np.rint(mask_probability * maskable)).astype(np.int32)

@@ -75,13 +75,13 @@ class NER(Task):
         room = cls.room(tokenizer, max_length)
         table = WordTable.build(corpus, tokenizer) if table is None else table
         parts = [_encode_chunk(corpus, table, tokenizer, room, *chunk) for chunk in chunks(corpus.offsets)]
-        ids, lengths, positions, keep = (np.concatenate(part) for part in zip(*parts, strict=True))
+        ids, lengths, positions, keep, long = (np.concatenate(part) for part in zip(*parts, strict=True))
+        del parts
         counts, targets = np.diff(corpus.offsets), corpus.tags
-        full = ragged_sums(table.counts[corpus.words], corpus.offsets)
         if not keep.all():
             counts = ragged_sums(keep, corpus.offsets)
             positions, targets = positions[keep], targets[keep]
-        cut = Cut(int((full > room).sum()), int(len(keep) - keep.sum()))
+        cut = Cut(int(long.sum()), int(len(keep) - keep.sum()))
         frame = len(tokenizer.prefix) + len(tokenizer.suffix)
         return Encoded(
             ids, to_offsets(lengths + frame), counts.astype(np.int32), cut, to_offsets(counts), positions, targets
@@ -118,21 +118,22 @@ class NER(Task):
 
 def _encode_chunk(
     corpus: "Corpus", table: WordTable, tokenizer: TextTokenizer, room: int, first: int, last: int
-) -> tuple[NDArray[np.integer], NDArray[np.int64], NDArray[np.integer], NDArray[np.bool_]]:
-    """Encode texts first … last - 1: framed ids, content lengths [texts], positions [words], and which are kept."""
+) -> tuple[NDArray[np.integer], NDArray[np.int64], NDArray[np.integer], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Encode texts first … last - 1: framed ids; content lengths; of words positions, and which stay; long texts."""
     offsets = corpus.offsets[first : last + 1] - corpus.offsets[first]
     words = corpus.words[corpus.offsets[first] : corpus.offsets[last]]
     counts = table.counts[words]
     lengths = ragged_sums(counts, offsets)
+    long = lengths > room
     word_starts = to_offsets(counts)[:-1]
     word_starts -= np.repeat(to_offsets(lengths)[:-1], np.diff(offsets))  # counted from the text's start
     flat = expand(table, words)
-    if lengths.max(initial=0) > room:
+    if long.any():
         inside = np.arange(len(flat)) - np.repeat(to_offsets(lengths)[:-1], lengths) < room
         flat, lengths = flat[inside], np.minimum(lengths, room)
     keep = word_starts < room
     positions = np.where(keep, word_starts + len(tokenizer.prefix), 0).astype(id_type(room + 64))
-    return lay_out(flat, lengths, tokenizer), lengths, np.asarray(positions), keep
+    return lay_out(flat, lengths, tokenizer), lengths, np.asarray(positions), keep, long
 
 
 def _may_follow(tags: tuple[str, ...]) -> NDArray[np.bool_]:

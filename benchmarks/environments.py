@@ -1,0 +1,167 @@
+"""What the environments cost by themselves: no model, random actions, one thread, each figure per CPU-second.
+
+    python benchmarks/environments.py [--dataset FOLDER] [--tokenizer FOLDER]
+
+CoNLL-2003 and a BERT tokenizer give the figures of the documentation; without arguments, the builtin data.
+"""
+
+import argparse
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import time
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+import lm_gym
+from lm_gym.compat.stable_baselines3 import VecEnvAdapter
+
+REPEATS = 5
+
+
+def rate(play: Callable[[], int]) -> float:
+    """Things per CPU-second, the best of a few repeats (the others are noise from neighbours)."""
+    best = 0.0
+    for _ in range(REPEATS):
+        start = time.process_time()
+        done = play()
+        best = max(best, done / (time.process_time() - start))
+    return best
+
+
+def single(steps: int = 5000, **options: Any) -> float:
+    env = gymnasium.make("lm_gym/NER-v0", **options)
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    actions = [env.action_space.sample() for _ in range(64)]
+
+    def play() -> int:
+        for i in range(steps):
+            _, _, terminated, _, _ = env.step(actions[i % 64])
+            if terminated:
+                env.reset()
+        return steps
+
+    return rate(play)
+
+
+def native(num_envs: int, steps: int = 200, id_: str = "lm_gym/NER-v0", **options: Any) -> tuple[float, float]:
+    """Rows stepped, and positions decided, per CPU-second."""
+    env = gymnasium.make_vec(id_, num_envs=num_envs, **options)
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    actions = [env.action_space.sample() for _ in range(8)]
+    per_text = env.positions_per_pass / env.num_texts
+
+    def play() -> int:
+        for i in range(steps):
+            env.step(actions[i % 8])
+        return steps * num_envs
+
+    rows = rate(play)
+    episodes = rows / (per_text + 1) if env.settings.unit == "token" else rows / 2  # a step resets in NEXT_STEP
+    return rows, episodes * per_text
+
+
+def sb3(num_envs: int, steps: int = 200, **options: Any) -> float:
+    env = VecEnvAdapter(gymnasium.make_vec("lm_gym/NER-v0", num_envs=num_envs, autoreset_mode="SAME_STEP", **options))
+    env.reset()
+    env.vector.action_space.seed(0)
+    actions = [env.vector.action_space.sample() for _ in range(8)]
+
+    def play() -> int:
+        for i in range(steps):
+            env.step(actions[i % 8])
+        return steps * num_envs
+
+    return rate(play)
+
+
+def rewards_of_samples(samples: int = 16, num_envs: int = 32, **options: Any) -> float:
+    """Milliseconds for the F1 of K samples of each position of a batch."""
+    env = gymnasium.make_vec("lm_gym/NER-v0", num_envs=num_envs, unit="sequence", **options)
+    env.reset(seed=0)
+    actions = np.random.default_rng(0).integers(0, env.task.shape.choices, (samples, *env.targets.shape))
+
+    def play() -> int:
+        for _ in range(10):
+            env.position_rewards(actions)
+        return 10
+
+    return 1000 / rate(play)
+
+
+def reset(num_texts: int, **options: Any) -> float:
+    """Microseconds for a reset of one text."""
+    data = lm_gym.Dataset.from_sentences("numbers", [["a", "b", "c", "d"]], [["e"]], max_overlap=1)
+    corpus = data.splits["train"].take(np.zeros(num_texts, np.int64))
+    many = lm_gym.Dataset(data.name, {"train": corpus}, {}, "")
+    env = gymnasium.make("lm_gym/MaskedLM-v0", dataset=many, **options)
+    env.reset(seed=0)
+
+    def play() -> int:
+        for _ in range(3000):
+            env.reset()
+        return 3000
+
+    return 1e6 / rate(play)
+
+
+def build(dataset: lm_gym.Dataset, num_texts: int, **options: Any) -> dict[str, float]:
+    """Build an environment on many sentences, drawn from those of a dataset."""
+    train = dataset.splits["train"]
+    chosen = np.random.default_rng(0).integers(0, len(train), num_texts)
+    many = lm_gym.Dataset(dataset.name, {"train": train.take(chosen)}, {}, "")
+    words = len(many.splits["train"].words)
+    start = time.process_time()
+    lm_gym.NERVectorEnv(1, dataset=many, **options)
+    seconds = time.process_time() - start
+    tracemalloc.start()
+    env = lm_gym.NERVectorEnv(1, dataset=many, **options)
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    corpus = many.splits["train"]
+    assert corpus.tags is not None
+    data = corpus.words.nbytes + corpus.offsets.nbytes + corpus.tags.nbytes
+    raw = 4 * len(env.task.encoded.ids)
+    return {
+        "words a CPU-second": words / seconds,
+        "memory held / raw int32 ids": held / raw,
+        "the same with the corpus": (held + data) / raw,
+        "peak while building / raw int32 ids": peak / raw,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="builtin")
+    parser.add_argument("--tokenizer", default="tiny")
+    arguments = parser.parse_args()
+    gymnasium.logger.min_level = gymnasium.logger.ERROR
+    data = lm_gym.load_dataset(arguments.dataset, task_hint="ner")
+    options = {"dataset": data, "tokenizer": arguments.tokenizer}
+    print(f"{data.name}, {len(data.splits['train'])} training texts; per CPU-second, one thread")
+    print(f"{'gymnasium.make, f1, steps':48}{single(**options):14,.0f}")
+    print(f"{'gymnasium.make, f1, dense=False, steps':48}{single(dense=False, **options):14,.0f}")
+    for unit in ("token", "sequence"):
+        for num_envs in (32, 256, 1024):
+            rows, positions = native(num_envs, unit=unit, **options)
+            label = f"native {num_envs}, unit={unit}, steps (positions)"
+            print(f"{label:48}{rows:14,.0f}{positions:14,.0f}")
+        print(f"{f'SB3 adapter 512, unit={unit}, steps':48}{sb3(512, unit=unit, **options):14,.0f}")
+    print(f"{'f1 of 16 samples of 32 texts, ms':48}{rewards_of_samples(**options):14,.2f}")
+    few, many = (reset(n, tokenizer=arguments.tokenizer) for n in (1_000, 1_000_000))
+    print(f"{'reset, 1,000 texts, µs':48}{few:14,.1f}")
+    print(f"{'reset, 1,000,000 texts, µs (ratio)':48}{many:14,.1f}{many / few:14.2f}")
+    for label, figure in build(data, 200_000, tokenizer=arguments.tokenizer).items():
+        print(f"{'200,000 texts: ' + label:48}{figure:14,.2f}")
+
+
+if __name__ == "__main__":
+    main()

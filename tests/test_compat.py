@@ -1,0 +1,124 @@
+"""The adapter to Stable-Baselines3, against its own DummyVecEnv."""
+
+import gymnasium
+import numpy as np
+import pytest
+from stable_baselines3 import PPO
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+import lm_gym
+from lm_gym.compat.stable_baselines3 import VecEnvAdapter
+
+WORDS = [(f"w{i} x y z".split()[: 1 + i % 4], ["O", "B-A", "I-A", "B-B"][: 1 + i % 4]) for i in range(40)]
+DATA = lm_gym.Dataset.from_sentences("adapter", WORDS, max_overlap=1)
+MODES = ("SAME_STEP", "DISABLED")
+
+
+def adapter(mode="SAME_STEP", num_envs=4, **options):
+    options.setdefault("dataset", DATA)
+    return VecEnvAdapter(gymnasium.make_vec("lm_gym/NER-v0", num_envs=num_envs, autoreset_mode=mode, **options))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("unit", ["token", "sequence"])
+@pytest.mark.parametrize("reward", ["f1", {"accuracy": 1.0, "f1": 0.5}])
+def test_equal_to_a_dummy_vec_env_of_monitored_environments(mode, unit, reward):
+    """One row each, since rows of the adapter share one sampler and single environments have one each."""
+    ours = adapter(mode, 1, unit=unit, reward=reward)
+    theirs = DummyVecEnv([lambda: Monitor(gymnasium.make("lm_gym/NER-v0", dataset=DATA, unit=unit, reward=reward))])
+    assert ours.observation_space == theirs.observation_space
+    assert ours.action_space == theirs.action_space
+    ours.seed(3)
+    theirs.seed(3)
+    first, other = ours.reset(), theirs.reset()
+    ours.action_space.seed(0)
+    assert ours.reset_infos[0]["index"] == theirs.reset_infos[0]["index"]
+    for _ in range(30):
+        for key, leaf in first.items():
+            assert leaf.dtype == other[key].dtype
+            assert (leaf == other[key]).all()
+        actions = np.array([ours.action_space.sample()])
+        first, rewards, done, infos = ours.step(actions)
+        other, their_rewards, their_done, their_infos = theirs.step(actions)
+        assert rewards.dtype == their_rewards.dtype
+        np.testing.assert_allclose(rewards, their_rewards, atol=1e-6)
+        assert (done == their_done).all()
+        if done:
+            assert infos[0]["episode"]["l"] == their_infos[0]["episode"]["l"]
+            assert infos[0]["episode"]["r"] == pytest.approx(their_infos[0]["episode"]["r"], abs=1e-5)
+            assert infos[0]["TimeLimit.truncated"] is their_infos[0]["TimeLimit.truncated"] is False
+            for key, leaf in infos[0]["terminal_observation"].items():
+                assert (leaf == their_infos[0]["terminal_observation"][key]).all()
+            assert ours.reset_infos[0]["index"] == theirs.reset_infos[0]["index"]
+        if unit == "sequence":
+            assert (infos[0]["position_rewards"] == their_infos[0]["position_rewards"]).all()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_truncated_episodes_say_so(mode):
+    made = adapter(mode, max_episode_steps=2)
+    made.set_options({"indices": np.array([3, 7, 11, 15])})
+    made.reset()
+    assert not made.step(np.zeros(4, np.int64))[2].any()
+    _, _, done, infos = made.step(np.zeros(4, np.int64))
+    assert done.all()
+    assert all(info["TimeLimit.truncated"] and info["episode"]["l"] == 2 for info in infos)
+
+
+def test_options_and_seeds_reach_the_environment_once():
+    made = adapter()
+    made.set_options({"indices": np.array([5, 4, 3, 2])})
+    made.reset()
+    assert made.vector.text_index.tolist() == [5, 4, 3, 2]
+    made.set_options([{"indices": i} for i in range(4)])
+    made.reset()
+    assert made.vector.text_index.tolist() == [0, 1, 2, 3]
+    made.seed(8)
+    made.set_options({"draws": 12})
+    made.reset()
+    assert made.get_attr("draws") == [16] * 4
+    expected = made.vector.reset(seed=8, options={"draws": 16})[1]["index"]
+    made.seed(8)
+    made.set_options({"draws": 12})
+    made.reset()
+    made.reset()
+    assert (made.vector.text_index == expected).all()
+    with pytest.raises(ValueError, match="each with `indices` alone"):
+        made.set_options([{"draws": 1}] * 4)
+
+
+def test_attributes_and_methods():
+    made = adapter()
+    made.reset()
+    assert made.has_attr("targets")
+    assert not made.has_attr("nothing")
+    assert made.get_attr("split", [0, 2]) == ["train", "train"]
+    masks = made.env_method("action_masks", indices=[1, 3])
+    assert [mask.shape for mask in masks] == [(5,), (5,)]
+    assert made.env_method("text", 0)[0] == made.vector.text(0)
+    assert made.env_is_wrapped(Monitor) == [True] * 4
+    assert made.env_is_wrapped(gymnasium.wrappers.TimeLimit) == [False] * 4
+    made.set_attr("render_mode", "ansi")
+    assert len(made.env_method("render")) == 4
+    assert made.get_images() == [None] * 4
+    made.close()
+
+
+def test_next_step_and_strangers_are_refused():
+    with pytest.raises(ValueError, match="SAME_STEP"):
+        adapter("NEXT_STEP")
+    with pytest.raises(TypeError, match="CartPole"):
+        VecEnvAdapter(gymnasium.make_vec("CartPole-v1", num_envs=2))
+
+
+@pytest.mark.parametrize("unit", ["token", "sequence"])
+def test_ppo_learns_and_is_evaluated(unit):
+    model = PPO(
+        "MultiInputPolicy", adapter(unit=unit, reward="accuracy"), n_steps=16, batch_size=32, n_epochs=1, seed=0
+    )
+    model.learn(128)
+    assert len(model.ep_info_buffer) > 10
+    mean, _ = evaluate_policy(model, adapter(unit=unit, reward="accuracy", num_envs=2), 6)
+    assert 0 <= mean <= 4
