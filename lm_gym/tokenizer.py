@@ -1,5 +1,6 @@
 """Words to sub-token ids, with the Hugging Face `tokenizers` library."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ _MASK = ("[MASK]", "<mask>")
 _BATCH = 16_384  # words encoded in one call
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TextTokenizer:
     """A tokenizer and the ids that a text environment needs.
 
@@ -54,6 +55,11 @@ class TextTokenizer:
         if self.unknown is not None:
             allowed[self.unknown] = False
         return allowed
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A SHA-256 over the tokenizer's description."""
+        return hashlib.sha256(self.tokenizer.to_str().encode()).hexdigest()
 
     def require_mask(self) -> int:
         """Give the id of the mask token.

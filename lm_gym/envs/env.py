@@ -92,7 +92,7 @@ class TextEnv(gymnasium.Env[Observation, Any]):
         return self.vector.reward_terms(actions)
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Which actions make sense now, bool [n], or [T · n] with `unit="sequence"`; any other is played too."""
+        """Which actions make sense now, bool [n] or [T · n] (see `TextVectorEnv.action_masks`)."""
         return np.asarray(self.vector.action_masks()[0], np.bool_)
 
     def reset(

@@ -224,9 +224,15 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         return self.episodes.track.terms(*self._read_all(actions))
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Which actions make sense now, bool [N, n], or [N, T · n] with `unit="sequence"`; any other is played too."""
-        legal = self.episodes.legal()
-        return np.tile(legal, self.task.shape.positions) if self.settings.unit == "sequence" else legal
+        """Which actions make sense now; any other is played as it is.
+
+        Returns:
+            bool [N, n]; with `unit="sequence"` [N, T · n], position after position, of what makes sense whatever the
+            other positions get.
+        """
+        if self.settings.unit == "sequence":
+            return np.tile(self.task.always_legal, (self.num_envs, self.task.shape.positions))
+        return self.episodes.legal()
 
     def render(self) -> tuple[str, ...] | None:
         """The texts with their decisions, in ANSI colours, where `render_mode="ansi"`."""

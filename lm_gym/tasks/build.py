@@ -1,6 +1,7 @@
 """From a dataset to a task that can be played."""
 
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from gymnasium import logger
 
@@ -12,13 +13,16 @@ from lm_gym.tokenizer import TextTokenizer
 if TYPE_CHECKING:
     from lm_gym.data import Dataset
 
+_BUILT: "WeakKeyDictionary[Dataset, dict[tuple[Any, ...], Task]]" = WeakKeyDictionary()
+
 
 def build_task(
     name: str, dataset: "Dataset", split: str, tokenizer: TextTokenizer, max_length: int, **options: Any
 ) -> Task:
     """Encode a split, with the sizes that serve every split of its dataset.
 
-    Warns (through `gymnasium.logger`) of words that `max_length` drops.
+    Tasks never change, so environments of one dataset share them as long as the dataset lives. Warns (through
+    `gymnasium.logger`) of words that `max_length` drops.
 
     Args:
         name: a key of `TASKS`.
@@ -26,13 +30,29 @@ def build_task(
         split: the name of the split to play.
         tokenizer: the tokenizer.
         max_length: most sub-tokens of a text, special tokens included.
-        options: arguments of the task's own, such as `mask_probability`.
+        options: arguments of the task's own, such as `mask_probability`; hashable.
 
     Raises:
         ValueError: if the split doesn't exist, or nothing can be played.
     """
     if split not in dataset.splits:
         raise ValueError(f"no split {split!r} in {dataset.name}: it has {', '.join(sorted(dataset.splits))}")
+    built = _BUILT.setdefault(dataset, {})
+    key = (name, split, tokenizer.fingerprint, max_length, *sorted(options.items()))
+    if key not in built:
+        built[key] = _build(name, dataset, split, tokenizer, max_length, **options)
+    cut = built[key].encoded.cut
+    if cut.positions:
+        logger.warn(
+            f"max_length={max_length} cuts {cut.texts} texts of {dataset.name}/{split} and drops {cut.positions} of "
+            "their words, which no episode decides: raise it to keep them"
+        )
+    return built[key]
+
+
+def _build(
+    name: str, dataset: "Dataset", split: str, tokenizer: TextTokenizer, max_length: int, **options: Any
+) -> Task:
     kind = TASKS[name]
     tables: dict[int, WordTable] = {}  # by vocabulary, which the splits of a dataset share
     played: Encoded | None = None
@@ -51,9 +71,4 @@ def build_task(
             counts = kind.count_targets(encoded, tokenizer, num_choices)
     assert played is not None
     assert counts is not None
-    if played.cut.positions:
-        logger.warn(
-            f"max_length={max_length} cuts {played.cut.texts} texts of {dataset.name}/{split} and drops "
-            f"{played.cut.positions} of their words, which no episode decides: raise it to keep them"
-        )
     return kind(played, tokenizer, Shape(tokens, positions, num_choices), counts, names)
