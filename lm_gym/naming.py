@@ -1,14 +1,14 @@
 """Names that a user may have misspelt."""
 
-import difflib
 from collections.abc import Iterable
 
+from lm_gym.data.errors import nearest
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Suggest the known name nearest to `name` and list them all, as the end of a message."""
+
+def among(name: object, known: Iterable[str]) -> str:
+    """End a message about an unknown name: the nearest known one, and all of them."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return (f"; did you mean {close[0]!r}?" if close else "") + f" (known: {', '.join(names)})"
+    return f"{nearest(str(name), names)}: there are {', '.join(names) or 'none'}"
 
 
 def check_choice(argument: str, value: object, known: Iterable[str]) -> str:
@@ -19,5 +19,5 @@ def check_choice(argument: str, value: object, known: Iterable[str]) -> str:
     """
     names = list(known)
     if not isinstance(value, str) or value not in names:
-        raise ValueError(f"unknown {argument}={value!r}" + nearest(str(value), names))
+        raise ValueError(f"unknown {argument}={value!r}{among(value, names)}")
     return value

@@ -97,7 +97,7 @@ def test_attributes_and_methods():
     assert made.get_attr("split", [0, 2]) == ["train", "train"]
     masks = made.env_method("action_masks", indices=[1, 3])
     assert [mask.shape for mask in masks] == [(5,), (5,)]
-    assert made.env_method("text", 0)[0] == made.vector.text(0)
+    assert made.env_method("render_row", 0)[0] == made.vector.render_row(0)
     assert made.env_is_wrapped(Monitor) == [True] * 4
     assert made.env_is_wrapped(gymnasium.wrappers.TimeLimit) == [False] * 4
     made.set_attr("render_mode", "ansi")

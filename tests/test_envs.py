@@ -420,11 +420,11 @@ def test_pickling_in_the_middle():
     ("options", "error", "message"),
     [
         ({"unit": "tokens"}, ValueError, "did you mean 'token'"),
-        ({"actions": "logits"}, ValueError, "known: distribution, token"),
+        ({"actions": "logits"}, ValueError, "there are distribution, token"),
         ({"fill": "seq"}, ValueError, "unknown fill"),
         ({"sampling": "bucket"}, ValueError, "did you mean 'bucketed'"),
         ({"reward": "F1"}, ValueError, "unknown reward"),
-        ({"split": "dev"}, ValueError, "it has test, train, validation"),
+        ({"split": "dev"}, ValueError, "there are test, train, validation"),
         ({"max_length": 0}, ValueError, "positive"),
         ({"maxlength": 9}, TypeError, "did you mean 'max_length'"),
         ({"autoreset_mode": "nextstep"}, ValueError, "did you mean 'NextStep'"),

@@ -155,7 +155,7 @@ def test_sizes_are_those_of_all_splits():
     shapes = {build_task("masked_lm", data, split, load_tokenizer(wordpiece()), 64).shape for split in data.splits}
     assert shapes == {(8, 1, len(VOCABULARY))}
     assert build_task("masked_lm", data, "test", load_tokenizer(wordpiece()), 7).shape.tokens == 7
-    with pytest.raises(ValueError, match="it has test, train, validation"):
+    with pytest.raises(ValueError, match="there are test, train, validation"):
         build_task("masked_lm", data, "dev", load_tokenizer(wordpiece()), 64)
 
 

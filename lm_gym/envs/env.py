@@ -104,7 +104,7 @@ class TextEnv(gymnasium.Env[Observation, Any]):
             self.vector.np_random = self.np_random
         self.vector.begin(seed, options)
         index = int(self.vector.episodes.text_index[0])
-        return self._observation(), {"index": index, "text": self.vector.text(index)}
+        return self._observation(), {"index": index, "text": self.task.text(index)}
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Decide the position at the cursor, or all of them (`unit`).

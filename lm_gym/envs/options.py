@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lm_gym.naming import nearest
+from lm_gym.naming import among
 
 _KNOWN = ("indices", "reset_mask", "draws")
 
@@ -35,7 +35,7 @@ def read_options(options: Mapping[str, Any] | None, num_envs: int, num_texts: in
     given = dict(options or {})
     for name in given:
         if name not in _KNOWN:
-            raise ValueError(f"unknown reset option {name!r}" + nearest(str(name), _KNOWN))
+            raise ValueError(f"unknown reset option {name!r}{among(name, _KNOWN)}")
     rows = np.arange(num_envs)
     if given.get("reset_mask") is not None:
         rows = np.flatnonzero(_read_mask(given["reset_mask"], num_envs))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tokenizers import Tokenizer
 
 from lm_gym.envs.sampler import SAMPLINGS
-from lm_gym.naming import check_choice, nearest
+from lm_gym.naming import among, check_choice
 from lm_gym.rewards import RewardSpec
 from lm_gym.tokenizer import TextTokenizer
 
@@ -72,5 +72,5 @@ class Settings:
         known = [field.name for field in fields(cls)]
         for name in arguments:
             if name not in known:
-                raise TypeError(f"unexpected keyword argument {name!r}" + nearest(name, known))
+                raise TypeError(f"unexpected keyword argument {name!r}{among(name, known)}")
         return cls(**arguments)

@@ -1,7 +1,6 @@
 """Many texts played at once: a native `gymnasium.vector.VectorEnv`."""
 
 from collections.abc import Sequence
-from copy import deepcopy
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,15 +12,15 @@ from numpy.typing import NDArray
 from lm_gym.data import Dataset, load_dataset
 from lm_gym.envs.decisions import Decisions, read_choices, read_distributions
 from lm_gym.envs.episodes import Episodes, Observation
+from lm_gym.envs.infos import begun_info, final_info, paid_info
+from lm_gym.envs.making import bind_reward, make_task
 from lm_gym.envs.options import ResetOptions, read_options
 from lm_gym.envs.sampler import Sampler
 from lm_gym.envs.settings import Settings
 from lm_gym.envs.spaces import action_space, observation_space
 from lm_gym.naming import check_choice
 from lm_gym.rendering import render_text
-from lm_gym.rewards import AtTheEnd, Choices, Reward, make_reward
-from lm_gym.tasks import TASKS, Cut, Task, build_task
-from lm_gym.tokenizer import load_tokenizer
+from lm_gym.tasks import Cut
 
 _FIXED_KEY = 0x5EED  # masks of texts played by `indices`: the same for every environment and seed
 _MODES = {mode.value: mode for mode in AutoresetMode} | {mode.name: mode for mode in AutoresetMode}
@@ -77,8 +76,8 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         self.num_envs = num_envs
         self.dataset: Dataset = load_dataset(settings.dataset, task_hint=self.task_name)  # type: ignore[arg-type]
         self.split = settings.split
-        self.task = _build(self.task_name, self.dataset, settings)
-        self.reward = _bind(settings, self.task)
+        self.task = make_task(self.task_name, self.dataset, settings)
+        self.reward = bind_reward(settings, self.task)
         self.single_observation_space = observation_space(self.task, settings)
         self.single_action_space = action_space(self.task, settings)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -146,7 +145,7 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             ValueError: if an option is unknown or out of range.
         """
         rows = self.begin(seed[0] if isinstance(seed, Sequence) else seed, options)
-        return self._copy(), self._reset_info(rows, explicit=True)
+        return self._copy(), self._begun(rows, with_text=self.render_mode is not None)
 
     def begin(self, seed: int | None, options: dict[str, Any] | None) -> NDArray[np.int64]:
         """Reset without a copy of the observation; the rows that begin."""
@@ -186,7 +185,8 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             paid = self.episodes.decide_all(*decisions, live)
             rewards = paid.sum(-1, dtype=np.float64)
             terminated = np.ones(self.num_envs, np.bool_) if live is None else live.copy()
-            self._add_position_rewards(info, paid, decisions, terminated)
+            terms = self.episodes.track.terms(*decisions) if len(self.reward.term_names) > 1 else {}
+            info |= paid_info(paid, terms, terminated)
         else:
             rewards, terminated = self.episodes.decide(*decisions, live)
             limit = self.settings.max_episode_steps
@@ -197,7 +197,7 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             self._begin(np.flatnonzero(~live), info)
         if self.autoreset_mode is AutoresetMode.SAME_STEP and ended.any():
             rows = np.flatnonzero(ended)
-            self._add_final(info, rows, ended)
+            info |= final_info(self.episodes.observe(rows), info, ended)
             self._begin(rows, info)
             self._ended = np.zeros(self.num_envs, np.bool_)
         else:
@@ -299,66 +299,10 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
     def _begin(self, rows: NDArray[np.int64], info: dict[str, Any]) -> None:
         """Give rows the sampler's next texts, and tell of them."""
         self.episodes.enter(rows, *self._sampler.take(len(rows)), self._key)
-        info.update(self._reset_info(rows, explicit=False))
+        info |= self._begun(rows, with_text=False)
 
-    def _reset_info(self, rows: NDArray[np.int64], *, explicit: bool) -> dict[str, Any]:
-        here = np.zeros(self.num_envs, np.bool_)
-        here[rows] = True
-        info: dict[str, Any] = {"index": np.where(here, self.episodes.text_index, 0), "_index": here}
-        if explicit and self.render_mode is not None:
-            texts = np.full(self.num_envs, None, dtype=object)
-            for row in rows.tolist():
-                texts[row] = self.text(int(self.episodes.text_index[row]))
-            info |= {"text": texts, "_text": here.copy()}
-        return info
-
-    def text(self, index: int) -> str:
-        """The text of an episode as its tokenizer spells it, special tokens left out."""
-        encoded, tokenizer = self.task.encoded, self.task.tokenizer
-        start = encoded.offsets[index] + len(tokenizer.prefix)
-        end = encoded.offsets[index + 1] - len(tokenizer.suffix)
-        return tokenizer.decode(encoded.ids[start:end].tolist())
-
-    def _add_position_rewards(
-        self, info: dict[str, Any], paid: NDArray[np.float32], decisions: Decisions, rows: NDArray[np.bool_]
-    ) -> None:
-        info["position_rewards"] = paid
-        info["_position_rewards"] = rows.copy()
-        if len(self.reward.term_names) > 1:
-            scores: dict[str, NDArray[Any]] = dict(self.episodes.track.terms(*decisions))
-            info["reward_terms"] = scores | {f"_{name}": rows.copy() for name in scores}
-            info["_reward_terms"] = rows.copy()
-
-    def _add_final(self, info: dict[str, Any], rows: NDArray[np.int64], ended: NDArray[np.bool_]) -> None:
-        """What SAME_STEP tells of the episodes that have ended, laid out as `gymnasium.vector.SyncVectorEnv` does."""
-        leaves = self.episodes.observe(rows)
-        final = np.full(self.num_envs, None, dtype=object)
-        keys = tuple(leaves)
-        for row, values in zip(rows.tolist(), zip(*leaves.values(), strict=True), strict=True):
-            final[row] = dict(zip(keys, values, strict=True))
-        final_info = deepcopy(info)
-        info |= {"final_obs": final, "_final_obs": ended.copy(), "final_info": final_info, "_final_info": ended.copy()}
+    def _begun(self, rows: NDArray[np.int64], *, with_text: bool) -> dict[str, Any]:
+        return begun_info(self.episodes.text_index, rows, self.task.text if with_text else None)
 
     def _copy(self) -> Observation:
         return {key: leaf.copy() for key, leaf in self.episodes.observation.items()}
-
-
-def _build(name: str, dataset: Dataset, settings: Settings) -> Task:
-    kind = TASKS[name]
-    if settings.fill == "sequential" and not kind.writable:
-        raise ValueError(f"fill='sequential' writes predictions into input_ids, and those of {name} are no tokens")
-    if settings.mask_actions and settings.unit == "sequence" and not kind.static_masks:
-        raise ValueError(
-            f"mask_actions=True with unit='sequence': which choices of {name} make sense depends on earlier ones, so "
-            "no mask can be given before them; take unit='token'"
-        )
-    options = {"mask_probability": settings.mask_probability}
-    return build_task(name, dataset, settings.split, load_tokenizer(settings.tokenizer), settings.max_length, **options)
-
-
-def _bind(settings: Settings, task: Task) -> Reward:
-    reward = make_reward(task.default_reward if settings.reward is None else settings.reward, settings.reward_kwargs)
-    if not settings.dense:
-        reward = AtTheEnd(reward)
-    distribution = settings.actions == "distribution"
-    return reward.bind(Choices(task.shape.choices, task.choice_names, task.target_counts, distribution))

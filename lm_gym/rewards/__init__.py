@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from lm_gym.naming import nearest
+from lm_gym.naming import among
 from lm_gym.rewards.accuracy import Accuracy
 from lm_gym.rewards.compose import AtTheEnd, FunctionReward, RewardFunction, WeightedSum
 from lm_gym.rewards.entity_f1 import EntityF1
@@ -56,7 +56,7 @@ def make_reward(reward: RewardSpec, arguments: Mapping[str, Any] | None = None) 
     if isinstance(reward, Mapping):
         for name in given:
             if name not in reward:
-                raise ValueError(f"reward_kwargs for {name!r}, which is no part of the reward" + nearest(name, reward))
+                raise ValueError(f"reward_kwargs for {name!r}, which is no part of the reward{among(name, reward)}")
         return WeightedSum({name: (_named(name, given.get(name, {})), weight) for name, weight in reward.items()})
     if given:
         raise ValueError(f"reward_kwargs={given} go with the name of a reward: build {reward!r} with them instead")
@@ -69,7 +69,7 @@ def make_reward(reward: RewardSpec, arguments: Mapping[str, Any] | None = None) 
 
 def _named(name: str, arguments: Mapping[str, Any]) -> Reward:
     if name not in REWARDS:
-        raise ValueError(f"unknown reward {name!r}" + nearest(name, REWARDS))
+        raise ValueError(f"unknown reward {name!r}{among(name, REWARDS)}")
     try:
         return REWARDS[name](**arguments)
     except TypeError as error:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lm_gym.naming import nearest
+from lm_gym.naming import among
 from lm_gym.rewards.reward import Separable
 
 
@@ -64,7 +64,8 @@ def _given(weights: Mapping[Any, float], num_choices: int, names: tuple[str, ...
     index = {name: i for i, name in enumerate(names)} if names is not None else {i: i for i in range(num_choices)}
     for choice, weight in weights.items():
         if choice not in index:
-            raise ValueError(f"no choice {choice!r} to weight" + nearest(str(choice), map(str, names or ())))
+            known = among(choice, names) if names else f": there are 0 … {num_choices - 1}"
+            raise ValueError(f"no choice {choice!r} to weight{known}")
         if not (np.isfinite(weight) and weight >= 0):
             raise ValueError(f"the weight of {choice!r} is {weight}: give a finite number, 0 or more")
         table[index[choice]] = weight

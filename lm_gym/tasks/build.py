@@ -5,6 +5,7 @@ from weakref import WeakKeyDictionary
 
 from gymnasium import logger
 
+from lm_gym.naming import among
 from lm_gym.tasks.encoded import Encoded, WordTable
 from lm_gym.tasks.registry import TASKS
 from lm_gym.tasks.task import Shape, Task
@@ -36,7 +37,7 @@ def build_task(
         ValueError: if the split doesn't exist, or nothing can be played.
     """
     if split not in dataset.splits:
-        raise ValueError(f"no split {split!r} in {dataset.name}: it has {', '.join(sorted(dataset.splits))}")
+        raise ValueError(f"no split {split!r} in {dataset.name}{among(split, dataset.splits)}")
     built = _BUILT.setdefault(dataset, {})
     key = (name, split, tokenizer.fingerprint, max_length, *sorted(options.items()))
     if key not in built:

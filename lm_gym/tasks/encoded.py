@@ -70,12 +70,6 @@ class Encoded:
         """Positions in one pass over all the texts."""
         return int(self.counts.sum(dtype=np.int64))
 
-    @property
-    def nbytes(self) -> int:
-        """Memory held, in bytes."""
-        arrays = (self.ids, self.offsets, self.counts, self.position_offsets, self.positions, self.targets)
-        return sum(array.nbytes for array in arrays if array is not None)
-
 
 class WordTable(NamedTuple):
     """The sub-token ids of every distinct word: word w is ids[offsets[w]:offsets[w + 1]]."""

@@ -1,5 +1,6 @@
 """Named-entity recognition: the first sub-token of each word is a position, its tag the choice."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,8 +49,10 @@ class NER(Task):
         self._positions = with_margin(encoded.positions, shape.positions)
         self._targets = with_margin(encoded.targets, shape.positions)
         self._starts = encoded.position_offsets
-        object.__setattr__(encoded, "positions", self._positions[: len(encoded.positions)])
-        object.__setattr__(encoded, "targets", self._targets[: len(encoded.targets)])
+        num_positions = len(encoded.positions)
+        self.encoded = replace(
+            self.encoded, positions=self._positions[:num_positions], targets=self._targets[:num_positions]
+        )
         self._follows = _may_follow(choice_names or ())
 
     @classmethod

@@ -1,6 +1,7 @@
 """What a task is: how a split becomes texts with positions, and how a text is opened for play."""
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -73,13 +74,12 @@ class Task(ABC):
         target_counts: NDArray[np.int64],
         choice_names: tuple[str, ...] | None = None,
     ) -> None:
-        self.encoded = encoded
         self.tokenizer = tokenizer
         self.shape = shape
         self.target_counts = target_counts
         self.choice_names = choice_names
         self._ids = with_margin(encoded.ids, shape.tokens)
-        object.__setattr__(encoded, "ids", self._ids[: len(encoded.ids)])  # one copy, not two
+        self.encoded = replace(encoded, ids=self._ids[: len(encoded.ids)])  # a view: one copy, not two
 
     @classmethod
     @abstractmethod
@@ -148,6 +148,12 @@ class Task(ABC):
                 f"give at least {frame + 1}"
             )
         return max_length - frame
+
+    def text(self, index: int) -> str:
+        """The text of a number as the tokenizer spells it, special tokens left out."""
+        start = self.encoded.offsets[index] + len(self.tokenizer.prefix)
+        end = self.encoded.offsets[index + 1] - len(self.tokenizer.suffix)
+        return self.tokenizer.decode(self.encoded.ids[start:end].tolist())
 
     def _rows(self, texts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
         """Padded ids int64 [R, L], lengths int64 [R], and bool [R, L] where a sub-token stands."""

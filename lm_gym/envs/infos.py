@@ -1,0 +1,62 @@
+"""The infos of a vector environment, laid out as `gymnasium.vector.SyncVectorEnv` lays them out.
+
+Each key has an entry for every row, and `_key`, bool [N], says which rows it is of.
+"""
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Info = dict[str, Any]
+
+
+def begun_info(text_index: NDArray[np.int64], rows: NDArray[np.int64], text: Callable[[int], str] | None) -> Info:
+    """Of texts that begin: their numbers, and, where asked for, what they read.
+
+    Args:
+        text_index: int64 [N], what each row plays.
+        rows: int64 [R], the rows that begin.
+        text: gives the text of a number, or None.
+    """
+    here = np.zeros(len(text_index), np.bool_)
+    here[rows] = True
+    info: Info = {"index": np.where(here, text_index, 0), "_index": here}
+    if text is not None:
+        texts = np.full(len(text_index), None, dtype=object)
+        for row in rows.tolist():
+            texts[row] = text(int(text_index[row]))
+        info |= {"text": texts, "_text": here.copy()}
+    return info
+
+
+def paid_info(
+    position_rewards: NDArray[np.float32], terms: dict[str, NDArray[np.float32]], rows: NDArray[np.bool_]
+) -> Info:
+    """Of texts decided at once: the rewards of their positions, float32 [N, T], and the terms of a sum of rewards."""
+    info: Info = {"position_rewards": position_rewards, "_position_rewards": rows.copy()}
+    if terms:
+        masks = {f"_{name}": rows.copy() for name in terms}
+        info |= {"reward_terms": {**terms, **masks}, "_reward_terms": rows.copy()}
+    return info
+
+
+def final_info(leaves: dict[str, NDArray[Any]], info: Info, ended: NDArray[np.bool_]) -> Info:
+    """Of texts that have ended and made room for others in the same step: their last observation and info.
+
+    Args:
+        leaves: the observation of the rows that have ended, each leaf [R, …].
+        info: the step's info so far.
+        ended: bool [N].
+    """
+    final = np.full(len(ended), None, dtype=object)
+    for row, values in zip(np.flatnonzero(ended).tolist(), zip(*leaves.values(), strict=True), strict=True):
+        final[row] = dict(zip(leaves, values, strict=True))
+    return {
+        "final_obs": final,
+        "_final_obs": ended.copy(),
+        "final_info": deepcopy(info),
+        "_final_info": ended.copy(),
+    }
