@@ -1,0 +1,37 @@
+# From a bare machine with Python 3.11 or later: `make train` trains, `make test` tests. ARGS goes to the command:
+#   make train ARGS="--algo supervised"        make test ARGS="-k resume"
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+
+.PHONY: train test check lint types install clean
+
+train: install
+	$(BIN)/python -m agents.train $(ARGS)
+
+# One thread a worker: more would fight over the cores.
+test: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+check: lint types test
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install
+	$(BIN)/mypy
+
+install: $(VENV)/.installed
+
+# The stamp is younger than what it was made of, or the install is made again.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and f'Python 3.11 or later, not {sys.version}')"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,hub]"
+	touch $@
+
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,66 @@
+"""The report's tables and texts, from numbers made up here."""
+
+import io
+
+from rich.console import Console
+
+from agents.callbacks import RunState
+from agents.report import closing_table, split_of, table_rows
+
+REPORT = {
+    "algo": "reinforce",
+    "env": "lm_gym/NER-v0",
+    "dataset": "people",
+    "metrics": {
+        "validation": {"entity_f1": 0.9, "entity_precision": 0.8, "perplexity": 1.2},
+        "test": {"entity_f1": 0.7, "entity_precision": 0.6, "perplexity": 54321.0},
+    },
+    "baselines": {
+        "random": {"entity_f1": 0.1, "entity_precision": 0.1, "perplexity": 5.0},
+        "majority": {"entity_f1": 0.3, "entity_precision": 0.2},
+        "untrained": {"entity_f1": 0.05, "entity_precision": 0.01, "perplexity": 6.0},
+    },
+}
+
+
+def shown(report: dict[str, object]) -> list[str]:
+    console = Console(file=io.StringIO(), width=80)
+    console.print(closing_table(report))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().splitlines()
+
+
+def test_rows_are_the_test_split_and_the_rows_to_beat() -> None:
+    rows = table_rows(REPORT)
+    assert list(rows) == ["this run", "random", "majority tag", "untrained policy"]
+    assert rows["this run"] is REPORT["metrics"]["test"]  # type: ignore[index]
+
+
+def test_without_test_the_rows_are_on_validation() -> None:
+    report = {**REPORT, "metrics": {"validation": {"entity_f1": 0.9}}}
+    assert split_of(report) == "validation"
+    assert table_rows(report)["this run"] == {"entity_f1": 0.9}
+
+
+def test_masked_lm_is_beside_the_most_frequent_token() -> None:
+    assert "most frequent token" in table_rows({**REPORT, "env": "lm_gym/MaskedLM-v0"})
+
+
+def test_closing_table_fits_a_terminal() -> None:
+    lines = shown(REPORT)
+    assert all(len(line) <= 80 for line in lines)
+    row = next(line for line in lines if "this run" in line)
+    assert [cell.strip() for cell in row.strip("│").split("│")] == ["this run", "0.7000", "54,321"]
+    missing = next(line for line in lines if "majority" in line)
+    assert missing.rstrip("│ ").endswith("–")
+
+
+def test_the_first_value_is_the_best_and_then_what_is_better() -> None:
+    rises, falls = RunState("entity_f1"), RunState("perplexity")
+    assert rises.improves(0.0)
+    assert falls.improves(1e9)
+    rises.best = falls.best = 0.5
+    assert rises.improves(0.6)
+    assert not rises.improves(0.5)
+    assert falls.improves(0.4)
+    assert not falls.improves(0.5)
