@@ -25,20 +25,41 @@ OPTIONS = [
 ]
 
 
-def few(num_texts=60):
-    """A few builtin texts, so that environments are built in no time."""
-    data = {
-        id_: lm_gym.load_dataset("builtin", task_hint=task) for id_, task in zip(IDS, ("ner", "masked_lm"), strict=True)
-    }
-    return {
-        id_: lm_gym.Dataset.from_splits(
-            id_, {split: corpus.take(np.arange(num_texts)) for split, corpus in dataset.splits.items()}, max_overlap=1
-        )
-        for id_, dataset in data.items()
-    }
+WORDS = [
+    "the",
+    "river",
+    "runs",
+    "to",
+    "a",
+    "house",
+    "of",
+    "many",
+    "rooms",
+    "where",
+    "an",
+    "old",
+    "man",
+    "reads",
+    "about",
+    "Paris",
+    "and",
+    "Mary",
+    "Jones",
+]
+TAGS = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-MISC", "I-MISC")
 
 
-DATA = few()
+def letters(num_texts, seed):
+    """Texts of 3 to 14 words, tagged at random."""
+    rng = np.random.default_rng(seed)
+    for length in rng.integers(3, 15, num_texts):
+        yield rng.choice(WORDS, length).tolist(), ["O", *rng.choice(TAGS, length - 1).tolist()]
+
+
+TAGGED = lm_gym.Dataset.from_sentences(
+    "tagged", letters(60, 0), letters(20, 1), letters(20, 2), scheme="conlleval", max_overlap=1
+)
+DATA = dict.fromkeys(IDS, TAGGED)
 
 
 def vector(id_=NER, num_envs=4, **options):
@@ -530,3 +551,24 @@ def test_ner_on_plain_text_is_refused():
     plain = lm_gym.Dataset.from_sentences("plain", [["just", "words"]])
     with pytest.raises(ValueError, match="needs a tag for each word"):
         gymnasium.make(NER, dataset=plain)
+
+
+@pytest.mark.parametrize("unit", ["token", "sequence"])
+def test_a_reference_model_sees_texts_as_they_were_opened(unit):
+    seen = []
+
+    def reference(observation):
+        seen.append(observation)
+        return np.full((*observation["positions"].shape, 4096), -np.log(4096))
+
+    options = {"fill": "sequential"} if unit == "token" else {}
+    made = vector(MASKED, unit=unit, reward=lm_gym.rewards.LogLikelihood(0.2, reference), **options)
+    first, _ = made.reset(seed=0)
+    wrong = (made.targets + 1) % 4096
+    rewards = made.step(wrong[:, 0] if unit == "token" else wrong)[1]
+    counts = first["position_mask"].sum(1) if unit == "sequence" else 1
+    np.testing.assert_allclose(rewards, counts * np.log(0.2 / 4096), rtol=1e-5)
+    assert len(seen) == 1
+    for key, leaf in seen[0].items():
+        assert (leaf == first[key]).all()
+    assert made.task.shape.choices == 4096
