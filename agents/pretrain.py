@@ -23,7 +23,7 @@ from lm_gym.builtin.ner import generate, ner_splits
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4
 _LENGTH = 256  # tokens
 _MASKED = 0.15
-_TOKENS_IN_BATCH = 1_024
+_TOKENS_IN_BATCH = 512
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def encode(tokenizer: Tokenizer, texts: list[list[str]]) -> list[torch.Tensor]:
 
 
 def plan(texts: list[torch.Tensor], generator: np.random.Generator) -> list[list[int]]:
-    """One pass over `texts`: batches of up to 1,024 tokens, of texts of like length, in random order."""
+    """One pass over `texts`: batches of up to 512 tokens, of texts of like length, in random order."""
     jitter = generator.random(len(texts))
     order = sorted(range(len(texts)), key=lambda i: (len(texts[i]) + 3 * jitter[i], i))
     rows: list[list[int]] = [[]]
@@ -129,7 +129,7 @@ def train(model: BertForMaskedLM, texts: list[torch.Tensor], passes: int, learni
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim == 1]
     groups = [{"params": matrices, "weight_decay": 0.01}, {"params": vectors, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), eps=1e-6)
+    optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), eps=1e-6, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
         lambda step: min((step + 1) / (0.05 * total + 1), (total - step) / (0.95 * total)),
@@ -159,14 +159,14 @@ def save(model: BertForMaskedLM, tokenizer: Tokenizer, folder: Path) -> None:
 
 def pretrain(
     output: Path,
-    passes: int = 12,
+    passes: int = 3,
     seed: int = 0,
     vocabulary: int = 4_096,
     hidden: int = 128,
     layers: int = 4,
-    extra_sentences: int = 12_000,
-    prose_weight: int = 3,
-    learning_rate: float = 2e-3,
+    extra_sentences: int = 50_000,
+    prose_weight: int = 8,
+    learning_rate: float = 1.5e-3,
 ) -> None:
     """Trains a tokenizer and a BERT, reports held-out perplexity, and saves an ordinary checkpoint in float16.
 

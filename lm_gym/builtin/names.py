@@ -4,6 +4,7 @@ The same word is offered as a surname, a town, a firm, a club and a product, so 
 it tells which it is. Each split has its own names; parts of longer names (a first name, "Bank") recur.
 """
 
+from functools import lru_cache
 from importlib import resources
 from random import Random
 
@@ -77,12 +78,12 @@ class NameMaker:
         return pick(self._rng, self._lists[key]).split("_")
 
     def _coined(self, ending: str) -> str:
-        endings = self._lists[ending if self._rng.random() < 0.7 else "plain_end"]
+        endings = self._lists[ending if self._rng.random() < 0.85 else "plain_end"]
         return pick(self._rng, self._stems) + pick(self._rng, endings)
 
     def _surname(self) -> str:
         chance = self._rng.random()
-        if chance < 0.35:
+        if chance < 0.3:
             return pick(self._rng, self._bare)
         surname = self._coined("person_end")
         if chance > 0.93:
@@ -90,7 +91,7 @@ class NameMaker:
         return surname
 
     def _town(self) -> str:
-        return pick(self._rng, self._bare) if self._rng.random() < 0.35 else self._coined("place_end")
+        return pick(self._rng, self._bare) if self._rng.random() < 0.3 else self._coined("place_end")
 
     def _full_name(self, surnames: list[Name]) -> Name:
         first = pick(self._rng, self._first if self._rng.random() < 0.6 else self._lists["first"])
@@ -236,6 +237,7 @@ class NameMaker:
         return pools
 
 
+@lru_cache(maxsize=2)
 def name_pools(size: int) -> dict[str, Pools]:
     """The pools of every split: `size` names a pool in train, a third of it in validation and in test.
 
