@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from lm_gym.data.errors import nearest
+
 _UNKNOWN = ("[UNK]", "<unk>", "<UNK>")
 _PADDING = ("[PAD]", "<pad>")
 _MASK = ("[MASK]", "<mask>")
@@ -144,6 +146,8 @@ def load_tokenizer(source: str | Path | Tokenizer | TextTokenizer) -> TextTokeni
     name = str(source)
     if not name.startswith("hub:") and (path.is_absolute() or name.startswith(".") or path.suffix == ".json"):
         raise FileNotFoundError(f"no tokenizer at {source}: it is neither a file nor a folder")
+    if not name.startswith("hub:") and "/" not in name and (hint := nearest(name, ["tiny"])):
+        raise ValueError(f"no tokenizer {name!r}{hint}: write 'hub:{name}' for one of the Hugging Face hub")
     return _prepare(_download(name.removeprefix("hub:")), name)
 
 
@@ -159,8 +163,8 @@ def _download(identifier: str) -> Tokenizer:
         return Tokenizer.from_pretrained(identifier)
     except Exception as error:  # tokenizers raises plain Exception
         raise ValueError(
-            f"no tokenizer {identifier!r}: not 'tiny', not a file or folder here, and the Hugging Face hub gave none "
-            f"({error})"
+            f"no tokenizer {identifier!r}: it is not 'tiny', no file or folder here, and the Hugging Face hub gave "
+            f"none ({error})"
         ) from error
 
 

@@ -25,27 +25,7 @@ OPTIONS = [
 ]
 
 
-WORDS = [
-    "the",
-    "river",
-    "runs",
-    "to",
-    "a",
-    "house",
-    "of",
-    "many",
-    "rooms",
-    "where",
-    "an",
-    "old",
-    "man",
-    "reads",
-    "about",
-    "Paris",
-    "and",
-    "Mary",
-    "Jones",
-]
+PROSE = "the river runs to a house of many rooms where an old man reads about Paris and Mary Jones"
 TAGS = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-MISC", "I-MISC")
 
 
@@ -53,7 +33,7 @@ def letters(num_texts, seed):
     """Texts of 3 to 14 words, tagged at random."""
     rng = np.random.default_rng(seed)
     for length in rng.integers(3, 15, num_texts):
-        yield rng.choice(WORDS, length).tolist(), ["O", *rng.choice(TAGS, length - 1).tolist()]
+        yield rng.choice(PROSE.split(), length).tolist(), ["O", *rng.choice(TAGS, length - 1).tolist()]
 
 
 TAGGED = lm_gym.Dataset.from_sentences(

@@ -113,6 +113,23 @@ def test_tokenizers_that_are_not_there(tmp_path):
     assert load_tokenizer(tmp_path).mask == load_tokenizer(tmp_path / "tokenizer.json").mask == 4
 
 
+def test_names_that_are_no_tokenizer(monkeypatch):
+    with pytest.raises(ValueError, match="did you mean 'tiny'"):
+        load_tokenizer("tinny")
+
+    class Hub(Tokenizer):
+        @staticmethod
+        def from_pretrained(identifier):
+            if identifier == "some/model":
+                return wordpiece()
+            raise OSError("no network")
+
+    monkeypatch.setattr("lm_gym.tokenizer.Tokenizer", Hub)
+    with pytest.raises(ValueError, match=r"gave none \(no network\)"):
+        load_tokenizer("hub:nobody/nothing")
+    assert load_tokenizer("hub:some/model").mask == load_tokenizer("some/model").mask == 4
+
+
 def test_ner_by_hand():
     encoded = NER.encode(TAGGED, load_tokenizer(wordpiece()), 64)
     assert ids_of(encoded, 0) == [2, 7, 8, 5, 9, 6, 10, 3]  # [CLS] a b ##s c ##er d [SEP]
