@@ -3,6 +3,7 @@
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.utils.env_checker import data_equivalence
 from stable_baselines3 import PPO
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
@@ -54,6 +55,8 @@ def test_equal_to_a_dummy_vec_env_of_monitored_environments(mode, unit, reward):
             assert ours.reset_infos[0]["index"] == theirs.reset_infos[0]["index"]
         if unit == "sequence":
             assert (infos[0]["position_rewards"] == their_infos[0]["position_rewards"]).all()
+            assert data_equivalence(infos[0].get("reward_terms"), their_infos[0].get("reward_terms"))
+            assert ("reward_terms" in infos[0]) is (reward != "f1")
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -111,6 +114,9 @@ def test_next_step_and_strangers_are_refused():
         adapter("NEXT_STEP")
     with pytest.raises(TypeError, match="CartPole"):
         VecEnvAdapter(gymnasium.make_vec("CartPole-v1", num_envs=2))
+    wrapped = gymnasium.wrappers.vector.RecordEpisodeStatistics(adapter().vector)
+    with pytest.raises(TypeError, match="unwrapped"):
+        VecEnvAdapter(wrapped)
 
 
 @pytest.mark.parametrize("unit", ["token", "sequence"])

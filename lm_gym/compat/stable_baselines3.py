@@ -26,7 +26,7 @@ class VecEnvAdapter(VecEnv):
 
     The info of a row that has ended has `terminal_observation`, `TimeLimit.truncated` and Monitor's `episode`
     (return `r`, length `l` in steps, seconds `t` since the adapter was made); with `unit="sequence"` every info has
-    `position_rewards`, float32 [T].
+    `position_rewards`, float32 [T], and of a sum of rewards `reward_terms`, one array for each term.
 
     `seed(s)` reaches the environment at the next reset as the one seed s. So do options, by
     `set_options({"indices": …})` or `{"draws": …}`, as the vector environment takes them; a list of one dict for
@@ -44,9 +44,12 @@ class VecEnvAdapter(VecEnv):
     """
 
     def __init__(self, vector_env: gymnasium.vector.VectorEnv[Any, Any, Any]) -> None:
-        native = vector_env.unwrapped
-        if not isinstance(native, TextVectorEnv):
-            raise TypeError(f"VecEnvAdapter adapts vector environments of lm_gym, not {type(native).__name__}")
+        if not isinstance(vector_env, TextVectorEnv):
+            raise TypeError(
+                f"VecEnvAdapter adapts a vector environment of lm_gym, not {vector_env}: give it unwrapped, and wrap "
+                "the adapter in wrappers of SB3"
+            )
+        native = vector_env
         if native.autoreset_mode is AutoresetMode.NEXT_STEP:
             raise ValueError(
                 "SB3 takes no autoreset of mode NEXT_STEP, whose resets are steps: make the environment with "
@@ -85,6 +88,10 @@ class VecEnvAdapter(VecEnv):
         if "position_rewards" in info:
             for row_info, paid in zip(infos, info["position_rewards"], strict=True):
                 row_info["position_rewards"] = paid
+        if "reward_terms" in info:
+            terms = {name: paid for name, paid in info["reward_terms"].items() if not name.startswith("_")}
+            for row_info, *paid in zip(infos, *terms.values(), strict=True):
+                row_info["reward_terms"] = dict(zip(terms, paid, strict=True))
         if ended.any():
             rows = np.flatnonzero(ended)
             if self.vector.autoreset_mode is AutoresetMode.SAME_STEP:

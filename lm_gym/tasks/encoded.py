@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -28,7 +29,7 @@ class Cut(NamedTuple):
     positions: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Encoded:
     """One split, encoded. Text i has ids[offsets[i]:offsets[i + 1]], special tokens included.
 
@@ -55,17 +56,17 @@ class Encoded:
         """Number of texts."""
         return len(self.offsets) - 1
 
-    @property
+    @cached_property
     def max_tokens(self) -> int:
         """Sub-tokens in the longest text, special tokens included."""
         return int(np.diff(self.offsets).max(initial=0))
 
-    @property
+    @cached_property
     def max_positions(self) -> int:
         """Positions in the text that has most."""
         return int(self.counts.max(initial=0))
 
-    @property
+    @cached_property
     def num_positions(self) -> int:
         """Positions in one pass over all the texts."""
         return int(self.counts.sum(dtype=np.int64))
