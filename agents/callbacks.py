@@ -22,7 +22,7 @@ from agents.clock import Clock
 from agents.evaluation import Evaluation
 from agents.predictions import samples_table, write_predictions
 from agents.run_folder import RunFolder, write_folder
-from agents.settings import CheckpointSettings
+from agents.settings import CheckpointSettings, Settings
 
 SHOWN = ("entity_f1", "token_accuracy", "accuracy", "perplexity")
 LOWER_IS_BETTER = ("cross_entropy", "perplexity")
@@ -74,7 +74,7 @@ class Evaluate(BaseCallback):
         clock: held meanwhile.
         console: a line for each evaluation.
         shown: texts shown in TensorBoard with their predictions.
-        hparams: flat settings, logged at the start.
+        settings: of the run, logged at the start.
         timesteps_per_pass: for the lines.
     """
 
@@ -88,24 +88,20 @@ class Evaluate(BaseCallback):
         console: Console,
         *,
         shown: int,
-        hparams: dict[str, Any],
+        settings: Settings,
         timesteps_per_pass: int,
     ) -> None:
         super().__init__()
         self._play, self._every, self._folder, self._state = play, every, folder, state
-        self._clock, self._console, self._shown, self._hparams = clock, console, shown, hparams
+        self._clock, self._console, self._shown, self._settings = clock, console, shown, settings
         self._timesteps_per_pass = timesteps_per_pass
         self._waiting = False  # an evaluation is recorded and not dumped yet
 
     def _on_training_start(self) -> None:
         self._done, self._ended = int(self.model.num_timesteps / self._every), False
         if self.model.num_timesteps == 0:
-            values = {
-                key: value if isinstance(value, bool | int | float | str) else str(value)
-                for key, value in self._hparams.items()
-            }
             metrics = {f"eval/{self._state.metric}": 0.0, "rollout/ep_rew_mean": 0.0}
-            self.logger.record("hparams", HParam(values, metrics))
+            self.logger.record("hparams", HParam(_hparams(self._settings), metrics))
             self._evaluate()
             self._dump()
 
@@ -153,6 +149,16 @@ class Evaluate(BaseCallback):
             else:
                 self.logger.dump(0)
         self._waiting = False
+
+
+def _hparams(settings: Settings) -> dict[str, bool | str | float | None]:
+    """What TensorBoard compares runs by: everything that was chosen and could change the result."""
+    aside = ("evaluation.", "checkpoint.", "data.", "device", "threads", "log_interval")
+    return {
+        key: value if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+        for key, value in settings.flat().items()
+        if value is not None and not key.startswith(aside)
+    }
 
 
 class LogRewards(BaseCallback):

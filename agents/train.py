@@ -6,6 +6,7 @@ What a run leaves is described in `agents.run_folder`.
 import json
 import shlex
 import sys
+import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -155,7 +156,7 @@ def train(run: Run) -> None:
         clock,
         run.console,
         shown=settings.evaluation.shown,
-        hparams=settings.flat(),
+        settings=settings,
         timesteps_per_pass=per_pass,
     )
     checkpoints = SaveCheckpoints(settings.checkpoint, per_pass, folder, run.state, clock)
@@ -286,7 +287,8 @@ def _say_hello(run: Run) -> None:
     sizes = ", ".join(f"{len(corpus):,} {split}" for split, corpus in run.dataset.splits.items())
     agent = run.agent
     trained = sum(p.numel() for p in agent.policy.parameters() if p.requires_grad)
-    state = f"going on at {agent.num_timesteps:,}" if agent.num_timesteps else "starting"
+    again = "no checkpoint yet, from the beginning" if run.settings.resume else "starting"
+    state = f"going on at {agent.num_timesteps:,}" if agent.num_timesteps else again
     run.console.print(
         f"[bold]{run.settings.algo}[/] on {run.settings.env.id}, {run.dataset.name} ({sizes} texts)\n"
         f"model {run.settings.policy['model']}, {trained:,} parameters train; {state}, {run.total:,} timesteps in all\n"
@@ -299,4 +301,5 @@ def _say_hello(run: Run) -> None:
 
 
 if __name__ == "__main__":
+    warnings.filterwarnings("ignore", message=".*max_length=.* cuts")  # the notes say it
     main()
