@@ -184,3 +184,20 @@ def test_every_config_is_accepted(path: Path, capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit, match="0"):
         main([f"--config={path}", "--print_config"])
     assert capsys.readouterr().out.startswith("algo:")
+
+
+def test_the_default_config_is_the_default(capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path(__file__).parent.parent / "configs/ner_reinforce.yaml"
+    with pytest.raises(SystemExit, match="0"):
+        main([f"--config={path}", "--print_config"])
+    spelt_out = capsys.readouterr().out
+    with pytest.raises(SystemExit, match="0"):
+        main(["--print_config"])
+    assert spelt_out == capsys.readouterr().out
+
+
+def test_each_term_of_a_reward_is_logged(data: Path, tmp_path: Path) -> None:
+    run_dir = train(data, tmp_path / "run", "--env.reward={accuracy: 1, f1: 0.5}", "--budget.passes=1")
+    row = curve(run_dir)[-1]
+    assert 0 <= row["reward/f1"] <= 1 < 4 * row["reward/accuracy"] <= 16
+    assert row["rollout/ep_rew_mean"] <= 4.5
