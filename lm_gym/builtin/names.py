@@ -58,8 +58,9 @@ class NameMaker:
         self._common = common
         self._place = place
         self._stems = [self._stem() for _ in range(size)]
+        self._coined_first = [self._coined("first_end") for _ in range(size // 4)]
         self._countries = [tuple(pair.split("/")) for pair in own_words(lists["country"], split)]
-        self._countries += [self._invented_country() for _ in range(len(self._countries) // 2)]
+        self._countries += [self._invented_country() for _ in range(2 * len(self._countries))]
 
     def _stem(self) -> str:
         parts = [pick(self._rng, self._lists[key]) for key in ("onset", "vowel", "coda")]
@@ -94,7 +95,8 @@ class NameMaker:
         return pick(self._rng, self._bare) if self._rng.random() < 0.3 else self._coined("place_end")
 
     def _full_name(self, surnames: list[Name]) -> Name:
-        first = pick(self._rng, self._first if self._rng.random() < 0.6 else self._lists["first"])
+        known = self._first if self._rng.random() < 0.6 else self._lists["first"]
+        first = pick(self._rng, self._coined_first if self._rng.random() < 0.5 else known)
         surname = pick(self._rng, surnames)
         chance = self._rng.random()
         if chance < 0.06:
@@ -197,7 +199,7 @@ class NameMaker:
 
     def _product(self) -> Name:
         chance = self._rng.random()
-        if chance < 0.3:
+        if chance < 0.15:
             return (pick(self._rng, self._common),)
         if chance < 0.8:
             stem = pick(self._rng, self._common) if chance < 0.6 else self._coined("plain_end")
@@ -211,20 +213,20 @@ class NameMaker:
         many = range(self._size)
         some = range(self._size // 3)
         pools: Pools = {
-            "PER.last": lasts,
+            "PER.last": lasts + [self._full_name(lasts) for _ in range(self._size // 2)],
             "PER.full": [self._full_name(lasts) for _ in many],
-            "PER.first": [(name,) for name in self._first],
+            "PER.first": [(name,) for name in self._first + self._coined_first],
             "LOC.city": cities,
             "LOC.country": [(country,) for country, _ in self._countries],
             "LOC.region": [self._region() for _ in many],
             "LOC.street": [(self._town(), *self._from("street")) for _ in some],
-            "ORG.firm": [self._firm() for _ in many],
+            "ORG.firm": [self._firm() for _ in many] + [self._company() for _ in many],
             "ORG.company": [self._company() for _ in many],
             "ORG.acronym": [self._acronym() for _ in some],
             "ORG.body": [self._body() for _ in many],
             "ORG.party": [self._party() for _ in some],
             "ORG.club": [self._club() for _ in many],
-            "ORG.team": [pick(self._rng, cities) for _ in many] + [self._club() for _ in some],
+            "ORG.team": [pick(self._rng, cities) for _ in many] + [self._club() for _ in many],
             "ORG.paper": [self._paper() for _ in some],
             "MISC.nat": [(adjective,) for _, adjective in self._countries],
             "MISC.event": [self._event() for _ in many],

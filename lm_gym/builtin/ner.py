@@ -9,12 +9,12 @@ from random import Random
 from zlib import crc32
 
 from lm_gym.builtin.grammar import Expander, Rules, Token, Words, pick, read_rules
-from lm_gym.builtin.names import SPLITS, name_pools, own_words
+from lm_gym.builtin.names import SPLITS, name_pools, own_words, read_lists
 
 TEMPLATED = ("news", "business", "sport", "talk", "culture", "tables", "headlines", "quotes", "plain")
 FREE = ("clauses",)
 SIZES = {"train": 3_000, "validation": 500, "test": 500}
-_FREE_SHARE = 0.7  # of the sentences
+_FREE_SHARE = 0.75  # of the sentences
 _NAMES = 6_000  # in a pool of train
 _ALL_CAPS = 0.02  # sentences in capitals
 _LONGEST = 36  # words
@@ -62,6 +62,7 @@ def generate_with_shapes(split: str, count: int, stream: int = 0) -> list[tuple[
     rng = Random(1_000 * stream + SPLITS.index(split))
     names = name_pools(_NAMES)[split]
     phrases: Rules = read_rules("phrases")
+    phrases["noun"] += [[word.lower()] for word in own_words(read_lists()["common"], split)]
     templated = Expander(phrases, names), [templates(register, split) for register in TEMPLATED]
     free = [(Expander(phrases | rules, names), rules["sentence"]) for rules in map(read_rules, FREE)]
     seen: set[tuple[str, ...]] = set()
