@@ -1,8 +1,9 @@
 """Typed settings of a run, and their defaults.
 
 `agent.*` are the arguments of the chosen algorithm's constructor, `policy.*` of LMPolicy's, `data.*` of
-`load_dataset`; `env.*` and the rest are the dataclasses below. There are no other defaults: no options at
-all is REINFORCE on the builtin named entities with the shipped model.
+`load_dataset`; `env.*` and the rest are the dataclasses below. Their defaults are the defaults here, but for the
+learning rate, which warms up and then falls to 0. No options at all is REINFORCE on the builtin named entities with
+the shipped model.
 """
 
 from collections.abc import Iterator, Mapping

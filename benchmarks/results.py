@@ -1,0 +1,189 @@
+"""The tables of docs/results: runs every row of a study over several seeds through `python -m agents.train`.
+
+    python benchmarks/results.py ner_builtin
+    python benchmarks/results.py conll --dataset CONLL_FOLDER --model MINILM_FOLDER
+    python benchmarks/results.py masked_lm
+    python benchmarks/results.py wikitext --dataset WIKITEXT_FOLDER --model MINILM_FOLDER
+
+Run folders go to runs/results/<study>/<row>-<seed>; a finished one is not run again, an unfinished one goes on. The
+table is docs/results/<study>.md. A row may begin from another row's best model of the same seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shlex
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+STUDENT_T_95 = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776}  # two-sided 95% quantile for n values, n − 1 degrees of freedom
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table: a name, command-line options, and the row whose best model it begins from."""
+
+    name: str
+    options: str
+    start: str | None = None
+
+
+@dataclass(frozen=True)
+class Study:
+    """Rows trained under one budget, and the metrics that the table shows."""
+
+    title: str
+    split: str
+    metrics: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+NER = ("entity_f1", "entity_precision", "entity_recall", "token_accuracy", "token_macro_f1")
+LM = ("accuracy", "cross_entropy", "perplexity")
+CONLL = "--config configs/conll_reinforce.yaml"
+STUDIES = {
+    "ner_builtin": Study(
+        "Builtin NER, `tiny`, equal passes over the texts",
+        "test",
+        NER,
+        (
+            Row("supervised", "--config configs/ner_supervised.yaml"),
+            Row("reinforce", "--config configs/ner_reinforce.yaml"),
+            Row("reinforce K=8", "--config configs/ner_reinforce.yaml --agent.samples 8"),
+            Row("reinforce K=4", "--config configs/ner_reinforce.yaml --agent.samples 4"),
+            Row(
+                "reinforce K=4, without replacement",
+                "--config configs/ner_reinforce.yaml --agent.samples 4 --agent.behaviour without_replacement",
+            ),
+            Row("reinforce, drawn from the policy", "--config configs/ner_reinforce.yaml --agent.behaviour policy"),
+            Row("reinforce, textbook", "--config configs/ner_reinforce_textbook.yaml"),
+        ),
+    ),
+    "conll": Study(
+        "CoNLL-2003, MiniLM with frozen embeddings, two passes over the training set",
+        "validation",
+        NER,
+        (
+            Row("supervised", "--config configs/conll_supervised.yaml"),
+            Row("reinforce", CONLL),
+            Row("reinforce, textbook", f"{CONLL} --config configs/conll_reinforce_textbook.yaml"),
+        ),
+    ),
+    "masked_lm": Study(
+        "Masked LM, builtin prose, `tiny` as shipped as the start",
+        "test",
+        LM,
+        (
+            Row("supervised", "--config configs/masked_lm_supervised.yaml"),
+            Row("reinforce", "--config configs/masked_lm_reinforce.yaml"),
+        ),
+    ),
+    "wikitext": Study(
+        "Masked LM, WikiText-2, MiniLM; its head trained by the twin first",
+        "validation",
+        LM,
+        (
+            Row("supervised warm start", "--config configs/wikitext_warm_start.yaml"),
+            Row("supervised, continued", "--config configs/wikitext_supervised.yaml", "supervised warm start"),
+            Row("reinforce", "--config configs/wikitext_reinforce.yaml", "supervised warm start"),
+        ),
+    ),
+}
+
+
+def slug(name: str) -> str:
+    """A folder name for a row."""
+    return "".join(c if c.isalnum() else "_" for c in name).strip("_")
+
+
+def run(study: str, row: Row, seed: int, arguments: argparse.Namespace) -> dict[str, object]:
+    """Trains one row with one seed, or reads its report."""
+    base = ROOT / "runs" / "results" / study
+    folder = base / f"{slug(row.name)}-{seed}"
+    if not (folder / "report.json").is_file():
+        command = [sys.executable, "-m", "agents.train"]
+        if (folder / "config.yaml").is_file():
+            command += ["--resume", str(folder)]
+        else:
+            command += [*shlex.split(row.options), "--seed", str(seed), "--run_dir", str(folder), "--threads", "1"]
+            command += ["--env.dataset", arguments.dataset] if arguments.dataset else []
+            if row.start is not None:
+                command += ["--policy.model", str(base / f"{slug(row.start)}-{seed}" / "best")]
+            elif arguments.model:
+                command += ["--policy.model", arguments.model]
+        print(shlex.join(command[1:]), flush=True)
+        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    report: dict[str, object] = json.loads((folder / "report.json").read_text())
+    return report
+
+
+def interval(values: list[float]) -> str:
+    """Mean ± half of the 95% confidence interval (Student's t)."""
+    if len(values) < 2:
+        return f"{values[0]:.4g}"
+    half = STUDENT_T_95[len(values)] * statistics.stdev(values) / math.sqrt(len(values))
+    return f"{statistics.mean(values):.3f} ± {half:.3f}"
+
+
+def table(study: Study, reports: dict[str, list[dict]], command: str) -> str:
+    """The Markdown table of a study."""
+    seeds = len(next(iter(reports.values())))
+    lines = [
+        f"# {study.title}",
+        "",
+        f"`{command}`: {study.split} split, the model of each run chosen by validation, mean ± 95% interval over "
+        f"{seeds} seeds. Forward passes count texts encoded in training; seconds are of one thread.",
+        "",
+        "| | " + " | ".join(metric.replace("_", " ") for metric in study.metrics) + " | forward passes | seconds |",
+        "|---|" + "---:|" * (len(study.metrics) + 2),
+    ]
+    first = next(iter(reports.values()))[0]
+    for name in ("random", "majority", "untrained"):
+        found = first["baselines"][name]
+        cells = [f"{found[metric]:.3f}" if metric in found else "" for metric in study.metrics]
+        lines.append(f"| {name} | " + " | ".join(cells) + " | | |")
+    for name, runs in reports.items():
+        cells = [interval([report["metrics"][study.split][metric] for report in runs]) for metric in study.metrics]
+        seconds = statistics.mean(report["seconds"] for report in runs)
+        lines.append(f"| {name} | " + " | ".join(cells) + f" | {runs[0]['forward_passes']:,} | {seconds:,.0f} |")
+    lines += ["", f"Data: {first['dataset']}, fingerprint {first['fingerprint']}. Model: {Path(first['model']).name}."]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--dataset")
+    parser.add_argument("--model")
+    arguments = parser.parse_args()
+    study = STUDIES[arguments.study]
+    reports: dict[str, list[dict]] = {}
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        for starts in (True, False):  # rows that others begin from come first
+            rows = [row for row in study.rows if (row.start is None) == starts]
+            waiting = {
+                row.name: [pool.submit(run, arguments.study, row, seed, arguments) for seed in range(arguments.seeds)]
+                for row in rows
+            }
+            reports |= {name: [future.result() for future in futures] for name, futures in waiting.items()}
+    command = f"python benchmarks/results.py {arguments.study}"
+    if arguments.dataset:
+        command += " --dataset … --model …"
+    text = table(study, {row.name: reports[row.name] for row in study.rows}, command)
+    target = ROOT / "docs" / "results" / f"{arguments.study}.md"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
