@@ -21,7 +21,7 @@ from lm_gym.builtin.masked_lm import masked_lm_splits, sentence_groups, topic_pa
 from lm_gym.builtin.names import SPLITS, own_words
 from lm_gym.builtin.ner import SIZES, TEMPLATED, generate, generate_with_shapes, ner_splits, split_of, templates
 
-NER_SHA256 = "a659fe114caa7ac725c5281e1a341447148b3404d61d6c82c75aa7a46285e226"
+NER_SHA256 = "cf99f61e58f01bc6f373e5bb9970a99172a5bbd80c977193aa7980ce83144ec7"
 PROSE_SHA256 = "5dd25d5ec1762a056e6e394917457d8a6794219c1f31df790e46395ab59e5013"
 PAIRS = [("train", "validation"), ("train", "test"), ("validation", "test")]
 

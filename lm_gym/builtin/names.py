@@ -60,7 +60,7 @@ class NameMaker:
         self._stems = [self._stem() for _ in range(size)]
         self._coined_first = [self._coined("first_end") for _ in range(size // 4)]
         self._countries = [tuple(pair.split("/")) for pair in own_words(lists["country"], split)]
-        self._countries += [self._invented_country() for _ in range(2 * len(self._countries))]
+        self._countries += [self._invented_country() for _ in range(size // 10)]
 
     def _stem(self) -> str:
         parts = [pick(self._rng, self._lists[key]) for key in ("onset", "vowel", "coda")]
@@ -71,7 +71,7 @@ class NameMaker:
     def _invented_country(self) -> Name:
         stem = pick(self._rng, self._stems)
         country, adjective = pick(
-            self._rng, [("ia", "ian"), ("land", "landish"), ("istan", "i"), ("or", "orese"), ("ova", "ovan")]
+            self._rng, [("ia", "ian"), ("land", "landish"), ("istan", "istani"), ("or", "orese"), ("ova", "ovan")]
         )
         return stem + country, stem + adjective
 
@@ -79,7 +79,7 @@ class NameMaker:
         return pick(self._rng, self._lists[key]).split("_")
 
     def _coined(self, ending: str) -> str:
-        endings = self._lists[ending if self._rng.random() < 0.85 else "plain_end"]
+        endings = self._lists[ending if self._rng.random() < 0.9 else "plain_end"]
         return pick(self._rng, self._stems) + pick(self._rng, endings)
 
     def _surname(self) -> str:
@@ -117,9 +117,9 @@ class NameMaker:
 
     def _firm(self) -> Name:
         chance = self._rng.random()
-        if chance < 0.55:
+        if chance < 0.35:
             return (pick(self._rng, self._common),)
-        return (self._surname() if chance < 0.8 else self._coined("plain_end"),)
+        return (self._surname() if chance < 0.5 else self._coined("firm_end"),)
 
     def _company(self) -> Name:
         chance = self._rng.random()
@@ -151,7 +151,7 @@ class NameMaker:
         return ("Bank", "of", self._town())
 
     def _party(self) -> Name:
-        place = (pick(self._rng, self._countries)[1],) if self._rng.random() < 0.3 else ()
+        place = (pick(self._rng, self._countries)[1],) if self._rng.random() < 0.1 else ()
         return (*place, *self._from("party_first"), *self._from("party_last"), "Party")
 
     def _club(self) -> Name:
@@ -189,20 +189,20 @@ class NameMaker:
     def _work(self) -> Name:
         chance = self._rng.random()
         noun = self._from("title_noun")
-        if chance < 0.5:
+        if chance < 0.55:
             return ("The", *self._from("title_adj"), *noun)
-        if chance < 0.7:
+        if chance < 0.75:
             return (*self._from("title_adj"), *noun)
-        if chance < 0.85:
+        if chance < 0.83:
             return (pick(self._rng, [*self._first, *self._place]), "and", "the", *noun)
-        return ("A", *noun, pick(self._rng, ["for", "in", "from"]), self._town())
+        return ("A", *noun, pick(self._rng, ["for", "in", "from"]), "the", *self._from("title_noun"))
 
     def _product(self) -> Name:
         chance = self._rng.random()
         if chance < 0.15:
             return (pick(self._rng, self._common),)
         if chance < 0.8:
-            stem = pick(self._rng, self._common) if chance < 0.6 else self._coined("plain_end")
+            stem = pick(self._rng, self._common) if chance < 0.6 else self._coined("firm_end")
             return (stem, *self._from("product"))
         return (f"{self._acronym()[0][:2]}-{pick(self._rng, ['3', '40', '7', '500', '90', '12'])}",)
 
@@ -226,7 +226,7 @@ class NameMaker:
             "ORG.body": [self._body() for _ in many],
             "ORG.party": [self._party() for _ in some],
             "ORG.club": [self._club() for _ in many],
-            "ORG.team": [pick(self._rng, cities) for _ in many] + [self._club() for _ in many],
+            "ORG.team": [pick(self._rng, cities) for _ in many] + [self._club() for _ in many for _ in "ab"],
             "ORG.paper": [self._paper() for _ in some],
             "MISC.nat": [(adjective,) for _, adjective in self._countries],
             "MISC.event": [self._event() for _ in many],

@@ -14,9 +14,9 @@ from lm_gym.builtin.names import SPLITS, name_pools, own_words, read_lists
 TEMPLATED = ("news", "business", "sport", "talk", "culture", "tables", "headlines", "quotes", "plain")
 FREE = ("clauses",)
 SIZES = {"train": 3_000, "validation": 500, "test": 500}
-_FREE_SHARE = 0.75  # of the sentences
+_FREE_SHARE = 0.8  # of the sentences
 _NAMES = 6_000  # in a pool of train
-_ALL_CAPS = 0.02  # sentences in capitals
+_ALL_CAPS = 0.01  # sentences in capitals
 _LONGEST = 36  # words
 
 TaggedText = tuple[list[str], list[str]]
