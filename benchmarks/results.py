@@ -6,7 +6,7 @@
     python benchmarks/results.py wikitext --dataset WIKITEXT_FOLDER --model MINILM_FOLDER
 
 Run folders go to runs/results/<study>/<row>-<seed>; a finished one is not run again, an unfinished one goes on. The
-table is docs/results/<study>.md. A row may begin from another row's best model of the same seed.
+table is docs/results/<study>.md. A row may begin from another row's best model: that row then has one seed.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def run(study: str, row: Row, seed: int, arguments: argparse.Namespace) -> dict[
             command += [*shlex.split(row.options), "--seed", str(seed), "--run_dir", str(folder), "--threads", "1"]
             command += ["--env.dataset", arguments.dataset] if arguments.dataset else []
             if row.start is not None:
-                command += ["--policy.model", str(base / f"{slug(row.start)}-{seed}" / "best")]
+                command += ["--policy.model", str(base / f"{slug(row.start)}-0" / "best")]
             elif arguments.model:
                 command += ["--policy.model", arguments.model]
         print(shlex.join(command[1:]), flush=True)
@@ -127,14 +127,14 @@ def run(study: str, row: Row, seed: int, arguments: argparse.Namespace) -> dict[
 def interval(values: list[float]) -> str:
     """Mean ± half of the 95% confidence interval (Student's t)."""
     if len(values) < 2:
-        return f"{values[0]:.4g}"
+        return f"{values[0]:.3f} (one seed)"
     half = STUDENT_T_95[len(values)] * statistics.stdev(values) / math.sqrt(len(values))
     return f"{statistics.mean(values):.3f} ± {half:.3f}"
 
 
 def table(study: Study, reports: dict[str, list[dict]], command: str) -> str:
     """The Markdown table of a study."""
-    seeds = len(next(iter(reports.values())))
+    seeds = max(len(runs) for runs in reports.values())
     lines = [
         f"# {study.title}",
         "",
@@ -167,11 +167,13 @@ def main() -> None:
     arguments = parser.parse_args()
     study = STUDIES[arguments.study]
     reports: dict[str, list[dict]] = {}
+    begun_from = {row.start for row in study.rows}
     with ThreadPoolExecutor(arguments.jobs) as pool:
         for starts in (True, False):  # rows that others begin from come first
             rows = [row for row in study.rows if (row.start is None) == starts]
+            seeds = {row.name: 1 if row.name in begun_from else arguments.seeds for row in rows}
             waiting = {
-                row.name: [pool.submit(run, arguments.study, row, seed, arguments) for seed in range(arguments.seeds)]
+                row.name: [pool.submit(run, arguments.study, row, seed, arguments) for seed in range(seeds[row.name])]
                 for row in rows
             }
             reports |= {name: [future.result() for future in futures] for name, futures in waiting.items()}
