@@ -164,8 +164,8 @@ def pretrain(
     vocabulary: int = 4_096,
     hidden: int = 128,
     layers: int = 4,
-    extra_sentences: int = 50_000,
-    prose_weight: int = 8,
+    extra_sentences: int = 45_000,
+    prose_weight: int = 10,
     learning_rate: float = 1.5e-3,
 ) -> None:
     """Trains a tokenizer and a BERT, reports held-out perplexity, and saves an ordinary checkpoint in float16.
