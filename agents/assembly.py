@@ -13,6 +13,7 @@ from agents.settings import EnvSettings, Settings, SettingsError
 from lm_gym.data import Dataset, load_dataset
 from lm_gym.data.errors import nearest
 from lm_gym.envs import TextVectorEnv
+from lm_gym.tokenizer import TextTokenizer
 
 TASK_OF = {"lm_gym/NER-v0": "ner", "lm_gym/MaskedLM-v0": "masked_lm"}
 _NOT_ARGUMENTS = ("id", "num_envs", "dataset", "tokenizer", "sampling")
@@ -35,8 +36,17 @@ def make_training_dataset(settings: Settings) -> Dataset:
     return make_dataset(settings.env, settings.data).with_holdout()
 
 
-def make_env(settings: Settings, dataset: Dataset, split: str) -> TextVectorEnv:
-    """The environment over one split: to learn from where it is train, to evaluate on elsewhere."""
+def make_env(
+    settings: Settings, dataset: Dataset, split: str, tokenizer: str | TextTokenizer | None = None
+) -> TextVectorEnv:
+    """The environment over one split: to learn from where it is train, to evaluate on elsewhere.
+
+    Args:
+        settings: of the run.
+        dataset: the data.
+        split: one of its splits.
+        tokenizer: take this one and not the one that the settings name.
+    """
     train = split == "train"
     arguments = {
         key: value for key, value in asdict(settings.env).items() if value is not None and key not in _NOT_ARGUMENTS
@@ -47,7 +57,7 @@ def make_env(settings: Settings, dataset: Dataset, split: str) -> TextVectorEnv:
         vectorization_mode="vector_entry_point",
         dataset=dataset,
         split=split,
-        tokenizer=tokenizer_of(settings),
+        tokenizer=tokenizer or tokenizer_of(settings),
         unit="sequence",
         sampling=settings.env.sampling if train else "sequential",
         autoreset_mode="SameStep",

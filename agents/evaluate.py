@@ -61,7 +61,8 @@ def evaluate_run(folder: RunFolder, settings: Settings, split: str, *, own_data:
         raise RunFolderError(f"{folder.path} has no best model yet: train it with --resume {folder.path}")
     dataset = make_training_dataset(settings) if own_data else make_dataset(settings.env, settings.data)
     dataset = _with_labels(dataset, folder.best)
-    env = make_env(settings, dataset, split)
+    own = (folder.best / "tokenizer.json").is_file() and not str(settings.env.tokenizer).endswith(".json")
+    env = make_env(settings, dataset, split, str(folder.best) if own else None)
     return play(make_agent(settings, env, model=str(folder.best)).policy, env)
 
 

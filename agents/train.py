@@ -147,7 +147,7 @@ def train(run: Run) -> None:
     agent.set_logger(logger)
     clock = Clock(run.state.seconds)
     per_pass = _timesteps_per_pass(agent)
-    validation = make_env(settings, run.dataset, "validation")
+    validation = make_env(settings, run.dataset, "validation", run.env.task.tokenizer)
     evaluation = Evaluate(
         partial(evaluate, agent.policy, validation, texts=settings.evaluation.texts),
         settings.evaluation.every_passes * per_pass,
@@ -182,7 +182,7 @@ def finish(run: Run) -> None:
     best = make_agent(settings, run.env, model=str(folder.best)).policy
     untrained = make_agent(settings, run.env).policy
     splits = [split for split in run.dataset.splits if split != "train"]
-    envs = {split: make_env(settings, run.dataset, split) for split in splits}
+    envs = {split: make_env(settings, run.dataset, split, run.env.task.tokenizer) for split in splits}
     evaluations = {split: evaluate(best, env) for split, env in envs.items()}
     last = splits[-1]
     report = {
