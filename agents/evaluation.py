@@ -65,7 +65,7 @@ class Evaluation:
 
     @cached_property
     def metrics(self) -> dict[str, float]:
-        """The metrics by name: entity_* and token_* (NER) or accuracy (masked LM); cross_entropy, perplexity; mean_reward."""
+        """By name: entity_* and token_* (NER) or accuracy (masked LM); cross_entropy, perplexity; mean_reward."""
         found: dict[str, float] = {}
         if self.entity_report is not None and self.token_report is not None:
             found["entity_f1"] = self.entity_report.micro.f1

@@ -123,6 +123,12 @@ class LMPolicy(ActorCriticPolicy):
         """The Hugging Face model itself."""
         return self.language_model.network
 
+    @property
+    def tokenizer(self) -> str | None:
+        """Where the model's tokenizer lies: a folder, a hub id, `"tiny"`, or None if that isn't known."""
+        source: str | None = self._arguments["tokenizer"]
+        return source
+
     def config_kwargs(self) -> dict[str, Any]:
         """`policy_kwargs` that rebuild this policy without reading the checkpoint it began from."""
         return {"model": self.network.config.to_dict(), **self._arguments}
@@ -243,8 +249,8 @@ class LMPolicy(ActorCriticPolicy):
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes an ordinary Hugging Face checkpoint (config with id2label, safetensors, tokenizer) into `folder`."""
         self.network.save_pretrained(folder)
-        if self._arguments["tokenizer"] is not None:
-            load_tokenizer(self._arguments["tokenizer"]).save_pretrained(folder)
+        if self.tokenizer is not None:
+            load_tokenizer(self.tokenizer).save_pretrained(folder)
 
 
 def entropy(log_probs: th.Tensor) -> th.Tensor:

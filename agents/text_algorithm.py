@@ -24,6 +24,7 @@ from stable_baselines3.common.utils import FloatSchedule, safe_mean
 from stable_baselines3.common.vec_env import VecEnv
 from tqdm import tqdm
 
+from agents.language_model import check_tokenizer
 from agents.policy import LMPolicy, Observation
 from agents.schedules import LearningRate, Schedule
 from agents.texts import Texts
@@ -127,6 +128,9 @@ class TextAlgorithm(BaseAlgorithm):
             self.policy = self.policy_class(self.observation_space, self.action_space, self.lr_schedule, **kwargs).to(
                 self.device
             )  # type: ignore[assignment]
+        if self.env is not None and isinstance(self.policy, LMPolicy) and self.policy.tokenizer is not None:
+            tokenizer = Texts(self.env).first.task.tokenizer
+            check_tokenizer(self.policy.tokenizer, tokenizer.tokenizer.get_vocab(), tokenizer.source)
 
     def _check_env(self, env: VecEnv) -> None:
         if not isinstance(env.action_space, gymnasium.spaces.MultiDiscrete):

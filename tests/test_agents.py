@@ -1,5 +1,8 @@
 """REINFORCE and its twin through Stable-Baselines3's interface, on small pieces of the builtin data."""
 
+import json
+from shutil import copytree
+
 import gymnasium
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from agents.algorithms import ALGORITHMS
 from agents.evaluation import Prediction, baselines, evaluate, majority_predictor
 from agents.reinforce import REINFORCE
 from agents.supervised import Supervised
+from lm_gym.builtin import tiny_path
 from lm_gym.compat.stable_baselines3 import VecEnvAdapter
 from lm_gym.data import Dataset, load_dataset
 
@@ -285,6 +289,17 @@ def test_an_agent_without_environment_says_what_to_do(ner, tmp_path):
     assert model.predict(obs, deterministic=True)[0].shape == obs["positions"].shape
     with pytest.raises(ValueError, match="set_env"):
         model.learn(10)
+
+
+def test_another_tokenizer_of_the_same_size_is_refused(ner, tmp_path):
+    copytree(tiny_path(), tmp_path / "model")
+    file = tmp_path / "model" / "tokenizer.json"
+    content = json.loads(file.read_text())
+    vocabulary = content["model"]["vocab"]
+    vocabulary["the"], vocabulary["and"] = vocabulary["and"], vocabulary["the"]
+    file.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"token '(the|and)' is"):
+        Supervised("LMPolicy", make_env(ner), policy_kwargs={"model": str(tmp_path / "model")}, device="cpu")
 
 
 def test_a_diverging_run_stops_with_a_reason(ner):
