@@ -121,6 +121,8 @@ def run(study: str, row: Row, seed: int, arguments: argparse.Namespace) -> dict[
         print(shlex.join(command[1:]), flush=True)
         subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     report: dict[str, object] = json.loads((folder / "report.json").read_text())
+    evaluations = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    report["last"] = [line for line in evaluations if "eval/mean_reward" in line][-1]
     return report
 
 
@@ -140,18 +142,22 @@ def table(study: Study, reports: dict[str, list[dict]], command: str) -> str:
         "",
         f"`{command}`: {study.split} split, the model of each run chosen by validation, mean ± 95% interval over "
         f"{seeds} seeds. Forward passes count texts encoded in training; seconds are of one thread.",
+        f"The column after them is validation {study.metrics[0].replace('_', ' ')} when training ended, chosen or not.",
         "",
-        "| | " + " | ".join(metric.replace("_", " ") for metric in study.metrics) + " | forward passes | seconds |",
-        "|---|" + "---:|" * (len(study.metrics) + 2),
+        "| | "
+        + " | ".join(metric.replace("_", " ") for metric in study.metrics)
+        + " | at the end | forward passes | seconds |",
+        "|---|" + "---:|" * (len(study.metrics) + 3),
     ]
     first = next(iter(reports.values()))[0]
     for name in ("random", "majority", "untrained"):
         found = first["baselines"][name]
         cells = [f"{found[metric]:.3f}" if metric in found else "" for metric in study.metrics]
-        lines.append(f"| {name} | " + " | ".join(cells) + " | | |")
+        lines.append(f"| {name} | " + " | ".join(cells) + " | | | |")
     for name, runs in reports.items():
         cells = [interval([report["metrics"][study.split][metric] for report in runs]) for metric in study.metrics]
         seconds = statistics.mean(report["seconds"] for report in runs)
+        cells.append(interval([report["last"][f"eval/{study.metrics[0]}"] for report in runs]))
         lines.append(f"| {name} | " + " | ".join(cells) + f" | {runs[0]['forward_passes']:,} | {seconds:,.0f} |")
     lines += ["", f"Data: {first['dataset']}, fingerprint {first['fingerprint']}. Model: {Path(first['model']).name}."]
     return "\n".join(lines) + "\n"
