@@ -126,6 +126,11 @@ def resume(settings: Settings, given: Sequence[str], console: Console, held: Exi
     total = settings.budget.total(_timesteps_per_pass(agent))
     if settings != saved:
         write_text(folder.config, settings.yaml)
+    if settings.budget != saved.budget and settings.agent.get("schedule", "constant") != "constant":
+        console.print(
+            "note: the learning rate follows the new budget, not that of a run that had it from the start",
+            highlight=False,
+        )
     with (folder.path / "command.txt").open("a", encoding="utf-8") as file:
         file.write(shlex.join(["python", "-m", "agents.train", *given]) + "\n")
     return Run(settings, folder, dataset, env, agent, state, total, console)

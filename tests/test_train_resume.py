@@ -104,11 +104,22 @@ def test_finished_run_says_so_and_stays(whole: Path, capsys: pytest.CaptureFixtu
     assert (whole / "metrics.jsonl").read_bytes() == before
 
 
-def test_a_larger_budget_goes_on(whole: Path, data: Path, tmp_path: Path) -> None:
-    short = train(data, tmp_path / "run", *EVERY, "--budget.passes=1")
-    main(["--resume", str(short), "--budget.passes=3"])
+def test_a_larger_budget_goes_on(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    steady = (*EVERY, "--agent.schedule=constant", "--agent.warmup=0")  # a schedule would follow the budget
+    whole = train(data, tmp_path / "whole", *steady, "--budget.passes=2")
+    short = train(data, tmp_path / "short", *steady, "--budget.passes=1")
+    main(["--resume", str(short), "--budget.passes=2"])
     same(short, whole)
     assert (short / "config.yaml").read_text() == (whole / "config.yaml").read_text()
+    assert "follows the new budget" not in capsys.readouterr().out
+
+
+def test_a_larger_budget_with_a_schedule_says_what_it_is_not(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = train(data, tmp_path / "short", "--budget.passes=0.5")
+    main(["--resume", str(short), "--budget.passes=1"])
+    assert "follows the new budget" in " ".join(capsys.readouterr().out.split())
 
 
 def test_other_settings_are_refused(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
