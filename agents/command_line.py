@@ -6,6 +6,7 @@ an option by itself. Unknown keys are refused with the nearest known one before 
 
 import re
 import sys
+import warnings
 from argparse import ArgumentError
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -107,6 +108,19 @@ def fail(program: str, error: Exception) -> NoReturn:
     """End a program that was used wrongly: one message on stderr, exit status 2."""
     sys.stderr.write(f"{program}: {error}\n")
     raise SystemExit(2)
+
+
+def show_warnings_plainly() -> None:
+    """Warnings as one line for a reader, without the place in the code, each once."""
+    said: set[str] = set()
+
+    def show(message: Warning | str, *_place: Any, **_more: Any) -> None:
+        text = re.sub(r"\x1b\[\d+m", "", str(message)).removeprefix("WARN: ")  # Gymnasium's are coloured
+        if text not in said:
+            said.add(text)
+            sys.stderr.write(f"warning: {text}\n")
+
+    warnings.showwarning = show
 
 
 def _settings(parser: ArgumentParser, namespace: Namespace) -> Settings:

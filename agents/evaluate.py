@@ -14,7 +14,7 @@ from rich.console import Console
 from transformers.utils.logging import disable_progress_bar
 
 from agents.assembly import make_agent, make_dataset, make_env, make_training_dataset
-from agents.command_line import fail, parse_settings
+from agents.command_line import fail, parse_settings, show_warnings_plainly
 from agents.evaluation import Evaluation
 from agents.evaluation import evaluate as play
 from agents.predictions import format_predictions, is_tagging
@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; `arguments` are the command line's by default."""
     options, overrides = _parser().parse_known_args(arguments)
     disable_progress_bar()  # type: ignore[no-untyped-call]  # of writing checkpoints
+    show_warnings_plainly()
     try:
         folder = RunFolder.open(options.run_dir)
         saved = parse_settings(["--config", str(folder.config)])

@@ -24,7 +24,7 @@ from agents.algorithms import ALGORITHMS
 from agents.assembly import make_agent, make_env, make_training_dataset
 from agents.callbacks import Evaluate, LogRewards, RunState, SaveCheckpoints
 from agents.clock import Clock
-from agents.command_line import fail, parse_settings
+from agents.command_line import fail, parse_settings, show_warnings_plainly
 from agents.curve import cut_curve, open_logger
 from agents.evaluation import baselines, evaluate
 from agents.progress import ProgressBar
@@ -69,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command = shlex.join(["python", "-m", "agents.train", *given])
     console = Console()
     disable_progress_bar()  # type: ignore[no-untyped-call]  # of writing checkpoints
+    show_warnings_plainly()
     with ExitStack() as held:
         try:
             settings = parse_settings(given)
