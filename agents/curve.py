@@ -7,6 +7,7 @@ checkpoint is cut off first: neither file ever holds a step twice, and none is l
 import json
 import os
 import struct
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,19 @@ class MetricsWriter(KVWriter):
 
 def open_logger(metrics: Path, tensorboard: Path) -> Logger:
     """A Stable-Baselines3 logger that appends to both."""
+    _let_the_second_pass(tensorboard)
     return Logger(str(tensorboard), [MetricsWriter(metrics), TensorBoardOutputFormat(str(tensorboard))])
+
+
+def _let_the_second_pass(tensorboard: Path) -> None:
+    """Waits, a second at most, so that a new event file sorts after those that are there.
+
+    TensorBoard reads event files in the order of their names, which begin with the second in which they were made.
+    """
+    made = [int(path.name.split(".")[3]) for path in tensorboard.glob("events.out.tfevents.*")]
+    wait = max(made, default=0) + 1 - time.time()
+    if 0 < wait <= 1:
+        time.sleep(wait)
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:

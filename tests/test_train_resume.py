@@ -97,6 +97,20 @@ def test_killed_process_goes_on_to_the_same_curve(whole: Path, data: Path, tmp_p
     same(run_dir, whole)
 
 
+def test_event_files_of_one_second_are_read_in_order(tmp_path: Path) -> None:
+    names = []
+    for _ in range(3):
+        logger = open_logger(tmp_path / "metrics.jsonl", tmp_path / "tensorboard")
+        logger.record("x", 1.0)
+        logger.dump(len(names))
+        logger.close()
+        new = {path.name for path in (tmp_path / "tensorboard").iterdir()} - set(names)
+        names += sorted(new)
+    seconds = [int(name.split(".")[3]) for name in names]
+    assert len(set(seconds)) == len(names) == 3
+    assert seconds == sorted(seconds)
+
+
 def test_finished_run_says_so_and_stays(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (whole / "metrics.jsonl").read_bytes()
     main(["--resume", str(whole)])
