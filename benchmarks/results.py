@@ -143,7 +143,8 @@ def table(study: Study, reports: dict[str, list[dict]], command: str) -> str:
         f"# {study.title}",
         "",
         f"`{command}`: {study.split} split, the model of each run chosen by validation, mean ± 95% interval over "
-        f"{seeds} seeds. Forward passes count texts encoded in training; seconds are wall time on a busy machine (for costs see costs.md).",
+        f"{seeds} seeds. Forward passes count texts encoded in training; seconds are wall time on a busy machine "
+        "(for costs see costs.md).",
         f"The column after them is validation {study.metrics[0].replace('_', ' ')} when training ended, chosen or not.",
         "There is no test split: the split that chooses is the one that is shown." if study.split != "test" else "",
         "",
