@@ -178,7 +178,11 @@ def test_words_cut_off_count_as_missed(ner):
     with pytest.warns(UserWarning, match="max_length=8 cuts"):
         env = make_env(ner, split="validation", max_length=8)
     assert env.unwrapped.cut.positions > 0
-    report = evaluate(perfect, env).entity_report
+    result = evaluate(perfect, env)
+    report = result.entity_report
+    for text, kept in zip(result.tagged_texts(), np.diff(result.offsets), strict=True):
+        assert {predicted for _, _, predicted in text[kept:]} <= {"O"}
+        assert all(gold == predicted for _, gold, predicted in text[:kept])
     whole = make_env(ner, split="validation")
     full = evaluate(perfect, whole).entity_report
     assert report.micro.support == full.micro.support
