@@ -20,6 +20,7 @@ from transformers import (
     AutoTokenizer,
     PretrainedConfig,
 )
+from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
 from transformers.utils import logging as transformers_logging
 
 from lm_gym.builtin import tiny_path
@@ -179,48 +180,46 @@ def freeze(network: nn.Module, patterns: Sequence[str]) -> None:
 
 
 class PositionModel(nn.Module):
-    """Runs a Hugging Face model and applies its head to the hidden states at given positions only.
+    """Runs a Hugging Face model in its two halves: the encoder over whole texts, the head at given positions only.
 
-    A forward hook on the encoder replaces its last hidden states [B, L, H] by those at the positions, packed to
-    [1, Q, H], before the model's own head sees them: any architecture, memory Q·n instead of B·L·n.
+    The head sees the hidden states at the positions as one text [1, Q, H], so that memory is Q·n and not B·L·n. It is
+    the model's own, whatever its architecture: the whole model is called with its encoder answering those states.
     """
 
     def __init__(self, network: Any) -> None:
         super().__init__()
         self.network = network
-        self._positions: tuple[th.Tensor, th.Tensor] | None = None
-        self._hidden: th.Tensor | None = None
-        network.base_model.register_forward_hook(self._pack)
-
-    def _pack(self, _module: nn.Module, _inputs: Any, output: Any) -> Any:
-        if self._positions is None:
-            return output  # the model is used on its own
-        rows, columns = self._positions
-        self._hidden = output[0][rows, columns]  # [Q, H]
-        output.last_hidden_state = self._hidden[None]  # [1, Q, H]
-        return output
 
     def forward(
         self, input_ids: th.Tensor, attention_mask: th.Tensor, rows: th.Tensor, columns: th.Tensor
     ) -> tuple[th.Tensor, th.Tensor]:
-        """Logits and hidden states at the positions (rows[q], columns[q]).
+        """Logits float32 [Q, n] and hidden states [Q, H] at the positions; arguments as those of `encode`."""
+        hidden = self.encode(input_ids, attention_mask, rows, columns)
+        return self.head(hidden), hidden
+
+    def encode(self, input_ids: th.Tensor, attention_mask: th.Tensor, rows: th.Tensor, columns: th.Tensor) -> th.Tensor:
+        """The encoder's last hidden states [Q, H] at the positions (rows[q], columns[q]).
 
         Args:
             input_ids: int64 [B, L].
             attention_mask: [B, L], 1 at real sub-tokens; columns that are padding in every row are not computed.
             rows: int64 [Q] in 0 … B-1.
             columns: int64 [Q] in 0 … L-1.
-
-        Returns:
-            logits float32 [Q, n], hidden states [Q, H].
         """
         length = int(attention_mask.sum(1).max())
-        self._positions = (rows, columns)
+        output = self.network.base_model(
+            input_ids=input_ids[:, :length], attention_mask=attention_mask[:, :length], return_dict=True
+        )
+        hidden: th.Tensor = output[0][rows, columns]
+        return hidden
+
+    def head(self, hidden: th.Tensor) -> th.Tensor:
+        """Logits, float32 [Q, n], of the model's head alone at hidden states [Q, H]."""
+        encoder = self.network.base_model
+        states = BaseModelOutputWithPoolingAndCrossAttentions(last_hidden_state=hidden[None])  # [1, Q, H]
+        encoder.forward = lambda *_, **__: states  # shadows the method until it is deleted
         try:
-            output = self.network(
-                input_ids=input_ids[:, :length], attention_mask=attention_mask[:, :length], return_dict=True
-            )
-            assert self._hidden is not None
-            return output.logits[0].float(), self._hidden
+            logits: th.Tensor = self.network(input_ids=None, return_dict=True).logits
         finally:
-            self._positions = self._hidden = None
+            del encoder.forward
+        return logits[0].float()

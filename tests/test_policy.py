@@ -1,6 +1,7 @@
 """LMPolicy over several architectures: the head at positions only, both units, both action forms, checkpoints."""
 
 import warnings
+from itertools import product
 
 import numpy as np
 import pytest
@@ -22,10 +23,11 @@ ARCHITECTURES = {
     "electra": {**SIZES, "embedding_size": 16},
     "distilbert": {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32},
 }
+CAUSAL = {"n_embd": 16, "n_layer": 2, "n_head": 2, "pad_token_id": 0}
 
 
 def config(architecture="bert"):
-    return AutoConfig.for_model(architecture, **SMALL, **ARCHITECTURES[architecture]).to_dict()
+    return AutoConfig.for_model(architecture, **SMALL, **ARCHITECTURES.get(architecture, CAUSAL)).to_dict()
 
 
 def make(n=V, unit="sequence", distribution=False, architecture="bert", **kwargs):
@@ -67,8 +69,7 @@ def quiet():
         yield
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("n", [V, len(TAGS)])
+@pytest.mark.parametrize(("architecture", "n"), [*product(ARCHITECTURES, (V, len(TAGS))), ("gpt2", len(TAGS))])
 def test_head_at_positions_equals_the_whole_model(architecture, n):
     policy = make(n, architecture=architecture)
     policy.set_training_mode(False)
@@ -79,6 +80,22 @@ def test_head_at_positions_equals_the_whole_model(architecture, n):
     places = obs["positions"][packed.rows, packed.slots]
     assert packed.log_probs.shape == (5 + 2 + 4, n)
     assert th.allclose(packed.log_probs, whole[packed.rows, places].log_softmax(-1), atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", [*ARCHITECTURES, "gpt2"])
+def test_encoder_and_head_are_two_halves_of_the_model(architecture):
+    model = make(len(TAGS), architecture=architecture).language_model.eval()
+    obs = {key: th.as_tensor(value) for key, value in observe().items()}
+    rows, slots = obs["position_mask"].bool().nonzero(as_tuple=True)
+    where = (obs["input_ids"], obs["attention_mask"].long(), rows, obs["positions"][rows, slots])
+    logits, hidden = model(*where)
+    assert th.equal(model.encode(*where), hidden)
+    assert th.equal(model.head(hidden), logits)
+    assert th.allclose(model.head(hidden[3:5]), logits[3:5], atol=1e-6)
+    assert "forward" not in vars(model.network.base_model)  # the encoder answers for itself again
+    with pytest.raises(RuntimeError):
+        model.head(hidden[:, 1:])
+    assert th.equal(model(*where)[0], logits)
 
 
 def test_head_never_sees_the_whole_batch():
