@@ -1,0 +1,175 @@
+"""What an optimizer asks to be evaluated: P members of a search space, held dense or regenerated from counters."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch as th
+
+Kind = Literal["real", "binary", "categorical"]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What the entries of a vector are.
+
+    Attributes:
+        kind: `"real"` (float32, standardised: 0 is where the search begins, 1 a natural step of the space),
+            `"binary"` (bool) or `"categorical"` (int64 in 0 … choices-1).
+        dim: d, entries of a vector.
+        choices: values of an entry of a categorical vector; 2 of a binary one; 0 of a real one.
+    """
+
+    kind: Kind
+    dim: int
+    choices: int = 0
+
+
+@dataclass(frozen=True)
+class Block:
+    """A tensor that is searched, a part of the vector.
+
+    Attributes:
+        name: the parameter's, for messages.
+        shape: of the tensor; its entries follow one another in the vector, row-major.
+        scale: one unit of the vector in the tensor's own units.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    scale: float = 1.0
+
+    @property
+    def size(self) -> int:
+        """Entries of the tensor."""
+        return math.prod(self.shape)
+
+
+class Population(ABC):
+    """P members.
+
+    Attributes:
+        size: P.
+    """
+
+    size: int
+
+    @abstractmethod
+    def vectors(self, members: slice = slice(None)) -> th.Tensor:
+        """The members' vectors, [p, d]."""
+
+    def __len__(self) -> int:
+        return self.size
+
+
+class Dense(Population):
+    """Members held as they are.
+
+    Args:
+        members: [P, d], of the dtype that the domain's kind asks for.
+    """
+
+    def __init__(self, members: th.Tensor) -> None:
+        self.members, self.size = members, len(members)
+
+    def vectors(self, members: slice = slice(None)) -> th.Tensor:
+        """The members' vectors, [p, d]."""
+        return self.members[members]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Standard Gaussian directions of one generation, regenerated on demand; nothing is stored.
+
+    The numbers of a block are keyed by (seed, generation, index of the block), those of full-rank noise by the pair
+    as well: distinct in every block, the same for every use of a tied parameter, the same on every process.
+
+    Attributes:
+        seed: of the run.
+        generation: number of the generation.
+        rank: r, of the noise E = A Bᵀ/√r of matrices (EGGROLL, 2025), or None: every entry is drawn on its own.
+    """
+
+    seed: int
+    generation: int
+    rank: int | None = 1
+
+    def low_rank(self, index: int, block: Block, pairs: int, device: th.device) -> tuple[th.Tensor, th.Tensor]:
+        """Factors of a matrix's noise: A [pairs, out, r] and B [pairs, in, r], with 1/√r inside A."""
+        rows, columns = block.shape
+        assert self.rank is not None
+        both = th.randn(pairs, rows + columns, self.rank, generator=self._generator(index, 0, device), device=device)
+        return both[:, :rows] / math.sqrt(self.rank), both[:, rows:]
+
+    def full(self, index: int, block: Block, pair: int, device: th.device) -> th.Tensor:
+        """One pair's noise of a block, every entry drawn on its own: the block's shape."""
+        return th.randn(block.shape, generator=self._generator(index, 1 + pair, device), device=device)
+
+    def is_low_rank(self, block: Block) -> bool:
+        """Whether a block's noise comes as factors: matrices, unless the rank is None; vectors are drawn in full."""
+        return self.rank is not None and len(block.shape) == 2
+
+    def dense(self, index: int, block: Block, pair: int, pairs: int, device: th.device) -> th.Tensor:
+        """One pair's noise of a block, materialised, the block's shape."""
+        if not self.is_low_rank(block):
+            return self.full(index, block, pair, device)
+        A, B = self.low_rank(index, block, pairs, device)
+        return A[pair] @ B[pair].T
+
+    def _generator(self, index: int, pair: int, device: th.device) -> th.Generator:
+        words = np.random.SeedSequence([self.seed, self.generation, index, pair]).generate_state(2, np.uint32)
+        return th.Generator(device).manual_seed((int(words[0]) << 31) ^ int(words[1]))
+
+
+class Perturbed(Population):
+    """Antithetic pairs around a centre: member 2i is centre + σ ε_i, member 2i + 1 is centre − σ ε_i.
+
+    Memory is that of the centre, whatever P: the noise is regenerated block by block where it is used.
+
+    Args:
+        centre: one live tensor for each block, in the tensors' own units; not copied.
+        blocks: what the tensors are.
+        noise: ε.
+        sigma: σ, in units of the vector; a block's entries move by σ · scale · ε.
+        size: P, even.
+    """
+
+    def __init__(
+        self, centre: Sequence[th.Tensor], blocks: Sequence[Block], noise: Noise, sigma: float, size: int
+    ) -> None:
+        if size < 2 or size % 2:
+            raise ValueError(f"popsize={size}: antithetic pairs need an even number of members, at least 2")
+        self.centre, self.blocks, self.noise, self.sigma, self.size = list(centre), tuple(blocks), noise, sigma, size
+
+    @property
+    def pairs(self) -> int:
+        """P/2."""
+        return self.size // 2
+
+    @staticmethod
+    def sign(member: int) -> float:
+        """+1 or −1."""
+        return 1.0 if member % 2 == 0 else -1.0
+
+    def tensor(self, index: int, member: int) -> th.Tensor:
+        """One block of one member, in the tensor's own units: what the batched forward must equal."""
+        block, centre = self.blocks[index], self.centre[index]
+        epsilon = self.noise.dense(index, block, member // 2, self.pairs, centre.device)
+        return centre + self.sign(member) * self.sigma * block.scale * epsilon
+
+    def vectors(self, members: slice = slice(None)) -> th.Tensor:
+        """The members' displacements from the centre in units of the vector, [p, d]; for small spaces and tests."""
+        rows = []
+        for member in range(self.size)[members]:
+            step = self.sign(member) * self.sigma
+            parts = (
+                self.noise.dense(i, block, member // 2, self.pairs, self.centre[i].device).flatten()
+                for i, block in enumerate(self.blocks)
+            )
+            rows.append(step * th.cat(list(parts)))
+        return th.stack(rows)

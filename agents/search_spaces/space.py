@@ -1,0 +1,82 @@
+"""What a black-box search changes in a policy, and how the members of a population are evaluated together."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch as th
+from torch import nn
+
+from agents.ask_tell.population import Block, Domain, Population
+
+
+class SearchSpace(ABC):
+    """A part of a policy as a vector. The space owns the vector's meaning, scale and type.
+
+    Args:
+        policy: what is searched: an LMPolicy; the spaces of parameters take any Stable-Baselines3 policy.
+        options: of the space.
+
+    Attributes:
+        policy: the policy.
+        domain: what a vector's entries are.
+        blocks: the tensors behind a real vector, in order; empty where the vector is no list of parameters.
+    """
+
+    policy: Any
+    domain: Domain
+    blocks: tuple[Block, ...] = ()
+
+    def tensors(self) -> Sequence[th.Tensor]:
+        """The live tensors behind `blocks`, for optimizers that move them in place."""
+        raise TypeError(f"{type(self).__name__} has no parameters to move in place: take an optimizer of vectors")
+
+    @abstractmethod
+    def initial(self) -> th.Tensor:
+        """The vector of the policy as it is when the space is made, [d]."""
+
+    @abstractmethod
+    def write(self, vector: th.Tensor) -> None:
+        """Make the policy the one that `vector` [d] describes; stays until the next write."""
+
+    @abstractmethod
+    def evaluate(
+        self, obs: dict[str, th.Tensor], population: Population, max_rows: int
+    ) -> Iterator[tuple[slice, th.Tensor]]:
+        """What each member says at the Q positions of the same B texts, several members in one forward.
+
+        The result equals each member written into the policy on its own, and `policy.positions(obs)`, to 1e-5. The
+        policy is as before afterwards. No gradients.
+
+        Args:
+            obs: the observation of B texts.
+            population: P members.
+            max_rows: texts in one forward, members times B; at least one member is evaluated at a time.
+
+        Yields:
+            members, their log-probabilities [p, Q, n], positions in the order of `policy.positions(obs)`.
+        """
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a rebuilt space needs beside the policy's weights (where vectors are measured from)."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:  # noqa: B027  (most keep nothing)
+        """Take `state_dict`'s."""
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Write the policy as it is, as an ordinary checkpoint."""
+        self.policy.save_pretrained(folder)
+
+
+def parameters(policy: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that act, by name and each once: a language model's, or an SB3 policy's without its critic."""
+    network = getattr(policy, "network", None)
+    if network is not None:
+        return dict(network.named_parameters())
+    return {
+        name: p for name, p in policy.named_parameters() if not name.startswith(("value_net", "mlp_extractor.value"))
+    }
