@@ -30,12 +30,12 @@ from agents.estimators import (
     policy_gradient_loss,
     returns_to_go,
 )
+from agents.gradient_algorithm import GradientAlgorithm, Update
 from agents.policy import LMPolicy, Observation, Packed, entropy
-from agents.text_algorithm import TextAlgorithm, Update
 from agents.texts import Texts
 
 
-class REINFORCE(TextAlgorithm):
+class REINFORCE(GradientAlgorithm):
     """Monte-Carlo policy gradient (Williams, 1992) over the positions of texts.
 
     One forward of a batch of N texts gives π at every position; K choices are drawn at each; the environment says what
@@ -56,7 +56,7 @@ class REINFORCE(TextAlgorithm):
     docs/reinforce.md for why, and for what `maximum_likelihood` climbs instead.
 
     Args:
-        policy, env, learning_rate: see TextAlgorithm, as for schedule, warmup, max_grad_norm, autocast, seed, ….
+        policy, env, learning_rate: see GradientAlgorithm, as for schedule, warmup, max_grad_norm, autocast, seed, ….
         samples: K, choices drawn at each position.
         gamma: discount γ in [0, 1] of the returns-to-go G_t = Σ γ^(i−t) r_i, or `"auto"`.
         baseline: `none | moving_average | value | leave_one_out | auto`. `value` trains the policy's critic.
@@ -73,7 +73,7 @@ class REINFORCE(TextAlgorithm):
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
-        **TextAlgorithm.policy_aliases,
+        **GradientAlgorithm.policy_aliases,
         "MlpPolicy": ActorCriticPolicy,
         "MultiInputPolicy": MultiInputActorCriticPolicy,
     }
@@ -92,14 +92,14 @@ class REINFORCE(TextAlgorithm):
         exploration: float = 0.3,
         entropy_coef: float = 0.0,
         kl_coef: float = 0.0,
-        **text_algorithm: Any,
+        **gradient_algorithm: Any,
     ) -> None:
         self.samples, self.exploration = samples, exploration
         self.gamma, self.baseline, self.advantage, self.behaviour = gamma, baseline, advantage, behaviour
         self.entropy_coef, self.kl_coef = entropy_coef, kl_coef
         self._average, self._average_weight = 0.0, 0.0  # moving average of returns, and its bias correction
         self._reference: LMPolicy | None = None
-        super().__init__(policy, env, learning_rate, **text_algorithm)
+        super().__init__(policy, env, learning_rate, **gradient_algorithm)
 
     def _setup_model(self) -> None:
         super()._setup_model()

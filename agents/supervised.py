@@ -5,16 +5,16 @@ from __future__ import annotations
 import torch as th
 from torch.nn import functional
 
+from agents.gradient_algorithm import GradientAlgorithm, Update
 from agents.policy import Observation
-from agents.text_algorithm import TextAlgorithm, Update
 from agents.texts import Texts
 
 
-class Supervised(TextAlgorithm):
+class Supervised(GradientAlgorithm):
     """Minimises −mean log π(target) over the positions of a batch; reads the labels that REINFORCE never sees.
 
     The row that every other result is read against. It plays its own most probable choices in the environment, so
-    rewards and episode statistics mean the same as for any other agent. Arguments: see TextAlgorithm.
+    rewards and episode statistics mean the same as for any other agent. Arguments: see GradientAlgorithm.
     """
 
     def _update(self, obs: Observation, texts: Texts) -> Update:
