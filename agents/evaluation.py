@@ -51,7 +51,7 @@ class Evaluation:
         targets: int64 [P], the gold choice.
         places: int64 [P], index of each position in its text's sub-tokens.
         target_log_probs: float32 [P], log P(gold), or None.
-        returns: float32 [M], the reward of each text.
+        returns: float32 [M], the reward of each text; NaN where it asks for probabilities that there aren't.
     """
 
     env: TextVectorEnv
@@ -78,7 +78,8 @@ class Evaluation:
         if self.target_log_probs is not None:
             found["cross_entropy"] = cross_entropy(self.target_log_probs)
             found["perplexity"] = perplexity(self.target_log_probs)
-        found["mean_reward"] = float(self.returns.mean(dtype=np.float64))
+        if not np.isnan(self.returns).any():
+            found["mean_reward"] = float(self.returns.mean(dtype=np.float64))
         return found
 
     @cached_property
@@ -166,7 +167,7 @@ def evaluate(policy: LMPolicy | Predictor, env: TextVectorEnv, *, texts: int | N
         mask = obs["position_mask"][used].astype(bool)
         slots = (offsets[rows, None] + np.arange(mask.shape[1]))[mask]
         choices = np.where(obs["position_mask"].astype(bool), said.choices, 0)
-        returns[rows] = env.position_rewards(choices)[used].sum(-1)
+        returns[rows] = _returns(env, choices, said.target_log_probs)[used]
         flat["choices"][slots] = choices[used][mask]
         flat["targets"][slots] = env.targets[used][mask]
         flat["places"][slots] = obs["positions"][used][mask]
@@ -175,6 +176,17 @@ def evaluate(policy: LMPolicy | Predictor, env: TextVectorEnv, *, texts: int | N
         else:
             log_probs[slots] = said.target_log_probs[used][mask]
     return Evaluation(env, chosen, offsets, **flat, target_log_probs=log_probs, returns=returns)
+
+
+def _returns(
+    env: TextVectorEnv, choices: NDArray[np.int64], log_probs: NDArray[np.float32] | None
+) -> NDArray[np.float32]:
+    """The rewards of the texts played, [N]."""
+    if env.settings.actions == "token":
+        return np.asarray(env.position_rewards(choices).sum(-1))
+    if log_probs is None:
+        return np.full(len(choices), np.nan, np.float32)
+    return np.asarray(env.position_rewards(choices, log_probs).sum(-1))
 
 
 def lm_predictor(policy: LMPolicy) -> Predictor:

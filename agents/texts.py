@@ -50,10 +50,14 @@ class Texts:
         """The sampler's count before the current texts were drawn: reset(options={"draws": …}) draws them again."""
         return self.first.draws - self.first.num_envs
 
-    def position_rewards(self, actions: NDArray[np.int64]) -> NDArray[np.float32]:
-        """What the current texts would pay for `actions` [K, N, T] → float32 [K, N, T]; none is taken."""
-        if len(self.vectors) == 1:
-            return self.first.position_rewards(actions)
+    def position_rewards(
+        self, actions: NDArray[np.int64], target_log_probs: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """What the current texts would pay for `actions` [K, N, T] → float32 [K, N, T]; none is taken.
+
+        `target_log_probs` [K, N, T] beside the most probable choices stand for whole distributions.
+        """
         rows = np.split(actions, len(self.vectors), axis=1)
-        parts = [vector.position_rewards(row) for vector, row in zip(self.vectors, rows, strict=True)]
-        return np.concatenate(parts, axis=1)
+        gold = len(rows) * [None] if target_log_probs is None else np.split(target_log_probs, len(rows), axis=1)
+        parts = [vector.position_rewards(*of) for vector, *of in zip(self.vectors, rows, gold, strict=True)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)

@@ -266,6 +266,35 @@ def test_distributions_are_normalised(id_, scale):
     np.testing.assert_allclose(made.position_rewards(scores + 7), expected, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.parametrize("reward", ["log_likelihood", "accuracy", "f1", {"f1": 1.0, "log_likelihood": 0.1}])
+def test_distributions_may_be_given_by_their_choice_and_the_gold_log_probability(reward):
+    env = vector(unit="sequence", actions="distribution", reward=reward)
+    env.reset(seed=3)
+    scores = np.random.default_rng(0).normal(size=(5, *env.targets.shape, 9))
+    log_probs = scores - np.log(np.exp(scores).sum(-1, keepdims=True))
+    gold = np.take_along_axis(log_probs, playable(env.targets, 9)[None, ..., None], -1)[..., 0]
+    expected = env.position_rewards(scores)
+    np.testing.assert_allclose(env.position_rewards(scores.argmax(-1), gold), expected, rtol=1e-5, atol=1e-6)
+    assert np.ptp(expected.sum((1, 2))) > 0
+
+
+@pytest.mark.parametrize(
+    ("actions", "shape", "value", "message"),
+    [
+        ("token", (4, 14), -1.0, "leave them out"),
+        ("distribution", (4, 13), -1.0, "one for each"),
+        ("distribution", (4, 14), 0.5, "at most 0"),
+        ("distribution", (4, 14), np.nan, "finite"),
+    ],
+)
+def test_bad_gold_log_probabilities(actions, shape, value, message):
+    env = vector(unit="sequence", actions=actions)
+    env.reset(seed=0)
+    assert env.targets.shape == (4, 14)
+    with pytest.raises(ValueError, match=message):
+        env.position_rewards(np.zeros((4, 14), np.int64), np.full(shape, value))
+
+
 def test_distributions_decide_by_their_most_likely_choice():
     made = vector(actions="distribution", reward="accuracy")
     made.reset(seed=3)

@@ -89,6 +89,28 @@ def read_distributions(
     return _normalise(scores, gold, everywhere if asked is None else everywhere & asked)
 
 
+def read_log_probs(log_probs: Any, shape: tuple[int, ...], asked: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Check log-probabilities of gold choices.
+
+    Args:
+        log_probs: floats, of `shape`.
+        shape: the shape expected, whose end is that of `asked`.
+        asked: bool, which of them count; the others become 0.
+
+    Raises:
+        ValueError: if the shape is wrong, or one that counts is above 0 (rounding forgiven), NaN or infinite.
+    """
+    given = np.asarray(log_probs, np.float64)
+    if given.shape != shape:
+        raise ValueError(f"target_log_probs have shape {given.shape}, the choices {shape}: give one for each")
+    read = np.where(asked, given, 0.0)
+    wrong = ~(np.isfinite(read) & (read <= 1e-4))
+    if wrong.any():
+        place = np.argwhere(wrong)[0].tolist()
+        raise ValueError(f"target_log_probs {read[tuple(place)]} at {place}: a log-probability is finite and at most 0")
+    return np.minimum(read, 0.0)
+
+
 def _normalise(scores: NDArray[Any], gold: NDArray[np.int64], asked: NDArray[np.bool_]) -> Decisions:
     """Argmax and normalised log-probability of the gold choice, 0 where not asked for, a block at a time."""
     flat, targets = scores.reshape(-1, scores.shape[-1]), gold.reshape(-1)

@@ -10,7 +10,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from lm_gym.data import Dataset, load_dataset
-from lm_gym.envs.decisions import Decisions, read_choices, read_distributions
+from lm_gym.envs.decisions import Decisions, read_choices, read_distributions, read_log_probs
 from lm_gym.envs.episodes import Episodes, Observation
 from lm_gym.envs.infos import begun_info, final_info, paid_info
 from lm_gym.envs.making import bind_reward, make_task
@@ -204,24 +204,34 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             self._ended = ended
         return rewards, terminated, truncated, info
 
-    def position_rewards(self, actions: Any) -> NDArray[np.float32]:
+    def position_rewards(self, actions: Any, target_log_probs: Any = None) -> NDArray[np.float32]:
         """What the current texts would pay for actions, taking none of them.
 
         Args:
             actions: [..., N, T] integers, or [..., N, T, n] unnormalised log-probabilities; what stands where there
                 is no position is ignored.
+            target_log_probs: [..., N, T], where actions are distributions: a reward sees the most probable choice and
+                the log-probability of the gold one only, so whoever has both may give these, and the choices as
+                `actions`, instead of n numbers a position.
 
         Returns:
             float32 [..., N, T], 0 where padded.
-        """
-        return self.episodes.track.score(*self._read_all(actions))
 
-    def reward_terms(self, actions: Any) -> dict[str, NDArray[np.float32]]:
+        Raises:
+            ValueError: as `step`; `target_log_probs` where actions are choices, or above 0, NaN or infinite.
+        """
+        if target_log_probs is None:
+            return self.episodes.track.score(*self._read_all(actions))
+        return self.episodes.track.score(*self._read_compact(actions, target_log_probs))
+
+    def reward_terms(self, actions: Any, target_log_probs: Any = None) -> dict[str, NDArray[np.float32]]:
         """What each term of the reward would pay at each position, unweighted, by name.
 
         Arguments and shapes are those of `position_rewards`; `dense=False` makes no difference here.
         """
-        return self.episodes.track.terms(*self._read_all(actions))
+        if target_log_probs is None:
+            return self.episodes.track.terms(*self._read_all(actions))
+        return self.episodes.track.terms(*self._read_compact(actions, target_log_probs))
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Which actions make sense now; any other is played as it is.
@@ -288,6 +298,18 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         if self.settings.actions == "token":
             return read_choices(actions, targets.shape, choices, asked)
         return read_distributions(actions, targets.shape, choices, targets, asked)
+
+    def _read_compact(self, choices: Any, target_log_probs: Any) -> Decisions:
+        """Check distributions given by their most probable choice and their log-probability of the gold one."""
+        if not self._playing:
+            raise ResetNeeded("no text is played: call reset() first")
+        if self.settings.actions != "distribution":
+            raise ValueError(
+                "target_log_probs are for actions='distribution'; here actions are choices: leave them out"
+            )
+        asked = self.episodes.observation["position_mask"] > 0
+        read = read_choices(choices, asked.shape, self.task.shape.choices, asked)
+        return Decisions(read.choices, read_log_probs(target_log_probs, read.choices.shape, asked))
 
     def _enter(self, rows: NDArray[np.int64], chosen: ResetOptions) -> None:
         """Give rows new texts: those asked for, or the sampler's next."""
