@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from stable_baselines3.common.base_class import BaseAlgorithm
-
 from agents.reinforce import REINFORCE
 from agents.supervised import Supervised
+from agents.text_algorithm import TextAlgorithm
 
-ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"reinforce": REINFORCE, "supervised": Supervised}
+ALGORITHMS: dict[str, type[TextAlgorithm]] = {"reinforce": REINFORCE, "supervised": Supervised}

@@ -51,6 +51,7 @@ def make_env(
     arguments = {
         key: value for key, value in asdict(settings.env).items() if value is not None and key not in _NOT_ARGUMENTS
     }
+    taken = {**ALGORITHMS[settings.algo].env_arguments, **({} if train else {"unit": "sequence"})}
     env = gymnasium.make_vec(
         settings.env.id,
         num_envs=settings.env.num_envs if train else settings.evaluation.num_envs,
@@ -58,10 +59,10 @@ def make_env(
         dataset=dataset,
         split=split,
         tokenizer=tokenizer or tokenizer_of(settings),
-        unit="sequence",
         sampling=settings.env.sampling if train else "sequential",
         autoreset_mode="SameStep",
         **arguments,
+        **taken,
     )
     assert isinstance(env, TextVectorEnv)
     return env
@@ -80,7 +81,7 @@ def make_agent(settings: Settings, env: TextVectorEnv, model: str | None = None)
         policy["tokenizer"] = settings.env.tokenizer  # it goes into the checkpoints
     return ALGORITHMS[settings.algo](
         "LMPolicy",
-        env,  # type: ignore[arg-type]
+        env,
         policy_kwargs=policy,
         seed=settings.seed,
         device=settings.device,

@@ -32,7 +32,6 @@ from lm_gym.data.errors import nearest
 
 _OF_THE_RUN = ("run_dir", "resume")  # what a config.yaml leaves out: a copy of a run goes elsewhere
 _POLICY_SKIP = {"observation_space", "action_space", "lr_schedule", "task", "labels", "tokenizer", "use_sde"}
-_AGENT_DEFAULTS = {"schedule": "linear", "warmup": 0.06}  # a run knows where it ends; a bare learn() does not
 _AGENT_SKIP = {
     "policy",
     "env",
@@ -73,11 +72,10 @@ def build_parser(algo: str) -> ArgumentParser:
     parser.add_function_arguments(load_dataset, "data", skip={"source", "task_hint"})
     parser.add_class_arguments(LMPolicy, "policy", skip=_POLICY_SKIP, instantiate=False)
     parser.add_class_arguments(ALGORITHMS[algo], "agent", skip=_AGENT_SKIP, instantiate=False)
-    taken = parser.get_defaults()["agent"]
-    parser.set_defaults({f"agent.{key}": value for key, value in _AGENT_DEFAULTS.items() if key in taken})
     parser.add_class_arguments(BudgetSettings, "budget")
     parser.add_class_arguments(EvaluationSettings, "evaluation")
     parser.add_class_arguments(CheckpointSettings, "checkpoint")
+    parser.set_defaults(ALGORITHMS[algo].command_defaults)
     return parser
 
 

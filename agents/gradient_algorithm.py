@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -52,6 +52,9 @@ class GradientAlgorithm(TextAlgorithm):
         max_grad_norm: the gradient is clipped to this length.
         autocast: run the forward in bfloat16 where the processor has fast bfloat16.
     """
+
+    # A run knows where it ends; a bare learn() does not.
+    command_defaults: ClassVar[dict[str, Any]] = {"agent.schedule": "linear", "agent.warmup": 0.06}
 
     def __init__(
         self,

@@ -41,8 +41,14 @@ class TextAlgorithm(BaseAlgorithm):
         seed: of everything random; drawn if None. Randomness is keyed by (seed, number of the update), so a resumed
             run needs no generator state and the global generators are left alone.
         sb3: policy_kwargs, tensorboard_log, verbose, device, stats_window_size.
+
+    Attributes:
+        env_arguments: what the environments that it learns from must be made with.
+        command_defaults: settings of `python -m agents.train` that differ from the usual ones, by dotted key.
     """
 
+    env_arguments: ClassVar[dict[str, Any]] = {"unit": "sequence"}
+    command_defaults: ClassVar[dict[str, Any]] = {}
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"LMPolicy": LMPolicy}
     policy: LMPolicy
 
