@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,6 +49,11 @@ class Block:
         """Entries of the tensor."""
         return math.prod(self.shape)
 
+    @property
+    def slab_rows(self) -> int:
+        """Leading rows that full-rank noise is drawn for at a time: some 2^15 entries, 128 KiB."""
+        return max(1, 2**15 * self.shape[0] // self.size)
+
 
 class Population(ABC):
     """P members.
@@ -86,43 +91,72 @@ class Dense(Population):
 class Noise:
     """Standard Gaussian directions of one generation, regenerated on demand; nothing is stored.
 
-    The numbers of a block are keyed by (seed, generation, index of the block), those of full-rank noise by the pair
-    as well: distinct in every block, the same for every use of a tied parameter, the same on every process.
+    With a rank, matrices get E = A Bᵀ/√r (`low_rank`, EGGROLL, 2025) and other tensors an entry of their own drawn for
+    each (`vectors`), for all pairs in one draw. Without, every entry of everything is drawn on its own (`slabs`), a
+    pair and a few leading rows at a time, so that what is held is a slab and a part can be drawn alone.
+
+    Numbers are keyed by (seed, generation, index of the block), those of slabs by the pair and the slab as well:
+    distinct in every block, the same for every use of a tied parameter, the same on every process.
 
     Attributes:
         seed: of the run.
         generation: number of the generation.
-        rank: r, of the noise E = A Bᵀ/√r of matrices (EGGROLL, 2025), or None: every entry is drawn on its own.
+        rank: r, or None: full rank.
     """
 
     seed: int
     generation: int
     rank: int | None = 1
 
-    def low_rank(self, index: int, block: Block, pairs: int, device: th.device) -> tuple[th.Tensor, th.Tensor]:
-        """Factors of a matrix's noise: A [pairs, out, r] and B [pairs, in, r], with 1/√r inside A."""
-        rows, columns = block.shape
-        assert self.rank is not None
-        both = th.randn(pairs, rows + columns, self.rank, generator=self._generator(index, 0, device), device=device)
-        return both[:, :rows] / math.sqrt(self.rank), both[:, rows:]
-
-    def full(self, index: int, block: Block, pair: int, device: th.device) -> th.Tensor:
-        """One pair's noise of a block, every entry drawn on its own: the block's shape."""
-        return th.randn(block.shape, generator=self._generator(index, 1 + pair, device), device=device)
-
     def is_low_rank(self, block: Block) -> bool:
-        """Whether a block's noise comes as factors: matrices, unless the rank is None; vectors are drawn in full."""
+        """Whether a block's noise comes as factors."""
         return self.rank is not None and len(block.shape) == 2
 
+    def low_rank(self, index: int, block: Block, pairs: int, device: th.device) -> tuple[th.Tensor, th.Tensor]:
+        """Factors of a matrix's noise: A [pairs, rows, r] and B [pairs, columns, r], with 1/√r inside A."""
+        rows, columns = block.shape
+        assert self.rank is not None
+        both = th.randn(pairs, rows + columns, self.rank, generator=self._generator(device, index, 0, 1), device=device)
+        return both[:, :rows] / math.sqrt(self.rank), both[:, rows:]
+
+    def vectors(self, index: int, block: Block, pairs: int, device: th.device) -> th.Tensor:
+        """Noise of a tensor that is no matrix, beside low-rank noise of the matrices: [pairs, *shape]."""
+        return th.randn(pairs, *block.shape, generator=self._generator(device, index, 0, 1), device=device)
+
+    def slabs(
+        self, index: int, block: Block, pair: int, device: th.device, wanted: Container[int] | None = None
+    ) -> Iterator[tuple[slice, th.Tensor]]:
+        """One pair's full-rank noise of a block, piece by piece.
+
+        Args:
+            index: number of the block.
+            block: what it is.
+            pair: whose noise.
+            device: where it is needed.
+            wanted: numbers of the slabs (row // block.slab_rows) to draw; None: all.
+
+        Yields:
+            leading rows (a slice), their noise [k, …].
+        """
+        height = block.slab_rows
+        for slab in range(math.ceil(block.shape[0] / height)):
+            if wanted is None or slab in wanted:
+                rows = slice(slab * height, min((slab + 1) * height, block.shape[0]))
+                shape = (rows.stop - rows.start, *block.shape[1:])
+                generator = self._generator(device, index, 1 + pair, slab)
+                yield rows, th.randn(shape, generator=generator, device=device)
+
     def dense(self, index: int, block: Block, pair: int, pairs: int, device: th.device) -> th.Tensor:
-        """One pair's noise of a block, materialised, the block's shape."""
+        """One pair's noise of a block, materialised, the block's shape; for small spaces and tests."""
+        if self.rank is None:
+            return th.cat([noise for _, noise in self.slabs(index, block, pair, device)])
         if not self.is_low_rank(block):
-            return self.full(index, block, pair, device)
+            return self.vectors(index, block, pairs, device)[pair]
         A, B = self.low_rank(index, block, pairs, device)
         return A[pair] @ B[pair].T
 
-    def _generator(self, index: int, pair: int, device: th.device) -> th.Generator:
-        words = np.random.SeedSequence([self.seed, self.generation, index, pair]).generate_state(2, np.uint32)
+    def _generator(self, device: th.device, *key: int) -> th.Generator:
+        words = np.random.SeedSequence([self.seed, self.generation, *key]).generate_state(2, np.uint32)
         return th.Generator(device).manual_seed((int(words[0]) << 31) ^ int(words[1]))
 
 
