@@ -15,7 +15,10 @@ MODULES = {
     for package in ("lm_gym", "agents")
     for path in sorted((ROOT / package).rglob("*.py"))
 }
-HEAVY = {"torch", "transformers", "stable_baselines3", "sb3_contrib", "agents"}
+HEAVY = {
+    "torch", "transformers", "stable_baselines3", "sb3_contrib", "agents",
+    "tianshou", "torchrl", "tensordict", "ray", "skrl",
+}  # fmt: skip
 RIVER = ["data", "tokenizer", "tasks", "rewards", "rendering", "envs", "testing"]  # each may import those before it
 
 

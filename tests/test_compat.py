@@ -11,6 +11,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 import lm_gym
 from lm_gym.compat.stable_baselines3 import VecEnvAdapter
+from tests.following import SEED, Following, Script
 
 WORDS = [(f"w{i} x y z".split()[: 1 + i % 4], ["O", "B-A", "I-A", "B-B"][: 1 + i % 4]) for i in range(40)]
 DATA = lm_gym.Dataset.from_sentences("adapter", WORDS, max_overlap=1)
@@ -23,40 +24,56 @@ def adapter(mode="SAME_STEP", num_envs=4, **options):
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("unit", ["token", "sequence"])
+@pytest.mark.parametrize(("unit", "limit"), [("token", None), ("token", 3), ("sequence", None)])
 @pytest.mark.parametrize("reward", ["f1", {"accuracy": 1.0, "f1": 0.5}])
-def test_equal_to_a_dummy_vec_env_of_monitored_environments(mode, unit, reward):
-    """One row each, since rows of the adapter share one sampler and single environments have one each."""
-    ours = adapter(mode, 1, unit=unit, reward=reward)
-    theirs = DummyVecEnv([lambda: Monitor(gymnasium.make("lm_gym/NER-v0", dataset=DATA, unit=unit, reward=reward))])
+def test_equal_to_a_dummy_vec_env_through_hundreds_of_episode_ends(mode, unit, limit, reward):
+    """Monitored single environments that play the same texts: every array and info is the same at every step."""
+    options = {"unit": unit, "reward": reward, "max_episode_steps": limit}
+    ours = adapter(mode, **options)
+    singles = [Following(gymnasium.make("lm_gym/NER-v0", dataset=DATA, **options)) for _ in range(4)]
+    theirs = DummyVecEnv([lambda one=one: Monitor(one) for one in singles])
     assert ours.observation_space == theirs.observation_space
     assert ours.action_space == theirs.action_space
-    ours.seed(3)
-    theirs.seed(3)
-    first, other = ours.reset(), theirs.reset()
-    ours.action_space.seed(0)
-    assert ours.reset_infos[0]["index"] == theirs.reset_infos[0]["index"]
-    for _ in range(30):
-        for key, leaf in first.items():
-            assert leaf.dtype == other[key].dtype
-            assert (leaf == other[key]).all()
-        actions = np.array([ours.action_space.sample()])
-        first, rewards, done, infos = ours.step(actions)
+    ours.seed(SEED)
+    mine = ours.reset()
+    script = Script(ours.vector, singles)
+    assert_same(mine, theirs.reset())
+    ours.vector.action_space.seed(0)
+    ends = 0
+    while ends < 300:
+        assert [info["index"] for info in ours.reset_infos] == [info["index"] for info in theirs.reset_infos]
+        actions = ours.vector.action_space.sample()
+        mine, rewards, done, infos = ours.step(actions)
+        script.note(done)
         other, their_rewards, their_done, their_infos = theirs.step(actions)
+        assert_same(mine, other)
         assert rewards.dtype == their_rewards.dtype
         np.testing.assert_allclose(rewards, their_rewards, atol=1e-6)
         assert (done == their_done).all()
-        if done:
-            assert infos[0]["episode"]["l"] == their_infos[0]["episode"]["l"]
-            assert infos[0]["episode"]["r"] == pytest.approx(their_infos[0]["episode"]["r"], abs=1e-5)
-            assert infos[0]["TimeLimit.truncated"] is their_infos[0]["TimeLimit.truncated"] is False
-            for key, leaf in infos[0]["terminal_observation"].items():
-                assert (leaf == their_infos[0]["terminal_observation"][key]).all()
-            assert ours.reset_infos[0]["index"] == theirs.reset_infos[0]["index"]
-        if unit == "sequence":
-            assert (infos[0]["position_rewards"] == their_infos[0]["position_rewards"]).all()
-            assert data_equivalence(infos[0].get("reward_terms"), their_infos[0].get("reward_terms"))
-            assert ("reward_terms" in infos[0]) is (reward != "f1")
+        ends += done.sum()
+        for info, their_info in zip(infos, their_infos, strict=True):
+            assert_same_info(info, their_info)
+            assert ("reward_terms" in info) is (unit == "sequence" and reward != "f1")
+
+
+def assert_same(mine, other):
+    assert mine.keys() == other.keys()
+    for key, leaf in mine.items():
+        assert leaf.dtype == other[key].dtype
+        assert (leaf == other[key]).all()
+
+
+def assert_same_info(mine, other):
+    """`TimeLimit.truncated` is told of ends only, where DummyVecEnv tells of it at every step."""
+    assert mine.keys() | {"TimeLimit.truncated"} == other.keys()
+    assert mine.get("TimeLimit.truncated", False) is other["TimeLimit.truncated"]
+    assert ("terminal_observation" in mine) is ("TimeLimit.truncated" in mine)
+    if "episode" in mine:
+        assert mine["episode"]["l"] == other["episode"]["l"]
+        assert mine["episode"]["r"] == pytest.approx(other["episode"]["r"], abs=1e-5)
+        assert_same(mine["terminal_observation"], other["terminal_observation"])
+    for key in ("position_rewards", "reward_terms"):
+        assert data_equivalence(mine.get(key), other.get(key))
 
 
 @pytest.mark.parametrize("mode", MODES)

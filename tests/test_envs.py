@@ -581,3 +581,27 @@ def test_a_reference_model_sees_texts_as_they_were_opened(unit):
     for key, leaf in seen[0].items():
         assert (leaf == first[key]).all()
     assert made.task.shape.choices == 4096
+
+
+@pytest.mark.parametrize("unit", ["token", "sequence"])
+def test_some_rows_play_and_the_others_are_out_until_they_are_reset(unit):
+    made = vector(unit=unit, autoreset_mode="DISABLED")
+    made.reset(seed=0)
+    playing = np.array([True, False, True, False])
+    gold = playable(made.targets, made.task.shape.choices)
+    before = made.episodes.observe(np.arange(4))
+    rewards, terminated, _, _ = made.advance(gold[:, 0] if unit == "token" else gold, playing)
+    after = made.episodes.observe(np.arange(4))
+    assert (rewards[~playing] == 0).all()
+    assert not terminated[~playing].any()
+    for key, leaf in before.items():
+        assert (leaf[~playing] == after[key][~playing]).all()
+    assert (before["predictions"][playing] != after["predictions"][playing]).any(1).all()
+    with pytest.raises(ResetNeeded, match=r"\[1, 3\]|\[0, 1, 2, 3\]"):
+        made.step(made.action_space.sample())
+    made.reset(options={"reset_mask": ~playing | terminated})
+    made.step(made.action_space.sample())
+    other = vector()
+    other.reset(seed=0)
+    with pytest.raises(ValueError, match="make it 'Disabled'"):
+        other.advance(other.action_space.sample(), playing)

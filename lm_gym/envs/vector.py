@@ -175,9 +175,20 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         outcome = self.advance(actions)
         return (self._copy(), *outcome)
 
-    def advance(self, actions: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
-        """Step without a copy of the observation: (rewards, terminated, truncated, info)."""
-        live = self._live()
+    def advance(
+        self, actions: Any, rows: NDArray[np.bool_] | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+        """Step without a copy of the observation: (rewards, terminated, truncated, info).
+
+        Args:
+            actions: as `step` takes them.
+            rows: bool [N], with autoreset disabled: the rows that play. The others are out, and must be reset before
+                they play again; their actions are ignored, their rewards 0. None: all.
+
+        Raises:
+            ValueError: if rows are given and autoreset isn't disabled.
+        """
+        live = self._live(rows)
         decisions = self._read(actions, live)
         info: dict[str, Any] = {}
         truncated = np.zeros(self.num_envs, np.bool_)
@@ -193,15 +204,15 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             if limit is not None:
                 truncated = (self.episodes.decided >= limit) & ~terminated & (True if live is None else live)
         ended = terminated | truncated
-        if live is not None:
+        if live is not None and self.autoreset_mode is AutoresetMode.NEXT_STEP:
             self._begin(np.flatnonzero(~live), info)
         if self.autoreset_mode is AutoresetMode.SAME_STEP and ended.any():
-            rows = np.flatnonzero(ended)
-            info |= final_info(self.episodes.observe(rows), info, ended)
-            self._begin(rows, info)
+            over = np.flatnonzero(ended)
+            info |= final_info(self.episodes.observe(over), info, ended)
+            self._begin(over, info)
             self._ended = np.zeros(self.num_envs, np.bool_)
         else:
-            self._ended = ended
+            self._ended = ended if live is None or self.autoreset_mode is AutoresetMode.NEXT_STEP else ended | ~live
         return rewards, terminated, truncated, info
 
     def position_rewards(self, actions: Any, target_log_probs: Any = None) -> NDArray[np.float32]:
@@ -257,7 +268,7 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
 
     # Within
 
-    def _live(self) -> NDArray[np.bool_] | None:
+    def _live(self, rows: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
         """Rows that this step plays, None for all.
 
         Raises:
@@ -265,14 +276,16 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         """
         if not self._playing:
             raise ResetNeeded("step() before reset(): call reset() first")
-        if not self._ended.any():
-            return None
-        if self.autoreset_mode is AutoresetMode.DISABLED:
+        if rows is not None and self.autoreset_mode is not AutoresetMode.DISABLED:
+            raise ValueError(f"rows are given and autoreset_mode is {self.autoreset_mode.value}: make it 'Disabled'")
+        stuck = self._ended if rows is None else self._ended & rows
+        if self.autoreset_mode is AutoresetMode.DISABLED and stuck.any():
             raise ResetNeeded(
-                f"rows {np.flatnonzero(self._ended).tolist()} have ended and autoreset is disabled: call "
+                f"rows {np.flatnonzero(stuck).tolist()} have ended and autoreset is disabled: call "
                 "reset(options={'reset_mask': terminated | truncated})"
             )
-        return ~self._ended
+        live = ~self._ended if rows is None else rows
+        return None if live.all() else live
 
     def _read(self, actions: Any, live: NDArray[np.bool_] | None) -> Decisions:
         """Check the actions of a step."""

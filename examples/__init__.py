@@ -1,0 +1,1 @@
+"""The environments in other libraries, a file for each."""

@@ -1,0 +1,18 @@
+"""The RL libraries that tests are marked for: each in an environment of its own, since their pins clash."""
+
+from importlib.util import find_spec
+
+import pytest
+
+MODULES = {"tianshou": "tianshou", "torchrl": "torchrl", "rllib": "ray", "skrl": "skrl"}  # by marker and extra
+
+
+def needs(library: str) -> list[pytest.MarkDecorator]:
+    """The marks of a test that needs one of these; none for what every environment has."""
+    if library not in MODULES:
+        return []
+    absent = find_spec(MODULES[library]) is None
+    return [
+        getattr(pytest.mark, library),
+        pytest.mark.skipif(absent, reason=f"needs the extra {library} (make test-integrations)"),
+    ]
