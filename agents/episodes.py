@@ -1,4 +1,4 @@
-"""Whole episodes by plain VecEnv calls: how REINFORCE plays what is not a batch of texts decided at once."""
+"""Whole episodes by plain VecEnv calls: how agents play what is not a batch of texts decided at once."""
 
 from __future__ import annotations
 
@@ -77,3 +77,29 @@ def play_episodes(
         {key: flat([step[key] for step in seen]) for key in seen[0]} if isinstance(seen[0], dict) else flat(seen)
     )
     return Episodes(observations, flat(actions), np.stack(rewards, axis=1), mask)
+
+
+def play_returns(
+    policy: BasePolicy, env: VecEnv, observe: Callable[[list[dict[str, Any]], NDArray[np.bool_]], bool]
+) -> NDArray[np.float64] | None:
+    """Resets the environment and plays one episode in each row with the policy's most probable actions.
+
+    Args:
+        policy: acts.
+        env: any VecEnv; seed it before, for the same episodes again.
+        observe: called after every step with the infos and which rows were still running; False stops.
+
+    Returns:
+        The return of each row [N], or None where `observe` stopped them.
+    """
+    obs = env.reset()
+    running = np.ones(env.num_envs, bool)
+    returns = np.zeros(env.num_envs)
+    while running.any():
+        action, _ = policy.predict(obs, deterministic=True)  # type: ignore[arg-type]
+        obs, reward, done, infos = env.step(action)
+        returns += np.where(running, reward, 0.0)
+        counted, running = running, running & ~done
+        if not observe(infos, counted):
+            return None
+    return returns

@@ -62,8 +62,8 @@ class TextAlgorithm(BaseAlgorithm):
         device: th.device | str = "auto",
         **sb3: Any,
     ) -> None:
-        if isinstance(env, str):
-            env = gymnasium.make_vec(env, num_envs=32, unit="sequence", autoreset_mode="SameStep")
+        if isinstance(env, str) and "lm_gym/" in env:
+            env = gymnasium.make_vec(env, num_envs=32, autoreset_mode="SameStep", **self.env_arguments)
         super().__init__(
             policy,
             env,  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,20 @@ class Texts:
 
         `target_log_probs` [K, N, T] beside the most probable choices stand for whole distributions.
         """
-        rows = np.split(actions, len(self.vectors), axis=1)
-        gold = len(rows) * [None] if target_log_probs is None else np.split(target_log_probs, len(rows), axis=1)
-        parts = [vector.position_rewards(*of) for vector, *of in zip(self.vectors, rows, gold, strict=True)]
+        parts = [vector.position_rewards(*rows) for vector, rows in self._rows(actions, target_log_probs)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+    def reward_terms(
+        self, actions: NDArray[np.int64], target_log_probs: NDArray[np.float32] | None = None
+    ) -> dict[str, NDArray[np.float32]]:
+        """As position_rewards, each term of the reward by name, unweighted."""
+        parts = [vector.reward_terms(*rows) for vector, rows in self._rows(actions, target_log_probs)]
+        return {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
+
+    def _rows(
+        self, actions: NDArray[np.int64], target_log_probs: NDArray[np.float32] | None
+    ) -> Iterator[tuple[TextVectorEnv, list[NDArray[Any]]]]:
+        """Each environment with its rows of what is given."""
+        given = [actions] if target_log_probs is None else [actions, target_log_probs]
+        for i, vector in enumerate(self.vectors):
+            yield vector, [np.split(part, len(self.vectors), axis=1)[i] for part in given]

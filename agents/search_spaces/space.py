@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch as th
 from torch import nn
 
-from agents.ask_tell.population import Block, Domain, Population
+from agents.ask_tell.population import Block, Domain, Perturbed, Population
 
 
 class SearchSpace(ABC):
@@ -59,6 +60,25 @@ class SearchSpace(ABC):
         Yields:
             members, their log-probabilities [p, Q, n], positions in the order of `policy.positions(obs)`.
         """
+
+    @contextmanager
+    def materialised(self, population: Population, member: int) -> Iterator[None]:
+        """The policy is one member inside, and as it was before afterwards where the search moves live tensors."""
+        if not isinstance(population, Perturbed):
+            self.write(population.vectors(slice(member, member + 1))[0])
+            yield
+            return
+        tensors = list(self.tensors())
+        before = [tensor.clone() for tensor in tensors]
+        try:
+            with th.no_grad():
+                for index, tensor in enumerate(tensors):
+                    tensor.copy_(population.tensor(index, member))
+            yield
+        finally:
+            with th.no_grad():
+                for tensor, value in zip(tensors, before, strict=True):
+                    tensor.copy_(value)
 
     def state_dict(self) -> dict[str, Any]:
         """What a rebuilt space needs beside the policy's weights (where vectors are measured from)."""
