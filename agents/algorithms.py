@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from agents.presets import PRESETS
 from agents.reinforce import REINFORCE
 from agents.supervised import Supervised
 from agents.text_algorithm import TextAlgorithm
 
-ALGORITHMS: dict[str, type[TextAlgorithm]] = {"reinforce": REINFORCE, "supervised": Supervised}
+ALGORITHMS: dict[str, type[TextAlgorithm]] = {
+    "reinforce": REINFORCE,
+    "supervised": Supervised,
+    **PRESETS,
+}

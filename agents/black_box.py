@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,6 +20,7 @@ from agents.ask_tell import OPTIMIZERS
 from agents.ask_tell.optimizer import Optimizer, StructuredOptimizer, VectorOptimizer
 from agents.ask_tell.population import Population
 from agents.episodes import play_returns
+from agents.judging import judge
 from agents.policy import LMPolicy
 from agents.search_spaces import SEARCH_SPACES
 from agents.search_spaces.space import SearchSpace
@@ -30,20 +30,18 @@ from lm_gym.naming import among, check_choice
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A population's fitness on the same texts, and how its best member played them.
+class Preset:
+    """What a BlackBox is where nothing else is asked for.
 
     Attributes:
-        fitness: float64 [P].
-        returns: float32 [N], what each text paid, mean over the members.
-        choices: int64 [N, T], of the best member.
-        log_probs: float32 [N, T], of the gold choices under the best member.
+        optimizer: a name in OPTIMIZERS.
+        search_space: a name in SEARCH_SPACES.
+        optimizer_kwargs: arguments of that optimizer, over its own defaults.
     """
 
-    fitness: th.Tensor
-    returns: NDArray[np.float32]
-    choices: NDArray[np.int64]
-    log_probs: NDArray[np.float32]
+    optimizer: str
+    search_space: str
+    optimizer_kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
 class BlackBox(TextAlgorithm):
@@ -81,7 +79,7 @@ class BlackBox(TextAlgorithm):
     space: SearchSpace
     env_arguments: ClassVar[dict[str, Any]] = {"unit": "sequence", "actions": "distribution"}
     command_defaults: ClassVar[dict[str, Any]] = {"env.reward": "log_likelihood", "env.num_envs": 64}
-    preset: ClassVar[Mapping[str, Any]] = {"optimizer": "es", "search_space": "head", "optimizer_kwargs": {}}
+    preset: ClassVar[Preset] = Preset("es", "head")
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
         "LMPolicy": LMPolicy,
         "MlpPolicy": ActorCriticPolicy,
@@ -107,8 +105,8 @@ class BlackBox(TextAlgorithm):
         **sb3: Any,
     ) -> None:
         super().__init__(policy, env, seed=seed, device=device, **sb3)
-        self.optimizer_name = optimizer or self.preset["optimizer"]
-        self.search_space_name = search_space or self.preset["search_space"]
+        self.optimizer_name = optimizer or self.preset.optimizer
+        self.search_space_name = search_space or self.preset.search_space
         self.optimizer_kwargs = optimizer_kwargs or {}
         self.search_space_kwargs = search_space_kwargs or {}
         self.new_texts_every, self.max_rows = new_texts_every, max_rows
@@ -141,8 +139,8 @@ class BlackBox(TextAlgorithm):
 
     def _preset_kwargs(self) -> dict[str, Any]:
         """The preset's optimizer arguments; another optimizer than the preset's has its own defaults."""
-        same = self.optimizer_name == self.preset["optimizer"]
-        return dict(self.preset.get("optimizer_kwargs", {})) if same else {}
+        same = self.optimizer_name == self.preset.optimizer
+        return dict(self.preset.optimizer_kwargs) if same else {}
 
     def _check_env(self, env: VecEnv) -> None:
         if issubclass(self.policy_class, LMPolicy):
@@ -164,39 +162,45 @@ class BlackBox(TextAlgorithm):
         """Timesteps of one pass over the training texts: every position counts once for each member."""
         return self.optimizer.popsize * super().timesteps_per_pass
 
+    def searched(self) -> str:
+        """What is searched, in a few words."""
+        domain = self.space.domain
+        return f"{self.search_space_name}: {domain.dim:,} {domain.kind} numbers searched by {self.optimizer_name}"
+
     # ------------------------------------------------------------------ a generation
 
     def _train_batch(self, texts: Texts | None, callback: BaseCallback) -> bool:
         callback.on_rollout_start()
         population = self.optimizer.ask()
         with th.inference_mode(), self._keyed_randomness(self._n_updates):
-            if texts is None:
-                fitness = self._play(population, callback)
-                if fitness is None:
-                    self._settle()
-                    return False
-            else:
-                judged = self._judge(population, texts)
-                fitness = judged.fitness
+            fitness = self._play(population, callback) if texts is None else self._judge(population, texts)
+        if fitness is None:
+            self._settle()
+            return False
         with th.no_grad():
             self.optimizer.tell(fitness)
         self._settle()
         self._n_updates += 1
         self._record(fitness)
-        goes_on = True
         if texts is not None:
-            infos = self._infos(judged, texts)
-            self._update_info_buffer(infos, np.ones(len(infos), np.bool_))
             self._next_texts(texts)
-            callback.update_locals(locals())
-            callback.on_rollout_end()
-            goes_on = callback.on_step()
-        else:
-            callback.on_rollout_end()
-        if not goes_on:
+        callback.update_locals({"infos": self._infos} if texts is not None else {})
+        callback.on_rollout_end()
+        if texts is not None and not callback.on_step():
             return False
         self._dump_logs_if_due()
         return not self._is_done(fitness)
+
+    def _judge(self, population: Population, texts: Texts) -> th.Tensor:
+        """The members' fitness on the current texts, float64 [P]."""
+        obs, _ = self.policy.obs_to_tensor(self._last_obs)
+        judged = judge(self.space, population, obs, texts, self.max_rows)
+        self._infos = judged.infos(texts)
+        self._update_info_buffer(self._infos, np.ones(len(self._infos), np.bool_))
+        self.num_timesteps += population.size * int(obs["position_mask"].sum())
+        self.forward_passes += population.size * len(obs["input_ids"])
+        self.tokens += population.size * int(obs["attention_mask"].sum())
+        return judged.fitness
 
     def _settle(self) -> None:
         """The policy is the search's answer."""
@@ -204,60 +208,12 @@ class BlackBox(TextAlgorithm):
             with th.no_grad():
                 self.space.write(self.optimizer.centre)
 
-    def _judge(self, population: Population, texts: Texts) -> Judged:
-        """Evaluates the members on the current texts."""
-        obs, _ = self.policy.obs_to_tensor(self._last_obs)
-        targets = texts.targets
-        rows, slots = obs["position_mask"].bool().nonzero(as_tuple=True)
-        at = rows.cpu().numpy(), slots.cpu().numpy()
-        gold = th.as_tensor(targets[at], device=self.device)
-        counted = len(rows) if texts.first.reward.separable else len(targets)
-        fitness = np.full(population.size, np.nan)
-        returns = np.zeros(len(targets))
-        choices = np.zeros_like(targets)
-        log_probs = np.zeros(targets.shape, np.float32)
-        for members, said in self.space.evaluate(obs, population, self.max_rows):  # [p, Q, n]
-            chosen, gold_log_probs = _decisions(said, gold, at, targets.shape)  # [p, N, T]
-            failed = np.asarray(~np.isfinite(gold_log_probs).all((1, 2)))  # weights that overflow
-            paid = self._paid(texts, chosen, np.where(failed[:, None, None], 0.0, gold_log_probs)).astype(np.float64)
-            fitness[members] = np.where(failed, np.nan, paid.sum((1, 2)) / counted)
-            returns += paid.sum((0, 2)) / population.size
-            best = np.nanargmax(fitness) if not np.isnan(fitness).all() else -1
-            if 0 <= (k := best - members.start) < len(chosen):
-                choices, log_probs = chosen[k], gold_log_probs[k]
-        self.num_timesteps += population.size * len(rows)
-        self.forward_passes += population.size * len(targets)
-        self.tokens += population.size * int(obs["attention_mask"].sum())
-        return Judged(th.as_tensor(fitness), returns.astype(np.float32), choices, log_probs)
-
-    @staticmethod
-    def _paid(texts: Texts, choices: NDArray[np.int64], log_probs: NDArray[np.float32]) -> NDArray[np.float32]:
-        if texts.first.settings.actions == "distribution":
-            return texts.position_rewards(choices, log_probs)
-        return texts.position_rewards(choices)
-
     def _next_texts(self, texts: Texts) -> None:
         """Goes on to the next texts, where it is their turn."""
         assert self.env is not None
         if self.new_texts_every and self._n_updates % self.new_texts_every == 0:
             self._last_obs = self.env.reset()  # type: ignore[assignment]
         self._batch_draws = texts.batch_draws
-
-    def _infos(self, judged: Judged, texts: Texts) -> list[dict[str, Any]]:
-        """What a step would have told of each text: the best member's rewards, the population's mean return."""
-        env = texts.first
-        paid = self._paid(texts, judged.choices[None], judged.log_probs[None])[0]
-        counts = (texts.targets < env.task.shape.choices).sum(-1)
-        infos: list[dict[str, Any]] = [
-            {"position_rewards": row, "episode": {"r": float(r), "l": int(n), "t": 0.0}}
-            for row, r, n in zip(paid, judged.returns, counts, strict=True)
-        ]
-        if len(env.reward.term_names) > 1:
-            gold = (judged.log_probs[None],) if env.settings.actions == "distribution" else ()
-            for name, term in texts.reward_terms(judged.choices[None], *gold).items():
-                for info, row in zip(infos, term[0], strict=True):
-                    info.setdefault("reward_terms", {})[name] = row
-        return infos
 
     def _play(self, population: Population, callback: BaseCallback) -> th.Tensor | None:
         """Mean returns of the members in any environment, one after another; None where a callback asked to stop."""
@@ -308,23 +264,7 @@ class BlackBox(TextAlgorithm):
         return ["policy", "space", "optimizer"], []
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "space", "optimizer"]
-
-    def save_pretrained(self, folder: Path) -> None:
-        """Writes what the search has found as an ordinary checkpoint, with what the space keeps beside it."""
-        self.space.save_pretrained(folder)
-
-
-def _decisions(
-    log_probs: th.Tensor, gold: th.Tensor, at: tuple[NDArray[np.int64], NDArray[np.int64]], shape: tuple[int, ...]
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The most probable choices and the gold log-probabilities of members' log-probs [p, Q, n], as [p, N, T] arrays."""
-    p = len(log_probs)
-    choices, gold_log_probs = np.zeros((p, *shape), np.int64), np.zeros((p, *shape), np.float32)
-    choices[:, at[0], at[1]] = log_probs.argmax(-1).cpu().numpy()
-    said = log_probs.gather(-1, gold.expand(p, -1)[..., None]).squeeze(-1)
-    gold_log_probs[:, at[0], at[1]] = said.float().cpu().numpy()
-    return choices, gold_log_probs
+        return [*super()._excluded_save_params(), "space", "optimizer", "_infos"]
 
 
 def _check_arguments(where: str, name: str, kind: type, given: Mapping[str, Any], fixed: set[str]) -> None:

@@ -72,6 +72,6 @@ class Texts:
         self, actions: NDArray[np.int64], target_log_probs: NDArray[np.float32] | None
     ) -> Iterator[tuple[TextVectorEnv, list[NDArray[Any]]]]:
         """Each environment with its rows of what is given."""
-        given = [actions] if target_log_probs is None else [actions, target_log_probs]
+        given: list[NDArray[Any]] = [actions] if target_log_probs is None else [actions, target_log_probs]
         for i, vector in enumerate(self.vectors):
             yield vector, [np.split(part, len(self.vectors), axis=1)[i] for part in given]

@@ -292,12 +292,11 @@ def _say_finished(run: Run) -> None:
 def _say_hello(run: Run) -> None:
     sizes = ", ".join(f"{len(corpus):,} {split}" for split, corpus in run.dataset.splits.items())
     agent = run.agent
-    trained = sum(p.numel() for p in agent.policy.parameters() if p.requires_grad)
     again = "no checkpoint yet, from the beginning" if run.settings.resume else "starting"
     state = f"going on at {agent.num_timesteps:,}" if agent.num_timesteps else again
     run.console.print(
         f"[bold]{run.settings.algo}[/] on {run.settings.env.id}, {run.dataset.name} ({sizes} texts)\n"
-        f"model {run.settings.policy['model']}, {trained:,} parameters train; {state}, {run.total:,} timesteps in all\n"
+        f"model {run.settings.policy['model']}, {agent.searched()}; {state}, {run.total:,} timesteps in all\n"
         f"{run.folder.path}",
         highlight=False,
         soft_wrap=True,
