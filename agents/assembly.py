@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
-from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.algorithms import ALGORITHMS
 from agents.settings import EnvSettings, Settings, SettingsError
+from agents.text_algorithm import TextAlgorithm
 from lm_gym.data import Dataset, load_dataset
 from lm_gym.data.errors import nearest
 from lm_gym.envs import TextVectorEnv
@@ -68,7 +68,7 @@ def make_env(
     return env
 
 
-def make_agent(settings: Settings, env: TextVectorEnv, model: str | None = None) -> BaseAlgorithm:
+def make_agent(settings: Settings, env: TextVectorEnv, model: str | None = None) -> TextAlgorithm:
     """A new agent.
 
     Args:

@@ -162,6 +162,11 @@ class BlackBox(TextAlgorithm):
         """Timesteps of one pass over the training texts: every position counts once for each member."""
         return self.optimizer.popsize * super().timesteps_per_pass
 
+    @property
+    def forward_passes_per_pass(self) -> int:
+        """Forward passes of one pass over the training texts: every text counts once for each member."""
+        return self.optimizer.popsize * super().forward_passes_per_pass
+
     def searched(self) -> str:
         """What is searched, in a few words."""
         domain = self.space.domain

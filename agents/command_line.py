@@ -18,6 +18,7 @@ from jsonargparse import ArgumentParser, Namespace
 from agents.algorithms import ALGORITHMS
 from agents.policy import LMPolicy
 from agents.settings import (
+    BUDGETS,
     BudgetSettings,
     CheckpointSettings,
     EnvSettings,
@@ -170,16 +171,16 @@ def _given(arguments: Sequence[str]) -> Iterator[tuple[str, str, Any]]:
 
 
 def _one_budget(given: Sequence[tuple[str, str, Any]]) -> list[str]:
-    """The option that unsets the other budget: the later source wins; both in one source are a contradiction."""
-    pair = ("budget.passes", "budget.timesteps")
-    set_in = {key: source for source, key, value in given if key in pair and value not in (None, "null")}
-    if not set_in:
+    """Options that unset the other budgets: the later source wins; two in one source are a contradiction."""
+    keys = [f"budget.{name}" for name in BUDGETS]
+    found = [(source, key) for source, key, value in given if key in keys and value not in (None, "null")]
+    if not found:
         return []
-    last = [key for _, key, value in given if key in set_in and value not in (None, "null")][-1]
-    other = pair[1 - pair.index(last)]
-    if set_in.get(other) == set_in[last]:
-        raise SettingsError(f"{set_in[last]} gives budget.passes and budget.timesteps: give one of them")
-    return [f"--{other}=null"]
+    source, last = found[-1]
+    together = sorted({key for of, key in found if of == source}, key=keys.index)
+    if len(together) > 1:
+        raise SettingsError(f"{source} gives {' and '.join(together)}: give one of them")
+    return [f"--{key}=null" for key in keys if key != last]
 
 
 def _read_yaml(name: str) -> dict[str, Any]:

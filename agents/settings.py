@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 import yaml
 
+BUDGETS = ("passes", "timesteps", "forward_passes")
+
 
 class SettingsError(ValueError):
     """Settings that cannot be run; the message names the key, the value and the way out."""
@@ -64,29 +66,30 @@ class EnvSettings:
 
 @dataclass(frozen=True)
 class BudgetSettings:
-    """How long to train: exactly one of the two.
+    """How long to train: exactly one of the three.
 
     Args:
         passes: passes over the training texts.
-        timesteps: positions decided; with K samples a position counts K times. Takes the place of passes.
+        timesteps: positions decided; with K samples, or P members, a position counts so many times.
+        forward_passes: texts through the model; with P members a text counts P times.
     """
 
     passes: float | None = 5.0
     timesteps: int | None = None
+    forward_passes: int | None = None
 
     def __post_init__(self) -> None:
-        if (self.passes is None) == (self.timesteps is None):
-            raise SettingsError("give one of budget.passes and budget.timesteps, and not both")
-        for name in ("passes", "timesteps"):
-            if getattr(self, name) is not None:
-                above(f"budget.{name}", getattr(self, name), 0)
+        given = [name for name in BUDGETS if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise SettingsError(f"give one of {', '.join(f'budget.{name}' for name in BUDGETS)}, and no other")
+        above(f"budget.{given[0]}", getattr(self, given[0]), 0)
 
-    def total(self, timesteps_per_pass: int) -> int:
+    def total(self, timesteps_per_pass: int, forward_passes_per_pass: int) -> int:
         """The budget in timesteps."""
         if self.timesteps is not None:
             return self.timesteps
-        assert self.passes is not None
-        return max(1, round(self.passes * timesteps_per_pass))
+        passes = self.passes if self.passes is not None else (self.forward_passes or 0) / forward_passes_per_pass
+        return max(1, round(passes * timesteps_per_pass))
 
 
 @dataclass(frozen=True)

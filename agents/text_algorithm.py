@@ -165,6 +165,12 @@ class TextAlgorithm(BaseAlgorithm):
         """A 31-bit seed for update `number` of this run; -1 is for building the policy."""
         return int(np.random.SeedSequence([self.seed or 0, number + 1]).generate_state(1)[0] >> 1)
 
+    @property
+    def forward_passes_per_pass(self) -> int:
+        """Forward passes of one pass over the training texts, those of a backward pass left out."""
+        assert self.env is not None
+        return Texts(self.env).first.num_texts
+
     def searched(self) -> str:
         """What is trained, in a few words."""
         return f"{sum(p.numel() for p in self.policy.parameters() if p.requires_grad):,} parameters train"

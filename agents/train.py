@@ -17,7 +17,6 @@ from typing import Any
 
 import torch as th
 from rich.console import Console
-from stable_baselines3.common.base_class import BaseAlgorithm
 from transformers.utils.logging import disable_progress_bar
 
 from agents.algorithms import ALGORITHMS
@@ -31,6 +30,7 @@ from agents.progress import ProgressBar
 from agents.report import closing_table, markdown
 from agents.run_folder import Checkpoint, RunFolder, RunFolderError, check_new, write_json, write_text
 from agents.settings import Settings, SettingsError
+from agents.text_algorithm import TextAlgorithm
 from lm_gym.data import Dataset
 from lm_gym.envs import TextVectorEnv
 
@@ -107,7 +107,7 @@ def start(settings: Settings, command: str, console: Console, held: ExitStack) -
     metric = _metric(settings, env)
     folder = RunFolder.create(settings.run_dir or _new_path(settings), settings.yaml, command)
     held.callback(folder.unlock)
-    total = settings.budget.total(_timesteps_per_pass(agent))
+    total = settings.budget.total(agent.timesteps_per_pass, agent.forward_passes_per_pass)
     return Run(settings, folder, dataset, env, agent, RunState(metric), total, console)
 
 
@@ -124,7 +124,7 @@ def resume(settings: Settings, given: Sequence[str], console: Console, held: Exi
     env = make_env(settings, dataset, "train")
     checkpoint = folder.last_checkpoint()
     agent, state = _restore(settings, env, checkpoint)
-    total = settings.budget.total(_timesteps_per_pass(agent))
+    total = settings.budget.total(agent.timesteps_per_pass, agent.forward_passes_per_pass)
     if settings != saved:
         write_text(folder.config, settings.yaml)
     if settings.budget != saved.budget and settings.agent.get("schedule", "constant") != "constant":
@@ -152,7 +152,7 @@ def train(run: Run) -> None:
     logger = open_logger(folder.metrics, folder.tensorboard)
     agent.set_logger(logger)
     clock = Clock(run.state.seconds)
-    per_pass = _timesteps_per_pass(agent)
+    per_pass = agent.timesteps_per_pass
     validation = make_env(settings, run.dataset, "validation", run.env.task.tokenizer)
     evaluation = Evaluate(
         partial(evaluate, agent.policy, validation, texts=settings.evaluation.texts),
@@ -206,7 +206,7 @@ def finish(run: Run) -> None:
         "baselines": {**baselines(envs[last]), "untrained": evaluate(untrained, envs[last]).metrics},
         "fingerprint": run.dataset.fingerprint,
     }
-    passes = run.state.best_timesteps / _timesteps_per_pass(run.agent)
+    passes = run.state.best_timesteps / run.agent.timesteps_per_pass
     chosen = f"The model is the best of the run by validation {run.state.metric}: that of pass {passes:.2f}."
     commands = (folder.path / "command.txt").read_text(encoding="utf-8").splitlines()
     text = markdown(report, evaluations[last], chosen, _notes(run.dataset, [run.env, *envs.values()]), commands[0])
@@ -216,7 +216,7 @@ def finish(run: Run) -> None:
     run.console.print(f"{chosen}\n{folder.path}/report.md", highlight=False, soft_wrap=True)
 
 
-def _restore(settings: Settings, env: TextVectorEnv, checkpoint: Checkpoint | None) -> tuple[BaseAlgorithm, RunState]:
+def _restore(settings: Settings, env: TextVectorEnv, checkpoint: Checkpoint | None) -> tuple[TextAlgorithm, RunState]:
     if checkpoint is None:
         return make_agent(settings, env), RunState(_metric(settings, env))
     agent = ALGORITHMS[settings.algo].load(checkpoint.model, env=env, device=settings.device)  # type: ignore[arg-type]
@@ -248,10 +248,6 @@ def _metric(settings: Settings, env: TextVectorEnv) -> str:
             f"no metric {metric!r} on {settings.env.id}: evaluation.metric is one of {', '.join(known)}"
         )
     return metric
-
-
-def _timesteps_per_pass(agent: Any) -> int:
-    return int(agent.timesteps_per_pass)
 
 
 def _new_path(settings: Settings) -> Path:

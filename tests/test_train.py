@@ -164,7 +164,7 @@ def test_configs_compose_and_options_win(tmp_path: Path, capsys: pytest.CaptureF
     found = yaml.safe_load(capsys.readouterr().out)
     assert (found["algo"], found["seed"], found["env"]["num_envs"]) == ("supervised", 2, 3)
     assert found["agent"]["learning_rate"] == 0.5
-    assert found["budget"] == {"passes": None, "timesteps": 9}
+    assert found["budget"] == {"passes": None, "timesteps": 9, "forward_passes": None}
     assert "samples" not in found["agent"]
 
 
