@@ -182,6 +182,9 @@ class BlackBox(TextAlgorithm):
         if fitness is None:
             self._settle()
             return False
+        cost = self.space.cost(population)
+        if cost is not None:
+            fitness = fitness - cost
         with th.no_grad():
             self.optimizer.tell(fitness)
         self._settle()

@@ -80,6 +80,10 @@ class SearchSpace(ABC):
                 for tensor, value in zip(tensors, before, strict=True):
                     tensor.copy_(value)
 
+    def cost(self, population: Population) -> th.Tensor | None:
+        """What members cost, in units of fitness, float64 [P]: taken off what they earn. None where nothing does."""
+        return None
+
     def state_dict(self) -> dict[str, Any]:
         """What a rebuilt space needs beside the policy's weights (where vectors are measured from)."""
         return {}
