@@ -49,7 +49,7 @@ class Texts:
     @property
     def batch_draws(self) -> int:
         """The sampler's count before the current texts were drawn: reset(options={"draws": …}) draws them again."""
-        return self.first.draws - self.first.num_envs
+        return self.first.draws - self.first.num_envs // self.first.group_size
 
     def position_rewards(
         self, actions: NDArray[np.int64], target_log_probs: NDArray[np.float32] | None = None

@@ -20,8 +20,8 @@ def check_text_env(env: AnyEnv, steps: int = 60) -> None:
     """Check a single or a vector text environment against the contract that agents build on.
 
     Spaces and dtypes; padding; determinism by seed; nothing shared between what is returned and what is kept;
-    rewards that agree with `position_rewards`; `indices`; going on by `draws`; pickling. The environment is reset
-    and stepped, and left in some state.
+    rewards that agree with `position_rewards`; `indices`; going on by `draws`; groups; pickling; states. The
+    environment is reset and stepped, and left in some state.
 
     Args:
         env: the environment, wrapped or not.
@@ -39,7 +39,9 @@ def check_text_env(env: AnyEnv, steps: int = 60) -> None:
     _check_rewards(played)
     _check_indices(played)
     _check_draws(played)
+    _check_groups(played, steps)
     _check_pickling(played, steps)
+    _check_state(played, steps)
 
 
 class _Played:
@@ -54,6 +56,7 @@ class _Played:
         self.vector = bare.vector if isinstance(bare, TextEnv) else bare
         self.tokenwise = self.vector.settings.unit == "token"
         self.rows = self.vector.num_envs
+        self.texts = self.rows // self.vector.group_size
 
     def reset(self, seed: int | None = None, **options: Any) -> Observation:
         observation, info = cast(Any, self.env).reset(seed=seed, options=options or None)
@@ -207,7 +210,8 @@ def _check_rewards(played: _Played) -> None:
 def _check_indices(played: _Played) -> None:
     """Texts asked for are played, alike whatever the seed."""
     for start in (0, played.bare.num_texts - 1):
-        indices = (start + np.arange(played.rows)) % played.bare.num_texts
+        texts = (start + np.arange(played.texts)) % played.bare.num_texts
+        indices = np.repeat(texts, played.vector.group_size)
         first = played.reset(_SEED, indices=indices)
         assert np.array_equal(played.bare.text_index, indices), "indices aren't the texts played"
         targets = played.bare.targets
@@ -220,7 +224,7 @@ def _check_indices(played: _Played) -> None:
 def _check_draws(played: _Played) -> None:
     """A sampler continued at a draw gives what it would have given."""
     played.reset(_SEED)
-    assert played.bare.draws == played.rows, f"{played.bare.draws} draws after a reset of {played.rows} rows"
+    assert played.bare.draws == played.texts, f"{played.bare.draws} draws after a reset of {played.texts} texts"
     draws = played.bare.draws
     following = [played.reset(), played.bare.text_index, played.bare.targets]
     played.reset(_SEED + 1)
@@ -245,6 +249,40 @@ def _check_pickling(played: _Played, steps: int) -> None:
         _assert_same(original, copied, "a copy through pickle goes on differently")
         begun = [one.begin(np.asarray(original[2])) for one in both]
         _assert_same(begun[:1], begun[1:], "a copy through pickle begins other texts")
+
+
+def _check_groups(played: _Played, steps: int) -> None:
+    """Rows of a group play the same text from the same step on."""
+    rng = np.random.default_rng(_SEED)
+    observation = played.reset(_SEED)
+    for _ in range(steps):
+        for value in (played.bare.text_index, played.bare.targets, observation["positions"]):
+            groups = value.reshape(played.texts, played.vector.group_size, -1)
+            assert (groups == groups[:, :1]).all(), "rows of a group differ"
+        observation, _, ended, _ = played.step(played.actions(rng))
+        begun = played.begin(ended)
+        observation = observation if begun is None else begun
+
+
+def _check_state(played: _Played, steps: int) -> None:
+    """An environment put into another's state goes on as the other does."""
+    rng = np.random.default_rng(_SEED)
+    played.reset(_SEED)
+    for _ in range(steps // 2):
+        played.begin(played.step(played.actions(rng))[2])
+    ended = played.step(played.actions(rng))[2]
+    state = played.vector.get_state()
+    other = _Played(pickle.loads(pickle.dumps(played.bare)))
+    other.reset(_SEED + 1)
+    observation = other.vector.set_state(state)
+    _assert_same([played.vector.episodes.observation], [observation], "a state gives another observation")
+    _assert_same([played.begin(ended)], [other.begin(ended)], "a state begins other texts")
+    for _ in range(steps):
+        actions = played.actions(rng)
+        original, restored = ([*one.step(actions)[:3], one.bare.text_index] for one in (played, other))
+        _assert_same(original, restored, "a state goes on differently")
+        ended = np.asarray(original[2])
+        _assert_same([played.begin(ended)], [other.begin(ended)], "a state begins other texts")
 
 
 def _assert_same(first: list[Any], second: list[Any], message: str) -> None:

@@ -145,3 +145,20 @@ def test_ppo_learns_and_is_evaluated(unit):
     assert len(model.ep_info_buffer) > 10
     mean, _ = evaluate_policy(model, adapter(unit=unit, reward="accuracy", num_envs=2), 6)
     assert 0 <= mean <= 4
+
+
+@pytest.mark.parametrize("mode", ["SAME_STEP", "DISABLED"])
+def test_a_state_goes_on_with_its_episode_statistics(mode):
+    made, other = (adapter(mode, group_size=2) for _ in range(2))
+    made.seed(3)
+    made.reset()
+    for _ in range(7):
+        made.step(np.arange(4))
+    observation = other.set_state(made.get_state())
+    assert all(np.array_equal(leaf, made.vector.episodes.observation[key]) for key, leaf in observation.items())
+    for _ in range(30):
+        (_, *one), (_, *two) = (each.step(np.arange(4)) for each in (made, other))
+        assert np.array_equal(one[0], two[0])
+        assert np.array_equal(one[1], two[1])
+        for info, same in zip(one[2], two[2], strict=True):
+            assert [info.get("episode", {}).get(k) for k in "rl"] == [same.get("episode", {}).get(k) for k in "rl"]

@@ -103,6 +103,20 @@ class VecEnvAdapter(VecEnv):
             self._note_resets(info)
         return observation, rewards.astype(np.float32), ended, infos
 
+    def get_state(self) -> dict[str, Any]:
+        """All that is played at this moment, and the returns and lengths of its episodes so far, for `set_state`."""
+        return {"env": self.vector.get_state(), "returns": self._returns.copy(), "lengths": self._lengths.copy()}
+
+    def set_state(self, state: dict[str, Any]) -> VecEnvObs:
+        """Go on as the adapter did that gave this state; the observation where it was.
+
+        Raises:
+            ValueError: the state is that of another environment.
+        """
+        observation = self.vector.set_state(state["env"])
+        self._returns[:], self._lengths[:] = state["returns"], state["lengths"]
+        return observation
+
     def close(self) -> None:
         """Close the environment."""
         self.vector.close()

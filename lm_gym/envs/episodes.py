@@ -21,6 +21,7 @@ class Episodes:
         cursor: whether the observation has one (`unit="token"`).
         write: whether predictions are written into `input_ids` (`fill="sequential"`).
         mask_actions: whether the observation has `action_mask`.
+        distributions: whether actions are distributions.
 
     Attributes:
         observation: the live observation, each leaf [N, …]; copy what leaves this house.
@@ -28,10 +29,22 @@ class Episodes:
         counts: int64 [N], positions.
         decided: int64 [N], positions decided.
         text_index: int64 [N], the text of each row, -1 before the first.
+        visits: int64 [N], how often each had been played before.
+        keys: int64 [N], the key of each one's masks.
+        log_probs: float64 [N, T], log-probabilities of the targets of decided positions, or None where actions are
+            choices (kept with `cursor` only).
     """
 
     def __init__(
-        self, task: Task, reward: Reward, num_rows: int, *, cursor: bool, write: bool, mask_actions: bool
+        self,
+        task: Task,
+        reward: Reward,
+        num_rows: int,
+        *,
+        cursor: bool,
+        write: bool,
+        mask_actions: bool,
+        distributions: bool,
     ) -> None:
         tokens, positions, choices = task.shape
         self.task = task
@@ -40,6 +53,9 @@ class Episodes:
         self.counts = np.ones(num_rows, np.int64)
         self.decided = np.zeros(num_rows, np.int64)
         self.text_index = np.full(num_rows, -1, np.int64)
+        self.visits = np.zeros(num_rows, np.int64)
+        self.keys = np.zeros(num_rows, np.int64)
+        self.log_probs = np.zeros((num_rows, positions)) if distributions and cursor else None
         self.observation: Observation = {
             "input_ids": np.zeros((num_rows, tokens), np.int64),
             "attention_mask": np.zeros((num_rows, tokens), np.int8),
@@ -78,6 +94,8 @@ class Episodes:
         self.counts[rows] = opened.counts
         self.decided[rows] = 0
         self.text_index[rows] = texts
+        self.visits[rows] = visits
+        self.keys[rows] = key
         if self._masks:
             self._update_masks()
         self.track.enter(rows)
@@ -98,13 +116,12 @@ class Episodes:
         cursor = self._cursor[:, 0]
         rows = self._rows
         targets = self.targets[rows, cursor]
-        if live is None:
-            self._predictions[rows, cursor] = choices
-            self.decided += 1
-        else:
-            targets = np.where(live, targets, 0)
-            self._predictions[rows[live], cursor[live]] = choices[live]
-            self.decided += live
+        if live is not None:
+            targets, rows = np.where(live, targets, 0), rows[live]
+        self._predictions[rows, cursor[rows]] = choices[rows]
+        self.decided[rows] += 1
+        if self.log_probs is not None and log_probs is not None:
+            self.log_probs[rows, cursor[rows]] = log_probs[rows]
         if self._write:
             self._write_predictions(choices, live)
         last = self.decided >= self.counts

@@ -25,8 +25,14 @@ class ResetOptions(NamedTuple):
     draws: int | None
 
 
-def read_options(options: Mapping[str, Any] | None, num_envs: int, num_texts: int) -> ResetOptions:
+def read_options(options: Mapping[str, Any] | None, num_envs: int, num_texts: int, group_size: int = 1) -> ResetOptions:
     """Check the options of a reset.
+
+    Args:
+        options: as given.
+        num_envs: N.
+        num_texts: texts in the split.
+        group_size: rows that play the same text: they begin together.
 
     Raises:
         TypeError: if a value is of the wrong type.
@@ -38,8 +44,10 @@ def read_options(options: Mapping[str, Any] | None, num_envs: int, num_texts: in
             raise ValueError(f"unknown reset option {name!r}{among(name, _KNOWN)}")
     rows = np.arange(num_envs)
     if given.get("reset_mask") is not None:
-        rows = np.flatnonzero(_read_mask(given["reset_mask"], num_envs))
-    indices = None if given.get("indices") is None else _read_indices(given["indices"], num_envs, num_texts)
+        rows = np.flatnonzero(_read_mask(given["reset_mask"], num_envs, group_size))
+    indices = None
+    if given.get("indices") is not None:
+        indices = _read_indices(given["indices"], num_envs, num_texts, group_size)
     draws = given.get("draws")
     if draws is not None:
         if isinstance(draws, bool) or not isinstance(draws, int | np.integer):
@@ -50,17 +58,23 @@ def read_options(options: Mapping[str, Any] | None, num_envs: int, num_texts: in
     return ResetOptions(rows, indices, draws)
 
 
-def _read_mask(mask: Any, num_envs: int) -> NDArray[np.bool_]:
+def _read_mask(mask: Any, num_envs: int, group_size: int) -> NDArray[np.bool_]:
     if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
         raise TypeError(f"options['reset_mask'] must be a numpy array of bool, not {type(mask).__name__} {mask!r}")
     if mask.shape != (num_envs,):
         raise ValueError(f"options['reset_mask'] has shape {mask.shape}: it must be ({num_envs},)")
     if not mask.any():
         raise ValueError("options['reset_mask'] is False everywhere: call reset only where a row has ended")
+    groups = mask.reshape(-1, group_size)
+    if (groups != groups[:, :1]).any():
+        raise ValueError(
+            f"options['reset_mask'] parts a group: rows k * {group_size} … k * {group_size} + {group_size - 1} begin "
+            f"together (group_size={group_size})"
+        )
     return mask
 
 
-def _read_indices(indices: Any, num_envs: int, num_texts: int) -> NDArray[np.int64]:
+def _read_indices(indices: Any, num_envs: int, num_texts: int, group_size: int) -> NDArray[np.int64]:
     given = np.asarray(indices)
     if given.dtype.kind not in "iu":
         raise TypeError(f"options['indices'] are {given.dtype}: give integers in 0 … {num_texts - 1}")
@@ -71,4 +85,10 @@ def _read_indices(indices: Any, num_envs: int, num_texts: int) -> NDArray[np.int
     if outside.any():
         row = int(np.flatnonzero(outside)[0])
         raise ValueError(f"options['indices'][{row}] is {given[row]}, and the split has the texts 0 … {num_texts - 1}")
+    groups = given.reshape(-1, group_size)
+    if (groups != groups[:, :1]).any():
+        raise ValueError(
+            f"options['indices'] parts a group: rows k * {group_size} … k * {group_size} + {group_size - 1} play the "
+            f"same text (group_size={group_size}); repeat each index so often"
+        )
     return given.astype(np.int64)

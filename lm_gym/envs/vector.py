@@ -1,6 +1,6 @@
 """Many texts played at once: a native `gymnasium.vector.VectorEnv`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,6 +18,7 @@ from lm_gym.envs.options import ResetOptions, read_options
 from lm_gym.envs.sampler import Sampler
 from lm_gym.envs.settings import Settings
 from lm_gym.envs.spaces import action_space, observation_space
+from lm_gym.envs.state import restore_episodes, save_episodes
 from lm_gym.naming import check_choice
 from lm_gym.rendering import render_text
 from lm_gym.tasks import Cut
@@ -37,6 +38,8 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             the next step begins another text, whatever the action; `SAME_STEP`: the same step does, and
             `info["final_obs"]` has the last observation; `DISABLED`: nothing, call
             `reset(options={"reset_mask": ended})`.
+        group_size: G, rows that play the same text: rows k·G … k·G + G - 1 have one visit of it (so the same masks),
+            begin and end together, and count as one draw. It divides N.
         arguments: see `Settings`, and the manual of the task's environment.
 
     Attributes:
@@ -49,7 +52,7 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         cut: what `max_length` removed.
         targets: int64 [N, T], gold choices, n where padded.
         text_index: int64 [N], which text each row plays.
-        draws: texts drawn so far by the sampler: the whole of its state beside the seed.
+        draws: texts drawn so far by the sampler, one a group: the whole of its state beside the seed.
     """
 
     task_name: ClassVar[str]
@@ -60,10 +63,17 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
     }
 
     def __init__(
-        self, num_envs: int = 1, *, autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP, **arguments: Any
+        self,
+        num_envs: int = 1,
+        *,
+        autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
+        group_size: int = 1,
+        **arguments: Any,
     ) -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs={num_envs}: give 1 or more")
+        if group_size < 1 or num_envs % group_size:
+            raise ValueError(f"group_size={group_size} does not divide num_envs={num_envs}: give a divisor of it")
         settings = Settings.of(arguments)
         self.settings = settings
         self.autoreset_mode = (
@@ -73,7 +83,7 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         )
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.render_mode = settings.render_mode
-        self.num_envs = num_envs
+        self.num_envs, self.group_size = num_envs, group_size
         self.dataset: Dataset = load_dataset(settings.dataset, task_hint=self.task_name)  # type: ignore[arg-type]
         self.split = settings.split
         self.task = make_task(self.task_name, self.dataset, settings)
@@ -89,8 +99,9 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             cursor=settings.unit == "token",
             write=settings.fill == "sequential",
             mask_actions=settings.mask_actions,
+            distributions=settings.actions == "distribution",
         )
-        self._sampler = Sampler(settings.sampling, np.diff(self.task.encoded.offsets), num_envs)
+        self._sampler = Sampler(settings.sampling, np.diff(self.task.encoded.offsets), num_envs // group_size)
         self._key = 0
         self._keyed = False
         self._ended = np.zeros(num_envs, np.bool_)
@@ -125,8 +136,36 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
 
     @property
     def draws(self) -> int:
-        """Texts drawn so far by the sampler."""
+        """Texts drawn so far by the sampler, one a group."""
         return self._sampler.draws
+
+    # What is played, kept and taken up again
+
+    def get_state(self) -> dict[str, Any]:
+        """All that is played at this moment, as a dict of arrays and numbers (copies) for `set_state`.
+
+        Raises:
+            ResetNeeded: before the first reset.
+        """
+        if not self._playing:
+            raise ResetNeeded("no text is played: call reset() first")
+        sampler = {"key": self._key, "draws": self._sampler.draws}
+        return {**save_episodes(self.episodes), "ended": self._ended.copy(), **sampler}
+
+    def set_state(self, state: Mapping[str, Any]) -> Observation:
+        """Go on as the environment did that gave this state; one with the same arguments is meant.
+
+        Returns:
+            The observation where it was.
+
+        Raises:
+            ValueError: the state is that of another number of rows, or of other texts.
+        """
+        restore_episodes(self.episodes, state)
+        self._ended = np.array(state["ended"], np.bool_)
+        self._key, self._keyed, self._playing = int(state["key"]), True, True
+        self._sampler.restart(self._key, int(state["draws"]))
+        return self._copy()
 
     # Playing
 
@@ -139,7 +178,7 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             seed: restarts the sampler at draw 0, with the order and the masks of this seed. Of a sequence (as some
                 wrappers give) the first one counts.
             options: `indices` int [N]: play these texts, with the masks of visit 0; `reset_mask` bool [N]: only
-                these rows begin; `draws`: continue the sampler at this draw.
+                these rows begin (neither may part a group); `draws`: continue the sampler at this draw.
 
         Raises:
             ValueError: if an option is unknown or out of range.
@@ -149,7 +188,7 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
 
     def begin(self, seed: int | None, options: dict[str, Any] | None) -> NDArray[np.int64]:
         """Reset without a copy of the observation; the rows that begin."""
-        chosen = read_options(options, self.num_envs, self.num_texts)
+        chosen = read_options(options, self.num_envs, self.num_texts, self.group_size)
         super().reset(seed=seed)
         if seed is not None or not self._keyed:
             self._key, self._keyed = int(self.np_random.integers(2**62)), True
@@ -329,11 +368,16 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         if chosen.indices is not None:
             self.episodes.enter(rows, chosen.indices[rows], np.zeros(len(rows), np.int64), _FIXED_KEY)
         else:
-            self.episodes.enter(rows, *self._sampler.take(len(rows)), self._key)
+            self.episodes.enter(rows, *self._draw(rows), self._key)
+
+    def _draw(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The sampler's next texts for rows that begin, one a group, and their visits."""
+        texts, visits = self._sampler.take(len(rows) // self.group_size)
+        return np.repeat(texts, self.group_size), np.repeat(visits, self.group_size)
 
     def _begin(self, rows: NDArray[np.int64], info: dict[str, Any]) -> None:
         """Give rows the sampler's next texts, and tell of them."""
-        self.episodes.enter(rows, *self._sampler.take(len(rows)), self._key)
+        self.episodes.enter(rows, *self._draw(rows), self._key)
         info |= self._begun(rows, with_text=False)
 
     def _begun(self, rows: NDArray[np.int64], *, with_text: bool) -> dict[str, Any]:

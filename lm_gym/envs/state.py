@@ -1,0 +1,78 @@
+"""The episodes of an environment, kept as what was decided and restored by deciding it again."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lm_gym.envs.episodes import Episodes
+
+_KEPT = ("text_index", "visits", "keys", "decided")
+
+
+def save_episodes(episodes: Episodes) -> dict[str, Any]:
+    """What `restore_episodes` needs, copied: int64 [N] each of text_index, visits, keys and decided; predictions.
+
+    Returns:
+        These, predictions int64 [N, T], and log_probs float64 [N, T] where actions are distributions.
+    """
+    state: dict[str, Any] = {name: getattr(episodes, name).copy() for name in _KEPT}
+    state["predictions"] = episodes.observation["predictions"].copy()
+    if episodes.log_probs is not None:
+        state["log_probs"] = episodes.log_probs.copy()
+    return state
+
+
+def restore_episodes(episodes: Episodes, state: Mapping[str, Any]) -> None:
+    """Open the texts of a state and decide their positions again, so that rewards go on from where they were.
+
+    Args:
+        episodes: of the same task, reward and number of rows as those that were saved.
+        state: from `save_episodes`.
+
+    Raises:
+        ValueError: the state does not fit.
+    """
+    _check(episodes, state)
+    decided = np.asarray(state["decided"])
+    everyone = np.arange(len(decided))
+    _enter(episodes, state, everyone)
+    if "cursor" not in episodes.observation:  # texts are decided at once, and their rewards remember nothing
+        episodes.observation["predictions"][...] = state["predictions"]
+        episodes.decided[...] = decided
+        return
+    # All rows arrive together: one with d decisions begins when the longest has d left. Rows that wait are paid
+    # nothings meanwhile, and forget them when they begin.
+    last = int(decided.max())
+    begins = last - decided
+    for step in range(last):
+        if step:
+            _enter(episodes, state, np.flatnonzero(begins == step))
+        live = begins <= step
+        places = np.where(live, step - begins, 0)
+        choices = np.where(live, state["predictions"][everyone, places], 0)
+        log_probs = state["log_probs"][everyone, places] if "log_probs" in state else None
+        episodes.decide(choices, log_probs, None if live.all() else live)
+    if last:
+        _enter(episodes, state, np.flatnonzero(decided == 0))
+
+
+def _enter(episodes: Episodes, state: Mapping[str, Any], rows: NDArray[np.int64]) -> None:
+    keys = state["keys"][rows]
+    for key in np.unique(keys):  # of the sampler, and of texts that were asked for
+        some = rows[keys == key]
+        episodes.enter(some, state["text_index"][some], state["visits"][some], int(key))
+
+
+def _check(episodes: Episodes, state: Mapping[str, Any]) -> None:
+    expected = {**dict.fromkeys(_KEPT, episodes.text_index.shape), "predictions": episodes.targets.shape}
+    if episodes.log_probs is not None:
+        expected["log_probs"] = episodes.targets.shape
+    for name, shape in expected.items():
+        if name not in state or np.shape(state[name]) != shape:
+            found = f"has shape {np.shape(state[name])}" if name in state else "is missing"
+            raise ValueError(f"the state's {name} {found}: it must be {shape}, as in an environment of these arguments")
+    texts, count = state["text_index"], episodes.task.encoded.num_texts
+    if texts.min() < 0 or texts.max() >= count:
+        raise ValueError(f"the state plays text {texts.max()}, and the split has the texts 0 … {count - 1}")
