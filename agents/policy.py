@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,12 @@ class LMPolicy(ActorCriticPolicy):
         return self.language_model.network
 
     @property
+    def frozen(self) -> frozenset[str]:
+        """Names of the model's parameters that `freeze` holds fast."""
+        patterns = self._arguments["freeze"]
+        return frozenset(n for n, _ in self.network.named_parameters() if any(fnmatch(n, p) for p in patterns))
+
+    @property
     def tokenizer(self) -> str | None:
         """Where the model's tokenizer lies: a folder, a hub id, `"tiny"`, or None if that isn't known."""
         source: str | None = self._arguments["tokenizer"]
@@ -150,17 +157,28 @@ class LMPolicy(ActorCriticPolicy):
             obs: tensors of the observation's arrays, [B, …].
             slots: int64 [B], one position of each text (`unit="token"`: the cursor); None: every position of each.
         """
-        places = obs["positions"].long()
+        rows, slots = self.places(obs, slots)
+        hidden = self.encode(obs, rows, slots)
+        return Packed(self.log_probs(hidden, rows, obs), hidden, rows, slots)
+
+    def places(self, obs: Observation, slots: th.Tensor | None = None) -> tuple[th.Tensor, th.Tensor]:
+        """Rows and slots of the positions that `positions` reads, int64 [Q] each; arguments as there."""
         if slots is None:
-            rows, chosen = obs["position_mask"].bool().nonzero(as_tuple=True)
-        else:
-            rows, chosen = th.arange(len(slots), device=slots.device), slots
-        logits, hidden = self.language_model(
-            obs["input_ids"].long(), obs["attention_mask"].long(), rows, places[rows, chosen]
-        )
+            rows, slots = obs["position_mask"].bool().nonzero(as_tuple=True)
+            return rows, slots
+        return th.arange(len(slots), device=slots.device), slots
+
+    def encode(self, obs: Observation, rows: th.Tensor, slots: th.Tensor) -> th.Tensor:
+        """The encoder's states [Q, H] at positions."""
+        columns = obs["positions"].long()[rows, slots]
+        return self.language_model.encode(obs["input_ids"].long(), obs["attention_mask"].long(), rows, columns)
+
+    def log_probs(self, hidden: th.Tensor, rows: th.Tensor, obs: Observation) -> th.Tensor:
+        """Log of the policy, float32 [Q, n], where the encoder's states are `hidden` [Q, H] of the texts `rows` [Q]."""
+        logits = self.language_model.head(hidden)
         if "action_mask" in obs:
             logits = logits.masked_fill(obs["action_mask"].bool().logical_not()[rows], float("-inf"))
-        return Packed(th.log_softmax(logits, -1), hidden, rows, chosen)
+        return th.log_softmax(logits, -1)
 
     def values(self, packed: Packed) -> th.Tensor:
         """The critic's return-to-go at each position, float32 [Q]; its gradient stays in the critic."""

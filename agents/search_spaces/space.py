@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch as th
-from torch import nn
 
 from agents.ask_tell.population import Block, Domain, Perturbed, Population
+from agents.policy import LMPolicy
 
 
 class SearchSpace(ABC):
@@ -43,14 +43,13 @@ class SearchSpace(ABC):
     def write(self, vector: th.Tensor) -> None:
         """Make the policy the one that `vector` [d] describes; stays until the next write."""
 
-    @abstractmethod
     def evaluate(
         self, obs: dict[str, th.Tensor], population: Population, max_rows: int
     ) -> Iterator[tuple[slice, th.Tensor]]:
         """What each member says at the Q positions of the same B texts, several members in one forward.
 
         The result equals each member written into the policy on its own, and `policy.positions(obs)`, to 1e-5. The
-        policy is as before afterwards. No gradients.
+        policy's weights are as before afterwards; it is out of training mode (no dropout). No gradients.
 
         Args:
             obs: the observation of B texts.
@@ -59,7 +58,29 @@ class SearchSpace(ABC):
 
         Yields:
             members, their log-probabilities [p, Q, n], positions in the order of `policy.positions(obs)`.
+
+        Raises:
+            TypeError: a policy that is no LMPolicy.
         """
+        if not isinstance(self.policy, LMPolicy):
+            raise TypeError(f"texts are read by an LMPolicy, not by a {type(self.policy).__name__}: play episodes")
+        if max_rows < 1:
+            raise ValueError(f"max_rows={max_rows}: give 1 or more")
+        self.policy.set_training_mode(False)
+        with th.inference_mode():
+            run = self._evaluator(obs, population)
+        members = max(1, max_rows // len(obs["input_ids"]))
+        if members > 1:
+            members -= members % 2  # both members of an antithetic pair in the same forward
+        for start in range(0, population.size, members):
+            chunk = slice(start, min(start + members, population.size))
+            with th.inference_mode():
+                log_probs = run(chunk)
+            yield chunk, log_probs
+
+    @abstractmethod
+    def _evaluator(self, obs: dict[str, th.Tensor], population: Population) -> Callable[[slice], th.Tensor]:
+        """Prepares what all members share; returns what computes some members' log-probabilities [p, Q, n]."""
 
     @contextmanager
     def materialised(self, population: Population, member: int) -> Iterator[None]:
@@ -94,13 +115,3 @@ class SearchSpace(ABC):
     def save_pretrained(self, folder: Path) -> None:
         """Write the policy as it is, as an ordinary checkpoint."""
         self.policy.save_pretrained(folder)
-
-
-def parameters(policy: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that act, by name and each once: a language model's, or an SB3 policy's without its critic."""
-    network = getattr(policy, "network", None)
-    if network is not None:
-        return dict(network.named_parameters())
-    return {
-        name: p for name, p in policy.named_parameters() if not name.startswith(("value_net", "mlp_extractor.value"))
-    }

@@ -1,0 +1,251 @@
+"""One forward of a language model in which each block of rows runs another member of a population.
+
+While it lasts, the modules whose parameters change answer with the functions below in place of their own `forward`:
+a shared product where a member's matrix is the live one plus a low-rank term, whose cost is that of the rows read once
+more, and a product of its own where it is not. What no change reaches is computed once for all members.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch as th
+import torch.nn.functional as F
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from agents.member_changes import Change, LowRank, Own
+from agents.policy import LMPolicy, Observation
+
+Forward = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How rows belong to members.
+
+    Attributes:
+        members: p.
+        texts: B; the encoder runs p·B rows, member by member.
+        shared: rows that the head is given while they are still the same for all members; -1: none are.
+    """
+
+    members: int
+    texts: int
+    shared: int = -1
+
+    def by_member(self, x: th.Tensor) -> th.Tensor:
+        """Rows [*, d] as [p, m, d]; those that all members share are repeated without a copy."""
+        flat = x.reshape(-1, x.shape[-1])
+        if len(flat) == self.shared:
+            return flat.expand(self.members, *flat.shape)
+        return flat.view(self.members, -1, flat.shape[-1])
+
+    def rows(self, out: th.Tensor, x: th.Tensor) -> th.Tensor:
+        """[p, m, d] as the module's output for input `x`: [p·B, L, d] in the encoder, [1, p·Q, d] in the head."""
+        if self.shared >= 0:
+            return out.reshape(1, -1, out.shape[-1])
+        return out.view(*x.shape[:-1], out.shape[-1])
+
+
+def linear(
+    layout: Layout, module: nn.Linear | Conv1D, weight: Change | None, bias: Own | None, x: th.Tensor
+) -> th.Tensor:
+    """The product x Wᵀ + b with each member's W and b (Conv1D: x W + b).
+
+    A low-rank term is written into the output first, where the bias would be, and the shared product added onto it:
+    (x B) Aᵀ + b, then += x Wᵀ. So it costs no pass of its own over the output.
+    """
+    xs = layout.by_member(x)  # [p, m, in]
+    W = module.weight if isinstance(module, Conv1D) else module.weight.T  # [in, out]
+    b: th.Tensor | None = module.bias
+    if bias is not None:
+        b = bias.whole()[:, None]  # [p, 1, out]
+    if isinstance(weight, Own):
+        out = _own_product(xs, weight, isinstance(module, Conv1D), W.shape[1])
+        return layout.rows(out if b is None else out.add_(b), x)
+    shape = (*xs.shape[:2], W.shape[1])
+    if isinstance(weight, LowRank):
+        inner, outer = (weight.A, weight.B) if isinstance(module, Conv1D) else (weight.B, weight.A)
+        out = _low_rank(th.bmm(inner.mT, xs.mT), outer.mT, b)
+    else:
+        out = xs.new_zeros(shape) if b is None else b.expand(shape).clone()
+    if len(xs) > 1 and xs.stride(0) == 0:  # the same rows for all members: one product
+        out += xs[0] @ W
+    else:
+        out.view(-1, shape[2]).addmm_(xs.reshape(-1, xs.shape[2]), W)
+    return layout.rows(out, x)
+
+
+def _low_rank(xB: th.Tensor, At: th.Tensor, base: th.Tensor | None) -> th.Tensor:
+    """The sum base + (x B) Aᵀ of xB [p, r, m], At [p, r, out] and a base that broadcasts, [p, m, out]."""
+    if xB.shape[1] == 1:
+        product = xB.mT, At
+        return th.mul(*product) if base is None else th.addcmul(base, *product)
+    return th.bmm(xB.mT, At) if base is None else th.baddbmm(base, xB.mT, At)
+
+
+def _own_product(xs: th.Tensor, weight: Own, rows_are_inputs: bool, outputs: int) -> th.Tensor:
+    out = xs.new_zeros(*xs.shape[:2], outputs) if rows_are_inputs else xs.new_empty(*xs.shape[:2], outputs)
+    for rows, values in weight.slabs():  # [p, k, ·]
+        if rows_are_inputs:
+            out.baddbmm_(xs[:, :, rows], values)
+        else:
+            out[:, :, rows] = th.bmm(xs, values.mT)
+    return out
+
+
+def layer_norm(layout: Layout, module: nn.LayerNorm, weight: Own | None, bias: Own | None, x: th.Tensor) -> th.Tensor:
+    """Layer normalisation with each member's weight and bias."""
+    normal = layout.by_member(F.layer_norm(x, module.normalized_shape, None, None, module.eps))
+    w = module.weight if weight is None else weight.whole()[:, None]  # [d] or [p, 1, d]
+    b = module.bias if bias is None else bias.whole()[:, None]
+    return layout.rows(normal * w if b is None else th.addcmul(b, normal, w), x)
+
+
+def embedding(layout: Layout, module: nn.Embedding, weight: Change, _: None, ids: th.Tensor) -> th.Tensor:
+    """Rows of each member's matrix; all members have the same ids: [p·B, L], or [1, L] where texts share them too."""
+    one = ids[: max(1, len(ids) // layout.members)]  # [B or 1, L]
+    if isinstance(weight, LowRank):
+        rows = weight.A[:, one.flatten()]  # [p, ·, r]
+        out = _low_rank(rows.mT, weight.B.mT, F.embedding(one.flatten(), module.weight))
+    else:
+        numbers, inverse = th.unique(one, return_inverse=True)
+        out = weight.rows(numbers)[:, inverse.flatten()]
+    out = out.view(layout.members, *one.shape, -1)
+    return out.expand(-1, layout.texts, -1, -1).reshape(-1, *out.shape[2:])  # [p·B, L, H]
+
+
+_FORWARDS: dict[type[nn.Module], Forward] = {
+    nn.Linear: linear,
+    Conv1D: linear,
+    nn.LayerNorm: layer_norm,
+    nn.Embedding: embedding,
+}
+
+
+@contextmanager
+def answering(forwards: Mapping[nn.Module, Forward]) -> Iterator[None]:
+    """While it lasts, each module answers with the function in place of its own forward."""
+    for module, forward in forwards.items():
+        setattr(module, "forward", forward)  # noqa: B010  (mypy: a method; it shadows the class's until deleted)
+    try:
+        yield
+    finally:
+        for module in forwards:
+            delattr(module, "forward")
+
+
+class PopulationForward:
+    """Evaluates the members of a population over some parameters of a policy's language model together.
+
+    Args:
+        policy: the policy.
+        parameters: those that change, by name; a tied one changes wherever it is used.
+
+    Raises:
+        ValueError: a parameter of a module that is none of Linear, Conv1D, LayerNorm and Embedding.
+    """
+
+    def __init__(self, policy: LMPolicy, parameters: Mapping[str, nn.Parameter]) -> None:
+        self._policy = policy
+        self._uses = _find_uses(policy.network, parameters)
+        inside = {module for module in policy.network.base_model.modules() if module in self._uses}
+        self._head_only = not inside
+        layers = encoder_layers(policy.network)
+        numbers = [i for i, layer in enumerate(layers) for module in layer.modules() if module in inside]
+        self._shared_layers = layers[: min(numbers)] if len(numbers) == len(inside) and numbers else layers[:0]
+
+    def share(self, obs: Observation) -> Callable[[Sequence[Change], int], th.Tensor]:
+        """Computes what all members share of these texts.
+
+        Returns:
+            a function from one change a parameter, and p, to log-probabilities [p, Q, n].
+        """
+        policy = self._policy
+        rows, slots = policy.places(obs)
+        if self._head_only:
+            hidden = policy.encode(obs, rows, slots)  # [Q, H]
+            return partial(self._heads, obs, hidden, rows)
+        if len(self._shared_layers):
+            layers, states = encoder_layers(policy.network), []
+
+            def record(hidden: th.Tensor, *_: Any, **__: Any) -> th.Tensor:
+                states.append(hidden)
+                return hidden
+
+            first = layers[len(self._shared_layers)]
+            with answering({first: record, **dict.fromkeys(layers[len(self._shared_layers) + 1 :], _same)}):
+                policy.encode(obs, rows, slots)
+            return partial(self._rows, obs, states[0])
+        return partial(self._rows, obs, None)
+
+    def _heads(
+        self, obs: Observation, hidden: th.Tensor, rows: th.Tensor, changes: Sequence[Change], members: int
+    ) -> th.Tensor:
+        layout = Layout(members, len(obs["input_ids"]), shared=len(hidden))
+        with answering(self._forwards(layout, changes)):
+            log_probs = self._policy.log_probs(hidden, rows.repeat(members), obs)
+        return log_probs.view(members, len(hidden), -1)
+
+    def _rows(self, obs: Observation, states: th.Tensor | None, changes: Sequence[Change], members: int) -> th.Tensor:
+        layout = Layout(members, len(obs["input_ids"]))
+        forwards = self._forwards(layout, changes)
+        if states is not None:
+            repeated = states.repeat(members, 1, 1)
+            forwards |= dict.fromkeys(self._shared_layers[:-1], _same)
+            forwards[self._shared_layers[-1]] = lambda *_, **__: repeated
+        everyone = {key: leaf.repeat(members, *[1] * (leaf.dim() - 1)) for key, leaf in obs.items()}
+        with answering(forwards):
+            log_probs = self._policy.positions(everyone).log_probs
+        return log_probs.view(members, -1, log_probs.shape[-1])
+
+    def _forwards(self, layout: Layout, changes: Sequence[Change]) -> dict[nn.Module, Forward]:
+        return {
+            module: partial(
+                _FORWARDS[type(module)],
+                layout,
+                module,
+                *(None if index is None else changes[index] for index in indices),
+            )
+            for module, indices in self._uses.items()
+        }
+
+
+def encoder_layers(network: Any) -> nn.ModuleList:
+    """The transformer layers of a Hugging Face model, in the order in which they run."""
+    count = network.config.num_hidden_layers
+    for module in network.base_model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count:
+            return module
+    raise ValueError(f"{type(network).__name__} has no list of its {count} layers that could be found")
+
+
+def _same(hidden: th.Tensor, *_: Any, **__: Any) -> th.Tensor:
+    return hidden
+
+
+def _find_uses(
+    network: nn.Module, parameters: Mapping[str, nn.Parameter]
+) -> dict[nn.Module, tuple[int | None, int | None]]:
+    """For each module that uses them, the numbers of its weight and its bias among the parameters."""
+    number = {id(parameter): i for i, parameter in enumerate(parameters.values())}
+    uses = {}
+    for module in network.modules():
+        if type(module) in _FORWARDS:
+            pair = (number.get(id(module.weight)), number.get(id(getattr(module, "bias", None))))
+            if pair != (None, None):
+                uses[module] = pair
+    used = {i for pair in uses.values() for i in pair}
+    for i, name in enumerate(parameters):
+        if i not in used:
+            owner = type(network.get_submodule(name.rpartition(".")[0])).__name__
+            raise ValueError(
+                f"parameter {name} belongs to a {owner}; a population changes those of "
+                f"{', '.join(kind.__name__ for kind in _FORWARDS)} only: leave it out of the search space"
+            )
+    return uses
