@@ -23,6 +23,7 @@ from transformers import (
 from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
 from transformers.utils import logging as transformers_logging
 
+from agents.prompts import Prompt
 from lm_gym.builtin import tiny_path
 
 Task = Literal["masked_lm", "token_classification"]
@@ -160,6 +161,15 @@ def check_tokenizer(model: str, vocabulary: Mapping[str, int], name: str) -> Non
         )
 
 
+def longest_text(network: Any) -> int | None:
+    """Sub-tokens of a text that the model has positions for; None where that is unlimited."""
+    limit: int | None = getattr(network.config, "max_position_embeddings", None)
+    embeddings = getattr(network.base_model, "embeddings", None)
+    if limit is not None and hasattr(embeddings, "create_position_ids_from_input_ids"):  # RoBERTa's begin behind [PAD]
+        limit -= network.config.pad_token_id + 1
+    return limit
+
+
 def freeze(network: nn.Module, patterns: Sequence[str]) -> None:
     """Excludes parameters from training by glob patterns over their names, e.g. `"*embeddings*"`, `"*layer.0.*"`.
 
@@ -184,11 +194,15 @@ class PositionModel(nn.Module):
 
     The head sees the hidden states at the positions as one text [1, Q, H], so that memory is Q·n and not B·L·n. It is
     the model's own, whatever its architecture: the whole model is called with its encoder answering those states.
+
+    Attributes:
+        prompt: tokens that the encoder finds in every text; places are counted without them.
     """
 
     def __init__(self, network: Any) -> None:
         super().__init__()
         self.network = network
+        self.prompt: Prompt | None = None
 
     def forward(
         self, input_ids: th.Tensor, attention_mask: th.Tensor, rows: th.Tensor, columns: th.Tensor
@@ -207,9 +221,11 @@ class PositionModel(nn.Module):
             columns: int64 [Q] in 0 … L-1.
         """
         length = int(attention_mask.sum(1).max())
-        output = self.network.base_model(
-            input_ids=input_ids[:, :length], attention_mask=attention_mask[:, :length], return_dict=True
-        )
+        input_ids, attention_mask = input_ids[:, :length], attention_mask[:, :length]
+        arguments = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if self.prompt is not None:
+            arguments, columns = self.prompt(self.network, input_ids, attention_mask, columns)
+        output = self.network.base_model(**arguments, return_dict=True)
         hidden: th.Tensor = output[0][rows, columns]
         return hidden
 

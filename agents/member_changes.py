@@ -13,15 +13,17 @@ from agents.ask_tell.population import Block, Dense, Noise, Perturbed, Populatio
 
 @dataclass(frozen=True)
 class LowRank:
-    """A member's matrix is the live one plus A Bᵀ.
+    """A member's matrix is a shared one plus A Bᵀ.
 
     Attributes:
         A: [p, rows, r].
         B: [p, columns, r].
+        base: the shared one [rows, columns]; None: the module's own as it is.
     """
 
     A: th.Tensor
     B: th.Tensor
+    base: th.Tensor | None = None
 
 
 class Own(ABC):

@@ -15,8 +15,9 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
-from agents.language_model import PositionModel, Task, freeze, load_model, load_tokenizer
+from agents.language_model import PositionModel, Task, freeze, load_model, load_tokenizer, longest_text, model_path
 from agents.optimizers import GroupedAdamW, parameter_groups
+from agents.prompts import install, load_prompt, save_prompt
 
 Observation = dict[str, th.Tensor]
 
@@ -102,9 +103,13 @@ class LMPolicy(ActorCriticPolicy):
             "tokenizer": tokenizer or (model if isinstance(model, str) else None),
         }
         network = load_model(model, self.task, labels=labels, dtype=dtype, dropout=dropout)
-        _check_fits(network.config, vocabulary, self.max_length, model)
+        _check_vocabulary(network.config, vocabulary, model)
         self._freeze(network)
         self.language_model = PositionModel(network)
+        self.check_length()
+        prompt = load_prompt(network.config, model_path(model) if isinstance(model, str) else None)
+        if prompt is not None:
+            install(self, prompt)
         self.value_net = nn.Linear(network.config.hidden_size, 1)
         nn.init.zeros_(self.value_net.weight)
         nn.init.zeros_(self.value_net.bias)
@@ -123,6 +128,16 @@ class LMPolicy(ActorCriticPolicy):
     def network(self) -> Any:
         """The Hugging Face model itself."""
         return self.language_model.network
+
+    def check_length(self, prompt: int = 0) -> None:
+        """Refuses texts that are longer than the model takes, with a prompt of so many tokens in them."""
+        limit = longest_text(self.network)
+        if limit is not None and self.max_length + prompt > limit:
+            added = f" and a prompt of {prompt}" if prompt else ""
+            raise ValueError(
+                f"texts of up to {self.max_length} sub-tokens{added}, model {self.network.config.model_type!r} takes "
+                f"{limit}: make the environment with max_length={max(0, limit - prompt)} or less"
+            )
 
     @property
     def frozen(self) -> frozenset[str]:
@@ -265,8 +280,13 @@ class LMPolicy(ActorCriticPolicy):
     # ------------------------------------------------------------------ checkpoints
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Writes an ordinary Hugging Face checkpoint (config with id2label, safetensors, tokenizer) into `folder`."""
+        """Writes an ordinary Hugging Face checkpoint into `folder`: config with id2label, safetensors, tokenizer.
+
+        A prompt is written beside it (prompt.safetensors); an LMPolicy of that folder has it, other programs have not.
+        """
         self.network.save_pretrained(folder)
+        if self.language_model.prompt is not None:
+            save_prompt(self.language_model.prompt, folder)
         if self.tokenizer is not None:
             load_tokenizer(self.tokenizer).save_pretrained(folder)
 
@@ -306,16 +326,10 @@ def _read_observation_space(space: spaces.Space[Any]) -> tuple[int, int]:
     return int(ids.high.max()) + 1, int(ids.shape[0])
 
 
-def _check_fits(config: Any, vocabulary: int, length: int, model: str | dict[str, Any]) -> None:
-    name = model if isinstance(model, str) else config.model_type
+def _check_vocabulary(config: Any, vocabulary: int, model: str | dict[str, Any]) -> None:
     if config.vocab_size != vocabulary:
+        name = model if isinstance(model, str) else config.model_type
         raise ValueError(
             f"the environment's tokenizer has {vocabulary} entries, model {name!r} has {config.vocab_size}: "
             f"make the environment with tokenizer={name!r}"
-        )
-    limit = getattr(config, "max_position_embeddings", None)
-    if limit is not None and length > limit:
-        raise ValueError(
-            f"texts of up to {length} sub-tokens, model {name!r} takes {limit}: make the environment with "
-            f"max_length={limit} or less"
         )

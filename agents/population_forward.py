@@ -57,11 +57,12 @@ def linear(
 ) -> th.Tensor:
     """The product x Wᵀ + b with each member's W and b (Conv1D: x W + b).
 
-    A low-rank term is written into the output first, where the bias would be, and the shared product added onto it:
-    (x B) Aᵀ + b, then += x Wᵀ. So it costs no pass of its own over the output.
+    A low-rank term on top of a shared matrix is written into the output first, where the bias would be, and the shared
+    product added onto it: (x B) Aᵀ + b, then += x Wᵀ. So it costs no pass of its own over the output.
     """
     xs = layout.by_member(x)  # [p, m, in]
-    W = module.weight if isinstance(module, Conv1D) else module.weight.T  # [in, out]
+    W: th.Tensor = weight.base if isinstance(weight, LowRank) and weight.base is not None else module.weight
+    W = W if isinstance(module, Conv1D) else W.T  # [in, out]
     b: th.Tensor | None = module.bias
     if bias is not None:
         b = bias.whole()[:, None]  # [p, 1, out]
@@ -199,10 +200,8 @@ class PopulationForward:
             repeated = states.repeat(members, 1, 1)
             forwards |= dict.fromkeys(self._shared_layers[:-1], _same)
             forwards[self._shared_layers[-1]] = lambda *_, **__: repeated
-        everyone = {key: leaf.repeat(members, *[1] * (leaf.dim() - 1)) for key, leaf in obs.items()}
         with answering(forwards):
-            log_probs = self._policy.positions(everyone).log_probs
-        return log_probs.view(members, -1, log_probs.shape[-1])
+            return read_together(self._policy, obs, members)
 
     def _forwards(self, layout: Layout, changes: Sequence[Change]) -> dict[nn.Module, Forward]:
         return {
@@ -214,6 +213,13 @@ class PopulationForward:
             )
             for module, indices in self._uses.items()
         }
+
+
+def read_together(policy: LMPolicy, obs: Observation, members: int) -> th.Tensor:
+    """Log-probabilities [p, Q, n] of one forward of p·B rows, each block of B of them the same texts."""
+    rows = {key: leaf.repeat(members, *[1] * (leaf.dim() - 1)) for key, leaf in obs.items()}
+    log_probs = policy.positions(rows).log_probs
+    return log_probs.view(members, -1, log_probs.shape[-1])
 
 
 def encoder_layers(network: Any) -> nn.ModuleList:

@@ -23,9 +23,9 @@ def config(architecture="bert"):
     return AutoConfig.for_model(architecture, **SMALL, **ARCHITECTURES.get(architecture, CAUSAL)).to_dict()
 
 
-def make(n=V, unit="sequence", distribution=False, architecture="bert", **kwargs):
+def make(n=V, unit="sequence", distribution=False, architecture="bert", vocabulary=V, **kwargs):
     leaves = {
-        "input_ids": spaces.Box(0, V - 1, (L,), np.int64),
+        "input_ids": spaces.Box(0, vocabulary - 1, (L,), np.int64),
         "attention_mask": spaces.Box(0, 1, (L,), np.int8),
         "positions": spaces.Box(0, L - 1, (T,), np.int64),
         "position_mask": spaces.Box(0, 1, (T,), np.int8),

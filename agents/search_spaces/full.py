@@ -7,9 +7,9 @@ from fnmatch import fnmatch
 
 from torch import nn
 
-from agents.policy import LMPolicy
 from agents.population_forward import encoder_layers
 from agents.search_spaces.parameters import ParameterSpace, acting_parameters
+from agents.search_spaces.space import require_language_model
 
 
 class Full(ParameterSpace):
@@ -55,8 +55,7 @@ class LastLayers(ParameterSpace):
     """
 
     def __init__(self, policy: nn.Module, *, k: int = 1, scale: float = 0.05) -> None:
-        if not isinstance(policy, LMPolicy):
-            raise TypeError(f"last_k_layers needs the layers of an LMPolicy, not a {type(policy).__name__}: take full")
+        policy = require_language_model(policy, "last_k_layers")
         layers = encoder_layers(policy.network)
         if not 1 <= k <= len(layers):
             raise ValueError(f"k={k}: the model has {len(layers)} layers, give 1 to {len(layers)}")

@@ -62,8 +62,7 @@ class SearchSpace(ABC):
         Raises:
             TypeError: a policy that is no LMPolicy.
         """
-        if not isinstance(self.policy, LMPolicy):
-            raise TypeError(f"texts are read by an LMPolicy, not by a {type(self.policy).__name__}: play episodes")
+        require_language_model(self.policy, "evaluate")
         if max_rows < 1:
             raise ValueError(f"max_rows={max_rows}: give 1 or more")
         self.policy.set_training_mode(False)
@@ -115,3 +114,13 @@ class SearchSpace(ABC):
     def save_pretrained(self, folder: Path) -> None:
         """Write the policy as it is, as an ordinary checkpoint."""
         self.policy.save_pretrained(folder)
+
+
+def require_language_model(policy: Any, name: str) -> LMPolicy:
+    """The policy, if it is an LMPolicy; a TypeError otherwise."""
+    if not isinstance(policy, LMPolicy):
+        raise TypeError(
+            f"{name} needs the language model of an LMPolicy, not a {type(policy).__name__}: full, head and bias "
+            "search any policy, one member after another"
+        )
+    return policy

@@ -1,0 +1,110 @@
+"""A prompt that is part of a model: virtual tokens put into every text it reads, saved beside its checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch as th
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers.utils.hub import cached_file
+
+Place = Literal["after_first", "front"]
+_FILE = "prompt.safetensors"
+
+
+class Prompt(nn.Module):
+    """k tokens in every text, as embeddings or as token ids.
+
+    Args:
+        values: [k, H] embeddings or int64 [k] token ids; [p, k, …] gives each of p blocks of texts a prompt of its own.
+        place: `"after_first"` token of the text (behind [CLS]), or at the `"front"`.
+    """
+
+    values: th.Tensor
+
+    def __init__(self, values: th.Tensor, place: Place) -> None:
+        super().__init__()
+        if place not in ("after_first", "front"):
+            raise ValueError(f"place={place!r} is neither 'after_first' nor 'front'")
+        self.place: Place = place
+        self.soft = values.is_floating_point()
+        self.register_buffer("values", values)
+
+    def __len__(self) -> int:
+        return self.values.shape[-2 if self.soft else -1]
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What a model's configuration says of it."""
+        width = self.values.shape[-1] if self.soft else 0
+        return {"tokens": len(self), "width": width, "place": self.place}
+
+    def forward(
+        self, network: Any, input_ids: th.Tensor, attention_mask: th.Tensor, columns: th.Tensor
+    ) -> tuple[dict[str, th.Tensor], th.Tensor]:
+        """The encoder's arguments for texts [B, L] with the prompt in them, and where `columns` are now."""
+        before = 1 if self.place == "after_first" else 0
+        text = network.get_input_embeddings()(input_ids) if self.soft else input_ids  # [B, L(, H)]
+        values = self.values if self.values.dim() > text.dim() - 1 else self.values[None]  # [p, k(, H)]
+        prompt = values.repeat_interleave(len(text) // len(values), 0).to(text.dtype)  # [B, k(, H)]
+        text = th.cat([text[:, :before], prompt, text[:, before:]], 1)
+        ones = attention_mask.new_ones(len(prompt), len(self))
+        mask = th.cat([attention_mask[:, :before], ones, attention_mask[:, before:]], 1)
+        arguments = {"inputs_embeds" if self.soft else "input_ids": text, "attention_mask": mask}
+        return arguments, th.where(columns >= before, columns + len(self), columns)
+
+
+def save_prompt(prompt: Prompt, folder: str | Path) -> None:
+    """Writes prompt.safetensors into a checkpoint's folder."""
+    save_file({"values": prompt.values.contiguous()}, Path(folder) / _FILE)
+
+
+def load_prompt(config: Any, source: str | None) -> Prompt | None:
+    """The prompt that a model's configuration speaks of, if any.
+
+    Args:
+        config: the model's.
+        source: folder or hub id of its checkpoint; None: zeros, for values that are put in later.
+
+    Raises:
+        FileNotFoundError: the checkpoint lacks prompt.safetensors.
+    """
+    description = getattr(config, "prompt", None)
+    if description is None:
+        return None
+    tokens, width = description["tokens"], description["width"]
+    if source is None:
+        values = th.zeros(tokens, width) if width else th.zeros(tokens, dtype=th.int64)
+    else:
+        try:
+            file = cached_file(source, _FILE)
+        except OSError as error:
+            raise FileNotFoundError(
+                f"the configuration of {source!r} names a prompt of {tokens} tokens, but there is no {_FILE} beside it"
+            ) from error
+        assert file is not None
+        values = load_file(file)["values"]
+    return Prompt(values, description["place"])
+
+
+def install(policy: Any, prompt: Prompt | None) -> None:
+    """Puts a prompt into an LMPolicy, or takes it out.
+
+    Raises:
+        ValueError: texts and prompt together are longer than the model takes.
+    """
+    if prompt is not None:
+        policy.check_length(len(prompt))
+    policy.language_model.prompt = prompt
+    if prompt is None:
+        policy.network.config.__dict__.pop("prompt", None)
+    else:
+        policy.network.config.prompt = prompt.description
+
+
+def default_place(network: nn.Module) -> Place:
+    """In front of a causal model's text; behind the first token ([CLS]) of a bidirectional one's."""
+    causal = any(getattr(module, "is_causal", False) for module in network.modules())
+    return "front" if causal else "after_first"
