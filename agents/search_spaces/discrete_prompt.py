@@ -20,7 +20,8 @@ class DiscretePrompt(SearchSpace):
     """k tokens in every text, each out of a list of candidates.
 
     The list is the vocabulary pruned to the first tokens that begin a word and are two letters or more: vocabularies of
-    WordPiece and byte-pair encodings are numbered about by frequency. Making the space puts a random prompt into the policy.
+    WordPiece and byte-pair encodings are numbered about by frequency. Making the space puts a random prompt into the
+    policy.
 
     Args:
         policy: an LMPolicy.
