@@ -1,13 +1,12 @@
 """The environments: contract, dynamics, autoreset, errors."""
 
-import itertools
 import pickle
 
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium.error import ResetNeeded
-from gymnasium.utils.env_checker import check_env, data_equivalence
+from gymnasium.utils.env_checker import data_equivalence
 from gymnasium.vector import AutoresetMode
 
 import lm_gym
@@ -16,15 +15,6 @@ from lm_gym.testing import check_text_env
 
 IDS = ("lm_gym/NER-v0", "lm_gym/MaskedLM-v0")
 NER, MASKED = IDS
-MODES = [mode.name for mode in AutoresetMode]
-OPTIONS = [
-    {"unit": unit, "actions": actions, "dense": dense, "sampling": sampling}
-    for (unit, actions, dense), sampling in zip(
-        itertools.product(("token", "sequence"), ("token", "distribution"), (True, False)), SAMPLINGS * 3, strict=False
-    )
-]
-
-
 PROSE = "the river runs to a house of many rooms where an old man reads about Paris and Mary Jones"
 TAGS = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-MISC", "I-MISC")
 
@@ -55,33 +45,12 @@ def playable(targets, choices):
     return np.where(targets < choices, targets, 0)
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(map(str, options.values())))
-@pytest.mark.parametrize("id_", IDS)
-def test_contract(id_, options):
-    check_text_env(single(id_, **options), 15)
-    for mode in MODES:
-        check_text_env(vector(id_, 3, autoreset_mode=mode, **options), 15)
-
-
-@pytest.mark.parametrize(
-    ("id_", "options"),
-    [
-        (MASKED, {"fill": "sequential"}),
-        (MASKED, {"fill": "sequential", "reward": "accuracy", "mask_actions": True}),
-        (MASKED, {"unit": "sequence", "mask_actions": True, "max_length": 20}),
-        (NER, {"mask_actions": True, "reward": "balanced_accuracy"}),
-        (NER, {"reward": {"f1": 1.0, "accuracy": 0.1}, "split": "test"}),
-        (NER, {"unit": "sequence", "reward": lambda predictions, targets, mask: (predictions == targets).sum(-1)}),
-    ],
-)
-def test_contract_of_other_options(id_, options):
-    made = vector(id_, 3, **options)
-    if not callable(options.get("reward")):  # a lambda can't be pickled
-        check_text_env(made, 15)
-        check_text_env(single(id_, **options), 15)
-    else:
-        made.reset(seed=1)
-        assert made.step(made.action_space.sample())[1].shape == (3,)
+def test_a_function_pays():
+    made = vector(unit="sequence", reward=lambda given, gold, mask: ((given == gold) & mask).sum(-1))
+    made.reset(seed=1)
+    gold = playable(made.targets, made.task.shape.choices)
+    counts = (made.targets < made.task.shape.choices).sum(1)
+    assert (made.step(gold)[1] == counts).all()
 
 
 class Aliasing(lm_gym.NEREnv):
@@ -117,61 +86,10 @@ def test_the_check_takes_text_environments_only():
 
 
 @pytest.mark.parametrize("id_", IDS)
-@pytest.mark.parametrize("unit", ["token", "sequence"])
-def test_gymnasium_checks(id_, unit):
-    check_env(single(id_, unit=unit).unwrapped, skip_render_check=True)
-    check_env(single(id_, unit=unit, render_mode="ansi").unwrapped)
-
-
-@pytest.mark.parametrize("id_", IDS)
 def test_registration_from_the_module_and_back_from_json(id_):
     made = gymnasium.make(f"lm_gym:{id_}", dataset="builtin", unit="sequence")
     again = gymnasium.make(gymnasium.envs.registration.EnvSpec.from_json(made.spec.to_json()))
     assert again.unwrapped.vector.settings == made.unwrapped.vector.settings
-
-
-@pytest.mark.parametrize("mode", ["NEXT_STEP", "SAME_STEP"])
-@pytest.mark.parametrize("unit", ["token", "sequence"])
-@pytest.mark.parametrize("id_", IDS)
-def test_native_steps_as_sync_vector_env_does(id_, unit, mode):
-    """Played by indices, then stepped to the end, the native environment gives what SyncVectorEnv gives."""
-    native = vector(id_, 3, unit=unit, autoreset_mode=mode)
-    sync = gymnasium.make_vec(
-        id_,
-        num_envs=3,
-        dataset=DATA[id_],
-        unit=unit,
-        vectorization_mode="sync",
-        vector_kwargs={"autoreset_mode": AutoresetMode[mode]},
-    )
-    one = sync.envs[0].unwrapped.num_texts
-    assert one == native.num_texts
-    assert native.observation_space == sync.observation_space
-    assert native.action_space == sync.action_space
-    first = native.reset(seed=1, options={"indices": np.array([5, 6, 7])})[0]
-    rows = [env.reset(seed=1, options={"indices": i})[0] for env, i in zip(sync.envs, (5, 6, 7), strict=True)]
-    for key, leaf in first.items():
-        assert (leaf == np.stack([row[key] for row in rows])).all()
-    native.action_space.seed(0)
-    shortest = int((native.targets < native.task.shape.choices).sum(1).min())
-    for _ in range(shortest if unit == "token" else 1):
-        actions = native.action_space.sample()
-        ours, theirs = native.step(actions), sync.step(actions)
-        for mine, other in zip(ours[1:4], theirs[1:4], strict=True):
-            np.testing.assert_allclose(mine, other, atol=1e-6)
-            assert mine.dtype == other.dtype
-        ended = ours[2]
-        for key, leaf in ours[0].items():
-            kept = ~ended if mode == "SAME_STEP" else np.ones(3, np.bool_)
-            assert (leaf[kept] == theirs[0][key][kept]).all()
-        if mode == "SAME_STEP" and ended.any():
-            assert set(theirs[4]) - {"text", "_text"} <= set(ours[4])
-            assert (ours[4]["_final_obs"] == theirs[4]["_final_obs"]).all()
-            for row in np.flatnonzero(ended):
-                assert data_equivalence(ours[4]["final_obs"][row], theirs[4]["final_obs"][row], exact=True)
-            assert data_equivalence(ours[4]["final_info"], theirs[4]["final_info"])
-        elif unit == "sequence":
-            assert (ours[4]["position_rewards"] == theirs[4]["position_rewards"]).all()
 
 
 def test_async_vector_env():

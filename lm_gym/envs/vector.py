@@ -235,8 +235,9 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             paid = self.episodes.decide_all(*decisions, live)
             rewards = paid.sum(-1, dtype=np.float64)
             terminated = np.ones(self.num_envs, np.bool_) if live is None else live.copy()
-            terms = self.episodes.track.terms(*decisions) if len(self.reward.term_names) > 1 else {}
-            info |= paid_info(paid, terms, terminated)
+            if terminated.any():
+                terms = self.episodes.track.terms(*decisions) if len(self.reward.term_names) > 1 else {}
+                info |= paid_info(paid, terms, terminated)
         else:
             rewards, terminated = self.episodes.decide(*decisions, live)
             limit = self.settings.max_episode_steps

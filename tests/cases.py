@@ -1,0 +1,82 @@
+"""Every registered environment with every combination of arguments that changes a space or the dynamics."""
+
+import itertools
+from dataclasses import fields
+from functools import cache
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.envs.registration import load_env_creator, registry
+
+import lm_gym
+from lm_gym.envs.sampler import SAMPLINGS
+from lm_gym.envs.settings import ACTIONS, FILLS, UNITS, Settings
+
+IDS = sorted(id_ for id_, spec in registry.items() if spec.namespace == "lm_gym")
+COMBINED = {"unit": UNITS, "actions": ACTIONS, "fill": FILLS, "dense": (True, False), "mask_actions": (False, True)}
+ALONE = {  # one at a time, beside the first of each of the others
+    "sampling": SAMPLINGS[1:],
+    "reward": (*lm_gym.REWARDS, {"accuracy": 1.0, "balanced_accuracy": 0.5}),
+    "max_episode_steps": (2,),
+    "max_length": (24,),
+    "mask_probability": (0.4,),
+    "split": ("test",),
+    "render_mode": ("ansi",),
+}
+SOURCES = {"dataset", "tokenizer", "reward_kwargs"}  # what is played, not how
+assert {field.name for field in fields(Settings)} == {*COMBINED, *ALONE, *SOURCES}
+
+
+def kind(id_: str) -> type[lm_gym.Task]:
+    """The task of an environment."""
+    return lm_gym.TASKS[load_env_creator(registry[id_].entry_point).vector_class.task_name]
+
+
+def refused(id_: str, options: dict[str, Any]) -> bool:
+    """Whether these arguments contradict one another, or the task."""
+    task, whole = kind(id_), options.get("unit") == "sequence"
+    sequential = options.get("fill") == "sequential" and (whole or not task.writable)
+    masked = options.get("mask_actions", False) and whole and not task.static_masks
+    return sequential or masked or (options.get("reward") == "f1" != task.default_reward)
+
+
+def combinations() -> list[tuple[str, dict[str, Any]]]:
+    """(id, arguments), those that are refused included."""
+    products = [dict(zip(COMBINED, values, strict=True)) for values in itertools.product(*COMBINED.values())]
+    singles = [{name: value} for name, values in ALONE.items() for value in values]
+    return [(id_, options) for id_ in IDS for options in products + singles]
+
+
+def label(case: tuple[str, dict[str, Any]]) -> str:
+    """A test's name."""
+    id_, options = case
+    if options.keys() == COMBINED.keys():
+        return "-".join([id_.partition("/")[2], *(str(value) for value in options.values())])
+    return f"{id_.partition('/')[2]}-" + "-".join(f"{name}={value}" for name, value in options.items())
+
+
+CASES = [pytest.param(*case, id=label(case)) for case in combinations() if not refused(*case)]
+REFUSED = [pytest.param(*case, id=label(case)) for case in combinations() if refused(*case)]
+
+
+@cache
+def dataset(id_: str) -> lm_gym.Dataset:
+    """Forty texts of each split of the builtin data, the shortest."""
+    whole = lm_gym.load_dataset("builtin", task_hint=kind(id_).name)
+    splits = {
+        name: corpus.take(np.argsort(np.diff(corpus.offsets), kind="stable")[:40])
+        for name, corpus in whole.splits.items()
+    }
+    return lm_gym.Dataset(f"short {whole.name}", splits, {}, "")
+
+
+def single(id_: str, options: dict[str, Any]) -> gymnasium.Env:
+    """One text at a time."""
+    return gymnasium.make(id_, dataset=dataset(id_), **options)
+
+
+def vector(id_: str, options: dict[str, Any], num_envs: int, mode: str) -> gymnasium.vector.VectorEnv:
+    """Many at once."""
+    return gymnasium.make_vec(id_, num_envs=num_envs, dataset=dataset(id_), autoreset_mode=mode, **options)
