@@ -276,6 +276,7 @@ def _check_state(played: _Played, steps: int) -> None:
         played.begin(played.step(played.actions(rng))[2])
     ended = played.step(played.actions(rng))[2]
     state = played.vector.get_state()
+    played = _Played(cast(AnyEnv, played.bare))  # what wrappers count isn't in the state
     other = _Played(pickle.loads(pickle.dumps(played.bare)))
     other.reset(_SEED + 1)
     observation = other.vector.set_state(state)

@@ -9,11 +9,13 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.envs.registration import load_env_creator, registry
+from gymnasium.vector import AutoresetMode
 
 import lm_gym
 from lm_gym.envs.sampler import SAMPLINGS
 from lm_gym.envs.settings import ACTIONS, FILLS, UNITS, Settings
 
+MODES = [mode.name for mode in AutoresetMode]
 IDS = sorted(id_ for id_, spec in registry.items() if spec.namespace == "lm_gym")
 COMBINED = {"unit": UNITS, "actions": ACTIONS, "fill": FILLS, "dense": (True, False), "mask_actions": (False, True)}
 ALONE = {  # one at a time, beside the first of each of the others

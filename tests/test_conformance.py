@@ -9,14 +9,13 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from stable_baselines3.common.env_checker import check_env as check_env_of_sb3
 
 from lm_gym.testing import check_text_env
-from tests.cases import CASES, IDS, REFUSED, dataset, single, vector
+from tests.cases import CASES, IDS, MODES, REFUSED, dataset, single, vector
 from tests.following import SEED, Following, Script
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*max_length=24 cuts"),
     pytest.mark.filterwarnings("ignore:.*For Box action spaces, we recommend"),  # no bound fits log-probabilities
 ]
-MODES = [mode.name for mode in AutoresetMode]
 
 
 @pytest.mark.parametrize(("id_", "options"), CASES)

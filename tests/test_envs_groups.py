@@ -9,7 +9,8 @@ from gymnasium.vector import AutoresetMode
 import lm_gym
 from lm_gym.rewards import REWARDS, LogLikelihood
 from lm_gym.testing import check_text_env
-from tests.test_envs import DATA, IDS, MASKED, MODES, NER, vector
+from tests.cases import MODES
+from tests.test_envs import DATA, IDS, MASKED, NER, vector
 
 SIX = {"num_envs": 6, "group_size": 3}
 

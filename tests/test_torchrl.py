@@ -1,10 +1,8 @@
 """TorchRL takes the environments as they are: single ones, and native ones with autoreset disabled."""
 
-import gymnasium
-import numpy as np
 import pytest
 
-from tests.cases import CASES, IDS, single, vector
+from tests.cases import CASES, single, vector
 from tests.libraries import needs
 
 pytestmark = [*needs("torchrl"), pytest.mark.filterwarnings("ignore")]
