@@ -205,6 +205,8 @@ class BlackBox(TextAlgorithm):
         judged = judge(self.space, population, obs, texts, self.max_rows)
         self._infos = judged.infos(texts)
         self._update_info_buffer(self._infos, np.ones(len(self._infos), np.bool_))
+        if texts.first.reward.name == "log_likelihood" and texts.first.settings.actions == "distribution":
+            self.logger.record("search/perplexity", float(np.exp(-judged.fitness.nanmean())))
         self.num_timesteps += population.size * int(obs["position_mask"].sum())
         self.forward_passes += population.size * len(obs["input_ids"])
         self.tokens += population.size * int(obs["attention_mask"].sum())
