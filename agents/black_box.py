@@ -123,10 +123,10 @@ class BlackBox(TextAlgorithm):
     def _setup_model(self) -> None:
         super()._setup_model()
         self.policy.set_training_mode(False)
-        self.policy.requires_grad_(False)
         space: Any = SEARCH_SPACES[self.search_space_name]
         _check_arguments("search_space_kwargs", self.search_space_name, space, self.search_space_kwargs, {"policy"})
-        self.space = space(self.policy, **self.search_space_kwargs)
+        self.space = space(self.policy, **self.search_space_kwargs)  # of what policy_kwargs' freeze leaves free
+        self.policy.requires_grad_(False)
         kind: Any = OPTIMIZERS[self.optimizer_name]
         given = {**self._preset_kwargs(), **self.optimizer_kwargs}
         fixed = {"initial", "domain", "centre", "blocks", "seed"}
