@@ -131,7 +131,7 @@ class BlackBox(TextAlgorithm):
         given = {**self._preset_kwargs(), **self.optimizer_kwargs}
         fixed = {"initial", "domain", "centre", "blocks", "seed"}
         _check_arguments("optimizer_kwargs", self.optimizer_name, kind, given, fixed)
-        seed = self._key(-2)
+        seed = self.seed
         if issubclass(kind, StructuredOptimizer):
             self.optimizer = kind(self.space.tensors(), self.space.blocks, seed=seed, **given)
         else:
@@ -206,7 +206,7 @@ class BlackBox(TextAlgorithm):
         self._infos = judged.infos(texts)
         self._update_info_buffer(self._infos, np.ones(len(self._infos), np.bool_))
         if texts.first.reward.name == "log_likelihood" and texts.first.settings.actions == "distribution":
-            self.logger.record("search/perplexity", float(np.exp(-judged.fitness.nanmean())))
+            self.logger.record("search/perplexity", judged.fitness.nanmean().neg().exp().item())
         self.num_timesteps += population.size * int(obs["position_mask"].sum())
         self.forward_passes += population.size * len(obs["input_ids"])
         self.tokens += population.size * int(obs["attention_mask"].sum())

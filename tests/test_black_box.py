@@ -161,7 +161,7 @@ def test_texts_are_held_for_as_many_generations_as_asked(ner):
 def test_early_stopping(ner):
     model = build(ES, make_env(ner), stop_fitness=-100.0).learn(10**9)
     assert model._n_updates == 1
-    model = build(ES, make_env(ner), patience=2, new_texts_every=0, optimizer_kwargs={"lr": 0.0})
+    model = build(ES, make_env(ner), patience=2, new_texts_every=0, optimizer_kwargs={"learning_rate": 0.0})
     model.learn(10**9)
     assert model._n_updates <= 12
 
