@@ -19,84 +19,12 @@ import statistics
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
+
+from studies import STUDIES, Row, Study
 
 ROOT = Path(__file__).parents[1]
 STUDENT_T_95 = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776}  # two-sided 95% quantile for n values, n − 1 degrees of freedom
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of a table: a name, command-line options, the row whose best model it begins from, most seeds."""
-
-    name: str
-    options: str
-    start: str | None = None
-    seeds: int = 5
-
-
-@dataclass(frozen=True)
-class Study:
-    """Rows trained under one budget, and the metrics that the table shows."""
-
-    title: str
-    split: str
-    metrics: tuple[str, ...]
-    rows: tuple[Row, ...]
-
-
-NER = ("entity_f1", "entity_precision", "entity_recall", "token_accuracy", "token_macro_f1")
-LM = ("accuracy", "cross_entropy", "perplexity")
-CONLL = "--config configs/conll_reinforce.yaml"
-STUDIES = {
-    "ner_builtin": Study(
-        "Builtin NER, `tiny`, equal passes over the texts",
-        "test",
-        NER,
-        (
-            Row("supervised", "--config configs/ner_supervised.yaml"),
-            Row("reinforce", "--config configs/ner_reinforce.yaml"),
-            Row("reinforce K=8", "--config configs/ner_reinforce.yaml --agent.samples 8"),
-            Row("reinforce K=4", "--config configs/ner_reinforce.yaml --agent.samples 4"),
-            Row(
-                "reinforce K=4, without replacement",
-                "--config configs/ner_reinforce.yaml --agent.samples 4 --agent.behaviour without_replacement",
-            ),
-            Row("reinforce, drawn from the policy", "--config configs/ner_reinforce.yaml --agent.behaviour policy"),
-            Row("reinforce, textbook", "--config configs/ner_reinforce_textbook.yaml"),
-        ),
-    ),
-    "conll": Study(
-        "CoNLL-2003, MiniLM with frozen embeddings, two passes over the training set",
-        "validation",
-        NER,
-        (
-            Row("supervised", "--config configs/conll_supervised.yaml"),
-            Row("reinforce", CONLL),
-            Row("reinforce, textbook", f"{CONLL} --config configs/conll_reinforce_textbook.yaml", seeds=2),
-        ),
-    ),
-    "masked_lm": Study(
-        "Masked LM, builtin prose, `tiny` as shipped as the start",
-        "test",
-        LM,
-        (
-            Row("supervised", "--config configs/masked_lm_supervised.yaml"),
-            Row("reinforce", "--config configs/masked_lm_reinforce.yaml"),
-        ),
-    ),
-    "wikitext": Study(
-        "Masked LM, WikiText-2 (its validation file, a tenth held out), MiniLM; its head trained by the twin first",
-        "validation",
-        LM,
-        (
-            Row("supervised warm start", "--config configs/wikitext_warm_start.yaml", seeds=1),
-            Row("supervised, continued", "--config configs/wikitext_supervised.yaml", "supervised warm start"),
-            Row("reinforce", "--config configs/wikitext_reinforce.yaml", "supervised warm start"),
-        ),
-    ),
-}
 
 
 def slug(name: str) -> str:
