@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agents.ppo import PPO
 from agents.presets import PRESETS
 from agents.reinforce import REINFORCE
 from agents.supervised import Supervised
@@ -10,5 +11,6 @@ from agents.text_algorithm import TextAlgorithm
 ALGORITHMS: dict[str, type[TextAlgorithm]] = {
     "reinforce": REINFORCE,
     "supervised": Supervised,
+    "ppo": PPO,
     **PRESETS,
 }

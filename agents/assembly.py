@@ -16,7 +16,7 @@ from lm_gym.envs import TextVectorEnv
 from lm_gym.tokenizer import TextTokenizer
 
 TASK_OF = {"lm_gym/NER-v0": "ner", "lm_gym/MaskedLM-v0": "masked_lm"}
-_NOT_ARGUMENTS = ("id", "num_envs", "dataset", "tokenizer", "sampling")
+_NOT_ARGUMENTS = ("id", "num_envs", "group_size", "dataset", "tokenizer", "sampling")
 
 
 def make_dataset(env: EnvSettings, data: Mapping[str, Any]) -> Dataset:
@@ -51,10 +51,14 @@ def make_env(
     arguments = {
         key: value for key, value in asdict(settings.env).items() if value is not None and key not in _NOT_ARGUMENTS
     }
-    taken = {**ALGORITHMS[settings.algo].env_arguments, **({} if train else {"unit": "sequence"})}
+    taken = {"group_size": 1, **ALGORITHMS[settings.algo].env_arguments}
+    if not train:
+        taken |= {"unit": "sequence", "group_size": 1}
+    elif settings.env.group_size is not None:
+        taken["group_size"] = settings.env.group_size
     env = gymnasium.make_vec(
         settings.env.id,
-        num_envs=settings.env.num_envs if train else settings.evaluation.num_envs,
+        num_envs=settings.env.num_envs * taken["group_size"] if train else settings.evaluation.num_envs,
         vectorization_mode="vector_entry_point",
         dataset=dataset,
         split=split,

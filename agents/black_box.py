@@ -104,7 +104,7 @@ class BlackBox(TextAlgorithm):
         _init_setup_model: bool = True,
         **sb3: Any,
     ) -> None:
-        super().__init__(policy, env, seed=seed, device=device, **sb3)
+        super().__init__(policy, env, seed=seed, device=device, support_multi_env=True, **sb3)
         self.optimizer_name = optimizer or self.preset.optimizer
         self.search_space_name = search_space or self.preset.search_space
         self.optimizer_kwargs = optimizer_kwargs or {}

@@ -1,6 +1,7 @@
 """What happens while a run trains: evaluation, choice of the best model, logs of both, checkpoints.
 
-Evaluations are made in `on_step`, so that their numbers fall into the log of the same update. Checkpoints are written
+Evaluations are made in `on_step`, so that their numbers fall into the log of the same update; where an update follows
+many steps, before the next rollout, in a log of their own. Checkpoints are written
 between two updates, where the algorithm's own log of the last one stands on disk: what a checkpoint holds and what the
 curve holds always agree.
 """
@@ -99,6 +100,8 @@ class Evaluate(BaseCallback):
 
     def _on_training_start(self) -> None:
         self._done, self._ended = int(self.model.num_timesteps / self._every), False
+        model: Any = self.model
+        self._later = model.learns_after_many_steps  # what was played last is learned from before the next rollout
         if self.model.num_timesteps == 0:
             metrics = {f"eval/{self._state.metric}": 0.0, "rollout/ep_rew_mean": 0.0}
             self.logger.record("hparams", HParam(_hparams(self._settings), metrics))
@@ -106,15 +109,21 @@ class Evaluate(BaseCallback):
             self._dump()
 
     def _on_step(self) -> bool:
+        if not self._later:
+            self._evaluate_if_due()
+        return True
+
+    def _on_rollout_start(self) -> None:
+        if self._later:
+            self._evaluate_if_due()
+        self._dump()
+
+    def _evaluate_if_due(self) -> None:
         done = int(self.model.num_timesteps / self._every)
         last = self.model.num_timesteps >= self.model._total_timesteps
         if done > self._done or (last and not self._ended):
             self._done, self._ended = done, last
             self._evaluate()
-        return True
-
-    def _on_rollout_start(self) -> None:
-        self._dump()
 
     def _on_training_end(self) -> None:
         if self._state.evaluated_at != self.model.num_timesteps:
@@ -179,6 +188,8 @@ class LogRewards(BaseCallback):
                     self.logger.record_mean(f"reward/{term}", float(np.sum(paid)))
             elif "position_rewards" in info:
                 self.logger.record_mean(f"reward/{self._name}", float(np.sum(info["position_rewards"])))
+            elif "episode" in info:
+                self.logger.record_mean(f"reward/{self._name}", info["episode"]["r"])
         return True
 
 

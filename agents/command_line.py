@@ -47,6 +47,8 @@ _AGENT_SKIP = {
     "use_sde",
     "sde_sample_freq",
     "supported_action_spaces",
+    "rollout_buffer_class",
+    "rollout_buffer_kwargs",
     "_init_setup_model",
 }
 

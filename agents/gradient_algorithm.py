@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -13,11 +13,11 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import GymEnv
-from stable_baselines3.common.utils import FloatSchedule
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.policy import LMPolicy, Observation
-from agents.schedules import LearningRate, Schedule
+from agents.encoding import Observation
+from agents.policy import LMPolicy
+from agents.schedules import Schedule, ScheduledRate
 from agents.text_algorithm import TextAlgorithm
 from agents.texts import Texts
 
@@ -39,7 +39,7 @@ class Update:
     logs: dict[str, float]
 
 
-class GradientAlgorithm(TextAlgorithm):
+class GradientAlgorithm(ScheduledRate, TextAlgorithm):
     """Trains an LMPolicy by gradients on texts decided as a whole (`unit="sequence"`, `actions="token"`).
 
     One update plays one batch: as many texts as the environment has rows.
@@ -52,9 +52,6 @@ class GradientAlgorithm(TextAlgorithm):
         max_grad_norm: the gradient is clipped to this length.
         autocast: run the forward in bfloat16 where the processor has fast bfloat16.
     """
-
-    # A run knows where it ends; a bare learn() does not.
-    command_defaults: ClassVar[dict[str, Any]] = {"agent.schedule": "linear", "agent.warmup": 0.06}
 
     def __init__(
         self,
@@ -71,17 +68,11 @@ class GradientAlgorithm(TextAlgorithm):
         _init_setup_model: bool = True,
         **sb3: Any,
     ) -> None:
-        super().__init__(policy, env, learning_rate, seed=seed, device=device, **sb3)
+        super().__init__(policy, env, learning_rate, seed=seed, device=device, support_multi_env=True, **sb3)
         self.schedule, self.warmup = schedule, warmup
         self.max_grad_norm, self.autocast = max_grad_norm, autocast
         if _init_setup_model:
             self._setup_model()
-
-    def _setup_lr_schedule(self) -> None:
-        if callable(self.learning_rate):
-            self.lr_schedule = FloatSchedule(self.learning_rate)
-        else:
-            self.lr_schedule = LearningRate(self.learning_rate, self.schedule, self.warmup)
 
     def _check_env(self, env: VecEnv) -> None:
         if not isinstance(env.action_space, gymnasium.spaces.MultiDiscrete):

@@ -10,7 +10,7 @@ import torch as th
 from numpy.typing import NDArray
 
 from agents.ask_tell.population import Population
-from agents.policy import Observation
+from agents.encoding import Observation
 from agents.search_spaces.space import SearchSpace
 from agents.texts import Texts
 

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch as th
 from gymnasium import spaces
+from stable_baselines3.common.distributions import CategoricalDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from agents.encoding import Observation, TextEncoder
 from agents.language_model import PositionModel, Task, freeze, load_model, load_tokenizer, longest_text, model_path
 from agents.optimizers import GroupedAdamW, parameter_groups
 from agents.prompts import install, load_prompt, save_prompt
 
-Observation = dict[str, th.Tensor]
+_FORBIDDEN = -1e8  # a log-probability of 0
 
 
 @dataclass(frozen=True)
@@ -31,19 +34,24 @@ class Packed:
         hidden: [Q, H], the encoder's states there.
         rows: int64 [Q], the text of each position.
         slots: int64 [Q], its place among the text's positions (0 … T-1).
+        steps: int64 [B], of rows that decide one position each (`unit="token"`): which of the Q is theirs, where rows
+            that decide the same position of the same text share it; rows and slots are then empty.
     """
 
     log_probs: th.Tensor
     hidden: th.Tensor
     rows: th.Tensor
     slots: th.Tensor
+    steps: th.Tensor | None = None
 
 
 class LMPolicy(ActorCriticPolicy):
     """A masked language model or token classifier that acts in lm_gym's environments.
 
-    Works for both units and both action forms. The text is encoded once per call and the head runs at the positions
-    only. The critic is a linear layer on detached hidden states: it never bends the language model.
+    Works for both units and both action forms. A text is encoded once per call however many rows read it, and the head
+    runs at the positions only. With `unit="token"`, in evaluation mode and without gradients, a text is encoded when
+    it begins (or reads differently, or the weights have changed) and its other positions cost the head alone. The
+    critic is a linear layer on detached hidden states: it never bends the language model.
 
     Args:
         observation_space: the environment's (a Dict with input_ids, attention_mask, positions, position_mask, …).
@@ -106,6 +114,7 @@ class LMPolicy(ActorCriticPolicy):
         _check_vocabulary(network.config, vocabulary, model)
         self._freeze(network)
         self.language_model = PositionModel(network)
+        self.encoder = TextEncoder(self.language_model)
         self.check_length()
         prompt = load_prompt(network.config, model_path(model) if isinstance(model, str) else None)
         if prompt is not None:
@@ -200,64 +209,124 @@ class LMPolicy(ActorCriticPolicy):
         values: th.Tensor = self.value_net(packed.hidden.detach().float())
         return values.squeeze(-1)
 
-    def _decide(self, obs: Observation) -> Packed:
-        return self.positions(obs, obs["cursor"].long().flatten() if self.unit == "token" else None)
+    def train(self, mode: bool = True) -> Self:
+        """Training mode or evaluation mode; what was encoded is forgotten before weights change."""
+        if mode:
+            self.encoder.forget()
+        return super().train(mode)
+
+    def _decide(self, obs: Observation, action_masks: Any = None) -> Packed:
+        """The policy at every position to decide: all of a text, or the one at the cursor.
+
+        Args:
+            obs: a batch, or with `unit="token"` texts and steps (see `TextEncoder.at_cursors`).
+            action_masks: which choices are allowed, [B, n] or [B, T · n], in place of the observation's.
+        """
+        if self.unit == "sequence":
+            return _forbid(self.positions(obs), action_masks, self.num_choices)
+        keep = not self.training and not th.is_grad_enabled() and "text" not in obs
+        hidden, steps = self.encoder.kept(obs) if keep else self.encoder.at_cursors(obs)
+        logits = self.language_model.head(hidden)
+        allowed = obs.get("action_mask") if action_masks is None else action_masks
+        if allowed is not None:  # of rows that share a position each may be allowed something else
+            allowed = th.as_tensor(allowed, device=self.device).bool()
+            logits = logits[steps].masked_fill(~allowed, float("-inf"))
+            hidden, steps = hidden[steps], th.arange(len(steps), device=self.device)
+        return Packed(th.log_softmax(logits, -1), hidden, steps[:0], steps[:0], steps)
 
     def _spread(self, packed: Packed, values: th.Tensor, obs: Observation) -> th.Tensor:
         """Packed [Q, …] to the shape of an action, [B, …] (token) or [B, T, …] (sequence, 0 where padded)."""
-        if self.unit == "token":
-            return values
+        if packed.steps is not None:
+            return values[packed.steps]
         out = values.new_zeros((*obs["position_mask"].shape, *values.shape[1:]))
         out[packed.rows, packed.slots] = values
         return out
 
     def _text_sum(self, packed: Packed, values: th.Tensor, obs: Observation) -> th.Tensor:
+        if packed.steps is not None:
+            return values[packed.steps]
         return values.new_zeros(len(obs["input_ids"])).index_add(0, packed.rows, values)
 
     # ------------------------------------------------------------------ Stable-Baselines3's interface
 
-    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
+    def _predict(self, observation: PyTorchObs, deterministic: bool = False, action_masks: Any = None) -> th.Tensor:
         obs = _as_dict(observation)
-        packed = self._decide(obs)
+        spent = replace(self.encoder.spent)
+        packed = self._decide(obs, action_masks)
+        self.encoder.spent = spent  # predicting is not training
         if self.distribution:
             return self._spread(packed, packed.log_probs.clamp(min=float(self.action_space.low.min())), obs)  # type: ignore[attr-defined]
-        return self._spread(packed, _choose(packed.log_probs, deterministic), obs)
+        chosen = _choose(packed.log_probs, deterministic, packed.steps)
+        return chosen if packed.steps is not None else self._spread(packed, chosen, obs)
 
-    def forward(self, obs: PyTorchObs, deterministic: bool = False) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
-        """Actions, values [B, 1] and log-probabilities [B] (a text's is the sum over its positions)."""
+    def forward(
+        self, obs: PyTorchObs, deterministic: bool = False, action_masks: Any = None
+    ) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
+        """Actions, values [B, 1] and log-probabilities [B] (a text's is the sum over its positions).
+
+        Args:
+            obs: the observation.
+            deterministic: take the most probable choices.
+            action_masks: allowed choices, [B, n] or (`unit="sequence"`) [B, T · n]; None for the observation's own.
+        """
         observation = _as_dict(obs)
         self._refuse_distribution()
-        packed = self._decide(observation)
-        actions = _choose(packed.log_probs, deterministic)
-        log_prob = packed.log_probs.gather(1, actions[:, None]).squeeze(1)
+        packed = self._decide(observation, action_masks)
+        chosen = _choose(packed.log_probs, deterministic, packed.steps)
         return (
-            self._spread(packed, actions, observation),
+            chosen if packed.steps is not None else self._spread(packed, chosen, observation),
             self._text_values(packed, observation),
-            self._text_sum(packed, log_prob, observation),
+            self._log_prob(packed, chosen, observation),
         )
 
-    def evaluate_actions(self, obs: PyTorchObs, actions: th.Tensor) -> tuple[th.Tensor, th.Tensor, th.Tensor | None]:
+    def evaluate_actions(
+        self, obs: PyTorchObs, actions: th.Tensor, action_masks: Any = None
+    ) -> tuple[th.Tensor, th.Tensor, th.Tensor | None]:
         """Values [B, 1], log-probabilities [B] and entropies [B] of `actions` (sums over a text's positions)."""
         observation = _as_dict(obs)
         self._refuse_distribution()
-        packed = self._decide(observation)
-        chosen = actions.long().flatten() if self.unit == "token" else actions.long()[packed.rows, packed.slots]
-        log_prob = packed.log_probs.gather(1, chosen[:, None]).squeeze(1)
+        packed = self._decide(observation, action_masks)
+        chosen = actions.long()
+        chosen = chosen.flatten() if packed.steps is not None else chosen[packed.rows, packed.slots]
         return (
             self._text_values(packed, observation),
-            self._text_sum(packed, log_prob, observation),
+            self._log_prob(packed, chosen, observation),
             self._text_sum(packed, entropy(packed.log_probs), observation),
         )
+
+    def get_distribution(self, obs: PyTorchObs, action_masks: Any = None) -> CategoricalDistribution:
+        """The policy at the cursors as Stable-Baselines3's distribution, twice differentiable (for TRPO).
+
+        Raises:
+            ValueError: whole texts are decided at once.
+        """
+        self._refuse_distribution()
+        if self.unit == "sequence":
+            raise ValueError("a distribution over whole texts has no one shape: make the environment with unit='token'")
+        with sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
+            packed = self._decide(_as_dict(obs), action_masks)
+        assert packed.steps is not None
+        logits = packed.log_probs[packed.steps].clamp(min=_FORBIDDEN)  # -inf would make gradients of the KL NaN
+        return CategoricalDistribution(self.num_choices).proba_distribution(logits)
 
     def predict_values(self, obs: PyTorchObs) -> th.Tensor:
         """The critic's value of each observation, [B, 1]."""
         observation = _as_dict(obs)
         return self._text_values(self._decide(observation), observation)
 
+    def _log_prob(self, packed: Packed, chosen: th.Tensor, obs: Observation) -> th.Tensor:
+        """Log-probabilities [B] of choices: [Q], or one for each row where rows share positions."""
+        if packed.steps is not None:
+            return packed.log_probs[packed.steps, chosen]
+        return self._text_sum(packed, packed.log_probs.gather(1, chosen[:, None]).squeeze(1), obs)
+
     def _text_values(self, packed: Packed, obs: Observation) -> th.Tensor:
         """A text's value: at the cursor, or (unit="sequence") the mean over its positions."""
-        counts = self._text_sum(packed, th.ones_like(packed.rows, dtype=th.float32), obs)
-        return (self._text_sum(packed, self.values(packed), obs) / counts.clamp(min=1))[:, None]
+        values = self._text_sum(packed, self.values(packed), obs)
+        if packed.steps is None:
+            counts = self._text_sum(packed, th.ones_like(packed.rows, dtype=th.float32), obs)
+            values = values / counts.clamp(min=1)
+        return values[:, None]
 
     def _refuse_distribution(self) -> None:
         if self.distribution:
@@ -297,8 +366,28 @@ def entropy(log_probs: th.Tensor) -> th.Tensor:
     return -(probs * log_probs.masked_fill(probs == 0, 0.0)).sum(-1)
 
 
-def _choose(log_probs: th.Tensor, deterministic: bool) -> th.Tensor:
-    return log_probs.argmax(-1) if deterministic else th.multinomial(log_probs.exp(), 1).squeeze(1)
+def _choose(log_probs: th.Tensor, deterministic: bool, steps: th.Tensor | None = None) -> th.Tensor:
+    """Choices [Q] at positions, or [B], drawn independently, where rows share the positions that `steps` [B] names."""
+    if deterministic:
+        best = log_probs.argmax(-1)
+        return best if steps is None else best[steps]
+    if steps is None:
+        return th.multinomial(log_probs.exp(), 1).squeeze(1)
+    counts = th.bincount(steps, minlength=len(log_probs))
+    drawn = th.multinomial(log_probs.exp(), int(counts.max()), replacement=True)  # [Q, most rows of a position]
+    order = steps.argsort(stable=True)
+    number = th.empty_like(steps)  # of a row among those of its position
+    number[order] = th.arange(len(steps), device=steps.device) - (counts.cumsum(0) - counts)[steps[order]]
+    return drawn[steps, number]
+
+
+def _forbid(packed: Packed, action_masks: Any, num_choices: int) -> Packed:
+    """The policy of whole texts among the choices that action_masks [B, T · n] allow; None allows all."""
+    if action_masks is None:
+        return packed
+    masks = th.as_tensor(action_masks, device=packed.log_probs.device).bool()
+    allowed = masks.view(len(masks), -1, num_choices)[packed.rows, packed.slots]
+    return replace(packed, log_probs=th.log_softmax(packed.log_probs.masked_fill(~allowed, float("-inf")), -1))
 
 
 def _as_dict(obs: PyTorchObs) -> Observation:

@@ -18,8 +18,9 @@ import torch.nn.functional as F
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from agents.encoding import Observation
 from agents.member_changes import Change, LowRank, Own
-from agents.policy import LMPolicy, Observation
+from agents.policy import LMPolicy
 
 Forward = Callable[..., Any]
 

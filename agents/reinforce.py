@@ -16,6 +16,7 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
 from torch.nn import functional
 
+from agents.encoding import Observation
 from agents.episodes import Episodes, play_episodes
 from agents.estimators import (
     Advantage,
@@ -31,7 +32,7 @@ from agents.estimators import (
     returns_to_go,
 )
 from agents.gradient_algorithm import GradientAlgorithm, Update
-from agents.policy import LMPolicy, Observation, Packed, entropy
+from agents.policy import LMPolicy, Packed, entropy
 from agents.texts import Texts
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
+
+from stable_baselines3.common.utils import FloatSchedule
 
 Schedule = Literal["constant", "linear"]
 
@@ -38,3 +40,20 @@ class LearningRate:
         if self.schedule == "constant":
             return self.peak
         return self.peak * max(progress_remaining, 0.0) / (1.0 - self.warmup)
+
+
+class ScheduledRate:
+    """Of an algorithm whose rate follows `schedule` and `warmup`, unless `learning_rate` is a schedule itself."""
+
+    # A run knows where it ends; a bare learn() does not.
+    command_defaults: ClassVar[dict[str, Any]] = {"agent.schedule": "linear", "agent.warmup": 0.06}
+    learning_rate: Any
+    lr_schedule: Any
+    schedule: Schedule
+    warmup: float
+
+    def _setup_lr_schedule(self) -> None:
+        if callable(self.learning_rate):
+            self.lr_schedule = FloatSchedule(self.learning_rate)
+        else:
+            self.lr_schedule = LearningRate(self.learning_rate, self.schedule, self.warmup)

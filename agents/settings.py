@@ -39,6 +39,7 @@ class EnvSettings:
     Args:
         id: a Gymnasium id of lm_gym.
         num_envs: texts in a batch: one update of an agent decides so many.
+        group_size: rows that play each of them; null for the algorithm's own (PPO's advantages compare them).
         dataset: "builtin", a file, a folder with a file for each split, or "hub:<id>".
         tokenizer: a model's name or folder, or a tokenizer.json; by default the policy's model.
         max_length: most sub-tokens of a text, special tokens included.
@@ -51,6 +52,7 @@ class EnvSettings:
 
     id: str = "lm_gym/NER-v0"
     num_envs: int = 32
+    group_size: int | None = None
     dataset: str = "builtin"
     tokenizer: str | None = None
     max_length: int = 128
@@ -62,6 +64,8 @@ class EnvSettings:
 
     def __post_init__(self) -> None:
         at_least("env.num_envs", self.num_envs, 1)
+        if self.group_size is not None:
+            at_least("env.group_size", self.group_size, 1)
 
 
 @dataclass(frozen=True)

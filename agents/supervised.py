@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch as th
 from torch.nn import functional
 
+from agents.encoding import Observation
 from agents.gradient_algorithm import GradientAlgorithm, Update
-from agents.policy import Observation
 from agents.texts import Texts
 
 

@@ -45,10 +45,12 @@ class TextAlgorithm(BaseAlgorithm):
     Attributes:
         env_arguments: what the environments that it learns from must be made with.
         command_defaults: settings of `python -m agents.train` that differ from the usual ones, by dotted key.
+        learns_after_many_steps: True where callbacks see steps of the environment between two updates.
     """
 
     env_arguments: ClassVar[dict[str, Any]] = {"unit": "sequence"}
     command_defaults: ClassVar[dict[str, Any]] = {}
+    learns_after_many_steps: ClassVar[bool] = False
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"LMPolicy": LMPolicy}
     policy: LMPolicy
 
@@ -63,12 +65,12 @@ class TextAlgorithm(BaseAlgorithm):
         **sb3: Any,
     ) -> None:
         if isinstance(env, str) and "lm_gym/" in env:
-            env = gymnasium.make_vec(env, num_envs=32, autoreset_mode="SameStep", **self.env_arguments)
+            rows = 32 * self.env_arguments.get("group_size", 1)
+            env = gymnasium.make_vec(env, num_envs=rows, autoreset_mode="SameStep", **self.env_arguments)
         super().__init__(
             policy,
             env,  # type: ignore[arg-type]
             learning_rate,
-            support_multi_env=True,
             seed=int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed,
             device=device,
             **sb3,
@@ -84,20 +86,22 @@ class TextAlgorithm(BaseAlgorithm):
         return BaseAlgorithm._wrap_env(env, verbose, monitor_wrapper)
 
     def _setup_model(self) -> None:
-        self._setup_lr_schedule()
-        kwargs = dict(self.policy_kwargs)
         if self.env is not None:
             self._check_env(self.env)
             if issubclass(self.policy_class, LMPolicy):
                 names = Texts(self.env).first.task.choice_names
-                kwargs.setdefault("labels", None if names is None else list(names))
+                self.policy_kwargs = {"labels": None if names is None else list(names), **self.policy_kwargs}
         with self._keyed_randomness(-1):
-            self.policy = self.policy_class(self.observation_space, self.action_space, self.lr_schedule, **kwargs).to(
-                self.device
-            )  # type: ignore[assignment]
+            self._setup_policy()
         if self.env is not None and isinstance(self.policy, LMPolicy) and self.policy.tokenizer is not None:
             tokenizer = Texts(self.env).first.task.tokenizer
             check_tokenizer(self.policy.tokenizer, tokenizer.tokenizer.get_vocab(), tokenizer.source)
+
+    def _setup_policy(self) -> None:
+        """Builds the policy, under randomness of its own."""
+        self._setup_lr_schedule()
+        policy = self.policy_class(self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs)
+        self.policy = policy.to(self.device)  # type: ignore[assignment]
 
     def _check_env(self, env: VecEnv) -> None:
         """Refuses an environment that the algorithm can't learn from, before any work."""

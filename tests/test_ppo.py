@@ -1,0 +1,295 @@
+"""PPO on texts: Stable-Baselines3's own code, resumed exactly; and its relatives with the same policy and buffer."""
+
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+import sb3_contrib
+import stable_baselines3
+import torch as th
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from agents.curve import read_metrics
+from agents.evaluation import evaluate
+from agents.maskable import MaskableLMPolicy, MaskableTextRolloutBuffer
+from agents.policy import LMPolicy
+from agents.ppo import PPO
+from agents.run_folder import RunFolder
+from agents.text_buffer import TextRolloutBuffer
+from agents.train import main
+from lm_gym.compat.stable_baselines3 import VecEnvAdapter
+from tests.runs import curve, options, report, train, write_corpus
+from tests.test_agents import make_env, ner, small, weights  # noqa: F401  (ner is a fixture)
+
+G = 4
+ROLLOUT = 16 * 4 * G  # steps of a rollout of the agents here
+
+
+def token_env(dataset, task="NER", texts=4, group_size=G, **kwargs):
+    return make_env(dataset, task, texts * group_size, unit="token", group_size=group_size, **kwargs)
+
+
+def build(env, **kwargs):
+    given = {"seed": 3, "device": "cpu", "policy_kwargs": small(env), "learning_rate": 3e-3, "n_steps": 16}
+    return PPO("LMPolicy", env, **{**given, "batch_size": 128, **kwargs})
+
+
+def test_collect_rollouts_and_train_are_stable_baselines3s():
+    assert PPO.collect_rollouts is stable_baselines3.PPO.collect_rollouts
+    assert PPO.train is stable_baselines3.PPO.train
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {},
+        {"advantage": "leave_one_out", "gamma": 1.0},
+        {"advantage": "gae", "n_epochs": 1, "ent_coef": 0.01},
+        {"n_epochs": 3, "target_kl": 1e-4, "clip_range": 0.5, "normalize_advantage": True},
+    ],
+    ids=str,
+)
+def test_stop_save_load_and_go_on_equals_never_having_stopped(kwargs, ner, tmp_path):  # noqa: F811
+    whole = build(token_env(ner), **kwargs).learn(5 * ROLLOUT)
+    first = build(token_env(ner), **kwargs).learn(2 * ROLLOUT)
+    first.save(tmp_path / "agent")
+    assert (first.env.unwrapped.vector.episodes.decided > 0).any()  # in the middle of texts
+    second = PPO.load(tmp_path / "agent", env=token_env(ner), device="cpu")
+    assert th.equal(weights(first), weights(second))
+    second.save(tmp_path / "again")  # before it has played: what is played is not lost
+    second = PPO.load(tmp_path / "again", env=token_env(ner), device="cpu")
+    second.learn(3 * ROLLOUT, reset_num_timesteps=False)
+    first.learn(3 * ROLLOUT, reset_num_timesteps=False)
+    for model in (first, second):
+        for name in ("num_timesteps", "_n_updates", "forward_passes", "backward_passes", "tokens"):
+            assert getattr(model, name) == getattr(whole, name), name
+        assert th.equal(weights(model), weights(whole))
+    assert whole._n_updates > 2
+
+
+def test_the_same_seed_gives_the_same_run_and_leaves_global_generators_alone(ner):  # noqa: F811
+    th.manual_seed(11)
+    np.random.seed(11)  # noqa: NPY002  (the generator that Stable-Baselines3 would use)
+    before, numpy_before = th.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    one, two = (weights(build(token_env(ner)).learn(ROLLOUT)) for _ in range(2))
+    other = weights(build(token_env(ner), seed=4).learn(ROLLOUT))
+    assert th.equal(one, two)
+    assert not th.equal(one, other)
+    assert th.equal(before, th.get_rng_state())
+    assert numpy_before == np.random.get_state()[1].tolist()  # noqa: NPY002
+
+
+def test_budgets_count_texts_as_they_are_encoded(ner, monkeypatch):  # noqa: F811
+    env = token_env(ner)
+    encoded = []
+    model = build(env, n_epochs=2)
+    inner = model.policy.network.base_model.forward
+
+    def forward(input_ids, attention_mask, **rest):
+        encoded.append((len(input_ids), int(attention_mask.sum()), th.is_grad_enabled()))
+        return inner(input_ids=input_ids, attention_mask=attention_mask, **rest)
+
+    monkeypatch.setattr(type(model.policy.network.base_model), "forward", lambda self, **given: forward(**given))
+    model.learn(2 * ROLLOUT)
+    assert model.forward_passes == sum(count for count, _, _ in encoded)
+    assert model.tokens == sum(tokens for _, tokens, _ in encoded)
+    assert model.backward_passes == sum(count for count, _, gradient in encoded if gradient)
+    texts = env.draws  # each was encoded once to be played and twice to be learned from, and more where cut
+    assert 3 * (texts - 4) <= model.forward_passes <= 3 * texts + 3 * 4 * 2
+    assert model.timesteps_per_pass == G * env.positions_per_pass
+
+
+class Stop(BaseCallback):
+    def __init__(self, calls):
+        super().__init__()
+        self.left = calls
+
+    def _on_step(self):
+        self.left -= 1
+        return self.left > 0
+
+
+def test_a_callback_stops_at_once(ner):  # noqa: F811
+    model = build(token_env(ner)).learn(10**6, callback=Stop(5))
+    assert model.num_timesteps == 5 * 4 * G
+    assert model._n_updates == 0
+
+
+def test_maximum_likelihood_does_not_collapse_and_the_critic_does(ner):  # noqa: F811
+    scores = {}
+    for advantage in ("maximum_likelihood", "gae"):
+        env = token_env(ner, texts=8, group_size=8)
+        model = build(env, advantage=advantage, n_steps=32, batch_size=1024).learn(60_000)
+        scores[advantage] = evaluate(model.policy, make_env(ner, split="validation")).metrics
+    assert scores["maximum_likelihood"]["entity_recall"] > 0.1
+    assert scores["gae"]["entity_recall"] < 0.02
+
+
+@pytest.mark.parametrize(
+    ("env", "kwargs", "message"),
+    [
+        ({"unit": "sequence", "group_size": 1}, {}, "unit='token'"),
+        ({"reward": "f1"}, {"advantage": "maximum_likelihood"}, "as low as -1.0"),
+        ({"group_size": 1}, {"advantage": "leave_one_out"}, "group_size=1 must be 2 or more"),
+        ({}, {"advantage": "best"}, "'best' is not one of gae, leave_one_out, maximum_likelihood"),
+    ],
+)
+def test_what_has_no_meaning_is_refused(ner, env, kwargs, message):  # noqa: F811
+    made = make_env(ner, num_envs=8, **{"unit": "token", "group_size": 4, **env})
+    with pytest.raises(ValueError, match=message):
+        build(made, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        ({}, ("maximum_likelihood", 0.0, 0.0)),
+        ({"reward": "log_likelihood"}, ("leave_one_out", 0.0, 0.0)),
+        ({"reward": "f1"}, ("leave_one_out", 1.0, 0.0)),
+        ({"group_size": 1}, ("gae", 0.0, 0.5)),
+    ],
+    ids=str,
+)
+def test_auto_pairs_reward_and_estimator(ner, env, expected):  # noqa: F811
+    model = build(token_env(ner, **env))
+    assert (model.rollout_buffer.advantage, model.rollout_buffer.gamma, model.vf_coef) == expected
+
+
+def test_environments_one_by_one(ner):  # noqa: F811
+    one = {"dataset": ner, "reward": "accuracy"}
+    env = DummyVecEnv([lambda: gymnasium.make("lm_gym/NER-v0", **one) for _ in range(4)])
+    vocabulary = env.observation_space["input_ids"].high.max() + 1
+    model = PPO("LMPolicy", env, n_steps=8, seed=0, policy_kwargs={"model": small_of(vocabulary)})
+    model.learn(64)
+    assert model.num_timesteps == 64
+
+
+def small_of(vocabulary):
+    from tests.test_agents import SMALL
+
+    return {**SMALL, "vocab_size": int(vocabulary)}
+
+
+# ------------------------------------------------------------------ other algorithms, as their libraries have them
+
+
+def classes(env, advantage, masked=False):
+    buffer = MaskableTextRolloutBuffer if masked else TextRolloutBuffer
+    kwargs = {"advantage": advantage, "group_size": G}
+    return {
+        "policy": MaskableLMPolicy if masked else LMPolicy,
+        "env": VecEnvAdapter(env),
+        "rollout_buffer_class": buffer,
+        "rollout_buffer_kwargs": kwargs,
+        "policy_kwargs": small(env),
+        "n_steps": 16,
+        "gamma": 0.0,
+        "seed": 0,
+        "device": "cpu",
+        "learning_rate": 3e-3,
+    }
+
+
+PLAIN = [
+    (stable_baselines3.PPO, {"batch_size": 128, "n_epochs": 2}, {}),
+    (stable_baselines3.A2C, {"use_rms_prop": False}, {}),
+    (sb3_contrib.TRPO, {"batch_size": 128, "n_critic_updates": 1}, {}),
+    (sb3_contrib.MaskablePPO, {"batch_size": 128, "n_epochs": 2}, {}),
+    (stable_baselines3.PPO, {"batch_size": 128, "n_epochs": 2}, {"mask_actions": True}),
+]
+
+
+@pytest.mark.parametrize(("algorithm", "kwargs", "env"), PLAIN, ids=str)
+@pytest.mark.parametrize("task", ["NER", "MaskedLM"])
+def test_plain_algorithms_learn_with_policy_and_buffer(algorithm, kwargs, env, task, ner, tmp_path):  # noqa: F811
+    env = {"reward": "log_likelihood", **env}  # fresh weights are paid for a right token as good as never
+    made = token_env(ner, task, **env)
+    masked = algorithm is sb3_contrib.MaskablePPO
+    with th.random.fork_rng():
+        model = algorithm(**classes(made, "leave_one_out", masked), **kwargs)
+        before = weights(model)
+        model.learn(2 * ROLLOUT)
+        assert not th.equal(weights(model), before)
+        assert all(np.isfinite(value) for value in model.logger.name_to_value.values() if isinstance(value, float))
+        texts = model.policy.encoder.spent.texts
+        model.save(tmp_path / "model")
+        again = algorithm.load(tmp_path / "model", env=VecEnvAdapter(made), device="cpu")
+    obs = made.reset(seed=1)[0]
+    assert np.array_equal(model.predict(obs, deterministic=True)[0], again.predict(obs, deterministic=True)[0])
+    assert texts < 2 * ROLLOUT  # far fewer than steps, epochs and all
+
+
+def test_masked_algorithms_never_choose_what_is_forbidden(ner):  # noqa: F811
+    made = token_env(ner)
+    with th.random.fork_rng():
+        model = sb3_contrib.MaskablePPO(**classes(made, "gae", masked=True), batch_size=128)
+        model.learn(ROLLOUT)
+        obs, _ = made.reset(seed=1)
+        for _ in range(30):
+            masks = made.action_masks()
+            actions, _ = model.predict(obs, action_masks=masks)
+            assert masks[np.arange(len(masks)), actions].all()
+            obs = made.step(actions)[0]
+
+
+# ------------------------------------------------------------------ python -m agents.train
+
+EVERY = ("--checkpoint.every_passes=0.5", "--evaluation.every_passes=0.5", "--log_interval=1")
+SHORT = ("--agent.n_steps=4", "--agent.batch_size=32", "--env.group_size=3")
+
+
+def ppo_options(data, run_dir):
+    return [
+        arg for arg in options(data, run_dir, "--algo=ppo", *SHORT, *EVERY) if not arg.startswith("--agent.samples")
+    ]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_corpus(tmp_path_factory.mktemp("data") / "people")
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("runs") / "whole"
+    main(ppo_options(data, run_dir))
+    return run_dir
+
+
+def test_a_run_by_the_command(whole):
+    rows = read_metrics(whole / "metrics.jsonl")
+    assert {"eval/entity_f1", "train/approx_kl", "reward/accuracy", "budget/forward_passes"} <= set().union(*rows)
+    assert [row["timesteps"] for row in rows if "eval/entity_f1" in row][-1] == rows[-1]["timesteps"]
+    assert RunFolder(whole).last_checkpoint().timesteps == rows[-1]["timesteps"]
+    assert report(whole)["algo"] == "ppo"
+
+
+class Killed(BaseException):
+    """Stands for the end of a process."""
+
+
+@pytest.mark.parametrize("step", [0, 5, 16, 30])
+def test_a_stopped_run_goes_on_to_the_same_curve(step, whole, data, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        inner, steps = VecEnvAdapter.step_wait, iter(range(10**6))
+
+        def step_wait(self):
+            if next(steps) == step:
+                raise Killed
+            return inner(self)
+
+        patched.setattr(VecEnvAdapter, "step_wait", step_wait)
+        with pytest.raises(Killed):
+            main(ppo_options(data, tmp_path / "run"))
+    main(["--resume", str(tmp_path / "run")])
+    assert curve(tmp_path / "run") == curve(whole)
+    assert report(tmp_path / "run") == report(whole)
+    best = Path("best/model.safetensors")
+    assert (tmp_path / "run" / best).read_bytes() == (whole / best).read_bytes()
+
+
+def test_group_size_of_the_settings(data, tmp_path):
+    run_dir = train(data, tmp_path / "run", "--env.group_size=2", "--budget.passes=0.5")
+    assert report(run_dir)["forward_passes"] > 0
