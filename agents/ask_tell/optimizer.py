@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch as th
 
-from agents.ask_tell.population import Block, Dense, Domain, Kind, Perturbed, Population
+from agents.ask_tell.population import Block, Domain, Kind, Population
 
 
 class Optimizer(ABC):
@@ -21,6 +21,7 @@ class Optimizer(ABC):
     Args:
         seed: of everything random.
         popsize: P, members of a generation.
+        device: where members are made.
 
     Attributes:
         popsize: P.
@@ -30,11 +31,12 @@ class Optimizer(ABC):
 
     kinds: ClassVar[frozenset[Kind]] = frozenset({"real"})
     structured: ClassVar[bool] = False  # True: a StructuredOptimizer
+    remembers: ClassVar[tuple[str, ...]] = ()  # attributes that the next generation depends on
 
-    def __init__(self, *, seed: int, popsize: int) -> None:
+    def __init__(self, *, seed: int, popsize: int, device: th.device) -> None:
         if popsize < 1:
             raise ValueError(f"popsize={popsize}: give 1 or more")
-        self.seed, self.popsize = seed, popsize
+        self.seed, self.popsize, self.device = seed, popsize, device
         self.generation = self.evaluations = 0
         self._asked: Population | None = None
 
@@ -55,13 +57,13 @@ class Optimizer(ABC):
             ValueError: a shape other than [P], or +inf.
         """
         population = self.ask()
-        told = fitness.detach().to(th.float64).flatten()
         if fitness.shape != (population.size,):
             raise ValueError(f"fitness has shape {tuple(fitness.shape)}: give one number for each of {population.size}")
-        told = th.where(told.isnan(), -th.inf, told)
-        if (told == th.inf).any():
+        told = fitness.detach().to(self.device, th.float64).nan_to_num(-th.inf, th.inf, -th.inf)
+        best = told.max().item()
+        if best == th.inf:
             raise ValueError("a fitness is +inf: nothing could be better; give NaN where an evaluation failed")
-        if (told > -th.inf).any():
+        if best > -th.inf:
             self._tell(population, told)
         self.generation += 1
         self.evaluations += population.size
@@ -80,34 +82,52 @@ class Optimizer(ABC):
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next generation depends on: tensors, numbers and strings."""
-        return {"generation": self.generation, "evaluations": self.evaluations, **self._state()}
+        """Everything that the next generation depends on: tensors (copies), numbers and strings."""
+        return {
+            "optimizer": type(self).__name__,
+            "seed": self.seed,
+            "popsize": self.popsize,
+            "generation": self.generation,
+            "evaluations": self.evaluations,
+            **self._state(),
+        }
 
     def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
-        """Go on where `state_dict` was taken. `strict` is there for Stable-Baselines3; every key is needed."""
-        self.generation, self.evaluations = int(state["generation"]), int(state["evaluations"])
-        self._load(state)
-        self._asked = None
+        """Go on where `state_dict` was taken. `strict` is there for Stable-Baselines3; every key is needed.
 
-    @abstractmethod
+        Raises:
+            ValueError: the state is another optimizer's, or of another popsize.
+        """
+        for key, own in (("optimizer", type(self).__name__), ("popsize", self.popsize)):
+            if state[key] != own:
+                raise ValueError(f"the state is of {key}={state[key]!r}, this is {own!r}: build it with the same")
+        self.seed = int(state["seed"])
+        self.generation, self.evaluations = int(state["generation"]), int(state["evaluations"])
+        self._asked = None
+        self._load(state)
+
     def _state(self) -> dict[str, Any]:
         """The state of a subclass."""
+        values = {name: getattr(self, name) for name in self.remembers}
+        return {name: v.clone() if isinstance(v, th.Tensor) else v for name, v in values.items()}
 
-    @abstractmethod
     def _load(self, state: dict[str, Any]) -> None:
         """Take a state of a subclass."""
+        for name in self.remembers:
+            value = state[name]
+            setattr(self, name, value.to(self.device, copy=True) if isinstance(value, th.Tensor) else value)
 
     def _generator(self, stream: int = 0) -> th.Generator:
         """A generator of this generation; `stream` keeps apart several uses in one."""
         words = np.random.SeedSequence([self.seed, self.generation, stream]).generate_state(2, np.uint32)
-        return th.Generator().manual_seed((int(words[0]) << 31) ^ int(words[1]))
+        return th.Generator(self.device).manual_seed((int(words[0]) << 31) ^ int(words[1]))
 
 
 class VectorOptimizer(Optimizer):
     """An optimizer whose members are dense vectors.
 
     Args:
-        initial: [d], where the search begins.
+        initial: [d], where the search begins; its device and its dtype are those of the members.
         domain: what its entries are.
         seed, popsize: see Optimizer.
 
@@ -116,8 +136,8 @@ class VectorOptimizer(Optimizer):
     """
 
     def __init__(self, initial: th.Tensor, domain: Domain | None = None, *, seed: int, popsize: int) -> None:
-        super().__init__(seed=seed, popsize=popsize)
-        self.domain = domain or Domain("real", len(initial))
+        super().__init__(seed=seed, popsize=popsize, device=initial.device)
+        self.domain, self.dtype = domain or Domain("real", len(initial)), initial.dtype
         if self.domain.kind not in self.kinds:
             raise ValueError(
                 f"{type(self).__name__} searches {' and '.join(sorted(self.kinds))} spaces, not {self.domain.kind} ones"
@@ -130,12 +150,10 @@ class VectorOptimizer(Optimizer):
     def centre(self) -> th.Tensor:
         """[d], what the search would answer now: the mean of a distribution, or the best member."""
 
-    def _ask(self) -> Population:
-        return Dense(self._members())
-
-    @abstractmethod
-    def _members(self) -> th.Tensor:
-        """New members, [P, d]; changes nothing in self."""
+    def _randn(self, rows: int, stream: int = 0) -> th.Tensor:
+        """Standard Gaussian numbers of this generation, [rows, d]."""
+        shape = (rows, self.domain.dim)
+        return th.randn(shape, generator=self._generator(stream), device=self.device, dtype=self.dtype)
 
 
 class StructuredOptimizer(Optimizer):
@@ -150,15 +168,8 @@ class StructuredOptimizer(Optimizer):
     structured: ClassVar[bool] = True
 
     def __init__(self, centre: Sequence[th.Tensor], blocks: Sequence[Block], *, seed: int, popsize: int) -> None:
-        super().__init__(seed=seed, popsize=popsize)
+        super().__init__(seed=seed, popsize=popsize, device=centre[0].device)
         self.centre, self.blocks = list(centre), tuple(blocks)
         for tensor, block in zip(self.centre, self.blocks, strict=True):
             if tuple(tensor.shape) != block.shape:
                 raise ValueError(f"{block.name} has shape {tuple(tensor.shape)}, its block {block.shape}")
-
-    def _ask(self) -> Population:
-        return self._perturbed()
-
-    @abstractmethod
-    def _perturbed(self) -> Perturbed:
-        """New members around the centre; changes nothing in self."""

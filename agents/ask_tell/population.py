@@ -87,6 +87,19 @@ class Dense(Population):
         return self.members[members]
 
 
+class Sampled(Dense):
+    """Members beside the noise that they were made of, kept for `tell`.
+
+    Args:
+        members: [P, d].
+        noise: what the optimizer wants back.
+    """
+
+    def __init__(self, members: th.Tensor, noise: th.Tensor) -> None:
+        super().__init__(members)
+        self.noise = noise
+
+
 @dataclass(frozen=True)
 class Noise:
     """Standard Gaussian directions of one generation, regenerated on demand; nothing is stored.
@@ -160,6 +173,12 @@ class Noise:
         return th.Generator(device).manual_seed((int(words[0]) << 31) ^ int(words[1]))
 
 
+def check_pairs(popsize: int) -> None:
+    """Raise ValueError unless members come in pairs."""
+    if popsize < 2 or popsize % 2:
+        raise ValueError(f"popsize={popsize}: members come in pairs, give an even number of at least 2")
+
+
 class Perturbed(Population):
     """Antithetic pairs around a centre: member 2i is centre + σ ε_i, member 2i + 1 is centre − σ ε_i.
 
@@ -176,8 +195,7 @@ class Perturbed(Population):
     def __init__(
         self, centre: Sequence[th.Tensor], blocks: Sequence[Block], noise: Noise, sigma: float, size: int
     ) -> None:
-        if size < 2 or size % 2:
-            raise ValueError(f"popsize={size}: antithetic pairs need an even number of members, at least 2")
+        check_pairs(size)
         self.centre, self.blocks, self.noise, self.sigma, self.size = list(centre), tuple(blocks), noise, sigma, size
 
     @property

@@ -1,0 +1,92 @@
+"""OpenAI-ES: antithetic Gaussian pairs, ranks or z-scores, Adam."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch as th
+
+from agents.ask_tell.ascent import Ascent, Rule
+from agents.ask_tell.optimizer import VectorOptimizer
+from agents.ask_tell.population import Domain, Population, Sampled, check_pairs
+from agents.ask_tell.shaping import SHAPINGS, Shaping
+from lm_gym.naming import check_choice
+
+
+class ES(VectorOptimizer):
+    """Evolution strategy of Salimans et al., "Evolution Strategies as a Scalable Alternative…", 2017.
+
+    Members θ ± σ ε_i, ε_i ~ N(0, I); with u the shaped fitness the gradient of its smoothed expectation is estimated by
+
+        g = (1/(P σ)) Σ_i (u_i⁺ − u_i⁻) ε_i
+
+    and climbed by Adam. Members 2i and 2i + 1 are a pair.
+
+    Args:
+        initial, domain, seed: see VectorOptimizer.
+        popsize: P, even.
+        sigma: σ, in natural steps.
+        learning_rate: α; Adam moves each entry by at most about α a generation. None: σ/2.
+        shaping: `"centred_ranks"`, or `"z_scores"`, which keep how much better a member is.
+        rule: `"adam"` or `"sgd"`.
+        weight_decay: share of the way back to the start that the centre goes each generation.
+    """
+
+    remembers: ClassVar[tuple[str, ...]] = ("mean",)
+
+    def __init__(
+        self,
+        initial: th.Tensor,
+        domain: Domain | None = None,
+        *,
+        seed: int = 0,
+        popsize: int = 64,
+        sigma: float = 1.0,
+        learning_rate: float | None = None,
+        shaping: Shaping = "centred_ranks",
+        rule: Rule = "adam",
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(initial, domain, seed=seed, popsize=popsize)
+        check_pairs(popsize)
+        check_choice("shaping", shaping, SHAPINGS)
+        if sigma <= 0:
+            raise ValueError(f"sigma={sigma}: give more than 0")
+        self.sigma, self.shaping, self.weight_decay = sigma, shaping, weight_decay
+        self.start, self.mean = initial.clone(), initial.clone()
+        self.ascent = Ascent(rule, sigma / 2 if learning_rate is None else learning_rate, [self.mean])
+        self.gradient_norm = 0.0
+
+    @property
+    def centre(self) -> th.Tensor:
+        """[d], the mean of the search distribution."""
+        return self.mean
+
+    def _ask(self) -> Population:
+        noise = self._randn(self.popsize // 2)
+        members = noise.new_empty(len(noise), 2, self.domain.dim)
+        th.add(self.mean, noise, alpha=self.sigma, out=members[:, 0])
+        th.add(self.mean, noise, alpha=-self.sigma, out=members[:, 1])
+        return Sampled(members.view(self.popsize, -1), noise)
+
+    def _tell(self, population: Population, fitness: th.Tensor) -> None:
+        assert isinstance(population, Sampled)
+        u = SHAPINGS[self.shaping](fitness)
+        weights = ((u[0::2] - u[1::2]) / (self.popsize * self.sigma)).to(self.dtype)
+        gradient = weights @ population.noise
+        self.gradient_norm = gradient.norm().item()
+        if self.weight_decay:
+            self.mean.lerp_(self.start, self.weight_decay)
+        self.ascent.step(0, self.mean, gradient, self.generation + 1)
+
+    def _state(self) -> dict[str, Any]:
+        return super()._state() | self.ascent.state()
+
+    def _load(self, state: dict[str, Any]) -> None:
+        super()._load(state)
+        self.ascent.load(state)
+
+    def logs(self) -> dict[str, float]:
+        """`step_size` σ, `gradient_norm` of the last estimate, `distance` of the centre from the start."""
+        distance = (self.mean - self.start).norm().item()
+        return {"step_size": self.sigma, "gradient_norm": self.gradient_norm, "distance": distance}

@@ -1,0 +1,73 @@
+"""SNES: the natural gradient of a Gaussian with a standard deviation for each entry."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch as th
+
+from agents.ask_tell.optimizer import VectorOptimizer
+from agents.ask_tell.population import Domain, Population, Sampled
+from agents.ask_tell.shaping import by_rank
+
+
+class SNES(VectorOptimizer):
+    """Separable natural evolution strategy: Schaul, Glasmachers & Schmidhuber, 2011, algorithm 2.
+
+    Members μ + σ ⊙ s_i, s_i ~ N(0, I). With the utilities u of the ranks (zero-sum, ties averaged):
+
+        μ ← μ + σ ⊙ Σ_i u_i s_i        σ ← σ exp((η/2) Σ_i u_i (s_i² − 1))
+
+    Args:
+        initial, domain, seed: see VectorOptimizer.
+        popsize: P; None: 4 + ⌊3 ln d⌋.
+        sigma: of every entry at the start, in natural steps.
+        learning_rate: η; None: (3 + ln d)/(5 √d).
+    """
+
+    remembers: ClassVar[tuple[str, ...]] = ("mean", "std")
+
+    def __init__(
+        self,
+        initial: th.Tensor,
+        domain: Domain | None = None,
+        *,
+        seed: int = 0,
+        popsize: int | None = None,
+        sigma: float = 1.0,
+        learning_rate: float | None = None,
+    ) -> None:
+        d = len(initial)
+        super().__init__(initial, domain, seed=seed, popsize=popsize or 4 + int(3 * math.log(d)))
+        if sigma <= 0:
+            raise ValueError(f"sigma={sigma}: give more than 0")
+        self.eta = (3 + math.log(d)) / (5 * math.sqrt(d)) if learning_rate is None else learning_rate
+        self.mean, self.std = initial.clone(), th.full_like(initial, sigma)
+        self.utilities = utilities(self.popsize).to(self.device)
+
+    @property
+    def centre(self) -> th.Tensor:
+        """[d], the mean of the search distribution."""
+        return self.mean
+
+    def _ask(self) -> Population:
+        noise = self._randn(self.popsize)
+        return Sampled(th.addcmul(self.mean, noise, self.std), noise)
+
+    def _tell(self, population: Population, fitness: th.Tensor) -> None:
+        assert isinstance(population, Sampled)
+        weights, noise = by_rank(fitness, self.utilities).to(self.dtype), population.noise
+        self.mean.addcmul_(self.std, weights @ noise)
+        self.std.mul_((weights @ noise.square_()).mul_(self.eta / 2).exp_())  # the utilities' sum, zero, takes the −1
+
+    def logs(self) -> dict[str, float]:
+        """`step_size`: the mean standard deviation."""
+        return {"step_size": self.std.mean().item()}
+
+
+def utilities(popsize: int) -> th.Tensor:
+    """Of the ranks, the worst first, [P]: max(0, ln(P/2 + 1) − ln rank), normalised, minus 1/P; their sum is zero."""
+    rank = th.arange(popsize, 0, -1, dtype=th.float64)
+    worth = (math.log(popsize / 2 + 1) - rank.log()).clamp(min=0)
+    return worth / worth.sum() - 1 / popsize

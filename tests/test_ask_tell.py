@@ -1,0 +1,199 @@
+"""The contract of every optimizer in OPTIMIZERS; their operators and updates against numbers worked out by hand."""
+
+import io
+
+import numpy as np
+import pytest
+import torch as th
+
+from agents.ask_tell import OPTIMIZERS
+from agents.ask_tell.optimizer import StructuredOptimizer
+from agents.ask_tell.population import Block, Domain
+
+BLOCKS = (Block("w", (4, 3), 0.5), Block("b", (4,), 0.1))
+TARGET = th.linspace(-1, 1, 16)
+DOMAINS = {"real": Domain("real", 16), "binary": Domain("binary", 16, 2), "categorical": Domain("categorical", 16, 5)}
+CASES = [(name, kind) for name, optimizer in OPTIMIZERS.items() for kind in sorted(optimizer.kinds)]
+every = pytest.mark.parametrize(("name", "kind"), CASES)
+
+
+def start(kind):
+    return th.zeros(16, dtype={"real": th.float32, "binary": th.bool, "categorical": th.int64}[kind])
+
+
+def make(name, kind, seed=0, **options):
+    optimizer = OPTIMIZERS[name]
+    if issubclass(optimizer, StructuredOptimizer):
+        return optimizer([th.zeros(block.shape) for block in BLOCKS], BLOCKS, seed=seed, **options)
+    return optimizer(start(kind), DOMAINS[kind], seed=seed, **options)
+
+
+def score(vectors, kind):
+    """Higher is better, best at a target that is not the start; [P]."""
+    if kind == "real":
+        return -(vectors.float() - TARGET).square().sum(-1)
+    return (vectors.long() == th.arange(16) % (2 if kind == "binary" else 5)).sum(-1).float()
+
+
+def answer(optimizer):
+    """A copy of the centre, as one vector in natural steps."""
+    if not isinstance(optimizer, StructuredOptimizer):
+        return optimizer.centre.clone()
+    return th.cat([x.flatten() / b.scale for x, b in zip(optimizer.centre, optimizer.blocks, strict=True)])
+
+
+def members(optimizer):
+    """The members as vectors in natural steps, [P, d]."""
+    moved = optimizer.ask().vectors()
+    return moved + answer(optimizer) if isinstance(optimizer, StructuredOptimizer) else moved
+
+
+def generations(optimizer, kind, count):
+    for _ in range(count):
+        optimizer.tell(score(members(optimizer), kind))
+
+
+def saved(state):
+    """Through a file, as Stable-Baselines3 reads it."""
+    file = io.BytesIO()
+    th.save(state, file)
+    file.seek(0)
+    return th.load(file, weights_only=True)
+
+
+@every
+def test_the_start_improves(name, kind):
+    optimizer = make(name, kind)
+    before = score(answer(optimizer), kind).item()
+    generations(optimizer, kind, 200)
+    assert score(answer(optimizer), kind).item() > before
+    assert optimizer.generation == 200
+    assert optimizer.evaluations == 200 * optimizer.popsize
+    assert all(np.isfinite(value) for value in optimizer.logs().values())
+
+
+@every
+def test_members_are_vectors_of_the_domain(name, kind):
+    optimizer = make(name, kind)
+    for _ in range(3):
+        vectors = members(optimizer)
+        assert vectors.shape == (optimizer.popsize, 16)
+        assert vectors.dtype == start(kind).dtype
+        if kind == "categorical":
+            assert 0 <= int(vectors.min()) <= int(vectors.max()) < 5
+        optimizer.tell(score(vectors, kind))
+
+
+@every
+def test_the_same_members_until_told_and_the_same_run_for_the_same_seed(name, kind):
+    one, two, other = make(name, kind), make(name, kind), make(name, kind, seed=1)
+    assert one.ask() is one.ask()
+    for optimizer in (one, two, other):
+        generations(optimizer, kind, 4)
+    assert th.equal(members(one), members(two))
+    assert not th.equal(members(one), members(other))
+
+
+@every
+def test_a_state_goes_on_bit_for_bit_from_between_and_within_generations(name, kind):
+    whole = make(name, kind)
+    generations(whole, kind, 5)
+    between = saved(whole.state_dict())
+    tensors = [x.clone() for x in whole.centre] if whole.structured else None
+    whole.ask()
+    within = saved(whole.state_dict())
+    told = score(members(whole), kind)
+    asked = members(whole)
+    whole.tell(told)
+    generations(whole, kind, 4)
+    for state in (between, within):
+        resumed = make(name, kind, seed=99)
+        if tensors is not None:  # a structured optimizer's centre is saved with the model
+            for mine, value in zip(resumed.centre, tensors, strict=True):
+                mine.copy_(value)
+        resumed.load_state_dict(state)
+        assert th.equal(members(resumed), asked)
+        resumed.tell(told)
+        generations(resumed, kind, 4)
+        assert th.equal(answer(resumed), answer(whole))
+        assert th.equal(members(resumed), members(whole))
+        assert saved(resumed.state_dict()).keys() == between.keys()
+
+
+@every
+def test_a_state_of_another_optimizer_is_refused(name, kind):
+    state = make(name, kind).state_dict()
+    with pytest.raises(ValueError, match="popsize"):
+        make(name, kind).load_state_dict(state | {"popsize": 1000})
+    with pytest.raises(ValueError, match="optimizer='Other'"):
+        make(name, kind).load_state_dict(state | {"optimizer": "Other"})
+
+
+@every
+def test_failed_members_are_never_taken_and_a_failed_generation_teaches_nothing(name, kind):
+    optimizer = make(name, kind)
+    before = answer(optimizer)
+    optimizer.tell(th.full((optimizer.popsize,), th.nan))
+    assert th.equal(answer(optimizer), before)
+    for _ in range(60):
+        vectors = members(optimizer)
+        far = vectors.float().mean(-1) > vectors.float().mean(-1).median()  # the better of them fail
+        optimizer.tell(th.where(far, th.nan, vectors.float().mean(-1)))
+        assert answer(optimizer).double().isfinite().all()
+    assert optimizer.generation == 61
+
+
+@every
+def test_constant_fitness_does_not_move_the_centre_of_a_distribution(name, kind):
+    optimizer = make(name, kind)
+    before = answer(optimizer).double()
+    for _ in range(50):
+        optimizer.tell(th.full((optimizer.popsize,), 0.1))
+    if name in ("random_search", "sa", "ga", "pso", "de"):  # their answer is one of the members, any of which ties
+        return
+    assert (answer(optimizer).double() - before).norm() <= 1e-12
+
+
+@every
+def test_the_global_random_states_stay_as_they_were(name, kind):
+    torch_before, numpy_before = th.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    generations(make(name, kind), kind, 3)
+    assert th.equal(torch_before, th.get_rng_state())
+    assert (numpy_before == np.random.get_state()[1]).all()  # noqa: NPY002
+
+
+@every
+def test_fitness_of_the_wrong_shape_or_infinite_is_refused(name, kind):
+    optimizer = make(name, kind)
+    with pytest.raises(ValueError, match="one number for each of"):
+        optimizer.tell(th.zeros(optimizer.popsize + 1))
+    with pytest.raises(ValueError, match=r"\+inf"):
+        optimizer.tell(th.full((optimizer.popsize,), th.inf))
+
+
+@pytest.mark.parametrize(("name", "kind"), [case for case in CASES if not OPTIMIZERS[case[0]].structured])
+def test_what_does_not_fit_the_domain_is_refused(name, kind):
+    optimizer = OPTIMIZERS[name]
+    with pytest.raises(ValueError, match="popsize"):
+        optimizer(start(kind), DOMAINS[kind], popsize=-1)
+    with pytest.raises(ValueError, match="shape"):
+        optimizer(start(kind)[:3], DOMAINS[kind])
+    for other in {"real", "binary", "categorical"} - optimizer.kinds:
+        with pytest.raises(ValueError, match=f"not {other} ones"):
+            optimizer(start(other), DOMAINS[other])
+
+
+NOISY = [case for case in CASES if "reevaluate" in OPTIMIZERS[case[0]].__init__.__annotations__]
+
+
+@pytest.mark.parametrize(("name", "kind"), NOISY)
+def test_a_lucky_evaluation_does_not_last_where_members_are_evaluated_again(name, kind):
+    """The first generation is paid far too much: who is kept for that never moves again, who is judged anew does."""
+    moved = {}
+    for reevaluate in (False, True):
+        optimizer = make(name, kind, reevaluate=reevaluate)
+        optimizer.tell(score(members(optimizer), kind) + 1e6)
+        before = score(answer(optimizer), kind).item()
+        generations(optimizer, kind, 200)
+        moved[reevaluate] = score(answer(optimizer), kind).item() > before
+    assert moved == {False: False, True: True}
