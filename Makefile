@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: train test check lint types install clean
+.PHONY: train test test-integrations check lint types install clean
 
 train: install
 	$(BIN)/python -m agents.train $(ARGS)
@@ -13,6 +13,10 @@ train: install
 # One thread a worker: more would fight over the cores.
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+# The RL libraries whose pins clash, each in a throw-away environment; LIBRARIES="skrl torchrl" takes some of them.
+test-integrations:
+	OMP_NUM_THREADS=1 $(PYTHON) tests/integrations.py $(LIBRARIES)
 
 check: lint types test
 

@@ -3,8 +3,11 @@
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from gymnasium.error import ResetNeeded
+from torch.distributions import Categorical, Independent
 
+from tests.combinations import COMBINATIONS, Policy, watched
 from tests.following import SEED, Following, Script
 from tests.libraries import needs
 
@@ -105,3 +108,104 @@ def test_strangers_and_other_modes_are_refused():
         adapter(autoreset_mode="SAME_STEP")
     with pytest.raises(ValueError, match="mask_actions=True"):
         adapter(mask_key=True)
+
+
+def ppo(env):
+    """PPO, masks in the network."""
+    from tianshou.algorithm import PPO
+    from tianshou.algorithm.modelfree.reinforce import ProbabilisticActorPolicy
+    from tianshou.algorithm.optim import AdamOptimizerFactory
+
+    class Actor(torch.nn.Module):
+        def __init__(self, policy):
+            super().__init__()
+            self.policy = policy
+
+        def forward(self, obs, state=None, info=None):
+            return self.policy.logits({key: torch.as_tensor(leaf) for key, leaf in obs.items()}), state
+
+    class Critic(Actor):
+        def forward(self, obs, **_):
+            return self.policy.values({key: torch.as_tensor(leaf) for key, leaf in obs.items()})
+
+    choices = env.vector.task.shape.choices
+    policy = Policy(env.vector.single_observation_space, choices)
+    whole = isinstance(env.vector.single_action_space, gymnasium.spaces.MultiDiscrete)
+
+    def distribution(logits):
+        if not whole:
+            return Categorical(logits=logits)
+        return Independent(Categorical(logits=logits.unflatten(-1, (-1, choices))), 1)
+
+    actor = ProbabilisticActorPolicy(
+        actor=Actor(policy),
+        dist_fn=distribution,
+        action_space=env.vector.single_action_space,
+        action_scaling=False,
+        action_bound_method=None,
+    )
+    return PPO(policy=actor, critic=Critic(policy), optim=AdamOptimizerFactory(lr=1e-3))
+
+
+@pytest.mark.parametrize("name", COMBINATIONS)
+def test_ppo_plays_every_combination(name):
+    from tianshou.data import Collector, VectorReplayBuffer
+    from tianshou.trainer import OnPolicyTrainerParams
+
+    from lm_gym.compat.tianshou import VectorEnvAdapter
+
+    env = VectorEnvAdapter(watched(name, "DISABLED"))
+    algorithm = ppo(env)
+    algorithm.run_training(
+        OnPolicyTrainerParams(
+            training_collector=Collector(algorithm.policy, env, VectorReplayBuffer(128, 8)),
+            max_epochs=1,
+            epoch_num_steps=64,
+            collection_step_num_env_steps=32,
+            update_step_num_repetitions=1,
+            batch_size=16,
+            test_collector=None,
+            show_progress=False,
+        )
+    )
+    assert env.vector.played == 8
+
+
+@pytest.mark.parametrize("name", ["tags", "tags-masked", "words", "words-masked"])
+def test_dqn_plays_every_discrete_combination(name):
+    """Collecting whole episodes, too: rows are dropped one after another."""
+    from tianshou.algorithm import DQN
+    from tianshou.algorithm.modelfree.dqn import DiscreteQLearningPolicy
+    from tianshou.algorithm.optim import AdamOptimizerFactory
+    from tianshou.data import Collector, VectorReplayBuffer
+    from tianshou.trainer import OffPolicyTrainerParams
+
+    from lm_gym.compat.tianshou import VectorEnvAdapter
+
+    env = VectorEnvAdapter(watched(name, "DISABLED"), mask_key="masked" in name)
+
+    class Values(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.policy = Policy(env.vector.single_observation_space, env.vector.task.shape.choices)
+
+        def forward(self, obs, state=None, info=None):
+            return self.policy.logits({key: torch.as_tensor(leaf) for key, leaf in obs.items()}), state
+
+    space = env.vector.single_action_space
+    policy = DiscreteQLearningPolicy(model=Values(), action_space=space, eps_training=0.5)
+    algorithm = DQN(policy=policy, optim=AdamOptimizerFactory(lr=1e-3), target_update_freq=10)
+    collector = Collector(policy, env, VectorReplayBuffer(400, 8), exploration_noise=True)
+    algorithm.run_training(
+        OffPolicyTrainerParams(
+            training_collector=collector,
+            max_epochs=1,
+            epoch_num_steps=64,
+            collection_step_num_env_steps=32,
+            update_step_num_gradient_steps_per_sample=0.1,
+            batch_size=16,
+            test_collector=None,
+            show_progress=False,
+        )
+    )
+    assert collector.collect(n_episode=13, reset_before_collect=True).n_collected_episodes == 13

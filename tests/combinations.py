@@ -1,0 +1,107 @@
+"""What every RL library is to play: masked and unmasked, Discrete and MultiDiscrete, tags and 30,522 words."""
+
+from functools import cache
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from torch import nn
+
+import lm_gym
+from examples.tagging import WindowNet
+
+NER, MASKED = "lm_gym/NER-v0", "lm_gym/MaskedLM-v0"
+WORDS = 30_522
+KINDS = {
+    "tags": (NER, {}),
+    "tags-masked": (NER, {"mask_actions": True}),
+    "tags-whole": (NER, {"unit": "sequence"}),
+    "words": (MASKED, {}),
+    "words-masked": (MASKED, {"mask_actions": True}),
+    "words-whole": (MASKED, {"unit": "sequence"}),
+    "words-whole-masked": (MASKED, {"unit": "sequence", "mask_actions": True}),
+}
+COMBINATIONS = [pytest.param(name, id=name) for name in KINDS]
+
+
+@cache
+def tokenizer() -> Tokenizer:
+    """A tokenizer of as many words as BERT's has, most of them special: a library that ignores masks is found out."""
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"[{i}]" for i in range(20_000))]
+    words = {word: i for i, word in enumerate([*special, *(f"w{i}" for i in range(WORDS - len(special)))])}
+    made = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    made.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    made.add_special_tokens(special)
+    return made
+
+
+@cache
+def dataset() -> lm_gym.Dataset:
+    """Texts of two to six words, tagged by their number."""
+    tags = ("O", "B-A", "I-A", "B-B")
+    texts = [[f"w{7 * i + j}" for j in range(2 + i % 5)] for i in range(60)]
+    tagged = [(words, ["O", *(tags[(i + j) % 4] for j in range(1, len(words)))]) for i, words in enumerate(texts)]
+    return lm_gym.Dataset.from_sentences("combinations", tagged, scheme="conlleval", max_overlap=1)
+
+
+def arguments(name: str) -> dict[str, Any]:
+    """Arguments of `gymnasium.make_vec`, `num_envs` and the autoreset mode left out."""
+    id_, options = KINDS[name]
+    return {"id": id_, "dataset": dataset(), "tokenizer": tokenizer(), "mask_probability": 0.4, **options}
+
+
+def watched(name: str, mode: str, num_envs: int = 8) -> lm_gym.TextVectorEnv:
+    """A native environment that is watched."""
+    return watch(gymnasium.make_vec(**arguments(name), num_envs=num_envs, autoreset_mode=mode), name)
+
+
+def watch(env: lm_gym.TextVectorEnv, name: str) -> lm_gym.TextVectorEnv:
+    """Let an environment count its steps as `played`, and hold actions to the mask where there is one."""
+    advance, env.played = env.advance, 0
+
+    def watching(actions, rows=None):
+        env.played += 1
+        if "masked" in name:
+            legal = env.action_masks().reshape(env.num_envs, -1, env.task.shape.choices)
+            chosen = np.asarray(actions).reshape(env.num_envs, -1, 1)
+            inside = np.ones(chosen.shape[:2], np.bool_)
+            if "whole" in name:
+                inside = env.episodes.observation["position_mask"] > 0
+            if rows is not None:
+                inside = inside & rows[:, None]
+            assert np.take_along_axis(legal, chosen, -1)[..., 0][inside].all(), "what is masked was played"
+        return advance(actions, rows)
+
+    env.advance = watching
+    return env
+
+
+class Policy(nn.Module):
+    """Logits and values of any of these environments.
+
+    Args:
+        space: the observation space.
+        choices: n.
+    """
+
+    def __init__(self, space: gymnasium.spaces.Dict, choices: int) -> None:
+        super().__init__()
+        self.net, self.actor, self.critic = WindowNet(space, 16), nn.Linear(16, choices), nn.Linear(16, 1)
+
+    def logits(self, observation) -> torch.Tensor:
+        """Compute [..., n], or [..., T · n] for whole texts; what is masked is very unlikely."""
+        logits = self.actor(self.net(observation))
+        whole = "cursor" not in observation
+        if "action_mask" in observation:
+            legal = observation["action_mask"] > 0
+            logits = logits.masked_fill(~(legal.unsqueeze(-2) if whole else legal), -1e9)
+        return logits.flatten(-2) if whole else logits
+
+    def values(self, observation) -> torch.Tensor:
+        """Compute [..., 1]."""
+        values = self.critic(self.net(observation))
+        return values if "cursor" in observation else values.mean(-2)
