@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Self
@@ -20,29 +20,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from agents.encoding import Observation, TextEncoder
 from agents.language_model import PositionModel, Task, freeze, load_model, load_tokenizer, longest_text, model_path
 from agents.optimizers import GroupedAdamW, parameter_groups
+from agents.packed import Packed, choose, entropy, forbid
 from agents.prompts import install, load_prompt, save_prompt
+from agents.spaces import check_vocabulary, read_action_space, read_observation_space
 
 _FORBIDDEN = -1e8  # a log-probability of 0
-
-
-@dataclass(frozen=True)
-class Packed:
-    """What the model says at the Q undecided or decided positions of a batch, padding left out.
-
-    Attributes:
-        log_probs: float32 [Q, n], log of the policy at each position.
-        hidden: [Q, H], the encoder's states there.
-        rows: int64 [Q], the text of each position.
-        slots: int64 [Q], its place among the text's positions (0 … T-1).
-        steps: int64 [B], of rows that decide one position each (`unit="token"`): which of the Q is theirs, where rows
-            that decide the same position of the same text share it; rows and slots are then empty.
-    """
-
-    log_probs: th.Tensor
-    hidden: th.Tensor
-    rows: th.Tensor
-    slots: th.Tensor
-    steps: th.Tensor | None = None
 
 
 class LMPolicy(ActorCriticPolicy):
@@ -93,8 +75,8 @@ class LMPolicy(ActorCriticPolicy):
         if use_sde:
             raise ValueError("use_sde=True: state-dependent exploration needs continuous control; leave it False")
         BasePolicy.__init__(self, observation_space, action_space, normalize_images=False)
-        self.unit, self.distribution, self.num_choices = _read_action_space(action_space)
-        vocabulary, self.max_length = _read_observation_space(observation_space)
+        self.unit, self.distribution, self.num_choices = read_action_space(action_space)
+        vocabulary, self.max_length = read_observation_space(observation_space)
         self.task: Task = task or ("masked_lm" if self.num_choices == vocabulary else "token_classification")
         if self.task == "token_classification":
             labels = labels or [f"LABEL_{i}" for i in range(self.num_choices)]
@@ -111,7 +93,7 @@ class LMPolicy(ActorCriticPolicy):
             "tokenizer": tokenizer or (model if isinstance(model, str) else None),
         }
         network = load_model(model, self.task, labels=labels, dtype=dtype, dropout=dropout)
-        _check_vocabulary(network.config, vocabulary, model)
+        check_vocabulary(network.config, vocabulary, model)
         self._freeze(network)
         self.language_model = PositionModel(network)
         self.encoder = TextEncoder(self.language_model)
@@ -223,7 +205,7 @@ class LMPolicy(ActorCriticPolicy):
             action_masks: which choices are allowed, [B, n] or [B, T · n], in place of the observation's.
         """
         if self.unit == "sequence":
-            return _forbid(self.positions(obs), action_masks, self.num_choices)
+            return forbid(self.positions(obs), action_masks, self.num_choices)
         keep = not self.training and not th.is_grad_enabled() and "text" not in obs
         hidden, steps = self.encoder.kept(obs) if keep else self.encoder.at_cursors(obs)
         logits = self.language_model.head(hidden)
@@ -256,7 +238,7 @@ class LMPolicy(ActorCriticPolicy):
         self.encoder.spent = spent  # predicting is not training
         if self.distribution:
             return self._spread(packed, packed.log_probs.clamp(min=float(self.action_space.low.min())), obs)  # type: ignore[attr-defined]
-        chosen = _choose(packed.log_probs, deterministic, packed.steps)
+        chosen = choose(packed.log_probs, deterministic, packed.steps)
         return chosen if packed.steps is not None else self._spread(packed, chosen, obs)
 
     def forward(
@@ -272,7 +254,7 @@ class LMPolicy(ActorCriticPolicy):
         observation = _as_dict(obs)
         self._refuse_distribution()
         packed = self._decide(observation, action_masks)
-        chosen = _choose(packed.log_probs, deterministic, packed.steps)
+        chosen = choose(packed.log_probs, deterministic, packed.steps)
         return (
             chosen if packed.steps is not None else self._spread(packed, chosen, observation),
             self._text_values(packed, observation),
@@ -360,65 +342,6 @@ class LMPolicy(ActorCriticPolicy):
             load_tokenizer(self.tokenizer).save_pretrained(folder)
 
 
-def entropy(log_probs: th.Tensor) -> th.Tensor:
-    """Entropy in nats of each row of log-probabilities [Q, n] → [Q]; forbidden choices (-inf) count nothing."""
-    probs = log_probs.exp()
-    return -(probs * log_probs.masked_fill(probs == 0, 0.0)).sum(-1)
-
-
-def _choose(log_probs: th.Tensor, deterministic: bool, steps: th.Tensor | None = None) -> th.Tensor:
-    """Choices [Q] at positions, or [B], drawn independently, where rows share the positions that `steps` [B] names."""
-    if deterministic:
-        best = log_probs.argmax(-1)
-        return best if steps is None else best[steps]
-    if steps is None:
-        return th.multinomial(log_probs.exp(), 1).squeeze(1)
-    counts = th.bincount(steps, minlength=len(log_probs))
-    drawn = th.multinomial(log_probs.exp(), int(counts.max()), replacement=True)  # [Q, most rows of a position]
-    order = steps.argsort(stable=True)
-    number = th.empty_like(steps)  # of a row among those of its position
-    number[order] = th.arange(len(steps), device=steps.device) - (counts.cumsum(0) - counts)[steps[order]]
-    return drawn[steps, number]
-
-
-def _forbid(packed: Packed, action_masks: Any, num_choices: int) -> Packed:
-    """The policy of whole texts among the choices that action_masks [B, T · n] allow; None allows all."""
-    if action_masks is None:
-        return packed
-    masks = th.as_tensor(action_masks, device=packed.log_probs.device).bool()
-    allowed = masks.view(len(masks), -1, num_choices)[packed.rows, packed.slots]
-    return replace(packed, log_probs=th.log_softmax(packed.log_probs.masked_fill(~allowed, float("-inf")), -1))
-
-
 def _as_dict(obs: PyTorchObs) -> Observation:
     assert isinstance(obs, dict), "LMPolicy acts on lm_gym's Dict observations"
     return obs
-
-
-def _read_action_space(space: spaces.Space[Any]) -> tuple[str, bool, int]:
-    """(unit, whether actions are distributions, number of choices) of an lm_gym action space."""
-    if isinstance(space, spaces.Discrete):
-        return "token", False, int(space.n)
-    if isinstance(space, spaces.MultiDiscrete):
-        return "sequence", False, int(space.nvec[0])
-    if isinstance(space, spaces.Box) and len(space.shape) in (1, 2):
-        return ("token", "sequence")[len(space.shape) - 1], True, int(space.shape[-1])
-    raise ValueError(f"LMPolicy acts in lm_gym's Discrete, MultiDiscrete or Box action spaces, not in {space}")
-
-
-def _read_observation_space(space: spaces.Space[Any]) -> tuple[int, int]:
-    """(vocabulary size, length of input_ids) of an lm_gym observation space."""
-    if not isinstance(space, spaces.Dict) or not {"input_ids", "positions"} <= set(space):
-        raise ValueError(f"LMPolicy acts on lm_gym's Dict observations (input_ids, positions, …), not on {space}")
-    ids = space["input_ids"]
-    assert isinstance(ids, spaces.Box)
-    return int(ids.high.max()) + 1, int(ids.shape[0])
-
-
-def _check_vocabulary(config: Any, vocabulary: int, model: str | dict[str, Any]) -> None:
-    if config.vocab_size != vocabulary:
-        name = model if isinstance(model, str) else config.model_type
-        raise ValueError(
-            f"the environment's tokenizer has {vocabulary} entries, model {name!r} has {config.vocab_size}: "
-            f"make the environment with tokenizer={name!r}"
-        )

@@ -49,7 +49,8 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
         learning_rate, schedule, warmup: see GradientAlgorithm.
         n_steps: positions that each row decides in a rollout; texts that its end cuts are encoded twice.
         batch_size: steps of a minibatch, about: it has whole texts.
-        n_epochs: how often the texts of a rollout are learned from, each time encoded again.
+        n_epochs: how often the texts of a rollout are learned from, each time encoded again. Playing costs a third of
+            learning, so texts are played anew rather than learned from twice.
         gamma: γ in [0, 1], or `"auto"`.
         advantage: `gae | leave_one_out | maximum_likelihood | auto` (see TextRolloutBuffer).
         vf_coef: weight of the critic's loss, or `"auto"`.
@@ -75,7 +76,7 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
         warmup: float = 0.0,
         n_steps: int = 64,
         batch_size: int = 4096,
-        n_epochs: int = 2,
+        n_epochs: int = 1,
         gamma: float | Literal["auto"] = "auto",
         advantage: GroupAdvantage | Literal["auto"] = "auto",
         vf_coef: float | Literal["auto"] = "auto",

@@ -32,7 +32,8 @@ from agents.estimators import (
     returns_to_go,
 )
 from agents.gradient_algorithm import GradientAlgorithm, Update
-from agents.policy import LMPolicy, Packed, entropy
+from agents.packed import Packed, entropy
+from agents.policy import LMPolicy
 from agents.texts import Texts
 
 

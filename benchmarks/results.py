@@ -6,7 +6,8 @@
     python benchmarks/results.py wikitext --dataset WIKITEXT_FOLDER --model MINILM_FOLDER
 
 Run folders go to runs/results/<study>/<row>-<seed>; a finished one is not run again, an unfinished one goes on. The
-table is docs/results/<study>.md. A row may begin from another row's best model (seed 0).
+table is docs/results/<study>.md. A row may begin from another row's best model (seed 0). With `--rows ppo` only
+the rows whose names begin so are run, and the others stay as the table has them.
 """
 
 from __future__ import annotations
@@ -64,9 +65,14 @@ def interval(values: list[float]) -> str:
     return shown if len(values) > 2 else f"{shown} (two seeds)"
 
 
-def table(study: Study, reports: dict[str, list[dict]], command: str) -> str:
-    """The Markdown table of a study."""
-    seeds = max(len(runs) for runs in reports.values())
+def standing(path: Path) -> dict[str, str]:
+    """The rows of a table that stands, by name."""
+    text = path.read_text() if path.exists() else ""
+    return {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("| ")}
+
+
+def table(study: Study, reports: dict[str, list[dict]], command: str, seeds: int, kept: dict[str, str]) -> str:
+    """The Markdown table of a study; rows that were not run are those of `kept`."""
     lines = [
         f"# {study.title}",
         "",
@@ -86,7 +92,11 @@ def table(study: Study, reports: dict[str, list[dict]], command: str) -> str:
         found = first["baselines"][name]
         cells = [f"{found[metric]:.3f}" if metric in found else "" for metric in study.metrics]
         lines.append(f"| {name} | " + " | ".join(cells) + " | | | |")
-    for name, runs in reports.items():
+    for name in (row.name for row in study.rows):
+        if name not in reports:
+            lines += [kept[name]] if name in kept else []
+            continue
+        runs = reports[name]
         cells = [interval([report["metrics"][study.split][metric] for report in runs]) for metric in study.metrics]
         seconds = statistics.mean(report["seconds"] for report in runs)
         cells.append(interval([report["last"][f"eval/{study.metrics[0]}"] for report in runs]))
@@ -100,6 +110,7 @@ def main() -> None:
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--rows", default="", help="only rows whose names begin so")
     parser.add_argument("--dataset")
     parser.add_argument("--model")
     arguments = parser.parse_args()
@@ -107,7 +118,9 @@ def main() -> None:
     reports: dict[str, list[dict]] = {}
     with ThreadPoolExecutor(arguments.jobs) as pool:
         for starts in (True, False):  # rows that others begin from come first
-            rows = [row for row in study.rows if (row.start is None) == starts]
+            wanted = [row for row in study.rows if row.name.startswith(arguments.rows)]
+            needed = {*wanted, *(row for row in study.rows if row.name in {other.start for other in wanted})}
+            rows = [row for row in study.rows if row in needed and (row.start is None) == starts]
             waiting = {
                 row.name: [
                     pool.submit(run, arguments.study, row, seed, arguments)
@@ -119,8 +132,8 @@ def main() -> None:
     command = f"python benchmarks/results.py {arguments.study}"
     if arguments.dataset:
         command += " --dataset … --model …"
-    text = table(study, {row.name: reports[row.name] for row in study.rows}, command)
     target = ROOT / "docs" / "results" / f"{arguments.study}.md"
+    text = table(study, reports, command, arguments.seeds, standing(target))
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(text)
     print(text)

@@ -25,12 +25,15 @@ class Study:
     rows: tuple[Row, ...]
 
 
+# Of PPO each text is encoded to be played and to be learned from, and twice more where the end of a rollout cuts it:
+# 2 passes are about as many forward passes as 5 of the twin.
+PPO = "--config configs/ner_ppo.yaml --budget.passes 2"
 NER = ("entity_f1", "entity_precision", "entity_recall", "token_accuracy", "token_macro_f1")
 LM = ("accuracy", "cross_entropy", "perplexity")
 CONLL = "--config configs/conll_reinforce.yaml"
 STUDIES = {
     "ner_builtin": Study(
-        "Builtin NER, `tiny`, equal passes over the texts",
+        "Builtin NER, `tiny`, equal passes over the texts where a row says nothing else",
         "test",
         NER,
         (
@@ -44,6 +47,20 @@ STUDIES = {
             ),
             Row("reinforce, drawn from the policy", "--config configs/ner_reinforce.yaml --agent.behaviour policy"),
             Row("reinforce, textbook", "--config configs/ner_reinforce_textbook.yaml"),
+            Row("ppo", PPO),
+            Row("ppo, three times the passes", "--config configs/ner_ppo.yaml"),
+            Row("ppo, a critic (gae)", f"{PPO} --agent.advantage gae --agent.normalize_advantage true"),
+            Row("ppo, textbook (leave-one-out)", f"{PPO} --agent.advantage leave_one_out"),
+            Row(
+                "supervised, a tenth of the passes",
+                "--config configs/ner_supervised.yaml --budget.passes 0.5 --evaluation.every_passes 0.1",
+                seeds=1,
+            ),
+            Row(
+                "ppo after that tenth",
+                "--config configs/ner_ppo.yaml --budget.passes 1.85",
+                "supervised, a tenth of the passes",
+            ),
         ),
     ),
     "conll": Study(
@@ -54,6 +71,7 @@ STUDIES = {
             Row("supervised", "--config configs/conll_supervised.yaml"),
             Row("reinforce", CONLL),
             Row("reinforce, textbook", f"{CONLL} --config configs/conll_reinforce_textbook.yaml", seeds=2),
+            Row("ppo", "--config configs/conll_ppo.yaml", seeds=1),
         ),
     ),
     "masked_lm": Study(

@@ -13,7 +13,8 @@ from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForTokenClas
 
 from agents.language_model import freeze, load_model
 from agents.optimizers import GroupedAdamW, parameter_groups
-from agents.policy import LMPolicy, entropy
+from agents.packed import entropy
+from agents.policy import LMPolicy
 
 
 @pytest.fixture(autouse=True)

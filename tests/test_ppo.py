@@ -121,10 +121,10 @@ def test_maximum_likelihood_does_not_collapse_and_the_critic_does(ner):  # noqa:
     scores = {}
     for advantage in ("maximum_likelihood", "gae"):
         env = token_env(ner, texts=8, group_size=8)
-        model = build(env, advantage=advantage, n_steps=32, batch_size=1024).learn(60_000)
+        model = build(env, advantage=advantage, n_steps=32, batch_size=1024, n_epochs=2).learn(60_000)
         scores[advantage] = evaluate(model.policy, make_env(ner, split="validation")).metrics
-    assert scores["maximum_likelihood"]["entity_recall"] > 0.1
-    assert scores["gae"]["entity_recall"] < 0.02
+    assert scores["maximum_likelihood"]["entity_recall"] > 0.05
+    assert scores["gae"]["entity_recall"] < 0.01
 
 
 @pytest.mark.parametrize(

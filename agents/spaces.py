@@ -1,0 +1,37 @@
+"""What an agent reads in lm_gym's spaces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gymnasium import spaces
+
+
+def read_action_space(space: spaces.Space[Any]) -> tuple[str, bool, int]:
+    """(unit, whether actions are distributions, number of choices) of an lm_gym action space."""
+    if isinstance(space, spaces.Discrete):
+        return "token", False, int(space.n)
+    if isinstance(space, spaces.MultiDiscrete):
+        return "sequence", False, int(space.nvec[0])
+    if isinstance(space, spaces.Box) and len(space.shape) in (1, 2):
+        return ("token", "sequence")[len(space.shape) - 1], True, int(space.shape[-1])
+    raise ValueError(f"LMPolicy acts in lm_gym's Discrete, MultiDiscrete or Box action spaces, not in {space}")
+
+
+def read_observation_space(space: spaces.Space[Any]) -> tuple[int, int]:
+    """(vocabulary size, length of input_ids) of an lm_gym observation space."""
+    if not isinstance(space, spaces.Dict) or not {"input_ids", "positions"} <= set(space):
+        raise ValueError(f"LMPolicy acts on lm_gym's Dict observations (input_ids, positions, …), not on {space}")
+    ids = space["input_ids"]
+    assert isinstance(ids, spaces.Box)
+    return int(ids.high.max()) + 1, int(ids.shape[0])
+
+
+def check_vocabulary(config: Any, vocabulary: int, model: str | dict[str, Any]) -> None:
+    """Refuses a model whose vocabulary has another size than the environment's."""
+    if config.vocab_size != vocabulary:
+        name = model if isinstance(model, str) else config.model_type
+        raise ValueError(
+            f"the environment's tokenizer has {vocabulary} entries, model {name!r} has {config.vocab_size}: "
+            f"make the environment with tokenizer={name!r}"
+        )
