@@ -11,6 +11,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import itertools
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -18,6 +19,9 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.vector import AutoresetMode
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 import lm_gym
 from lm_gym.compat.stable_baselines3 import VecEnvAdapter
@@ -51,36 +55,63 @@ def single(steps: int = 5000, **options: Any) -> float:
     return rate(play)
 
 
-def native(num_envs: int, steps: int = 200, id_: str = "lm_gym/NER-v0", **options: Any) -> tuple[float, float]:
-    """Rows stepped, and positions decided, per CPU-second."""
-    env = gymnasium.make_vec(id_, num_envs=num_envs, **options)
+def stepping(env: gymnasium.vector.VectorEnv) -> float:
+    """Rows stepped per CPU-second; with autoreset disabled, resets of rows that end are part of it."""
     env.reset(seed=0)
     env.action_space.seed(0)
     actions = [env.action_space.sample() for _ in range(8)]
-    per_text = env.positions_per_pass / env.num_texts
+    disabled = env.metadata["autoreset_mode"] is AutoresetMode.DISABLED
+    steps = 6400 // env.num_envs + 100
 
     def play() -> int:
         for i in range(steps):
-            env.step(actions[i % 8])
-        return steps * num_envs
-
-    rows = rate(play)
-    episodes = rows / (per_text + 1) if env.settings.unit == "token" else rows / 2  # a step resets in NEXT_STEP
-    return rows, episodes * per_text
-
-
-def sb3(num_envs: int, steps: int = 200, **options: Any) -> float:
-    env = VecEnvAdapter(gymnasium.make_vec("lm_gym/NER-v0", num_envs=num_envs, autoreset_mode="SAME_STEP", **options))
-    env.reset()
-    env.vector.action_space.seed(0)
-    actions = [env.vector.action_space.sample() for _ in range(8)]
-
-    def play() -> int:
-        for i in range(steps):
-            env.step(actions[i % 8])
-        return steps * num_envs
+            _, _, terminated, truncated, _ = env.step(actions[i % 8])
+            if disabled and (ended := terminated | truncated).any():
+                env.reset(options={"reset_mask": ended})
+        return steps * env.num_envs
 
     return rate(play)
+
+
+def positions(num_envs: int, **options: Any) -> float:
+    """Positions decided per CPU-second, a whole text a step."""
+    env = gymnasium.make_vec("lm_gym/NER-v0", num_envs=num_envs, unit="sequence", **options)
+    return stepping(env) / 2 * env.positions_per_pass / env.num_texts  # every other step is a reset in NEXT_STEP
+
+
+def sb3(env: VecEnv) -> float:
+    """Rows stepped per CPU-second behind Stable-Baselines3's interface."""
+    env.reset()
+    choices, steps = env.action_space.n, 6400 // env.num_envs + 100
+    actions = np.random.default_rng(0).integers(0, choices, (8, env.num_envs))
+
+    def play() -> int:
+        for i in range(steps):
+            env.step(actions[i % 8])
+        return steps * env.num_envs
+
+    return rate(play)
+
+
+def vectors(**options: Any) -> None:
+    """The table of vector environments: single ones in a loop, the native one, and Stable-Baselines3 over each."""
+
+    def make_native(num_envs: int, mode: str) -> gymnasium.vector.VectorEnv:
+        return gymnasium.make_vec("lm_gym/NER-v0", num_envs=num_envs, autoreset_mode=mode, **options)
+
+    def make_single() -> gymnasium.Env:
+        return gymnasium.make("lm_gym/NER-v0", **options)
+
+    sync = stepping(gymnasium.vector.SyncVectorEnv([make_single] * 64))
+    print(f"| `gymnasium.make` | {single(**options):,.0f} | |\n| `SyncVectorEnv`, 64 | {sync:,.0f} | 1 |")
+    for num_envs, mode in itertools.product((64, 1024), AutoresetMode):
+        figure = stepping(make_native(num_envs, mode.name))
+        print(f"| native, {num_envs:,}, {mode.name} | {figure:,.0f} | {figure / sync:.1f} |")
+    dummy = sb3(DummyVecEnv([lambda: Monitor(make_single())] * 64))
+    print(f"| SB3 `DummyVecEnv` of monitored ones, 64 | {dummy:,.0f} | 1 |")
+    for num_envs, mode in itertools.product((64, 1024), ("SAME_STEP", "DISABLED")):
+        figure = sb3(VecEnvAdapter(make_native(num_envs, mode)))
+        print(f"| SB3 adapter, {num_envs:,}, {mode} | {figure:,.0f} | {figure / dummy:.1f} |")
 
 
 def rewards_of_samples(samples: int = 16, num_envs: int = 32, **options: Any) -> float:
@@ -148,14 +179,11 @@ def main() -> None:
     data = lm_gym.load_dataset(arguments.dataset, task_hint="ner")
     options = {"dataset": data, "tokenizer": arguments.tokenizer}
     print(f"{data.name}, {len(data.splits['train'])} training texts; per CPU-second, one thread")
-    print(f"{'gymnasium.make, f1, steps':48}{single(**options):14,.0f}")
+    print("| steps of dense f1 | a CPU-second | ratio |\n|---|---:|---:|")
+    vectors(**options)
     print(f"{'gymnasium.make, f1, dense=False, steps':48}{single(dense=False, **options):14,.0f}")
-    for unit in ("token", "sequence"):
-        for num_envs in (32, 256, 1024):
-            rows, positions = native(num_envs, unit=unit, **options)
-            label = f"native {num_envs}, unit={unit}, steps (positions)"
-            print(f"{label:48}{rows:14,.0f}{positions:14,.0f}")
-        print(f"{f'SB3 adapter 512, unit={unit}, steps':48}{sb3(512, unit=unit, **options):14,.0f}")
+    for num_envs in (32, 256, 1024):
+        print(f"{f'native {num_envs}, unit=sequence, positions':48}{positions(num_envs, **options):14,.0f}")
     print(f"{'f1 of 16 samples of 32 texts, ms':48}{rewards_of_samples(**options):14,.2f}")
     few, many = (reset(n, tokenizer=arguments.tokenizer) for n in (1_000, 1_000_000))
     print(f"{'reset, 1,000 texts, µs':48}{few:14,.1f}")

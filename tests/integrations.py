@@ -48,17 +48,22 @@ def normal(line: str) -> str:
     return re.sub(r"[-_.]+", "-", line.partition("==")[0]).lower()
 
 
+def version(line: str) -> str:
+    """The version that a pin is of."""
+    return line.partition("==")[2]
+
+
 def run(*command: str | Path, check: bool = True) -> str:
     """Run a command in the checkout; its standard output.
 
     Raises:
-        SystemExit: if it fails, unless `check` is False.
+        CalledProcessError: if it fails, unless `check` is False.
     """
     print("+", *command, file=sys.stderr, flush=True)
     done = subprocess.run([str(part) for part in command], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     print(done.stdout, file=sys.stderr)
-    if check and done.returncode:
-        raise SystemExit(f"{command[0]} failed with status {done.returncode}")
+    if check:
+        done.check_returncode()
     return done.stdout
 
 
@@ -76,7 +81,7 @@ def install(library: str, folder: Path, *, pin: bool) -> dict[str, str]:
     installed.write_text(run(python, "-m", "pip", "freeze", "--exclude-editable"), encoding="utf-8")
     frozen = {name: line.partition("+")[0] for name, line in pins(installed).items()}  # torch has a local version
     if pin and library != "core":
-        more = [line for name, line in frozen.items() if normal(shared.get(name, "")) != name or shared[name] != line]
+        more = [line for name, line in frozen.items() if version(shared.get(name, "")) != version(line)]
         own.parent.mkdir(exist_ok=True)
         own.write_text(
             "\n".join([f"# What {library} adds to constraints.txt, or holds otherwise.", *more, ""]), encoding="utf-8"
@@ -132,13 +137,18 @@ def main() -> None:
     table, well = [list(COLUMNS), ["---"] * len(COLUMNS)], True
     for library in arguments.libraries or VERSIONS:
         with tempfile.TemporaryDirectory(prefix=f"lm-gym-{library}-") as folder:
-            frozen = install(library, Path(folder), pin=arguments.pin)
+            try:
+                frozen = install(library, Path(folder), pin=arguments.pin)
+            except subprocess.CalledProcessError as error:
+                table.append([library, f"`{error.cmd[2:5]}` failed", *["—"] * 6, "**not installed**"])
+                well = False
+                continue
             outcome = test(library, Path(folder))
         table += rows(library, frozen, outcome)
         well &= bool(outcome.examples) and not outcome.failed and not outcome.skipped
     print(*("| " + " | ".join(row) + " |" for row in table), sep="\n")
     if not well:
-        raise SystemExit("something failed, or was skipped")
+        raise SystemExit("something failed, was skipped, or could not be installed")
 
 
 if __name__ == "__main__":
