@@ -11,7 +11,7 @@ import pytest
 from tests.libraries import MODULES, needs
 
 ROOT = Path(__file__).parents[1]
-EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py") if path.stem not in ("__init__", "tagging"))
+EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py") if path.stem != "tagging")
 RUNS = [(name, *more) for name in EXAMPLES for more in ([("ppo",), ("reinforce",)] if name == "plain_loop" else [()])]
 
 

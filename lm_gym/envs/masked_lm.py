@@ -85,6 +85,9 @@ class MaskedLMEnv(TextEnv):
       a batch has little padding; `"sequential"`: the order of the corpus
     - `mask_actions=False`: whether the observation has `action_mask`
     - `render_mode=None`: or `"ansi"`
+    - `max_episode_steps=None`: most steps of an episode
+
+    `gymnasium.make_vec` takes `autoreset_mode` and `group_size` as well (see `lm_gym.TextVectorEnv`).
 
     ## Version History
 

@@ -79,6 +79,9 @@ class NEREnv(TextEnv):
       a batch has little padding; `"sequential"`: the order of the corpus
     - `mask_actions=False`: whether the observation has `action_mask` (with `unit="token"`)
     - `render_mode=None`: or `"ansi"`
+    - `max_episode_steps=None`: most steps of an episode
+
+    `gymnasium.make_vec` takes `autoreset_mode` and `group_size` as well (see `lm_gym.TextVectorEnv`).
 
     `fill` and `mask_probability` are arguments of masked language modelling, without meaning here.
 

@@ -1,0 +1,47 @@
+"""Write the pages of the environments, each from the manual that is its class's docstring.
+
+python docs/generate.py
+"""
+
+import inspect
+from pathlib import Path
+
+import gymnasium
+from gymnasium.envs.registration import load_env_creator, registry
+
+import lm_gym
+
+FOLDER = Path(__file__).parent / "environments"
+
+
+def pages() -> dict[str, str]:
+    """Markdown of every registered environment, by file name."""
+    ids = sorted(id_ for id_, spec in registry.items() if spec.namespace == "lm_gym")
+    made = {}
+    for id_ in ids:
+        kind: type[lm_gym.TextEnv] = load_env_creator(registry[id_].entry_point)
+        made[f"{kind.vector_class.task_name}.md"] = page(id_, kind)
+    return made
+
+
+def page(id_: str, kind: type[lm_gym.TextEnv]) -> str:
+    """Markdown of one: what it looks like with the builtin data, and its manual."""
+    summary, _, manual = inspect.getdoc(kind).partition("\n\n")
+    env = gymnasium.make(id_)
+    rows = {
+        "Action space": env.action_space,
+        "Observation space": f"Dict of {', '.join(env.observation_space)}",
+        "`gymnasium.make`": f'`gymnasium.make("lm_gym:{id_}")`',
+        "`gymnasium.make_vec`": f'`gymnasium.make_vec("lm_gym:{id_}", num_envs=64)`',
+    }
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    return (
+        f"<!-- Written by docs/generate.py from the docstring of {kind.__name__}: edit that. -->\n"
+        f"# {id_}\n\n{summary}\n\n| with the builtin data | |\n|---|---|\n{table}\n\n{manual}\n"
+    )
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(exist_ok=True)
+    for name, text in pages().items():
+        (FOLDER / name).write_text(text, encoding="utf-8")

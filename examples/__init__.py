@@ -1,1 +1,0 @@
-"""The environments in other libraries, a file for each."""

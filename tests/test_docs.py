@@ -1,0 +1,63 @@
+"""The pages of the environments are their docstrings, what pages name is there, and examples run."""
+
+import re
+from pathlib import Path
+
+import gymnasium
+import pytest
+
+from docs.generate import FOLDER, pages
+from tests.libraries import MODULES, needs
+
+ROOT = Path(__file__).parents[1]
+ELSEWHERE = {"data", "black_box"}  # pages whose examples are tested, or too long to be, with what they are about
+PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if path.stem not in ELSEWHERE)
+HEADINGS = [
+    "Description",
+    "Action Space",
+    "Observation Space",
+    "Rewards",
+    "Starting State",
+    "Episode End",
+    "Arguments",
+    "Version History",
+]
+
+
+def examples():
+    """Every example, with the marks of the library that it imports."""
+    for page in PAGES:
+        for number, code in enumerate(
+            re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+        ):
+            libraries = [name for name, module in MODULES.items() if re.search(rf"\b(from|import) {module}\b", code)]
+            libraries += ["tianshou"] * ("lm_gym.compat.tianshou" in code)
+            marks = [mark for library in libraries for mark in needs(library)]
+            marks += [pytest.mark.filterwarnings("ignore")] * bool(libraries)
+            yield pytest.param(page, code, id=f"{page.stem}-{number}", marks=marks)
+
+
+@pytest.mark.parametrize(("page", "code"), list(examples()))
+def test_examples_run(page, code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, str(page), "exec"), {})
+
+
+def test_pages_of_the_environments_are_up_to_date():
+    written = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.md")}
+    assert written == pages(), "run: python docs/generate.py"
+    for text in written.values():
+        assert re.findall(r"^## (.+)", text, re.M) == HEADINGS
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\((?!http)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_plugging_names_every_example_and_library():
+    text = (ROOT / "docs" / "plugging.md").read_text(encoding="utf-8")
+    for path in (ROOT / "examples").glob("*_*.py"):
+        assert f"(../examples/{path.name})" in text
+    assert gymnasium.VectorizeMode.VECTOR_ENTRY_POINT.name in text
