@@ -173,3 +173,34 @@ def test_an_mlp_policy_is_searched_without_its_critic(name, obs):
     assert same(before, weights(policy))
     with pytest.raises(TypeError, match="LMPolicy"):
         next(space.evaluate(obs, Dense(vectors(space)), 6))
+
+
+def test_layers_of_the_same_shape_have_noise_of_their_own(obs):
+    space = SEARCH_SPACES["full"](make(len(TAGS)))
+    alike = [i for i, block in enumerate(space.blocks) if block.shape == (16, 16)]
+    assert len(alike) == 8
+    for noise in (Noise(0, 0), Noise(0, 0, None)):
+        drawn = [noise.dense(i, space.blocks[i], 0, 2, th.device("cpu")).flatten() for i in alike]
+        assert th.corrcoef(th.stack(drawn)).triu(1).abs().max() < 0.4  # 256 numbers each: 0.0625 is one deviation
+
+
+@pytest.mark.parametrize("rank", [1, 4, None])
+def test_the_estimate_points_where_the_gradient_does(obs, rank):
+    """The cosine of Σ (f₊ - f₋) ε with the gradient is √(N/(N + d)) of N pairs in d dimensions, whatever the rank."""
+    policy = make(len(TAGS))
+    policy.set_training_mode(False)
+    space = SEARCH_SPACES["full"](policy, only=("*layer.1.attention*",), scale=1.0)
+    target = th.arange(11) % len(TAGS)
+    loss = policy.positions(obs).log_probs[th.arange(11), target].mean()
+    parameters = dict(policy.network.named_parameters())
+    gradients = th.autograd.grad(loss, [parameters[block.name] for block in space.blocks])
+    true = th.cat([block.scale * g.flatten() for block, g in zip(space.blocks, gradients, strict=True)])
+    pairs, cosines = 300, []
+    for generation in range(4):
+        population = Perturbed(space.tensors(), space.blocks, Noise(0, generation, rank), sigma=0.02, size=2 * pairs)
+        said = th.cat([log_probs for _, log_probs in space.evaluate(obs, population, 512)])
+        fitness = said[:, th.arange(11), target].double().mean(1)
+        estimate = (fitness[0::2] - fitness[1::2]).float() @ population.vectors(slice(0, None, 2))
+        cosines.append(th.cosine_similarity(estimate, true, 0).item())
+    expected = (pairs / (pairs + space.domain.dim)) ** 0.5
+    assert sum(cosines) / 4 == pytest.approx(expected, rel=0.15)

@@ -50,7 +50,7 @@ class LoRA(SearchSpace):
         rank: int = 4,
         targets: Sequence[str] = _ATTENTION,
         factors: str = "both",
-        scale: float = 0.1,
+        scale: float = 0.3,
         seed: int = 0,
     ) -> None:
         self.policy = require_language_model(policy, "lora")

@@ -1,0 +1,228 @@
+"""What evaluating a population in one forward costs, beside pure inference and beside a loop over its members.
+
+    python benchmarks/population.py [--model MINILM_FOLDER] [--parts steps head memory]
+
+A tagger with a fresh head reads random texts of 32 sub-tokens, 30 positions each; one thread, CPU time. Every ratio is
+of measurements taken in turn, round by round; inference reads the same tokens, in the forwards that suit it best.
+
+Expected, for m rows of d numbers in a linear layer with k outputs, P members and rank-1 noise: inference multiplies
+m·d·k times. A member's term adds m·(d + k), read and written where they are in cache anyway, (d + k)·P/2 random
+numbers and d·k·P/2 multiplications in the update. So 1/d + 1/k of the products, but products run at tens of
+multiplications a nanosecond and memory does not: some 5% at d = 384, 15% at d = 128.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+LENGTH, TAGS, MIB = 32, 9, 2**20
+
+
+def policy_and_texts(model: str, texts: int):
+    """A tagger, and texts of random tokens."""
+    import numpy as np
+    import torch as th
+    from gymnasium import spaces
+    from transformers import AutoConfig
+
+    from agents.language_model import model_path
+    from agents.policy import LMPolicy
+
+    th.set_num_threads(1)
+    th.manual_seed(0)
+    warnings.simplefilter("ignore")
+    vocabulary, slots = AutoConfig.from_pretrained(model_path(model)).vocab_size, LENGTH - 2
+    leaves = {
+        "input_ids": spaces.Box(0, vocabulary - 1, (LENGTH,), np.int64),
+        "attention_mask": spaces.Box(0, 1, (LENGTH,), np.int8),
+        "positions": spaces.Box(0, LENGTH - 1, (slots,), np.int64),
+        "position_mask": spaces.Box(0, 1, (slots,), np.int8),
+    }
+    policy = LMPolicy(spaces.Dict(leaves), spaces.MultiDiscrete([TAGS] * slots), lambda _: 0.0, model=model)
+    policy.set_training_mode(False)
+    obs = {
+        "input_ids": th.randint(1000, vocabulary, (texts, LENGTH)),
+        "attention_mask": th.ones(texts, LENGTH, dtype=th.int8),
+        "positions": th.arange(1, LENGTH - 1).repeat(texts, 1),
+        "position_mask": th.ones(texts, slots, dtype=th.int8),
+    }
+    return policy, obs
+
+
+def generation(space, optimizer, obs, max_rows: int) -> Callable[[], None]:
+    """One generation of a search: ask, evaluate, tell; fitness is the mean log-probability of tag 0."""
+    import torch as th
+
+    def run() -> None:
+        population = optimizer.ask()
+        fitness = th.empty(population.size, dtype=th.float64)
+        for members, log_probs in space.evaluate(obs, population, max_rows):
+            fitness[members] = log_probs[:, :, 0].double().mean(1)
+        with th.no_grad():
+            optimizer.tell(fitness)
+
+    return run
+
+
+def inference(policy, obs, members: int, max_rows: int) -> Callable[[], None]:
+    """The same tokens through the model as it is."""
+    import torch as th
+
+    from agents.population_forward import read_together
+
+    together = max(1, min(members, max_rows // len(obs["input_ids"])))
+
+    def run() -> None:
+        with th.inference_mode():
+            for _ in range(0, members, together):
+                read_together(policy, obs, together)
+
+    return run
+
+
+def loop(policy, space, optimizer, obs) -> Callable[[], None]:
+    """Members written into the model one by one."""
+    import torch as th
+
+    def run() -> None:
+        population = optimizer.ask()
+        with th.inference_mode():
+            for member in range(population.size):
+                with space.materialised(population, member):
+                    policy.positions(obs)
+
+    return run
+
+
+def seconds(runs: Sequence[Callable[[], None]], rounds: int) -> list[list[float]]:
+    """CPU seconds of each, [rounds, runs], in turn; a first round isn't counted."""
+    times = []
+    for _ in range(rounds + 1):
+        row = []
+        for run in runs:
+            start = time.process_time()
+            run()
+            row.append(time.process_time() - start)
+        times.append(row)
+    return times[1:]
+
+
+def ratio(times: list[list[float]], top: int, bottom: int) -> str:
+    """Median of the ratios of two columns, and their range."""
+    ratios = [row[top] / row[bottom] for row in times]
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+def median(times: list[list[float]], column: int) -> float:
+    return statistics.median(row[column] for row in times)
+
+
+def steps(model: str, members: int, rounds: int) -> None:
+    """LowRankES on the whole model."""
+    from agents.ask_tell import OPTIMIZERS
+    from agents.search_spaces import SEARCH_SPACES
+
+    print("| texts | rows a forward | inference, s | search, s | inference / search | loop, s | loop / search |")
+    print("|---:|---:|---:|---:|---:|---:|---:|")
+    for texts in (8, 2):
+        policy, obs = policy_and_texts(model, texts)
+        space = SEARCH_SPACES["full"](policy)
+        optimizer = OPTIMIZERS["low_rank_es"](space.tensors(), space.blocks, seed=0, popsize=members)
+        sizes = {rows: seconds([inference(policy, obs, members, rows)], 1)[0][0] for rows in (32, 64, 128, 512)}
+        best = min(sizes, key=sizes.__getitem__)
+        runs = [inference(policy, obs, members, best), generation(space, optimizer, obs, 64)]
+        times = seconds(runs, rounds)
+        slow = seconds([runs[1], loop(policy, space, optimizer, obs)], 1) if texts == 2 else None
+        print(
+            f"| {texts} | {best} / 64 | {median(times, 0):.2f} | {median(times, 1):.2f} | {ratio(times, 0, 1)} "
+            f"| {'' if slow is None else f'{slow[0][1]:.2f}'} | {'' if slow is None else ratio(slow, 1, 0)} |"
+        )
+
+
+def head(model: str, members: int, rounds: int) -> None:
+    """A search of the head alone."""
+    import torch as th
+
+    from agents.ask_tell.population import Dense
+    from agents.search_spaces import SEARCH_SPACES
+
+    policy, obs = policy_and_texts(model, 32)
+    space = SEARCH_SPACES["head"](policy)
+    population = Dense(th.randn(members, space.domain.dim))
+    times = seconds(
+        [inference(policy, obs, 1, 32), lambda: [None for _ in space.evaluate(obs, population, 512)]], rounds * 3
+    )
+    print(f"{members} heads on 32 texts: {ratio(times, 1, 0)} of one encoding ({1e3 * median(times, 0):.0f} ms)")
+
+
+def memory(model: str, members: int) -> None:
+    """Peak memory above what the libraries take, each in a process of its own."""
+    rows = {}
+    for kind in ("inference", "mezo", "inference of all members", "low_rank_es"):
+        command = [sys.executable, __file__, "--model", model, "--members", str(members), "--measure", kind]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        rows[kind] = json.loads(done.stdout.splitlines()[-1])
+    for search, plain in (("mezo", "inference"), ("low_rank_es", "inference of all members")):
+        a, b = rows[search], rows[plain]
+        print(f"{search}: {a / MIB:.0f} MiB, {plain}: {b / MIB:.0f} MiB, ratio {a / b:.2f}")
+    print(f"low_rank_es against inference of the texts once: {rows['low_rank_es'] / rows['inference']:.2f}")
+
+
+def measure(kind: str, model: str, members: int) -> None:
+    """Bytes at the high-water mark of three generations or forwards, less those before the model was loaded (Linux)."""
+    import agents.search_spaces  # noqa: F401
+    from agents.ask_tell import OPTIMIZERS
+    from agents.search_spaces import SEARCH_SPACES
+
+    policy_and_texts("tiny", 8)  # what loading itself needs once
+    before = _status("VmRSS")
+    policy, obs = policy_and_texts(model, 8)
+    if kind.startswith("inference"):
+        run = inference(policy, obs, members if "all" in kind else 1, 64)
+    else:
+        space = SEARCH_SPACES["full"](policy)
+        options = {"popsize": members} if kind == "low_rank_es" else {}
+        run = generation(space, OPTIMIZERS[kind](space.tensors(), space.blocks, seed=0, **options), obs, 64)
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew, without what loading took
+    for _ in range(3):
+        run()
+    print(json.dumps(_status("VmHWM") - before))
+
+
+def _status(name: str) -> int:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    return 1024 * int(line.split()[1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--members", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--parts", nargs="+", default=["steps", "head", "memory"])
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measure:
+        measure(arguments.measure, arguments.model, arguments.members)
+        return
+    if "steps" in arguments.parts:
+        steps(arguments.model, arguments.members, arguments.rounds)
+    if "head" in arguments.parts:
+        head(arguments.model, arguments.members, arguments.rounds)
+    if "memory" in arguments.parts:
+        memory(arguments.model, arguments.members)
+
+
+if __name__ == "__main__":
+    main()
