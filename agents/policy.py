@@ -184,6 +184,8 @@ class LMPolicy(ActorCriticPolicy):
         logits = self.language_model.head(hidden)
         if "action_mask" in obs:
             logits = logits.masked_fill(obs["action_mask"].bool().logical_not()[rows], float("-inf"))
+        if logits.shape[-1] < 16 and not logits.requires_grad:  # a few choices are what torch's own kernel is slow at
+            return logits - logits.logsumexp(-1, keepdim=True)
         return th.log_softmax(logits, -1)
 
     def values(self, packed: Packed) -> th.Tensor:

@@ -76,7 +76,7 @@ def linear(
         out = _low_rank(th.bmm(inner.mT, xs.mT), outer.mT, b)
     else:
         out = xs.new_zeros(shape) if b is None else b.expand(shape).clone()
-    if len(xs) > 1 and xs.stride(0) == 0:  # the same rows for all members: one product
+    if _are_the_same(xs):
         out += xs[0] @ W
     else:
         out.view(-1, shape[2]).addmm_(xs.reshape(-1, xs.shape[2]), W)
@@ -91,11 +91,19 @@ def _low_rank(xB: th.Tensor, At: th.Tensor, base: th.Tensor | None) -> th.Tensor
     return th.bmm(xB.mT, At) if base is None else th.baddbmm(base, xB.mT, At)
 
 
+def _are_the_same(xs: th.Tensor) -> bool:
+    """Whether [p, m, d] are m rows that all members share."""
+    return len(xs) > 1 and xs.stride(0) == 0
+
+
 def _own_product(xs: th.Tensor, weight: Own, rows_are_inputs: bool, outputs: int) -> th.Tensor:
     out = xs.new_zeros(*xs.shape[:2], outputs) if rows_are_inputs else xs.new_empty(*xs.shape[:2], outputs)
     for rows, values in weight.slabs():  # [p, k, ·]
         if rows_are_inputs:
             out.baddbmm_(xs[:, :, rows], values)
+        elif _are_the_same(xs):
+            product = xs[0] @ values.reshape(-1, values.shape[2]).T  # [m, p·k]
+            out[:, :, rows] = product.view(len(product), len(xs), -1).transpose(0, 1)
         else:
             out[:, :, rows] = th.bmm(xs, values.mT)
     return out

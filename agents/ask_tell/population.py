@@ -130,7 +130,8 @@ class Noise:
         rows, columns = block.shape
         assert self.rank is not None
         both = th.randn(pairs, rows + columns, self.rank, generator=self._generator(device, index, 0, 1), device=device)
-        return both[:, :rows] / math.sqrt(self.rank), both[:, rows:]
+        both[:, :rows] /= math.sqrt(self.rank)
+        return both[:, :rows], both[:, rows:]
 
     def vectors(self, index: int, block: Block, pairs: int, device: th.device) -> th.Tensor:
         """Noise of a tensor that is no matrix, beside low-rank noise of the matrices: [pairs, *shape]."""
