@@ -55,7 +55,7 @@ class HeadMask(SearchSpace):
                 self._origin = [module.weight.detach().clone() for module in self._outputs]
             for module, origin, kept in zip(self._outputs, self._origin, vector.view(-1, self._heads), strict=True):
                 inputs = kept.repeat_interleave(_inputs(module) // self._heads).to(origin.dtype)
-                module.weight.data.copy_(origin * (inputs[:, None] if isinstance(module, Conv1D) else inputs))
+                module.weight.detach().copy_(origin * (inputs[:, None] if isinstance(module, Conv1D) else inputs))
 
     def _evaluator(self, obs: dict[str, th.Tensor], population: Population) -> Callable[[slice], th.Tensor]:
         weights = self._origin or [module.weight for module in self._outputs]

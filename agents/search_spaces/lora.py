@@ -107,7 +107,7 @@ class LoRA(SearchSpace):
                 self._modules.values(), self._origin, self.factors(vector[None]), strict=True
             ):
                 change = L[0] @ R[0]
-                module.weight.data.copy_(origin + (change.T if isinstance(module, Conv1D) else change))
+                module.weight.detach().copy_(origin + (change.T if isinstance(module, Conv1D) else change))
 
     def _evaluator(self, obs: dict[str, th.Tensor], population: Population) -> Callable[[slice], th.Tensor]:
         run = self._forward.share(obs)
