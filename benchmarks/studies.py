@@ -48,9 +48,9 @@ STUDIES = {
             Row("reinforce, drawn from the policy", "--config configs/ner_reinforce.yaml --agent.behaviour policy"),
             Row("reinforce, textbook", "--config configs/ner_reinforce_textbook.yaml"),
             Row("ppo", PPO),
-            Row("ppo, three times the passes", "--config configs/ner_ppo.yaml"),
-            Row("ppo, a critic (gae)", f"{PPO} --agent.advantage gae --agent.normalize_advantage true"),
-            Row("ppo, textbook (leave-one-out)", f"{PPO} --agent.advantage leave_one_out"),
+            Row("ppo, three times the passes", "--config configs/ner_ppo.yaml", seeds=1),
+            Row("ppo, a critic (gae)", f"{PPO} --agent.advantage gae --agent.normalize_advantage true", seeds=1),
+            Row("ppo, textbook (leave-one-out)", f"{PPO} --agent.advantage leave_one_out", seeds=1),
             Row(
                 "supervised, a tenth of the passes",
                 "--config configs/ner_supervised.yaml --budget.passes 0.5 --evaluation.every_passes 0.1",
