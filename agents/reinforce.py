@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -225,10 +226,12 @@ class REINFORCE(GradientAlgorithm):
                 return False
             callback.on_rollout_end()
             self.policy.set_training_mode(True)
+            spent = replace(self.policy.encoder.spent) if isinstance(self.policy, LMPolicy) else None
             loss, logs = self._episode_loss(episodes)
             self._descend(loss, self.num_timesteps, logs)
-        self.forward_passes += 2 * len(episodes.actions)
-        self.backward_passes += len(episodes.actions)
+        encoded = len(episodes.actions) if spent is None else self.policy.encoder.spent.backward - spent.backward
+        self.forward_passes += 2 * encoded  # to be played, and to be learned from
+        self.backward_passes += encoded
         self._dump_logs_if_due()
         return True
 

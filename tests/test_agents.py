@@ -261,6 +261,8 @@ def test_reinforce_plays_token_by_token(ner):
     model.learn(300)
     assert model.num_timesteps >= 300
     assert model._n_updates > 0
+    assert model.backward_passes == 8 * model._n_updates  # texts, not steps
+    assert model.forward_passes == 2 * model.backward_passes
 
 
 @pytest.mark.parametrize(
