@@ -27,6 +27,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 LENGTH, TAGS, MIB = 32, 9, 2**20
+ROWS = 32  # texts in a forward of a search
 
 
 def policy_and_texts(model: str, texts: int):
@@ -141,11 +142,11 @@ def steps(model: str, members: int, rounds: int) -> None:
         optimizer = OPTIMIZERS["low_rank_es"](space.tensors(), space.blocks, seed=0, popsize=members)
         sizes = {rows: seconds([inference(policy, obs, members, rows)], 1)[0][0] for rows in (32, 64, 128, 512)}
         best = min(sizes, key=sizes.__getitem__)
-        runs = [inference(policy, obs, members, best), generation(space, optimizer, obs, 64)]
+        runs = [inference(policy, obs, members, best), generation(space, optimizer, obs, ROWS)]
         times = seconds(runs, rounds)
         slow = seconds([runs[1], loop(policy, space, optimizer, obs)], 1) if texts == 2 else None
         print(
-            f"| {texts} | {best} / 64 | {median(times, 0):.2f} | {median(times, 1):.2f} | {ratio(times, 0, 1)} "
+            f"| {texts} | {best} / {ROWS} | {median(times, 0):.2f} | {median(times, 1):.2f} | {ratio(times, 0, 1)} "
             f"| {'' if slow is None else f'{slow[0][1]:.2f}'} | {'' if slow is None else ratio(slow, 1, 0)} |"
         )
 
@@ -189,11 +190,12 @@ def measure(kind: str, model: str, members: int) -> None:
     before = _status("VmRSS")
     policy, obs = policy_and_texts(model, 8)
     if kind.startswith("inference"):
-        run = inference(policy, obs, members if "all" in kind else 1, 64)
+        run = inference(policy, obs, members if "all" in kind else 1, ROWS)
     else:
         space = SEARCH_SPACES["full"](policy)
         options = {"popsize": members} if kind == "low_rank_es" else {}
-        run = generation(space, OPTIMIZERS[kind](space.tensors(), space.blocks, seed=0, **options), obs, 64)
+        rows = ROWS if kind == "low_rank_es" else 8  # MeZO's two members one after the other
+        run = generation(space, OPTIMIZERS[kind](space.tensors(), space.blocks, seed=0, **options), obs, rows)
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew, without what loading took
     for _ in range(3):
         run()

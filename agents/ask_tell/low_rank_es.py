@@ -70,7 +70,7 @@ class LowRankES(StructuredOptimizer):
         squares = 0.0
         for index, (tensor, block) in enumerate(zip(self.centre, self.blocks, strict=True)):
             estimate = combined(population.noise, index, block, weights).to(tensor.dtype)
-            squares += estimate.square().sum().item()
+            squares += th.linalg.vector_norm(estimate).item() ** 2
             self.ascent.step(index, tensor, estimate, self.generation + 1, block.scale)
         self.update_norm = squares**0.5
 
