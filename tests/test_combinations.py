@@ -1,13 +1,16 @@
-"""Stable-Baselines3 and sb3-contrib play every combination."""
+"""Stable-Baselines3, sb3-contrib and a plain loop play every combination."""
 
 import gymnasium
 import pytest
+import torch
 from sb3_contrib import MaskablePPO
 from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch.distributions import Categorical
 
 from lm_gym.compat.stable_baselines3 import VecEnvAdapter
-from tests.combinations import COMBINATIONS, WORDS, WindowNet, tokenizer, watched
+from tests.cases import MODES
+from tests.combinations import COMBINATIONS, WORDS, Policy, WindowNet, tokenizer, watched
 
 
 class Features(BaseFeaturesExtractor):
@@ -48,4 +51,27 @@ def test_without_masks(name, algorithm):
     more |= {"batch_size": 16, "n_epochs": 1} if algorithm is PPO else {}
     env = watched(name, "SAME_STEP")
     algorithm("MultiInputPolicy", VecEnvAdapter(env), **more, **SETTINGS).learn(64)
+    assert env.played == 8
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", COMBINATIONS)
+def test_a_plain_loop(name, mode):
+    env = watched(name, mode)
+    choices = env.task.shape.choices
+    policy = Policy(env.single_observation_space, choices)
+    optimizer = torch.optim.Adam(policy.parameters())
+    observation, _ = env.reset(seed=0)
+    for _ in range(8):
+        logits = policy.logits({key: torch.as_tensor(leaf) for key, leaf in observation.items()})
+        distribution = Categorical(logits=logits.view(8, -1, choices))
+        actions = distribution.sample()
+        observation, rewards, terminated, _, _ = env.step(actions.view(env.action_space.shape).numpy())
+        loss = -(distribution.log_prob(actions).sum(1) * torch.as_tensor(rewards)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        assert all(torch.isfinite(one.grad).all() for one in policy.parameters() if one.grad is not None)
+        optimizer.step()
+        if mode == "DISABLED" and terminated.any():
+            observation, _ = env.reset(options={"reset_mask": terminated})
     assert env.played == 8

@@ -1,4 +1,4 @@
-"""The environments: contract, dynamics, autoreset, errors."""
+"""The environments: dynamics, autoreset, options."""
 
 import pickle
 
@@ -10,7 +10,6 @@ from gymnasium.utils.env_checker import data_equivalence
 from gymnasium.vector import AutoresetMode
 
 import lm_gym
-from lm_gym.envs.sampler import SAMPLINGS, Sampler
 from lm_gym.testing import check_text_env
 
 IDS = ("lm_gym/NER-v0", "lm_gym/MaskedLM-v0")
@@ -248,56 +247,6 @@ def test_special_tokens_are_masked_for_whole_texts():
     assert (masks == made.task.tokenizer.maskable).all()
 
 
-@pytest.mark.parametrize("sampling", SAMPLINGS)
-@pytest.mark.parametrize("num_texts", [1, 2, 7, 1000, 5001])
-def test_every_epoch_has_every_text_once(sampling, num_texts):
-    lengths = np.random.default_rng(0).integers(3, 60, num_texts)
-    sampler = Sampler(sampling, lengths, 4)
-    sampler.restart(9)
-    texts, visits = sampler.take(2 * num_texts)
-    if sampling == "bucketed":  # a window reaches over the end of an epoch, so texts may come a window early or late
-        window = 4 * min(50, max(1, num_texts // 4))
-        more, and_visits = sampler.take(window)
-        texts, visits = np.concatenate([texts, more]), np.concatenate([visits, and_visits])
-        for visit in (0, 1):
-            assert sorted(texts[visits == visit].tolist()) == list(range(num_texts))
-        return
-    assert sorted(texts[:num_texts].tolist()) == sorted(texts[num_texts:].tolist()) == list(range(num_texts))
-    assert (visits == np.repeat([0, 1], num_texts)).all()
-    if sampling == "sequential":
-        assert (texts == np.tile(np.arange(num_texts), 2)).all()
-    elif num_texts > 5:
-        assert (texts[:num_texts] != texts[num_texts:]).mean() > 0.5
-
-
-@pytest.mark.parametrize("sampling", SAMPLINGS)
-def test_draws_are_the_whole_state_of_the_sampler(sampling):
-    lengths = np.random.default_rng(0).integers(3, 60, 500)
-    whole = Sampler(sampling, lengths, 8)
-    whole.restart(4)
-    texts, visits = whole.take(1200)
-    for start in (0, 1, 37, 399, 400, 1100):
-        part = Sampler(sampling, lengths, 8)
-        part.restart(4, start)
-        again, seen = part.take(100)
-        assert (again == texts[start : start + 100]).all()
-        assert (seen == visits[start : start + 100]).all()
-
-
-def test_buckets_have_little_padding_and_come_in_no_order():
-    lengths = np.random.default_rng(0).integers(5, 100, 4000)
-
-    def padding(sampling):
-        sampler = Sampler(sampling, lengths, 16)
-        sampler.restart(1)
-        batches = lengths[sampler.take(3200)[0]].reshape(-1, 16)
-        return (batches.max(1) - batches.mean(1)).mean(), batches.mean(1)
-
-    shuffled, bucketed = padding("shuffled"), padding("bucketed")
-    assert bucketed[0] < 0.15 * shuffled[0]
-    assert abs(np.corrcoef(bucketed[1][:-1], bucketed[1][1:])[0, 1]) < 0.3
-
-
 def test_masks_change_with_every_pass_and_stay_when_asked_by_indices():
     made = vector(MASKED, num_envs=1, sampling="sequential")
     first = made.reset(seed=1)[0]["positions"]
@@ -364,120 +313,10 @@ def test_pickling_in_the_middle():
     assert data_equivalence(made.step(actions), copy.step(actions), exact=True)
 
 
-@pytest.mark.parametrize(
-    ("options", "error", "message"),
-    [
-        ({"unit": "tokens"}, ValueError, "did you mean 'token'"),
-        ({"actions": "logits"}, ValueError, "there are distribution, token"),
-        ({"fill": "seq"}, ValueError, "unknown fill"),
-        ({"sampling": "bucket"}, ValueError, "did you mean 'bucketed'"),
-        ({"reward": "F1"}, ValueError, "unknown reward"),
-        ({"split": "dev"}, ValueError, "there are test, train, validation"),
-        ({"max_length": 0}, ValueError, "positive"),
-        ({"maxlength": 9}, TypeError, "did you mean 'max_length'"),
-        ({"autoreset_mode": "nextstep"}, ValueError, "did you mean 'NextStep'"),
-        ({"render_mode": "human"}, ValueError, "unknown render_mode"),
-        ({"num_envs": 0}, ValueError, "give 1 or more"),
-        ({"max_episode_steps": 0}, ValueError, "give 1 or more"),
-        ({"fill": "sequential"}, ValueError, "writes predictions"),
-        ({"fill": "sequential", "unit": "sequence"}, ValueError, "all at once"),
-        ({"mask_actions": True, "unit": "sequence"}, ValueError, "take unit='token'"),
-    ],
-)
-def test_bad_arguments(options, error, message):
-    with pytest.raises(error, match=message):
-        lm_gym.NERVectorEnv(**{"num_envs": 2, "dataset": DATA[NER]} | options)
-
-
-@pytest.mark.parametrize(
-    ("options", "error", "message"),
-    [
-        ({"indices": [1]}, ValueError, "must name 4 texts"),
-        ({"indices": [0, 1, 2, 60]}, ValueError, r"\[3\] is 60, and the split has the texts 0 … 59"),
-        ({"indices": [0, 1, -1, 2]}, ValueError, r"\[2\] is -1"),
-        ({"indices": [0.5, 1, 2, 3]}, TypeError, "float64"),
-        ({"draws": -1}, ValueError, "0 or more"),
-        ({"draws": 1.5}, TypeError, "number of texts"),
-        ({"reset_mask": [True] * 4}, TypeError, "numpy array of bool"),
-        ({"reset_mask": np.zeros(4, np.bool_)}, ValueError, "False everywhere"),
-        ({"reset_mask": np.ones(3, np.bool_)}, ValueError, "shape"),
-        ({"index": 3}, ValueError, "did you mean 'indices'"),
-    ],
-)
-def test_bad_reset_options(options, error, message):
-    made = vector()
-    made.reset(seed=0)
-    with pytest.raises(error, match=message):
-        made.reset(options=options)
-
-
-def test_the_first_reset_begins_every_row():
-    with pytest.raises(ResetNeeded, match="every row"):
-        vector().reset(options={"reset_mask": np.array([True, False, True, True])})
-
-
-@pytest.mark.parametrize(
-    ("options", "actions", "error", "message"),
-    [
-        ({}, [0, 1, 9, 0], ValueError, "action 9 of row 2 .* outside 0 … 8"),
-        ({}, [0, -1, 0, 0], ValueError, "action -1 of row 1"),
-        ({}, [0.0, 1.0, 2.0, 3.0], TypeError, "give integers in 0 … 8"),
-        ({}, [0, 1], ValueError, r"shape \(2,\)"),
-        ({}, 0, ValueError, r"shape \(\)"),
-        ({"actions": "distribution"}, np.full((4, 9), np.nan), ValueError, "row 0 .* contain nan"),
-        ({"actions": "distribution"}, np.full((4, 9), -np.inf), ValueError, "contain -inf"),
-        ({"actions": "distribution"}, np.zeros((4, 8)), ValueError, "shape"),
-        ({"actions": "distribution"}, [["a"] * 9] * 4, TypeError, "log-probabilities"),
-    ],
-)
-def test_bad_actions(options, actions, error, message):
-    made = vector(**options)
-    made.reset(seed=0)
-    before = pickle.dumps(made.episodes.observation)
-    with pytest.raises(error, match=message):
-        made.step(np.array(actions))
-    assert pickle.dumps(made.episodes.observation) == before
-
-
-def test_bad_actions_of_whole_texts():
-    made = vector(unit="sequence")
-    made.reset(seed=0)
-    actions = playable(made.targets, 9)
-    actions[2, 0] = 17
-    with pytest.raises(ValueError, match=r"action 17 of row 2 \(index \[2, 0\]\)"):
-        made.step(actions)
-    with pytest.raises(ValueError, match=r"action 17 of row 2 \(index \[1, 2, 0\]\)"):
-        made.position_rewards(np.stack([playable(made.targets, 9), actions]))
-    with pytest.raises(ValueError, match="shape"):
-        made.step(actions[:, :2])
-    with pytest.raises(ValueError, match="shape"):
-        made.step(actions[None])
-    made.step(made.targets)  # n where padded, as targets are, is ignored
-
-
-def test_playing_before_a_reset():
-    for made in (vector(), vector(unit="sequence"), lm_gym.NEREnv(dataset=DATA[NER])):
-        with pytest.raises(ResetNeeded, match="reset"):
-            made.step(made.action_space.sample())
-        with pytest.raises(ResetNeeded, match="reset"):
-            made.position_rewards(np.zeros(made.targets.shape, np.int64))
-    alone = lm_gym.NEREnv(dataset=DATA[NER], unit="sequence")
-    alone.reset(seed=0)
-    alone.step(alone.action_space.sample())
-    with pytest.raises(ResetNeeded, match="ended"):
-        alone.step(alone.action_space.sample())
-
-
 def test_the_single_environment_plays_texts_by_number():
     alone = single()
     for index in (3, np.int64(3), [3], np.array([3])):
         assert alone.reset(options={"indices": index})[1]["index"] == 3
-
-
-def test_ner_on_plain_text_is_refused():
-    plain = lm_gym.Dataset.from_sentences("plain", [["just", "words"]])
-    with pytest.raises(ValueError, match="needs a tag for each word"):
-        gymnasium.make(NER, dataset=plain)
 
 
 @pytest.mark.parametrize("unit", ["token", "sequence"])
