@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+from stable_baselines3.common.utils import get_device
 
 from agents.algorithms import ALGORITHMS
+from agents.policy import LMPolicy
 from agents.settings import EnvSettings, Settings, SettingsError
 from agents.text_algorithm import TextAlgorithm
 from lm_gym.data import Dataset, load_dataset
@@ -37,33 +39,38 @@ def make_training_dataset(settings: Settings) -> Dataset:
 
 
 def make_env(
-    settings: Settings, dataset: Dataset, split: str, tokenizer: str | TextTokenizer | None = None
+    settings: Settings,
+    dataset: Dataset,
+    split: str,
+    tokenizer: str | TextTokenizer | None = None,
+    *,
+    learning: bool = False,
 ) -> TextVectorEnv:
-    """The environment over one split: to learn from where it is train, to evaluate on elsewhere.
+    """The environment over one split.
 
     Args:
         settings: of the run.
         dataset: the data.
         split: one of its splits.
         tokenizer: take this one and not the one that the settings name.
+        learning: make it as the algorithm learns from it, and not to evaluate on.
     """
-    train = split == "train"
     arguments = {
         key: value for key, value in asdict(settings.env).items() if value is not None and key not in _NOT_ARGUMENTS
     }
     taken = {"group_size": 1, **ALGORITHMS[settings.algo].env_arguments}
-    if not train:
+    if not learning:
         taken |= {"unit": "sequence", "group_size": 1}
     elif settings.env.group_size is not None:
         taken["group_size"] = settings.env.group_size
     env = gymnasium.make_vec(
         settings.env.id,
-        num_envs=settings.env.num_envs * taken["group_size"] if train else settings.evaluation.num_envs,
+        num_envs=settings.env.num_envs * taken["group_size"] if learning else settings.evaluation.num_envs,
         vectorization_mode="vector_entry_point",
         dataset=dataset,
         split=split,
         tokenizer=tokenizer or tokenizer_of(settings),
-        sampling=settings.env.sampling if train else "sequential",
+        sampling=settings.env.sampling if learning else "sequential",
         autoreset_mode="SameStep",
         **arguments,
         **taken,
@@ -77,12 +84,10 @@ def make_agent(settings: Settings, env: TextVectorEnv, model: str | None = None)
 
     Args:
         settings: of the run.
-        env: what it learns from or acts in.
+        env: what it learns from.
         model: begin from this checkpoint and not from the one that the settings name.
     """
-    policy: dict[str, Any] = {**settings.policy, **({} if model is None else {"model": model})}
-    if settings.env.tokenizer is not None and Path(settings.env.tokenizer).is_dir():
-        policy["tokenizer"] = settings.env.tokenizer  # it goes into the checkpoints
+    policy = _policy_arguments(settings, model)
     return ALGORITHMS[settings.algo](
         "LMPolicy",
         env,
@@ -91,6 +96,27 @@ def make_agent(settings: Settings, env: TextVectorEnv, model: str | None = None)
         device=settings.device,
         **settings.agent,
     )
+
+
+def make_policy(settings: Settings, env: TextVectorEnv, model: str) -> LMPolicy:
+    """The policy of a checkpoint, to act in an environment that its algorithm need not be able to learn from."""
+    names = env.task.choice_names
+    policy = LMPolicy(
+        env.single_observation_space,
+        env.single_action_space,
+        lambda _: 0.0,
+        labels=None if names is None else list(names),
+        **_policy_arguments(settings, model),
+    )
+    policy.check_tokenizer(env.task.tokenizer)
+    return policy.to(get_device(settings.device))
+
+
+def _policy_arguments(settings: Settings, model: str | None) -> dict[str, Any]:
+    policy: dict[str, Any] = {**settings.policy, **({} if model is None else {"model": model})}
+    if settings.env.tokenizer is not None and Path(settings.env.tokenizer).is_dir():
+        policy["tokenizer"] = settings.env.tokenizer  # it goes into the checkpoints
+    return policy
 
 
 def tokenizer_of(settings: Settings) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from transformers.utils.logging import disable_progress_bar
 
-from agents.assembly import make_agent, make_dataset, make_env, make_training_dataset
+from agents.assembly import make_dataset, make_env, make_policy, make_training_dataset
 from agents.command_line import fail, parse_settings, show_warnings_plainly
 from agents.evaluation import Evaluation
 from agents.evaluation import evaluate as play
@@ -64,7 +64,7 @@ def evaluate_run(folder: RunFolder, settings: Settings, split: str, *, own_data:
     dataset = _with_labels(dataset, folder.best)
     own = (folder.best / "tokenizer.json").is_file() and not str(settings.env.tokenizer).endswith(".json")
     env = make_env(settings, dataset, split, str(folder.best) if own else None)
-    return play(make_agent(settings, env, model=str(folder.best)).policy, env)
+    return play(make_policy(settings, env, str(folder.best)), env)
 
 
 def write(folder: RunFolder, evaluation: Evaluation, options: Namespace) -> list[Path]:

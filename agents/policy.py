@@ -18,11 +18,21 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from agents.encoding import Observation, TextEncoder
-from agents.language_model import PositionModel, Task, freeze, load_model, load_tokenizer, longest_text, model_path
+from agents.language_model import (
+    PositionModel,
+    Task,
+    check_tokenizer,
+    freeze,
+    load_model,
+    load_tokenizer,
+    longest_text,
+    model_path,
+)
 from agents.optimizers import GroupedAdamW, parameter_groups
 from agents.packed import Packed, choose, entropy, forbid
 from agents.prompts import install, load_prompt, save_prompt
 from agents.spaces import check_vocabulary, read_action_space, read_observation_space
+from lm_gym.tokenizer import TextTokenizer
 
 _FORBIDDEN = -1e8  # a log-probability of 0
 
@@ -142,6 +152,15 @@ class LMPolicy(ActorCriticPolicy):
         source: str | None = self._arguments["tokenizer"]
         return source
 
+    def check_tokenizer(self, tokenizer: TextTokenizer) -> None:
+        """Refuses texts that another tokenizer cuts than the model's own, where that is known.
+
+        Raises:
+            ValueError: naming a token on which they differ.
+        """
+        if self.tokenizer is not None:
+            check_tokenizer(self.tokenizer, tokenizer.tokenizer.get_vocab(), tokenizer.source)
+
     def config_kwargs(self) -> dict[str, Any]:
         """`policy_kwargs` that rebuild this policy without reading the checkpoint it began from."""
         return {"model": self.network.config.to_dict(), **self._arguments}
@@ -208,7 +227,7 @@ class LMPolicy(ActorCriticPolicy):
         """
         if self.unit == "sequence":
             return forbid(self.positions(obs), action_masks, self.num_choices)
-        keep = not self.training and not th.is_grad_enabled() and "text" not in obs
+        keep = not (self.training or th.is_grad_enabled() or th.is_inference_mode_enabled() or "text" in obs)
         hidden, steps = self.encoder.kept(obs) if keep else self.encoder.at_cursors(obs)
         logits = self.language_model.head(hidden)
         allowed = obs.get("action_mask") if action_masks is None else action_masks

@@ -22,7 +22,6 @@ from stable_baselines3.common.utils import safe_mean
 from stable_baselines3.common.vec_env import VecEnv
 from tqdm import tqdm
 
-from agents.language_model import check_tokenizer
 from agents.policy import LMPolicy
 from agents.texts import Texts
 from lm_gym.compat.stable_baselines3 import VecEnvAdapter
@@ -93,9 +92,8 @@ class TextAlgorithm(BaseAlgorithm):
                 self.policy_kwargs = {"labels": None if names is None else list(names), **self.policy_kwargs}
         with self._keyed_randomness(-1):
             self._setup_policy()
-        if self.env is not None and isinstance(self.policy, LMPolicy) and self.policy.tokenizer is not None:
-            tokenizer = Texts(self.env).first.task.tokenizer
-            check_tokenizer(self.policy.tokenizer, tokenizer.tokenizer.get_vocab(), tokenizer.source)
+        if self.env is not None and isinstance(self.policy, LMPolicy):
+            self.policy.check_tokenizer(Texts(self.env).first.task.tokenizer)
 
     def _setup_policy(self) -> None:
         """Builds the policy, under randomness of its own."""

@@ -177,7 +177,7 @@ class TextRolloutBuffer(DictRolloutBuffer):
         return numbers
 
     def _check_groups(self, obs: dict[str, NDArray[Any]]) -> None:
-        if self.group_size == 1:
+        if self.advantage == "gae":
             return
         for name in ("input_ids", "cursor"):
             groups = np.asarray(obs[name]).reshape(-1, self.group_size, obs[name].shape[1])

@@ -102,7 +102,7 @@ def start(settings: Settings, command: str, console: Console, held: ExitStack) -
     if settings.run_dir is not None:
         check_new(settings.run_dir)
     dataset = make_training_dataset(settings)
-    env = make_env(settings, dataset, "train")
+    env = make_env(settings, dataset, "train", learning=True)
     agent = make_agent(settings, env)
     metric = _metric(settings, env)
     folder = RunFolder.create(settings.run_dir or _new_path(settings), settings.yaml, command)
@@ -121,7 +121,7 @@ def resume(settings: Settings, given: Sequence[str], console: Console, held: Exi
     settings = parse_settings(["--config", str(folder.config), *given])
     _refuse_changes(saved, settings)
     dataset = make_training_dataset(settings)
-    env = make_env(settings, dataset, "train")
+    env = make_env(settings, dataset, "train", learning=True)
     checkpoint = folder.last_checkpoint()
     agent, state = _restore(settings, env, checkpoint)
     total = settings.budget.total(agent.timesteps_per_pass, agent.forward_passes_per_pass)

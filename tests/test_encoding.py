@@ -143,6 +143,14 @@ def test_weights_replaced_back_and_forth_are_never_taken_for_older_ones(policy):
         assert same(look(policy, obs), anew(policy, obs))
 
 
+def test_inference_mode_keeps_nothing(policy):
+    obs = tensors(policy)
+    with th.inference_mode():
+        look(policy, obs)
+    assert same(look(policy, obs), anew(policy, obs))
+    assert policy.encoder.spent.texts == 6
+
+
 def test_training_mode_keeps_nothing(policy):
     obs = tensors(policy)
     look(policy, obs)

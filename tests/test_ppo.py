@@ -12,6 +12,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from agents.curve import read_metrics
+from agents.evaluate import main as evaluate_command
 from agents.evaluation import evaluate
 from agents.maskable import MaskableLMPolicy, MaskableTextRolloutBuffer
 from agents.policy import LMPolicy
@@ -264,6 +265,12 @@ def test_a_run_by_the_command(whole):
     assert [row["timesteps"] for row in rows if "eval/entity_f1" in row][-1] == rows[-1]["timesteps"]
     assert RunFolder(whole).last_checkpoint().timesteps == rows[-1]["timesteps"]
     assert report(whole)["algo"] == "ppo"
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_the_best_model_of_a_run_is_evaluated_by_the_command(split, whole, capsys):
+    evaluate_command([str(whole), "--split", split])
+    assert f"{split}: 12 texts" in capsys.readouterr().out
 
 
 class Killed(BaseException):
