@@ -20,6 +20,7 @@ COOLINGS: dict[str, Callable[[th.Tensor, float], th.Tensor]] = {
 }
 """T/T₀ after `age` generations (Kirkpatrick et al., 1983; linear; Geman & Geman, 1984)."""
 TARGET, PACE = 0.2, 0.3  # acceptance that the step sizes settle at; what one more acceptance adds to their logarithm
+WARMTH = 0.1  # T₀ over the mean |ΔE|: 1 walks at random for longer than a search over a model lasts
 
 
 class SA(VectorOptimizer):
@@ -33,7 +34,8 @@ class SA(VectorOptimizer):
         popsize: P members. Chains: P, or P/2 with `reevaluate`.
         step: first standard deviation of a real proposal in natural steps; 1 where None. Of other kinds: first share
             of the entries that change; 3/d where None (one changes at least).
-        temperature: T₀ in units of fitness; None: the mean |ΔE| of the first proposals.
+        temperature: T₀ in units of fitness; None: a tenth of the mean |ΔE| of the first
+                proposals.
         cooling: `"geometric"` T₀ rateᵏ, `"linear"` T₀ (1 − (1 − rate) k), `"logarithmic"` T₀/ln(e + k), k generations
             since the chain began.
         rate: of the cooling.
@@ -137,7 +139,7 @@ class SA(VectorOptimizer):
         if math.isnan(self.first_temperature):
             compared = gain[gain.isfinite() & (gain != 0)]
             if len(compared):
-                self.first_temperature = compared.abs().mean().item()
+                self.first_temperature = WARMTH * compared.abs().mean().item()
 
     def _restart(self, chains: th.Tensor) -> None:
         self.chains[chains], self.fitness[chains] = self.best, self.best_fitness
