@@ -119,6 +119,9 @@ def test_mutations_change_their_share():
     moved = genes[genes != 0]
     assert len(moved) / genes.numel() == pytest.approx(0.5, abs=0.02)
     assert moved.std().item() == pytest.approx(3.0, abs=0.1)
+    fine = operators.gaussian(th.zeros(2000, 6), 1.0, 3.0, generator(), decades=2.0)
+    # E s² = 9 ∫ 10^(−4u) du = 9 (1 − 1e-4)/(4 ln 10)
+    assert fine.square().mean().item() == pytest.approx(9 * 0.9999 / (4 * math.log(10)), rel=0.1)
 
 
 def test_scatter_keeps_the_start_and_spreads_around_it():

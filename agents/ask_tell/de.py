@@ -26,8 +26,9 @@ class DE(VectorOptimizer):
         best/1/bin              x_best + F (x_b − x_c)
         current-to-pbest/1/bin  x_i + F_i (x_p − x_i) + F_i (x_b − x̃_c)
 
-    and the better of the two lives. In the last, JADE, x_p is one of the best tenth, x̃_c may be a parent that lost
-    (the archive), and F_i ~ Cauchy(μ_F, 0.1), CR_i ~ N(μ_CR, 0.1), whose means follow what has succeeded.
+    and the better of the two lives. In the last, JADE's, x_p is one of the best tenth and x̃_c may be a parent that
+    lost (the archive). JADE's F_i ~ Cauchy(μ_F, 0.1) and CR_i ~ N(μ_CR, 0.1), whose means follow what has succeeded,
+    serve all three.
 
     Args:
         initial, domain, seed: see VectorOptimizer.
@@ -35,6 +36,7 @@ class DE(VectorOptimizer):
         variant: one of the three.
         F: differential weight; where μ_F begins.
         CR: crossover rate; where μ_CR begins.
+        adaptive: whether F and CR follow success; else they are as given.
         spread: how far the first parents are scattered around the start (`operators.scatter`).
         bound: members stay within so much of the start: an entry beyond it is set midway between its parent's and the
             bound. None: no bound.
@@ -58,6 +60,7 @@ class DE(VectorOptimizer):
         variant: str = "current-to-pbest/1/bin",
         F: float = 0.5,
         CR: float = 0.5,
+        adaptive: bool = True,
         spread: float = 1.0,
         bound: float | None = None,
         reevaluate: bool = True,
@@ -70,7 +73,7 @@ class DE(VectorOptimizer):
             raise ValueError(f"popsize={popsize} makes {n} parents: a difference beside a third and itself needs 4")
         warn_if_large("DE", self.domain.dim)
         self.variant = check_choice("variant", variant, VARIANTS)
-        self.adapts = self.variant == "current-to-pbest/1/bin"
+        self.adaptive, self.to_best = adaptive, self.variant == "current-to-pbest/1/bin"
         self.start, self.bound, self.reevaluate = initial.clone(), bound, reevaluate
         self.mean_F, self.mean_CR, self.acceptance = F, CR, 0.0
         self.parents = scatter(initial, self.domain, n, spread, self._generator(1))
@@ -100,7 +103,7 @@ class DE(VectorOptimizer):
     def _draw_parameters(self, generator: th.Generator) -> tuple[th.Tensor, th.Tensor]:
         """F and CR of each parent, [n] and [n]."""
         n = len(self.parents)
-        if not self.adapts:
+        if not self.adaptive:
             return self.parents.new_full((n,), self.mean_F), self.parents.new_full((n,), self.mean_CR)
         u = th.rand(n, generator=generator, device=self.device, dtype=self.dtype)
         F = self.mean_F + 0.1 * (math.pi * (u - 0.5)).tan()
@@ -112,7 +115,7 @@ class DE(VectorOptimizer):
         x, n = self.parents, len(self.parents)
         others = th.rand((n, n), generator=generator, device=self.device).fill_diagonal_(2).argsort(1)  # itself last
         a, b, c = others[:, 0], others[:, 1], others[:, 2]
-        if not self.adapts:
+        if not self.to_best:
             base = x[self.fitness.argmax()] if self.variant == "best/1/bin" else x[a]
             return (x[b] - x[c]).mul_(F).add_(base)
         best = self.fitness.topk(max(1, round(TOP * n))).indices
@@ -129,9 +132,10 @@ class DE(VectorOptimizer):
             self.fitness, fitness = fitness[:n].clone(), fitness[n:]
         first = bool(self.fitness.isneginf().all())
         lives = fitness >= self.fitness
-        if self.adapts and not first:
-            better = fitness > self.fitness
+        better = fitness > self.fitness
+        if self.adaptive and not first:
             self._follow(*population.noise[:, better])
+        if self.to_best and not first:
             self._keep(self.parents[better])
         self.acceptance = lives.double().mean().item()
         if first:

@@ -11,12 +11,15 @@ from agents.ask_tell.optimizer import VectorOptimizer
 from agents.ask_tell.population import Dense, Domain, Kind, Population
 from lm_gym.naming import check_choice
 
+DECADES = 4.0  # between the largest and the smallest step of real mutation
+
 
 class GA(VectorOptimizer):
     """Genetic algorithm: Holland, 1975; Goldberg, 1989.
 
     Each child has two parents by `selection`, is their crossover (with probability `crossover_rate`, else a copy of
-    the first) and is then mutated: bits flip, tokens are drawn anew, real genes move by N(0, step²).
+    the first) and is then mutated: bits flip, tokens are drawn anew, real genes move by Gaussian steps of all sizes
+    down to 1e-4 of the largest (`operators.gaussian`).
 
     Args:
         initial, domain, seed: see VectorOptimizer.
@@ -25,7 +28,7 @@ class GA(VectorOptimizer):
         crossover: `"single_point"`, `"two_point"`, `"uniform"` or, of real genes, `"sbx"`.
         crossover_rate: probability that a child has two parents.
         mutation_rate: of a gene; None: 1/d.
-        mutation_step: standard deviation of a real gene's mutation, in natural steps.
+        mutation_step: the largest standard deviation of a real gene's mutation, in natural steps.
         elites: best members that live on unchanged.
         spread: how far the first members are scattered around the start (`operators.scatter`).
         reevaluate: elites are members of the next generation and must win again, in place of as many children: for
@@ -84,7 +87,7 @@ class GA(VectorOptimizer):
         alone = th.rand(count, generator=generator, device=self.device) >= self.crossover_rate
         children = self.cross(self.pool[first], self.pool[th.where(alone, first, second)], generator)
         if self.domain.kind == "real":
-            return gaussian(children, self.mutation_rate, self.step, generator)
+            return gaussian(children, self.mutation_rate, self.step, generator, DECADES)
         if self.domain.kind == "binary":
             return bit_flip(children, self.mutation_rate, generator)
         return resample(children, self.mutation_rate, self.domain.choices, generator)
@@ -94,10 +97,10 @@ class GA(VectorOptimizer):
         if self.reevaluate or self.generation == 0:
             self.pool, self.fitness = members, fitness
             return
-        best = th.cat([self.fitness, fitness]).topk(self.popsize).indices
+        order = th.cat([fitness, self.fitness]).argsort(descending=True, stable=True)  # of those that tie the younger
         lives = th.zeros(2 * self.popsize, dtype=th.bool, device=self.device)
-        lives[best] = True
-        dead, born = ~lives[: self.popsize], lives[self.popsize :]
+        lives[order[: self.popsize]] = True
+        born, dead = lives[: self.popsize], ~lives[self.popsize :]
         self.pool[dead], self.fitness[dead] = members[born], fitness[born]
 
     def logs(self) -> dict[str, float]:

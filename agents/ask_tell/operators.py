@@ -97,12 +97,17 @@ def resample(genes: th.Tensor, rate: float | th.Tensor, choices: int, generator:
     return genes.add_(other.mul_(_chance(genes.shape, rate, generator))).remainder_(choices)
 
 
-def gaussian(genes: th.Tensor, rate: float, step: float | th.Tensor, generator: th.Generator) -> th.Tensor:
-    """Every real gene, with probability `rate`, moved by N(0, step²)."""
-    noise = th.randn(genes.shape, generator=generator, device=genes.device, dtype=genes.dtype)
-    if rate < 1:
-        noise.mul_(_chance(genes.shape, rate, generator))
-    return genes.addcmul_(noise, step) if isinstance(step, th.Tensor) else genes.add_(noise, alpha=step)
+def gaussian(genes: th.Tensor, rate: float, step: float, generator: th.Generator, decades: float = 0.0) -> th.Tensor:
+    """Every real gene, with probability `rate`, moved by N(0, s²), s between `step` and `step`/10^`decades`.
+
+    s is log-uniform, drawn for each gene: some steps are always of the size that helps now, as in the breeder genetic
+    algorithm (Mühlenbein & Schlierkamp-Voosen, 1993). With no decades all are of one size.
+    """
+    u = th.rand(genes.shape, generator=generator, device=genes.device, dtype=genes.dtype)
+    at = (u < rate).nonzero(as_tuple=True)
+    u = u[at] / rate  # uniform again
+    noise = th.randn(len(u), generator=generator, device=genes.device, dtype=genes.dtype)
+    return genes.index_put_(at, noise * step * 10 ** (-decades * u), accumulate=True)
 
 
 # ------------------------------------------------------------------------------------------------------- first members

@@ -35,7 +35,8 @@ class PSO(VectorOptimizer):
             `"linear"`: w falls from the given one to 0.4 in 500 generations.
         weights: w, c₁, c₂, for `"constant"` and `"linear"`.
         neighbourhood: `"global"`, or `"ring"`: the two beside it and itself; slower and less easily trapped.
-        velocity_limit: bound of |v|; None: 0.4 `spread`, 4 in binary spaces.
+        velocity_limit: bound of |v|; None: 0.4 `spread`, 6 in binary spaces (a bit
+            is then never surer than 0.9975).
         spread: how far particles begin from the start (`operators.scatter`).
         bound: particles stay within so much of the start; one that reaches it stops there (its velocity there is 0).
             None: no bound.
@@ -75,7 +76,7 @@ class PSO(VectorOptimizer):
         n, binary = popsize // 2 if reevaluate else popsize, self.domain.kind == "binary"
         self.first_w, self.c1, self.c2 = (0.7298, 1.4962, 1.4962) if inertia == "constriction" else weights
         self.w = self.first_w
-        self.limit = velocity_limit if velocity_limit is not None else 4.0 if binary else 0.4 * spread
+        self.limit = velocity_limit if velocity_limit is not None else 6.0 if binary else 0.4 * spread
         generator = self._generator(1)
         self.x = scatter(initial, self.domain, n, spread, generator)
         self.v = th.rand(self.x.shape, generator=generator, device=self.device, dtype=self._numbers().dtype)

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import torch as th
 
-from agents.ask_tell.operators import bit_flip, diversity, gaussian, resample
+from agents.ask_tell.operators import bit_flip, diversity, resample
 from agents.ask_tell.optimizer import VectorOptimizer
 from agents.ask_tell.population import Dense, Domain, Kind, Population, check_pairs
 from lm_gym.naming import check_choice
@@ -103,9 +103,9 @@ class SA(VectorOptimizer):
         return Dense(th.cat([self.chains, proposals]) if self.reevaluate else proposals)
 
     def _proposals(self) -> th.Tensor:
-        generator, proposals = self._generator(), self.chains.clone()
         if self.domain.kind == "real":
-            return gaussian(proposals, 1.0, self.step, generator)
+            return th.addcmul(self.chains, self._randn(len(self.chains)), self.step)
+        generator, proposals = self._generator(), self.chains.clone()
         n, d = proposals.shape
         at = th.randint(d, (n, 1), generator=generator, device=self.device)  # an entry that changes in any case
         here = proposals.gather(1, at)
