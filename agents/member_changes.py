@@ -13,16 +13,18 @@ from agents.ask_tell.population import Block, Dense, Noise, Perturbed, Populatio
 
 @dataclass(frozen=True)
 class LowRank:
-    """A member's matrix is a shared one plus A Bᵀ.
+    """A member's matrix is a shared one plus a step of A Bᵀ; c members in a row have the same factors.
 
     Attributes:
-        A: [p, rows, r].
-        B: [p, columns, r].
+        A: [p/c, rows, r].
+        B: [p/c, columns, r].
+        steps: [p], how far each member goes.
         base: the shared one [rows, columns]; None: the module's own as it is.
     """
 
     A: th.Tensor
     B: th.Tensor
+    steps: th.Tensor
     base: th.Tensor | None = None
 
 
@@ -180,12 +182,15 @@ class _Pairs(Members):
         population = self._population
         numbers = th.arange(population.size)[members]
         pairs, signs = numbers // 2, 1.0 - 2.0 * (numbers % 2)
+        first, last = int(pairs[0]), int(pairs[-1])
+        if len(numbers) not in (1, 2 * (last + 1 - first)):
+            raise ValueError(f"members {members.start} to {members.stop - 1} are neither one nor whole pairs")
         changes: list[Change] = []
         for index, (block, centre) in enumerate(zip(population.blocks, population.centre, strict=True)):
             steps = (signs * (population.sigma * block.scale)).to(centre.device)
             if index in self._factors:
-                A, B = (factor[pairs] for factor in self._factors[index])
-                changes.append(LowRank((A * steps[:, None, None]).to(centre.dtype), B.to(centre.dtype)))
+                A, B = (factor[first : last + 1].to(centre.dtype) for factor in self._factors[index])
+                changes.append(LowRank(A, B, steps.to(centre.dtype)))
             elif index in self._directions:
                 changes.append(Displaced(block, centre, self._directions[index][pairs], steps))
             else:

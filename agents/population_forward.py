@@ -73,7 +73,10 @@ def linear(
     shape = (*xs.shape[:2], W.shape[1])
     if isinstance(weight, LowRank):
         inner, outer = (weight.A, weight.B) if isinstance(module, Conv1D) else (weight.B, weight.A)
-        out = _low_rank(th.bmm(inner.mT, xs.mT), outer.mT, b)
+        sets = len(inner)  # of factors, p/c
+        rows = xs[:sets] if _are_the_same(xs) else xs.view(sets, -1, xs.shape[2])
+        xB = th.bmm(inner.mT, rows.mT).view(sets, inner.shape[2], -1, xs.shape[1])
+        out = _low_rank(xB, weight.steps, outer.mT, b)
     else:
         out = xs.new_zeros(shape) if b is None else b.expand(shape).clone()
     if _are_the_same(xs):
@@ -83,12 +86,26 @@ def linear(
     return layout.rows(out, x)
 
 
-def _low_rank(xB: th.Tensor, At: th.Tensor, base: th.Tensor | None) -> th.Tensor:
-    """The sum base + (x B) Aᵀ of xB [p, r, m], At [p, r, out] and a base that broadcasts, [p, m, out]."""
-    if xB.shape[1] == 1:
-        product = xB.mT, At
-        return th.mul(*product) if base is None else th.addcmul(base, *product)
-    return th.bmm(xB.mT, At) if base is None else th.baddbmm(base, xB.mT, At)
+def _low_rank(xB: th.Tensor, steps: th.Tensor, At: th.Tensor, base: th.Tensor | None) -> th.Tensor:
+    """The sum base + steps · (x B) Aᵀ, [p, m, out].
+
+    Args:
+        xB: [p/c, r, c, m], or [p/c, r, 1, m] where the c members that share factors share their rows too.
+        steps: [p].
+        At: [p/c, r, out].
+        base: [out], [m, out] or [p, 1, out]; None: zero.
+    """
+    sets, rank, _, rows = xB.shape
+    xB = xB * steps.view(sets, 1, -1, 1)
+    if rank > 1:
+        product = th.bmm(xB.flatten(2).mT, At).view(len(steps), rows, -1)
+        return product if base is None else product.add_(base)
+    factors = xB[:, 0, :, :, None], At[:, None]  # [p/c, c, m, 1], [p/c, 1, 1, out]
+    if base is None:
+        return th.mul(*factors).view(len(steps), rows, -1)
+    if base.dim() == 3:
+        base = base.view(sets, -1, *base.shape[1:])
+    return th.addcmul(base, *factors).view(len(steps), rows, -1)
 
 
 def _are_the_same(xs: th.Tensor) -> bool:
@@ -121,8 +138,9 @@ def embedding(layout: Layout, module: nn.Embedding, weight: Change, _: None, ids
     """Rows of each member's matrix; all members have the same ids: [p·B, L], or [1, L] where texts share them too."""
     one = ids[: max(1, len(ids) // layout.members)]  # [B or 1, L]
     if isinstance(weight, LowRank):
-        rows = weight.A[:, one.flatten()]  # [p, ·, r]
-        out = _low_rank(rows.mT, weight.B.mT, F.embedding(one.flatten(), module.weight))
+        rows = weight.A[:, one.flatten()]  # [p/c, ·, r]
+        base = F.embedding(one.flatten(), module.weight)
+        out = _low_rank(rows.mT[:, :, None], weight.steps, weight.B.mT, base)
     else:
         numbers, inverse = th.unique(one, return_inverse=True)
         out = weight.rows(numbers)[:, inverse.flatten()]

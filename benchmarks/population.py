@@ -27,7 +27,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 LENGTH, TAGS, MIB = 32, 9, 2**20
-ROWS = 32  # texts in a forward of a search
+ROWS = 64  # texts in a forward of a search
 
 
 def policy_and_texts(model: str, texts: int):

@@ -120,7 +120,7 @@ class LoRA(SearchSpace):
             ):
                 L, Rt = L.to(module.weight.dtype), R.mT.to(module.weight.dtype)
                 A, B = (Rt, L) if isinstance(module, Conv1D) else (L, Rt)
-                changes.append(LowRank(A, B, base))
+                changes.append(LowRank(A, B, L.new_ones(len(L)), base))
             return run(changes, chunk.stop - chunk.start)
 
         return evaluate
