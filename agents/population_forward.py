@@ -75,7 +75,7 @@ def linear(
         inner, outer = (weight.A, weight.B) if isinstance(module, Conv1D) else (weight.B, weight.A)
         sets = len(inner)  # of factors, p/c
         rows = xs[:sets] if _are_the_same(xs) else xs.view(sets, -1, xs.shape[2])
-        xB = th.bmm(inner.mT, rows.mT).view(sets, inner.shape[2], -1, xs.shape[1])
+        xB = _rows_times(rows, inner).view(sets, inner.shape[2], -1, xs.shape[1])
         out = _low_rank(xB, weight.steps, outer.mT, b)
     else:
         out = xs.new_zeros(shape) if b is None else b.expand(shape).clone()
@@ -84,6 +84,13 @@ def linear(
     else:
         out.view(-1, shape[2]).addmm_(xs.reshape(-1, xs.shape[2]), W)
     return layout.rows(out, x)
+
+
+def _rows_times(rows: th.Tensor, B: th.Tensor) -> th.Tensor:
+    """Sets of rows [s, n, d] by each set's B [s, d, r], as [s, r, n]."""
+    if B.shape[2] == 1 and rows.shape[1] >= 256:  # torch's batched product is no match for its matrix by vector here
+        return th.stack([th.mv(x, b[:, 0]) for x, b in zip(rows, B, strict=True)])[:, None]
+    return th.bmm(B.mT, rows.mT)
 
 
 def _low_rank(xB: th.Tensor, steps: th.Tensor, At: th.Tensor, base: th.Tensor | None) -> th.Tensor:

@@ -100,6 +100,16 @@ def test_batched_equals_each_perturbed_member(policy, obs, name, rank):
     assert (batched[0] - batched[1]).abs().max() > 1e-3
 
 
+def test_many_texts_equal_each_perturbed_member(obs):
+    obs = {key: leaf.repeat(8, 1) for key, leaf in obs.items()}  # rows enough for products member by member
+    space = SEARCH_SPACES["full"](make(V), scale=0.5)
+    population = Perturbed(space.tensors(), space.blocks, Noise(0, 0), sigma=0.3, size=4)
+    batched = th.cat([log_probs for _, log_probs in space.evaluate(obs, population, 1000)])
+    for member in range(4):
+        with space.materialised(population, member):
+            assert th.allclose(say(space.policy, obs), batched[member], atol=1e-5)
+
+
 def test_one_members_pass_equals_pairs_in_one_forward(obs):
     space = SEARCH_SPACES["full"](make(len(TAGS)))
     population = Perturbed(space.tensors(), space.blocks, Noise(0, 0, None), sigma=1.0, size=4)
