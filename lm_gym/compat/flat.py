@@ -72,7 +72,7 @@ class FlatObservation(gymnasium.ObservationWrapper[Flat, Any, Observation]):
         return self.layout.join(observation)
 
 
-class FlatVectorObservation(gymnasium.vector.VectorWrapper[Flat, Any, Observation, Any, NDArray[Any]]):
+class FlatVectorObservation(gymnasium.vector.VectorWrapper):  # no generic class in gymnasium 1.2
     """A vector environment whose observations are one Box, in every autoreset mode.
 
     Args:
