@@ -121,7 +121,7 @@ def rows(library: str, frozen: dict[str, str], outcome: Outcome) -> list[list[st
             *(figures.get(row, "—") for row in ("trained", "random", "all O", "seconds")),
             "**failed**" if figures["bad"] or outcome.failed or outcome.skipped else "passed",
         ]
-        for name, figures in outcome.examples.items()
+        for name, figures in (outcome.examples or {"—": {"bad": "yes"}}).items()
     ]
 
 
@@ -134,21 +134,27 @@ def main() -> None:
     unknown = set(arguments.libraries) - set(VERSIONS)
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(VERSIONS)}")
-    table, well = [list(COLUMNS), ["---"] * len(COLUMNS)], True
+    show(list(COLUMNS), ["---"] * len(COLUMNS))
+    well = True
     for library in arguments.libraries or VERSIONS:
         with tempfile.TemporaryDirectory(prefix=f"lm-gym-{library}-") as folder:
             try:
                 frozen = install(library, Path(folder), pin=arguments.pin)
             except subprocess.CalledProcessError as error:
-                table.append([library, f"`{error.cmd[2:5]}` failed", *["—"] * 6, "**not installed**"])
+                show([library, f"`{error.cmd[2:5]}` failed", *["—"] * 6, "**not installed**"])
                 well = False
                 continue
             outcome = test(library, Path(folder))
-        table += rows(library, frozen, outcome)
+        show(*rows(library, frozen, outcome))
         well &= bool(outcome.examples) and not outcome.failed and not outcome.skipped
-    print(*("| " + " | ".join(row) + " |" for row in table), sep="\n")
     if not well:
         raise SystemExit("something failed, was skipped, or could not be installed")
+
+
+def show(*table: list[str]) -> None:
+    """Print rows of the table, each as soon as it is known."""
+    for row in table:
+        print(f"| {' | '.join(row)} |", flush=True)
 
 
 if __name__ == "__main__":
