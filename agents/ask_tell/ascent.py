@@ -24,13 +24,16 @@ class Ascent:
         rule: `"adam"` or `"sgd"`.
         learning_rate: α.
         tensors: what will be moved.
+        decay: share of α that is left after each step, in (0, 1].
     """
 
-    def __init__(self, rule: Rule, learning_rate: float, tensors: Sequence[th.Tensor]) -> None:
+    def __init__(self, rule: Rule, learning_rate: float, tensors: Sequence[th.Tensor], decay: float = 1.0) -> None:
         check_choice("rule", rule, RULES)
         if learning_rate < 0:
             raise ValueError(f"learning_rate={learning_rate}: give 0 or more")
-        self.rule, self.learning_rate = rule, learning_rate
+        if not 0 < decay <= 1:
+            raise ValueError(f"decay={decay}: give a share in (0, 1]")
+        self.rule, self.learning_rate, self.decay = rule, learning_rate, decay
         kept = tensors if rule == "adam" else []
         self.moments = [(th.zeros_like(x), th.zeros_like(x)) for x in kept]
 
@@ -44,7 +47,7 @@ class Ascent:
             count: number of this step, from 1.
             scale: one unit of the gradient's variables in those of the tensor.
         """
-        alpha = self.learning_rate * scale
+        alpha = self.learning_rate * self.decay ** (count - 1) * scale
         if self.rule == "sgd":
             tensor.add_(gradient, alpha=alpha)
             return

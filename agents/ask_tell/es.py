@@ -29,10 +29,14 @@ class ES(VectorOptimizer):
         learning_rate: α; Adam moves each entry by at most about α a generation. None: σ/2.
         shaping: `"centred_ranks"`, or `"z_scores"`, which keep how much better a member is.
         rule: `"adam"` or `"sgd"`.
-        weight_decay: share of the way back to the start that the centre goes each generation.
+        weight_decay: share of the way back to the start that the mean goes each generation.
+        decay: share of α that is left after each generation; a half-life of h generations is 0.5^(1/h).
+        averaging: share of the average of earlier means that the answer keeps each generation, in [0, 1): the centre
+            is then their moving average (Polyak & Juditsky, 1992), which has far less of the search's noise; 0: the
+            mean itself.
     """
 
-    remembers: ClassVar[tuple[str, ...]] = ("mean",)
+    remembers: ClassVar[tuple[str, ...]] = ("mean", "average")
 
     def __init__(
         self,
@@ -46,6 +50,8 @@ class ES(VectorOptimizer):
         shaping: Shaping = "centred_ranks",
         rule: Rule = "adam",
         weight_decay: float = 0.0,
+        decay: float = 1.0,
+        averaging: float = 0.0,
     ) -> None:
         super().__init__(initial, domain, seed=seed, popsize=popsize)
         check_pairs(popsize)
@@ -53,14 +59,17 @@ class ES(VectorOptimizer):
         if sigma <= 0:
             raise ValueError(f"sigma={sigma}: give more than 0")
         self.sigma, self.shaping, self.weight_decay = sigma, shaping, weight_decay
-        self.start, self.mean = initial.clone(), initial.clone()
-        self.ascent = Ascent(rule, sigma / 2 if learning_rate is None else learning_rate, [self.mean])
+        if not 0 <= averaging < 1:
+            raise ValueError(f"averaging={averaging}: give a share in [0, 1)")
+        self.averaging = averaging
+        self.start, self.mean, self.average = initial.clone(), initial.clone(), initial.clone()
+        self.ascent = Ascent(rule, sigma / 2 if learning_rate is None else learning_rate, [self.mean], decay)
         self.gradient_norm = 0.0
 
     @property
     def centre(self) -> th.Tensor:
-        """[d], the mean of the search distribution."""
-        return self.mean
+        """[d], the mean of the search distribution, or the average of its means."""
+        return self.average if self.averaging else self.mean
 
     def _ask(self) -> Population:
         noise = self._randn(self.popsize // 2)
@@ -78,6 +87,8 @@ class ES(VectorOptimizer):
         if self.weight_decay:
             self.mean.lerp_(self.start, self.weight_decay)
         self.ascent.step(0, self.mean, gradient, self.generation + 1)
+        # The average of the means so far while there are few of them, a moving one afterwards.
+        self.average.lerp_(self.mean, max(1 - self.averaging, 1 / (self.generation + 1)))
 
     def _state(self) -> dict[str, Any]:
         return super()._state() | self.ascent.state()
