@@ -22,7 +22,10 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from black_box_studies import BLACK_BOX
 from studies import STUDIES, Row, Study
+
+ALL = STUDIES | BLACK_BOX
 
 ROOT = Path(__file__).parents[1]
 STUDENT_T_95 = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776}  # two-sided 95% quantile for n values, n − 1 degrees of freedom
@@ -107,14 +110,14 @@ def table(study: Study, reports: dict[str, list[dict]], command: str, seeds: int
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("study", choices=ALL)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--rows", default="", help="only rows whose names begin so")
     parser.add_argument("--dataset")
     parser.add_argument("--model")
     arguments = parser.parse_args()
-    study = STUDIES[arguments.study]
+    study = ALL[arguments.study]
     reports: dict[str, list[dict]] = {}
     with ThreadPoolExecutor(arguments.jobs) as pool:
         for starts in (True, False):  # rows that others begin from come first
