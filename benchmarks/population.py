@@ -174,6 +174,8 @@ def steps(model: str, members: int, rounds: int) -> None:
             loops = [search, loop(policy, space, optimizer, obs), lean_loop(policy, space, optimizer, obs)]
             slow = seconds(loops, max(1, rounds // 3))
             row += f" {ratio(slow, 1, 0)} | {ratio(slow, 2, 0)} |"
+        else:
+            row += " | |"
         print(row, flush=True)
 
 
