@@ -20,15 +20,17 @@ class Prompt(nn.Module):
     Args:
         values: [k, H] embeddings or int64 [k] token ids; [p, k, …] gives each of p blocks of texts a prompt of its own.
         place: `"after_first"` token of the text (behind [CLS]), or at the `"front"`.
+        unit: a natural step of embeddings, as it was when the prompt was made.
     """
 
     values: th.Tensor
 
-    def __init__(self, values: th.Tensor, place: Place) -> None:
+    def __init__(self, values: th.Tensor, place: Place, unit: float = 1.0) -> None:
         super().__init__()
         if place not in ("after_first", "front"):
             raise ValueError(f"place={place!r} is neither 'after_first' nor 'front'")
         self.place: Place = place
+        self.unit = unit
         self.soft = values.is_floating_point()
         self.register_buffer("values", values)
 
@@ -39,7 +41,7 @@ class Prompt(nn.Module):
     def description(self) -> dict[str, Any]:
         """What a model's configuration says of it."""
         width = self.values.shape[-1] if self.soft else 0
-        return {"tokens": len(self), "width": width, "place": self.place}
+        return {"tokens": len(self), "width": width, "place": self.place, "unit": self.unit}
 
     def forward(
         self, network: Any, input_ids: th.Tensor, attention_mask: th.Tensor, columns: th.Tensor
@@ -86,7 +88,7 @@ def load_prompt(config: Any, source: str | None) -> Prompt | None:
             ) from error
         assert file is not None
         values = load_file(file)["values"]
-    return Prompt(values, description["place"])
+    return Prompt(values, description["place"], description["unit"])
 
 
 def install(policy: Any, prompt: Prompt | None) -> None:

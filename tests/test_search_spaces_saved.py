@@ -67,6 +67,25 @@ def test_a_prompt_is_what_the_model_would_read_in_the_text(name, obs):
     assert th.allclose(say(space.policy, obs), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", SEARCH_SPACES)
+def test_a_space_over_fresh_weights_goes_on_once_states_are_loaded(name, obs):
+    """How a saved agent is rebuilt: policy of the configuration, space, then both states."""
+    policy = make(len(TAGS), architecture="electra")
+    for p in policy.network.parameters():
+        p.detach().mul_(3)  # not what fresh weights look like
+    space = build(name, policy)
+    space.write(vectors(space)[1])
+    again = build(name, make(len(TAGS), **{**space.policy.config_kwargs(), "task": None}))
+    again.policy.load_state_dict(space.policy.state_dict())
+    again.load_state_dict(space.state_dict())
+    assert again.blocks == space.blocks
+    assert th.equal(say(space.policy, obs), say(again.policy, obs))
+    for member in vectors(space):
+        space.write(member)
+        again.write(member)
+        assert th.equal(say(space.policy, obs), say(again.policy, obs))
+
+
 @pytest.mark.parametrize("name", PROMPTS)
 def test_sb3_saves_and_loads_a_prompt(name, obs, tmp_path):
     space = build(name, make(len(TAGS)))

@@ -63,15 +63,14 @@ class SoftPrompt(SearchSpace):
         drawn = table[th.randint(len(table), (tokens,), generator=generator).to(table.device)].clone()
         installed = self.policy.language_model.prompt
         if installed is None or not installed.soft or len(installed) != tokens:
-            installed = Prompt(drawn, place or default_place(self.policy.network))
+            installed = Prompt(drawn, place or default_place(self.policy.network), float(table.float().std()))
             install(self.policy, installed)
         self._prompt, self._start = installed, installed.values.clone()
-        unit = scale * float(table.float().std())
-        self._unit, self._projection = unit, None
+        self._unit, self._projection = scale * installed.unit, None
         if dim is None:
-            self.blocks = (Block("prompt", self._shape, unit),)
+            self.blocks = (Block("prompt", self._shape, self._unit),)
         else:
-            projection = th.randn(full, dim, generator=generator) * (unit / math.sqrt(dim))
+            projection = th.randn(full, dim, generator=generator) * (self._unit / math.sqrt(dim))
             self._projection = projection.to(table.device)
         self.domain = Domain("real", full if dim is None else dim)
 
