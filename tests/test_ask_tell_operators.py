@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch as th
 
@@ -11,7 +12,8 @@ from agents.ask_tell.sa import COOLINGS, accepted
 from agents.ask_tell.shaping import by_rank, centred_ranks, z_scores
 from agents.ask_tell.snes import utilities
 
-FITNESS = th.tensor([3.0, 1.0, 1.0, 2.0], dtype=th.float64)
+SCORES = np.array([3.0, 1.0, 1.0, 2.0])
+FITNESS = th.tensor(SCORES)
 DRAWS = 20_000
 
 
@@ -24,31 +26,31 @@ def shares(indices, n):
 
 
 def test_centred_ranks_average_ties():
-    assert centred_ranks(FITNESS).tolist() == pytest.approx([0.5, -1 / 3, -1 / 3, 1 / 6])
-    assert centred_ranks(th.full((5,), 0.1, dtype=th.float64)).tolist() == [0] * 5
-    assert centred_ranks(th.tensor([-th.inf, 0, -th.inf])).tolist() == [-0.25, 0.5, -0.25]
-    assert centred_ranks(th.tensor([7.0])).tolist() == [0]
+    assert centred_ranks(SCORES).tolist() == pytest.approx([0.5, -1 / 3, -1 / 3, 1 / 6])
+    assert centred_ranks(np.full(5, 0.1)).tolist() == [0] * 5
+    assert centred_ranks(np.array([-np.inf, 0, -np.inf])).tolist() == [-0.25, 0.5, -0.25]
+    assert centred_ranks(np.array([7.0])).tolist() == [0]
 
 
 def test_worth_by_rank_averages_ties():
-    worth = th.tensor([0.0, 1.0, 2.0, 6.0], dtype=th.float64)  # worst first
-    assert by_rank(FITNESS, worth).tolist() == pytest.approx([6, 0.5, 0.5, 2])
-    assert by_rank(th.zeros(4, dtype=th.float64), worth).tolist() == pytest.approx([2.25] * 4)
+    worth = np.array([0.0, 1.0, 2.0, 6.0])  # worst first
+    assert by_rank(SCORES, worth).tolist() == pytest.approx([6, 0.5, 0.5, 2])
+    assert by_rank(np.zeros(4), worth).tolist() == pytest.approx([2.25] * 4)
 
 
 def test_z_scores_by_hand():
-    assert z_scores(th.tensor([1.0, 3.0])).tolist() == pytest.approx([-1, 1])
-    assert z_scores(th.full((3,), 0.1, dtype=th.float64)).tolist() == [0, 0, 0]
+    assert z_scores(np.array([1.0, 3.0])).tolist() == pytest.approx([-1, 1])
+    assert z_scores(np.full(3, 0.1)).tolist() == [0, 0, 0]
     # two that worked, 1 and 3, with a standard deviation of 1: the failed one stands at 0, mean 4/3, variance 14/9
-    failed = z_scores(th.tensor([1.0, 3.0, -th.inf], dtype=th.float64))
+    failed = z_scores(np.array([1.0, 3.0, -np.inf]))
     assert failed.tolist() == pytest.approx([x / math.sqrt(14 / 9) for x in (-1 / 3, 5 / 3, -4 / 3)])
-    assert z_scores(th.tensor([5.0, -th.inf])).tolist() == pytest.approx([1, -1])
+    assert z_scores(np.array([5.0, -np.inf])).tolist() == pytest.approx([1, -1])
 
 
 def test_utilities_of_snes_by_hand():
     found = utilities(4)  # ln 3 − ln(1, 2) = 1.0986, 0.4055, then 0: shares 0.7304, 0.2696
     assert found.tolist() == pytest.approx([-0.25, -0.25, 0.0196, 0.4804], abs=1e-4)
-    assert found.sum().item() == pytest.approx(0, abs=1e-15)
+    assert found.sum() == pytest.approx(0, abs=1e-15)
 
 
 def test_roulette_is_proportional_to_what_is_above_the_worst():

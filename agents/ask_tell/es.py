@@ -64,7 +64,7 @@ class ES(VectorOptimizer):
         self.averaging = averaging
         self.start, self.mean, self.average = initial.clone(), initial.clone(), initial.clone()
         self.ascent = Ascent(rule, sigma / 2 if learning_rate is None else learning_rate, [self.mean], decay)
-        self.gradient_norm = 0.0
+        self.sides = initial.new_tensor([[sigma], [-sigma]])
 
     @property
     def centre(self) -> th.Tensor:
@@ -73,22 +73,18 @@ class ES(VectorOptimizer):
 
     def _ask(self) -> Population:
         noise = self._randn(self.popsize // 2)
-        members = noise.new_empty(len(noise), 2, self.domain.dim)
-        th.add(self.mean, noise, alpha=self.sigma, out=members[:, 0])
-        th.add(self.mean, noise, alpha=-self.sigma, out=members[:, 1])
+        members = th.addcmul(self.mean, noise[:, None], self.sides)  # [P/2, 2, d]
         return Sampled(members.view(self.popsize, -1), noise)
 
     def _tell(self, population: Population, fitness: th.Tensor) -> None:
         assert isinstance(population, Sampled)
-        u = SHAPINGS[self.shaping](fitness)
-        weights = ((u[0::2] - u[1::2]) / (self.popsize * self.sigma)).to(self.dtype)
-        gradient = weights @ population.noise
-        self.gradient_norm = gradient.norm().item()
+        u = SHAPINGS[self.shaping](fitness.cpu().numpy())
+        weights = self._tensor((u[0::2] - u[1::2]) / (self.popsize * self.sigma))
         if self.weight_decay:
             self.mean.lerp_(self.start, self.weight_decay)
-        self.ascent.step(0, self.mean, gradient, self.generation + 1)
-        # The average of the means so far while there are few of them, a moving one afterwards.
-        self.average.lerp_(self.mean, max(1 - self.averaging, 1 / (self.generation + 1)))
+        self.ascent.step(0, self.mean, weights @ population.noise, self.generation + 1)
+        if self.averaging:  # of the means so far while there are few of them, a moving one afterwards
+            self.average.lerp_(self.mean, max(1 - self.averaging, 1 / (self.generation + 1)))
 
     def _state(self) -> dict[str, Any]:
         return super()._state() | self.ascent.state()
@@ -98,6 +94,5 @@ class ES(VectorOptimizer):
         self.ascent.load(state)
 
     def logs(self) -> dict[str, float]:
-        """`step_size` σ, `gradient_norm` of the last estimate, `distance` of the centre from the start."""
-        distance = (self.mean - self.start).norm().item()
-        return {"step_size": self.sigma, "gradient_norm": self.gradient_norm, "distance": distance}
+        """`step_size` σ; `distance` of the centre from the start."""
+        return {"step_size": self.sigma, "distance": (self.mean - self.start).norm().item()}

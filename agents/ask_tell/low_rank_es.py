@@ -65,8 +65,8 @@ class LowRankES(StructuredOptimizer):
 
     def _tell(self, population: Population, fitness: th.Tensor) -> None:
         assert isinstance(population, Perturbed)
-        u = SHAPINGS[self.shaping](fitness)
-        weights = ((u[0::2] - u[1::2]) / self.popsize).float()
+        u = SHAPINGS[self.shaping](fitness.cpu().numpy())
+        weights = th.as_tensor((u[0::2] - u[1::2]) / self.popsize, dtype=th.float32, device=self.device)
         squares = 0.0
         for index, (tensor, block) in enumerate(zip(self.centre, self.blocks, strict=True)):
             estimate = combined(population.noise, index, block, weights).to(tensor.dtype)

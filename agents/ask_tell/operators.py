@@ -37,8 +37,8 @@ def rank(fitness: th.Tensor, count: int, generator: th.Generator, pressure: floa
 
     Ties share the mean of their ranks. `pressure` is from 1 (all alike) to 2.
     """
-    weights = 1 + 2 * (pressure - 1) * centred_ranks(fitness)
-    return th.multinomial(weights.clamp(min=0), count, replacement=True, generator=generator)
+    weights = th.as_tensor(1 + 2 * (pressure - 1) * centred_ranks(fitness.cpu().numpy()), device=fitness.device)
+    return th.multinomial(weights, count, replacement=True, generator=generator)
 
 
 def truncation(fitness: th.Tensor, count: int, generator: th.Generator, share: float = 0.5) -> th.Tensor:

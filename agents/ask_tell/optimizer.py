@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch as th
+from numpy.typing import NDArray
 
-from agents.ask_tell.population import Block, Domain, Kind, Population
+from agents.ask_tell.population import Block, Domain, Kind, Population, keyed_seed
 
 
 class Optimizer(ABC):
@@ -119,8 +120,7 @@ class Optimizer(ABC):
 
     def _generator(self, stream: int = 0) -> th.Generator:
         """A generator of this generation; `stream` keeps apart several uses in one."""
-        words = np.random.SeedSequence([self.seed, self.generation, stream]).generate_state(2, np.uint32)
-        return th.Generator(self.device).manual_seed((int(words[0]) << 31) ^ int(words[1]))
+        return th.Generator(self.device).manual_seed(keyed_seed(self.seed, self.generation, stream))
 
 
 class VectorOptimizer(Optimizer):
@@ -154,6 +154,10 @@ class VectorOptimizer(Optimizer):
         """Standard Gaussian numbers of this generation, [rows, d]."""
         shape = (rows, self.domain.dim)
         return th.randn(shape, generator=self._generator(stream), device=self.device, dtype=self.dtype)
+
+    def _tensor(self, values: NDArray[np.float64]) -> th.Tensor:
+        """Numbers worked out on the CPU, where the members are."""
+        return th.as_tensor(values, dtype=self.dtype, device=self.device)
 
 
 class StructuredOptimizer(Optimizer):

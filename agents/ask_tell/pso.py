@@ -38,7 +38,8 @@ class PSO(VectorOptimizer):
         velocity_limit: bound of |v|; None: 0.4 `spread`, 6 in binary spaces (a bit
             is then never surer than 0.9975).
         spread: how far particles begin from the start (`operators.scatter`).
-        bound: particles stay within so much of the start; one that reaches it stops there (its velocity there is 0).
+        bound: particles stay within so much of the start; one that reaches it stops there, its velocity is what it
+            has moved.
             None: no bound.
         reevaluate: best places are evaluated again beside the particles, so that both are judged on the same texts and
             a lucky evaluation doesn't last: for fitness that changes from one generation to the next. It takes half of
@@ -107,9 +108,8 @@ class PSO(VectorOptimizer):
             return
         self.x = x + self.v
         if self.bound is not None:
-            inside = th.clamp(self.x, self.start - self.bound, self.start + self.bound)
-            self.v.mul_(inside == self.x)
-            self.x = inside
+            th.clamp(self.x, self.start - self.bound, self.start + self.bound, out=self.x)
+            th.sub(self.x, x, out=self.v)
 
     def _fly(self, x: th.Tensor, generator: th.Generator) -> None:
         """New velocities, w v + c₁ r₁ (p − x) + c₂ r₂ (g − x), within the limit."""
@@ -164,7 +164,10 @@ def evolutionary_factor(x: th.Tensor, best: int) -> float:
     f = (d_g − d_min)/(d_max − d_min), d the mean distance of a particle to the others: 0 where the swarm has settled
     around its best, 1 where the best has left it.
     """
-    distances = th.cdist(x, x).mean(1)
+    moved = x - x[best]  # else what settles far from 0 would be lost in rounding
+    products = moved @ moved.T
+    squares = products.diagonal()
+    distances = (squares[:, None] + squares - 2 * products).clamp(min=0).sqrt().mean(1)
     low, high, at = distances.min().item(), distances.max().item(), distances[best].item()
     return (at - low) / (high - low) if high > low else 0.0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
+import numpy as np
 import torch as th
 
 from agents.ask_tell.optimizer import VectorOptimizer
@@ -20,10 +21,11 @@ class SepCMAES(VectorOptimizer):
 
         m  ← m + σ ⟨y⟩
         pσ ← (1 − cσ) pσ + √(cσ (2 − cσ) μ) ⟨z⟩            σ ← σ exp((cσ/dσ)(|pσ|/E|N(0, I)| − 1))
-        pc ← (1 − cc) pc + h √(cc (2 − cc) μ) ⟨y⟩          C ← (1 − c₁ − cμ) C + c₁ pc² + cμ ⟨y²⟩
+        pc ← (1 − cc) pc + h √(cc (2 − cc) μ) ⟨y⟩          C ← (1 − c₁ − cμ Σw) C + c₁ pc² + cμ Σ_i w_i y_i²
 
-    with the learning rates of full CMA-ES (Hansen, 2016), those of C (d + 2)/3 times as large. A generation in which
-    all tie teaches nothing.
+    with the learning rates that Hansen's pycma has for a diagonal C. In the last sum the worse half has negative
+    weights, y_i² then being scaled to |z_i|² = d (Hansen, 2016, equations 46 to 53), which unlearns useless directions
+    and keeps C positive. A generation in which all tie teaches nothing.
 
     Args:
         initial, domain, seed: see VectorOptimizer.
@@ -44,20 +46,26 @@ class SepCMAES(VectorOptimizer):
     ) -> None:
         d = len(initial)
         super().__init__(initial, domain, seed=seed, popsize=popsize or 4 + int(3 * math.log(d)))
+        if self.popsize < 4:
+            raise ValueError(f"popsize={popsize}: ranks need 4 members or more")
         if sigma <= 0:
             raise ValueError(f"sigma={sigma}: give more than 0")
         self.sigma, self.updates = sigma, 0
         self.mean, self.variance = initial.clone(), th.ones_like(initial)
         self.path_sigma, self.path_c = th.zeros_like(initial), th.zeros_like(initial)
-        self.weights = weights(self.popsize).to(self.device)
-        mu = self.mu = 1 / self.weights.square().sum().item()
-        self.c_sigma = (mu + 2) / (d + mu + 5)
+        worth = math.log((self.popsize + 1) / 2) - np.log(np.arange(self.popsize, 0, -1))  # of ranks, the worst first
+        better, worse = np.maximum(worth, 0), np.minimum(worth, 0)
+        self.weights = better / better.sum()
+        mu = self.mu = 1 / float((self.weights**2).sum())
+        self.c_sigma = (mu + 2) / (d + mu + 3)
         self.damping = 1 + 2 * max(0.0, math.sqrt((mu - 1) / (d + 1)) - 1) + self.c_sigma
-        self.c_c = (4 + mu / d) / (d + 4 + 2 * mu / d)
-        c_1 = 2 / ((d + 1.3) ** 2 + mu)
-        c_mu = min(1 - c_1, 2 * (mu - 2 + 1 / mu) / ((d + 2) ** 2 + mu))
-        self.c_1 = c_1 * (d + 2) / 3
-        self.c_mu = min(1 - self.c_1, c_mu * (d + 2) / 3)
+        root = math.sqrt(d)
+        self.c_c = (1 + (1 + mu) / d) / (root + (1 + 2 * mu) / d)
+        self.c_1 = 1 / (d + 2 * root + mu / d)
+        self.c_mu = min(1 - self.c_1, (0.25 + mu + 1 / mu - 2) / (d + 4 * root + mu / 2))
+        mu_worse = float(worse.sum() ** 2 / (worse**2).sum())
+        limits = 1 + self.c_1 / self.c_mu, 1 + 2 * mu_worse / (mu + 2), (1 - self.c_1 - self.c_mu) / (d * self.c_mu)
+        self.all_weights = self.weights + worse * min(limits) / -worse.sum()
         self.expected_norm = math.sqrt(d) * (1 - 1 / (4 * d) + 1 / (21 * d**2))
 
     @property
@@ -71,10 +79,11 @@ class SepCMAES(VectorOptimizer):
 
     def _tell(self, population: Population, fitness: th.Tensor) -> None:
         assert isinstance(population, Sampled)
-        if fitness.min() == fitness.max():
+        ranked = fitness.cpu().numpy()
+        if ranked.min() == ranked.max():
             return
-        w, z, d = by_rank(fitness, self.weights).to(self.dtype), population.noise, self.domain.dim
-        z_mean = w @ z
+        z, d, w_all = population.noise, self.domain.dim, by_rank(ranked, self.all_weights)
+        z_mean = self._tensor(by_rank(ranked, self.weights)) @ z
         y_mean = self.variance.sqrt().mul_(z_mean)
         self.mean.add_(y_mean, alpha=self.sigma)
         self.updates += 1
@@ -84,19 +93,13 @@ class SepCMAES(VectorOptimizer):
         unbiased = length / math.sqrt(1 - (1 - self.c_sigma) ** (2 * self.updates))
         h = float(unbiased < 1.4 + 2 / (d + 1))
         self.path_c.mul_(1 - self.c_c).add_(y_mean, alpha=h * math.sqrt(self.c_c * (2 - self.c_c) * self.mu))
-        kept = 1 - self.c_1 - self.c_mu + (1 - h) * self.c_1 * self.c_c * (2 - self.c_c)
-        self.variance.mul_((w @ z.square_()).mul_(self.c_mu).add_(kept))  # ⟨y²⟩ = C ⟨z²⟩
+        kept = 1 - self.c_1 - self.c_mu * float(w_all.sum()) + (1 - h) * self.c_1 * self.c_c * (2 - self.c_c)
+        w, z_squared = self._tensor(w_all), z.square_()
+        w = th.where(w < 0, w * d / z_squared.sum(1), w)
+        self.variance.mul_((w @ z_squared).mul_(self.c_mu).add_(kept))  # y² = C z²
         self.variance.addcmul_(self.path_c, self.path_c, value=self.c_1)
         self.sigma *= math.exp(min(1.0, self.c_sigma / self.damping * (length - 1)))
 
     def logs(self) -> dict[str, float]:
         """`step_size`: σ times the mean √C."""
         return {"step_size": self.sigma * self.variance.sqrt().mean().item()}
-
-
-def weights(popsize: int) -> th.Tensor:
-    """Of the ranks, the worst first, [P]: ln((P + 1)/2) − ln rank for the better half, normalised; 0 for the rest."""
-    rank = th.arange(popsize, 0, -1, dtype=th.float64)
-    worth = (math.log((popsize + 1) / 2) - rank.log()).clamp(min=0)
-    worth[rank > popsize // 2] = 0
-    return worth / worth.sum()

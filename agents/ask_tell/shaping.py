@@ -2,18 +2,22 @@
 
 Fitness is float64, higher is better, -inf where an evaluation failed. Members that tie count the same: F1 and accuracy
 tie all the time, and an optimizer that told ties apart by their order would drift where there is nothing to learn.
+
+In numpy, whose calls on a handful of numbers take a quarter of torch's time.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
-import torch as th
+import numpy as np
+from numpy.typing import NDArray
 
+Floats = NDArray[np.float64]
 Shaping = Literal["centred_ranks", "z_scores"]
 
 
-def by_rank(fitness: th.Tensor, worth: th.Tensor) -> th.Tensor:
+def by_rank(fitness: Floats, worth: Floats) -> Floats:
     """What each member's rank is worth; members that tie share the mean of their ranks' worth.
 
     Args:
@@ -24,38 +28,39 @@ def by_rank(fitness: th.Tensor, worth: th.Tensor) -> th.Tensor:
         [P], in the order of the members.
     """
     first, end = _places(fitness)
-    total = th.nn.functional.pad(worth.cumsum(0), (1, 0))
-    return (total[end] - total[first]) / (end - first)
+    total = np.concatenate(([0.0], worth.cumsum()))
+    shared: Floats = (total[end] - total[first]) / (end - first)
+    return shared
 
 
-def centred_ranks(fitness: th.Tensor) -> th.Tensor:
-    """Ranks from −1/2, the worst, to 1/2, ties averaged, float64 [P]; their sum is zero.
+def centred_ranks(fitness: Floats) -> Floats:
+    """Ranks from −1/2, the worst, to 1/2, ties averaged, [P]; their sum is zero.
 
     Source: Wierstra et al., 2014 (fitness shaping); Salimans et al., 2017, section 2.1.
     """
     first, end = _places(fitness)
-    return (first + end - len(fitness)).double() / (2 * max(len(fitness) - 1, 1))
+    return (first + end - len(fitness)) / (2 * max(len(fitness) - 1, 1))
 
 
-def _places(fitness: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+def _places(fitness: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """How many members are worse, and how many are no better, than each: [P] and [P]."""
-    ordered = fitness.sort().values
-    return th.searchsorted(ordered, fitness), th.searchsorted(ordered, fitness, right=True)
+    ordered = np.sort(fitness)
+    return np.searchsorted(ordered, fitness), np.searchsorted(ordered, fitness, side="right")
 
 
-def z_scores(fitness: th.Tensor) -> th.Tensor:
+def z_scores(fitness: Floats) -> Floats:
     """(f − mean)/standard deviation, [P]; zeros where all members tie.
 
     Failed members stand one standard deviation of the others below the worst of these (by 1 where the others tie).
     """
-    worked = fitness[fitness > -th.inf]
+    worked = fitness[fitness > -np.inf]
     low, high = worked.min(), worked.max()
     if len(worked) < len(fitness):
-        spread = worked.std(correction=0) if high > low else 1.0
-        fitness = fitness.clamp(min=low - spread)
+        fitness = np.maximum(fitness, low - (worked.std() if high > low else 1.0))
     elif high == low:
-        return th.zeros_like(fitness)
-    return (fitness - fitness.mean()) / fitness.std(correction=0)
+        return np.zeros_like(fitness)
+    scores: Floats = (fitness - fitness.mean()) / fitness.std()
+    return scores
 
 
 SHAPINGS = {"centred_ranks": centred_ranks, "z_scores": z_scores}

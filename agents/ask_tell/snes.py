@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
+import numpy as np
 import torch as th
 
 from agents.ask_tell.optimizer import VectorOptimizer
 from agents.ask_tell.population import Domain, Population, Sampled
-from agents.ask_tell.shaping import by_rank
+from agents.ask_tell.shaping import Floats, by_rank
 
 
 class SNES(VectorOptimizer):
@@ -44,7 +45,7 @@ class SNES(VectorOptimizer):
             raise ValueError(f"sigma={sigma}: give more than 0")
         self.eta = (3 + math.log(d)) / (5 * math.sqrt(d)) if learning_rate is None else learning_rate
         self.mean, self.std = initial.clone(), th.full_like(initial, sigma)
-        self.utilities = utilities(self.popsize).to(self.device)
+        self.utilities = utilities(self.popsize)
 
     @property
     def centre(self) -> th.Tensor:
@@ -57,7 +58,7 @@ class SNES(VectorOptimizer):
 
     def _tell(self, population: Population, fitness: th.Tensor) -> None:
         assert isinstance(population, Sampled)
-        weights, noise = by_rank(fitness, self.utilities).to(self.dtype), population.noise
+        weights, noise = self._tensor(by_rank(fitness.cpu().numpy(), self.utilities)), population.noise
         self.mean.addcmul_(self.std, weights @ noise)
         self.std.mul_((weights @ noise.square_()).mul_(self.eta / 2).exp_())  # the utilities' sum, zero, takes the −1
 
@@ -66,8 +67,9 @@ class SNES(VectorOptimizer):
         return {"step_size": self.std.mean().item()}
 
 
-def utilities(popsize: int) -> th.Tensor:
+def utilities(popsize: int) -> Floats:
     """Of the ranks, the worst first, [P]: max(0, ln(P/2 + 1) − ln rank), normalised, minus 1/P; their sum is zero."""
-    rank = th.arange(popsize, 0, -1, dtype=th.float64)
-    worth = (math.log(popsize / 2 + 1) - rank.log()).clamp(min=0)
-    return worth / worth.sum() - 1 / popsize
+    rank = np.arange(popsize, 0, -1)
+    worth = np.maximum(0, math.log(popsize / 2 + 1) - np.log(rank))
+    worth /= worth.sum()
+    return worth - 1 / popsize
