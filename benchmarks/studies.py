@@ -60,6 +60,13 @@ STUDIES = {
                 "ppo after that tenth",
                 "--config configs/ner_ppo.yaml --budget.passes 1.85",
                 "supervised, a tenth of the passes",
+                seeds=2,
+            ),
+            Row(
+                "ppo after that tenth, playing the other nine",
+                "--config configs/ner_ppo.yaml --budget.passes 4.5",
+                "supervised, a tenth of the passes",
+                seeds=1,
             ),
         ),
     ),
