@@ -10,7 +10,7 @@ from docs.generate import FOLDER, pages
 from tests.libraries import MODULES, needs
 
 ROOT = Path(__file__).parents[1]
-ELSEWHERE = {"data", "black_box"}  # pages whose examples are tested, or too long to be, with what they are about
+ELSEWHERE = {"data"}  # pages whose examples are tested with what they are about
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 HEADINGS = [
     "Description",
