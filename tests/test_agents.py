@@ -7,7 +7,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch as th
-from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
+from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv
 from transformers import pipeline
@@ -19,26 +19,18 @@ from agents.reinforce import REINFORCE
 from agents.supervised import Supervised
 from lm_gym.builtin import tiny_path
 from lm_gym.compat.stable_baselines3 import VecEnvAdapter
-from lm_gym.data import Dataset, load_dataset
-
-SMALL = {"model_type": "bert", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-SMALL |= {"intermediate_size": 32, "max_position_embeddings": 160}
+from lm_gym.data import Dataset
+from tests.small import Stop, few_names, small
 
 
 @pytest.fixture(scope="session")
 def ner():
-    full = load_dataset("builtin/ner")
-    part = {name: [(full[name].text(i), full[name].tags_of(i)) for i in range(96)] for name in ("train", "test")}
-    return Dataset.from_sentences("part", part["train"], part["test"])
+    return few_names(96)
 
 
 def make_env(dataset, task="NER", num_envs=8, **kwargs):
     kwargs = {"unit": "sequence", "reward": "accuracy", "autoreset_mode": "SameStep", "max_length": 128, **kwargs}
     return gymnasium.make_vec(f"lm_gym/{task}-v0", num_envs=num_envs, dataset=dataset, **kwargs)
-
-
-def small(env):
-    return {"model": {**SMALL, "vocab_size": int(env.single_observation_space["input_ids"].high.max()) + 1}}
 
 
 def build(algorithm, env, **kwargs):
@@ -92,16 +84,6 @@ def test_the_same_seed_gives_the_same_run_and_leaves_global_generators_alone(ner
     assert th.equal(one, two)
     assert not th.equal(one, other)
     assert th.equal(before, th.get_rng_state())
-
-
-class Stop(BaseCallback):
-    def __init__(self, calls):
-        super().__init__()
-        self.left = calls
-
-    def _on_step(self):
-        self.left -= 1
-        return self.left > 0
 
 
 @pytest.mark.parametrize(("algorithm", "kwargs"), VARIANTS[:2])

@@ -13,17 +13,12 @@ from agents.ask_tell import OPTIMIZERS
 from agents.evaluation import evaluate
 from agents.presets import CMAES, ES, GA, PRESETS
 from agents.search_spaces import SEARCH_SPACES
-from lm_gym.data import Dataset, load_dataset
-
-SMALL = {"model_type": "bert", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-SMALL |= {"intermediate_size": 32, "max_position_embeddings": 160}
+from tests.small import Stop, few_names, small
 
 
 @pytest.fixture(scope="session")
 def ner():
-    full = load_dataset("builtin/ner")
-    part = {name: [(full[name].text(i), full[name].tags_of(i)) for i in range(64)] for name in ("train", "test")}
-    return Dataset.from_sentences("part", part["train"], part["test"])
+    return few_names(64)
 
 
 def make_env(dataset, task="NER", num_envs=8, **kwargs):
@@ -33,23 +28,11 @@ def make_env(dataset, task="NER", num_envs=8, **kwargs):
 
 
 def build(algorithm, env, **kwargs):
-    vocabulary = int(env.single_observation_space["input_ids"].high.max()) + 1
-    model = {"model": {**SMALL, "vocab_size": vocabulary}}
-    return algorithm("LMPolicy", env, **{"seed": 3, "device": "cpu", "policy_kwargs": model, **kwargs})
+    return algorithm("LMPolicy", env, **{"seed": 3, "device": "cpu", "policy_kwargs": small(env), **kwargs})
 
 
 def weights(model):
     return th.cat([p.detach().flatten() for p in model.policy.parameters()])
-
-
-class Stop(BaseCallback):
-    def __init__(self, calls):
-        super().__init__()
-        self.left = calls
-
-    def _on_step(self):
-        self.left -= 1
-        return self.left > 0
 
 
 class Fitness(BaseCallback):

@@ -8,7 +8,6 @@ import pytest
 import sb3_contrib
 import stable_baselines3
 import torch as th
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from agents.curve import read_metrics
@@ -22,7 +21,8 @@ from agents.text_buffer import TextRolloutBuffer
 from agents.train import main
 from lm_gym.compat.stable_baselines3 import VecEnvAdapter
 from tests.runs import curve, options, report, train, write_corpus
-from tests.test_agents import make_env, ner, small, weights  # noqa: F401  (ner is a fixture)
+from tests.small import SMALL, Stop, small
+from tests.test_agents import make_env, ner, weights  # noqa: F401  (ner is a fixture)
 
 G = 4
 ROLLOUT = 16 * 4 * G  # steps of a rollout of the agents here
@@ -102,16 +102,6 @@ def test_budgets_count_texts_as_they_are_encoded(ner, monkeypatch):  # noqa: F81
     assert model.timesteps_per_pass == G * env.positions_per_pass
 
 
-class Stop(BaseCallback):
-    def __init__(self, calls):
-        super().__init__()
-        self.left = calls
-
-    def _on_step(self):
-        self.left -= 1
-        return self.left > 0
-
-
 def test_a_callback_stops_at_once(ner):  # noqa: F811
     model = build(token_env(ner)).learn(10**6, callback=Stop(5))
     assert model.num_timesteps == 5 * 4 * G
@@ -168,8 +158,6 @@ def test_environments_one_by_one(ner):  # noqa: F811
 
 
 def small_of(vocabulary):
-    from tests.test_agents import SMALL
-
     return {**SMALL, "vocab_size": int(vocabulary)}
 
 
