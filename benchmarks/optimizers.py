@@ -210,11 +210,11 @@ def overhead(dims: list[int], reference: ModuleType | None, only: list[str]) -> 
             if other is not None:
                 timed["other"] = lambda other=other: other.tell(-spread(other.ask()))
             seconds = turn_about(timed, repeats)
-            cell = f"{seconds['mine'] / seconds['unit']:.2f}"
+            cell = f"{ratio(seconds, 'unit'):.2f}"
             if other is not None:
-                cell += f" ({seconds['mine'] / seconds['other']:.2f}×)"
+                cell += f" ({ratio(seconds, 'other'):.2f}×)"
             rows.setdefault(row, []).append(cell)
-            print(f"d = {d:9,} {row:16} {cell}   {1e3 * seconds['mine']:.3f} ms", flush=True)
+            print(f"d = {d:9,} {row:16} {cell}   {1e3 * statistics.median(seconds['mine']):.3f} ms", flush=True)
     lines += [f"| {row} | {' | '.join(cells)} |" for row, cells in rows.items()]
     if reference is not None:
         lines += ["", "In brackets: over a plain-torch reference without checks, ties, states or keyed generators."]
@@ -226,8 +226,8 @@ def spread(x: th.Tensor) -> th.Tensor:
     return -x[:, :8].square().sum(1)
 
 
-def turn_about(timed: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median CPU seconds of each, run in turn so that all meet the same machine."""
+def turn_about(timed: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """CPU seconds of each, run in turn so that all meet the same machine."""
     seconds: dict[str, list[float]] = {name: [] for name in timed}
     for number in range(repeats + 2):
         for name, run in timed.items():
@@ -235,7 +235,12 @@ def turn_about(timed: dict[str, Callable[[], object]], repeats: int) -> dict[str
             run()
             if number >= 2:
                 seconds[name].append(time.process_time() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    return seconds
+
+
+def ratio(seconds: dict[str, list[float]], other: str) -> float:
+    """Ours over another's, the median of the turns."""
+    return statistics.median(a / b for a, b in zip(seconds["mine"], seconds[other], strict=True))
 
 
 def load(path: Path) -> ModuleType:
