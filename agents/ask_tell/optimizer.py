@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -60,8 +61,11 @@ class Optimizer(ABC):
         population = self.ask()
         if fitness.shape != (population.size,):
             raise ValueError(f"fitness has shape {tuple(fitness.shape)}: give one number for each of {population.size}")
-        told = fitness.detach().to(self.device, th.float64).nan_to_num(-th.inf, th.inf, -th.inf)
+        told = fitness.detach().to(self.device, th.float64)
         best = told.max().item()
+        if math.isnan(best):
+            told = told.nan_to_num(-th.inf, th.inf, -th.inf)
+            best = told.max().item()
         if best == th.inf:
             raise ValueError("a fitness is +inf: nothing could be better; give NaN where an evaluation failed")
         if best > -th.inf:

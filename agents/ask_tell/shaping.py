@@ -22,14 +22,19 @@ def by_rank(fitness: Floats, worth: Floats) -> Floats:
 
     Args:
         fitness: [P].
-        worth: [P], of the ranks, the worst first.
+        worth: [P] or [P, k], of the ranks, the worst first.
 
     Returns:
-        [P], in the order of the members.
+        Of the shape of `worth`, in the order of the members.
     """
-    first, end = _places(fitness)
-    total = np.concatenate(([0.0], worth.cumsum()))
-    shared: Floats = (total[end] - total[first]) / (end - first)
+    order = fitness.argsort()
+    ordered = fitness[order]
+    if (ordered[1:] == ordered[:-1]).any():
+        first, end = np.searchsorted(ordered, ordered), np.searchsorted(ordered, ordered, side="right")
+        total = np.concatenate((np.zeros_like(worth[:1]), worth.cumsum(0)))
+        worth = ((total[end] - total[first]).T / (end - first)).T
+    shared = np.empty_like(worth)
+    shared[order] = worth
     return shared
 
 
@@ -38,14 +43,8 @@ def centred_ranks(fitness: Floats) -> Floats:
 
     Source: Wierstra et al., 2014 (fitness shaping); Salimans et al., 2017, section 2.1.
     """
-    first, end = _places(fitness)
-    return (first + end - len(fitness)) / (2 * max(len(fitness) - 1, 1))
-
-
-def _places(fitness: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """How many members are worse, and how many are no better, than each: [P] and [P]."""
-    ordered = np.sort(fitness)
-    return np.searchsorted(ordered, fitness), np.searchsorted(ordered, fitness, side="right")
+    last = max(len(fitness) - 1, 1)
+    return by_rank(fitness, (np.arange(len(fitness)) * 2 - (len(fitness) - 1)) / (2 * last))
 
 
 def z_scores(fitness: Floats) -> Floats:
