@@ -1,5 +1,7 @@
 """Rows that play one text in step, and states that are kept and taken up again."""
 
+import re
+
 import gymnasium
 import numpy as np
 import pytest
@@ -114,7 +116,7 @@ def play(made, rng, steps):
     return kept
 
 
-@pytest.mark.parametrize(("id_", "options"), PLAYED, ids=str)
+@pytest.mark.parametrize(("id_", "options"), PLAYED, ids=lambda value: re.sub(r" at 0x\w+", "", str(value)))
 def test_a_state_goes_on_exactly_in_the_middle_of_texts(id_, options):
     for mode in MODES:
         made = vector(id_, 5, autoreset_mode=mode, **options)
