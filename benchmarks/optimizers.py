@@ -260,23 +260,28 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--evaluations", type=int, default=20_000)
     parser.add_argument("--reference", type=Path, help="a file of plain-torch classes, for overhead")
-    parser.add_argument("--write", type=Path, help="a Markdown file for the tables")
+    parser.add_argument("--write", type=Path, help="a Markdown file whose sections of these parts are replaced")
     arguments = parser.parse_args()
     th.set_num_threads(1)
-    sections = {
-        "quality": lambda: quality(arguments.dims or [20, 100], arguments.seeds, arguments.evaluations, arguments.only),
-        "bits": lambda: bits(arguments.seeds, arguments.evaluations),
-        "overhead": lambda: overhead(
-            arguments.dims or [1_000, 100_000, 1_000_000],
-            load(arguments.reference) if arguments.reference else None,
-            arguments.only,
-        ),
-    }
-    lines = ["# Optimizers", "", f"`python benchmarks/optimizers.py {' '.join(arguments.parts)}`, one thread.", ""]
     for part in arguments.parts:
-        lines += sections[part]()
-    if arguments.write:
-        arguments.write.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+        if part == "quality":
+            lines = quality(arguments.dims or [20, 100], arguments.seeds, arguments.evaluations, arguments.only)
+        elif part == "bits":
+            lines = bits(arguments.seeds, arguments.evaluations)
+        else:
+            reference = load(arguments.reference) if arguments.reference else None
+            lines = overhead(arguments.dims or [1_000, 100_000, 1_000_000], reference, arguments.only)
+        if arguments.write:
+            write(arguments.write, [lines[0], "", f"`python benchmarks/optimizers.py {part}`", *lines[1:]])
+
+
+def write(path: Path, lines: list[str]) -> None:
+    """Put a section into a file, in place of the one whose title begins with the same words."""
+    old = path.read_text(encoding="utf-8") if path.exists() else "# Optimizers\n\nOn one thread of a shared machine.\n"
+    head, *sections = old.split("\n## ")
+    new = "\n".join(lines).strip().removeprefix("## ")
+    kept = [section.strip() for section in sections if section.split()[:2] != new.split()[:2]]
+    path.write_text("\n\n## ".join([head.strip(), *kept, new]) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -110,6 +110,24 @@ def test_sbx_keeps_the_mean_and_the_distribution_of_beta():
     assert th.allclose(operators.sbx(B, B, generator()), B)
 
 
+@pytest.mark.parametrize("rate", [0.0, 0.003, 0.2, 0.9, 1.0])
+def test_trials_succeed_with_their_rate_and_independently(rate):
+    drawn = operators._chance((400, 500), rate, generator()).double()
+    error = 5 * math.sqrt(rate * (1 - rate) / drawn.numel())
+    assert drawn.mean().item() == pytest.approx(rate, abs=error)
+    assert drawn[:, -1].mean().item() == pytest.approx(rate, abs=5 * math.sqrt(rate * (1 - rate) / 400))
+    both = (drawn[:, 1:] * drawn[:, :-1]).mean().item()
+    assert both == pytest.approx(rate**2, abs=5 * math.sqrt(rate**2 * (1 - rate**2) / drawn.numel()) + error / 10)
+
+
+def test_coins_are_fair_and_independent():
+    drawn = operators._coins((400, 501), generator()).double()
+    assert drawn.mean(0).sub(0.5).abs().max().item() < 0.15
+    assert drawn.mean().item() == pytest.approx(0.5, abs=0.01)
+    for lag in (1, 8, 64):
+        assert (drawn[:, lag:] * drawn[:, :-lag]).mean().item() == pytest.approx(0.25, abs=0.01)
+
+
 def test_mutations_change_their_share():
     bits = operators.bit_flip(th.zeros(2000, 6, dtype=th.bool), 0.25, generator())
     assert bits.double().mean().item() == pytest.approx(0.25, abs=0.02)

@@ -6,6 +6,7 @@ Fitness is [n], higher is better, -inf where an evaluation failed. Genes are [n,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch as th
@@ -68,7 +69,7 @@ def two_point(a: th.Tensor, b: th.Tensor, generator: th.Generator) -> th.Tensor:
 
 def uniform(a: th.Tensor, b: th.Tensor, generator: th.Generator) -> th.Tensor:
     """Every gene of either parent, as a coin falls."""
-    return th.where(_chance(a.shape, 0.5, generator), a, b)
+    return th.where(_coins(a.shape, generator), a, b)
 
 
 def sbx(a: th.Tensor, b: th.Tensor, generator: th.Generator, eta: float = 15.0) -> th.Tensor:
@@ -79,7 +80,7 @@ def sbx(a: th.Tensor, b: th.Tensor, generator: th.Generator, eta: float = 15.0) 
     """
     u = th.rand(a.shape, generator=generator, device=a.device, dtype=a.dtype)
     beta = th.where(u <= 0.5, 2 * u, 1 / (2 * (1 - u))) ** (1 / (eta + 1))
-    beta = th.where(_chance(a.shape, 0.5, generator), beta, -beta)
+    beta = th.where(_coins(a.shape, generator), beta, -beta)
     return ((1 + beta) * a + (1 - beta) * b) / 2
 
 
@@ -103,11 +104,11 @@ def gaussian(genes: th.Tensor, rate: float, step: float, generator: th.Generator
     s is log-uniform, drawn for each gene: some steps are always of the size that helps now, as in the breeder genetic
     algorithm (Mühlenbein & Schlierkamp-Voosen, 1993). With no decades all are of one size.
     """
-    u = th.rand(genes.shape, generator=generator, device=genes.device, dtype=genes.dtype)
-    at = (u < rate).nonzero(as_tuple=True)
-    u = u[at] / rate  # uniform again
-    noise = th.randn(len(u), generator=generator, device=genes.device, dtype=genes.dtype)
-    return genes.index_put_(at, noise * step * 10 ** (-decades * u), accumulate=True)
+    at = _hits(genes.numel(), rate, generator)
+    u = th.rand(len(at), generator=generator, device=genes.device, dtype=genes.dtype)
+    noise = th.randn(len(at), generator=generator, device=genes.device, dtype=genes.dtype)
+    genes.view(-1).index_add_(0, at, noise * step * 10 ** (-decades * u))
+    return genes
 
 
 # ------------------------------------------------------------------------------------------------------- first members
@@ -142,8 +143,39 @@ def diversity(members: th.Tensor) -> float:
     return (members != members[0]).double().mean().item()
 
 
-def _chance(shape: th.Size | tuple[int, ...], rate: float | th.Tensor, generator: th.Generator) -> th.Tensor:
-    return th.rand(shape, generator=generator, device=generator.device) < rate
+def _chance(shape: tuple[int, ...], rate: float | th.Tensor, generator: th.Generator) -> th.Tensor:
+    """True with probability `rate` (a number, or one for each row, [n, 1])."""
+    if isinstance(rate, th.Tensor):
+        return th.rand(shape, generator=generator, device=generator.device) < rate
+    mask = th.zeros(shape, dtype=th.bool, device=generator.device)
+    mask.view(-1)[_hits(mask.numel(), rate, generator)] = True
+    return mask
+
+
+def _hits(count: int, rate: float, generator: th.Generator) -> th.Tensor:
+    """Which of `count` trials of probability `rate` succeed, sorted; work in proportion to how many do.
+
+    From one success to the next it is ⌈ln u/ln(1 − rate)⌉ trials, u uniform in (0, 1]. As many are drawn as are needed
+    to pass the end but once in 1e9 times; then the last few trials count as failed.
+    """
+    if rate <= 0:
+        return th.empty(0, dtype=th.int64, device=generator.device)
+    mean = count * rate
+    draws = int(mean + 6 * math.sqrt(mean) + 20)
+    u = 1 - th.rand(draws, generator=generator, device=generator.device, dtype=th.float64)
+    log = math.log1p(-rate) if rate < 1 else -math.inf
+    gaps = (u.log() / log).ceil().clamp(1, count + 1).long()
+    at = gaps.cumsum(0) - 1
+    return at[at < count]
+
+
+def _coins(shape: tuple[int, ...], generator: th.Generator) -> th.Tensor:
+    """Fair coins, 64 out of every random number."""
+    count, device = math.prod(shape), generator.device
+    numbers = th.empty(-(-count // 64), dtype=th.int64, device=device)
+    octets = numbers.random_(-(2**63), None, generator=generator).view(th.uint8)
+    powers = th.tensor([1, 2, 4, 8, 16, 32, 64, 128], dtype=th.uint8, device=device)
+    return (octets[:, None] & powers).ne(0).view(-1)[:count].view(shape)
 
 
 SELECTIONS: dict[str, Callable[..., th.Tensor]] = {

@@ -25,22 +25,21 @@ class PSO(VectorOptimizer):
 
         v ← w v + c₁ r₁ (p − x) + c₂ r₂ (g − x)        x ← x + v
 
-    In binary spaces a bit is 1 with probability 1/(1 + exp(−v)) (Kennedy & Eberhart, 1997).
+    In binary spaces a bit is 1 with probability 1/(1 + exp(−v)) (Kennedy & Eberhart, 1997): there velocities must add
+    up, w = 1, or no bit is ever sure.
 
     Args:
         initial, domain, seed: see VectorOptimizer.
         popsize: P members. Particles: P, or P/2 with `reevaluate`.
         inertia: `"adaptive"`: w, c₁ and c₂ follow how spread the swarm is (`evolutionary_factor`; Zhan et al., 2009).
             `"constriction"`: w = 0.7298, c₁ = c₂ = 1.4962 (Clerc & Kennedy, 2002). `"constant"`: `weights`.
-            `"linear"`: w falls from the given one to 0.4 in 500 generations.
-        weights: w, c₁, c₂, for `"constant"` and `"linear"`.
+            `"linear"`: w falls from the given one to 0.4 in 500 generations. None: adaptive, in binary spaces constant.
+        weights: w, c₁, c₂, for `"constant"` and `"linear"`. None: 0.9, 2, 2, in binary spaces 1, 2, 2.
         neighbourhood: `"global"`, or `"ring"`: the two beside it and itself; slower and less easily trapped.
-        velocity_limit: bound of |v|; None: 0.4 `spread`, 6 in binary spaces (a bit
-            is then never surer than 0.9975).
+        velocity_limit: bound of |v|; None: 0.4 `spread`, in binary spaces 6 (a bit is then at most 0.9975 sure).
         spread: how far particles begin from the start (`operators.scatter`).
-        bound: particles stay within so much of the start; one that reaches it stops there, its velocity is what it
-            has moved.
-            None: no bound.
+        bound: particles stay within so much of the start; one that reaches it stops there, its velocity becoming what
+            it has moved. None: no bound.
         reevaluate: best places are evaluated again beside the particles, so that both are judged on the same texts and
             a lucky evaluation doesn't last: for fitness that changes from one generation to the next. It takes half of
             the evaluations. False: a best place's fitness counts for ever.
@@ -59,8 +58,8 @@ class PSO(VectorOptimizer):
         *,
         seed: int = 0,
         popsize: int = 64,
-        inertia: str = "adaptive",
-        weights: tuple[float, float, float] = (0.9, 2.0, 2.0),
+        inertia: str | None = None,
+        weights: tuple[float, float, float] | None = None,
         neighbourhood: str = "global",
         velocity_limit: float | None = None,
         spread: float = 1.0,
@@ -70,11 +69,13 @@ class PSO(VectorOptimizer):
         super().__init__(initial, domain, seed=seed, popsize=popsize)
         if reevaluate:
             check_pairs(popsize)
-        self.inertia = check_choice("inertia", inertia, INERTIAS)
+        binary = self.domain.kind == "binary"
+        self.inertia = check_choice("inertia", inertia or ("constant" if binary else "adaptive"), INERTIAS)
         self.neighbourhood = check_choice("neighbourhood", neighbourhood, NEIGHBOURHOODS)
         warn_if_large("PSO", self.domain.dim)
         self.bound, self.reevaluate, self.start = bound, reevaluate, initial.clone()
-        n, binary = popsize // 2 if reevaluate else popsize, self.domain.kind == "binary"
+        n = popsize // 2 if reevaluate else popsize
+        weights = weights or (1.0 if binary else 0.9, 2.0, 2.0)
         self.first_w, self.c1, self.c2 = (0.7298, 1.4962, 1.4962) if inertia == "constriction" else weights
         self.w = self.first_w
         self.limit = velocity_limit if velocity_limit is not None else 6.0 if binary else 0.4 * spread
@@ -96,11 +97,12 @@ class PSO(VectorOptimizer):
     def _tell(self, population: Population, fitness: th.Tensor) -> None:
         n = len(self.x)
         if self.reevaluate:
-            fitness, self.fitness = fitness[:n], fitness[n:].clone()
-        better = fitness > self.fitness
-        self.places[better], self.fitness[better] = self.x[better], fitness[better]
-        self._adapt()
+            fitness, self.fitness = fitness[:n], fitness[n:]
+        better = (fitness > self.fitness).nonzero().squeeze(1)
+        self.places.index_copy_(0, better, self.x[better])
+        self.fitness = th.maximum(fitness, self.fitness)
         generator, x = self._generator(), self._numbers()
+        self._adapt(x, generator)
         self._fly(x, generator)
         if self.domain.kind == "binary":
             one = th.sigmoid(self.v)
@@ -126,13 +128,13 @@ class PSO(VectorOptimizer):
             return self.fitness.argmax()[None]
         return ring(self.fitness)
 
-    def _adapt(self) -> None:
+    def _adapt(self, x: th.Tensor, generator: th.Generator) -> None:
         if self.inertia == "linear":
             self.w = self.first_w + (0.4 - self.first_w) * min(1.0, (self.generation + 1) / 500)
         elif self.inertia == "adaptive":
-            factor = evolutionary_factor(self._numbers(), int(self.fitness.argmax()))
+            factor = evolutionary_factor(x, int(self.fitness.argmax()))
             self.w = 1 / (1 + 1.5 * math.exp(-2.6 * factor))
-            pace = 0.05 + 0.05 * th.rand((), generator=self._generator(2), device=self.device).item()
+            pace = 0.05 + 0.05 * th.rand((), generator=generator, device=self.device).item()
             self.c1, self.c2 = accelerations(self.c1, self.c2, factor, pace)
 
     def _numbers(self) -> th.Tensor:

@@ -48,7 +48,7 @@ class SA(VectorOptimizer):
 
     kinds: ClassVar[frozenset[Kind]] = frozenset({"real", "binary", "categorical"})
     remembers: ClassVar[tuple[str, ...]] = (
-        *("chains", "fitness", "step", "age", "stale", "best", "best_fitness", "first_temperature", "acceptance"),
+        *("chains", "fitness", "step", "age", "stale", "best", "best_fitness", "first_temperature", "moved"),
     )
 
     def __init__(
@@ -83,7 +83,7 @@ class SA(VectorOptimizer):
         self.age = th.zeros(n, dtype=th.int64, device=self.device)
         self.stale = th.zeros(n, dtype=th.int64, device=self.device)
         self.best, self.best_fitness = initial.clone(), -math.inf
-        self.acceptance = 0.0
+        self.moved = th.zeros(n, dtype=th.bool, device=self.device)
 
     @property
     def centre(self) -> th.Tensor:
@@ -122,17 +122,16 @@ class SA(VectorOptimizer):
         gain = (new - old).nan_to_num(-math.inf, math.inf, -math.inf)  # −ΔE; where both failed the chain stays
         self._measure_temperature(gain)
         u = th.rand(n, generator=self._generator(1), device=self.device, dtype=th.float64)
-        moved = accepted(gain, self.temperature, u)
+        moved = self.moved = accepted(gain, self.temperature, u)
         self.chains = th.where(moved[:, None], proposals, self.chains)
         self.fitness = th.where(moved, new, old)
         self.step.mul_((PACE * (moved.to(self.step.dtype) - TARGET)).exp()[:, None]).clamp_(max=self.largest_step)
-        self.acceptance = moved.double().mean().item()
         self.age += 1
-        self.stale = th.where(moved & (gain > 0), 0, self.stale + 1)
         found, index = self.fitness.max(0)
         if self.reevaluate or found.item() > self.best_fitness:
             self.best, self.best_fitness = self.chains[int(index)].clone(), found.item()
         if self.restart_after is not None:
+            self.stale = th.where(moved & (gain > 0), 0, self.stale + 1)
             self._restart(self.stale >= self.restart_after)
 
     def _measure_temperature(self, gain: th.Tensor) -> None:
@@ -151,7 +150,7 @@ class SA(VectorOptimizer):
         return {
             "temperature": self.temperature.mean().item(),
             "step_size": self.step.mean().item(),
-            "acceptance_rate": self.acceptance,
+            "acceptance_rate": self.moved.double().mean().item(),
             "diversity": diversity(self.chains),
         }
 
