@@ -90,6 +90,32 @@ def test_members_are_vectors_of_the_domain(name, kind):
         optimizer.tell(score(vectors, kind))
 
 
+DENSE = [case for case in CASES if not OPTIMIZERS[case[0]].structured]
+NOISY = [case for case in DENSE if "reevaluate" in inspect.signature(OPTIMIZERS[case[0]]).parameters]
+CHOICES = {
+    "es": [{"rule": "sgd", "shaping": "z_scores"}, {"averaging": 0.9, "decay": 0.99, "weight_decay": 0.01}],
+    "low_rank_es": [{"rank": None}, {"rule": "adam", "shaping": "centred_ranks"}],
+    "pso": [{"inertia": "linear", "neighbourhood": "ring"}, {"inertia": "constriction", "bound": 1.0}],
+    "ga": [{"selection": x, "crossover": y} for x, y in (("rank", "two_point"), ("roulette", "single_point"))],
+    "de": [{"variant": "rand/1/bin", "bound": 1.0}, {"variant": "best/1/bin", "adaptive": False}],
+    "sa": [{"restart_after": 2, "cooling": "linear"}, {"temperature": 1.0, "cooling": "logarithmic"}],
+    "mezo": [{"clip": 1.0, "popsize": 8}],
+}
+VARIANTS = [(*case, {}) for case in CASES] + [(*case, {"reevaluate": False}) for case in NOISY]
+VARIANTS += [(name, kind, options) for name, kind in CASES for options in CHOICES.get(name, [])]
+every_variant = pytest.mark.parametrize(("name", "kind", "options"), VARIANTS)
+
+
+@every_variant
+def test_members_stay_as_they_were_asked(name, kind, options):
+    optimizer, held = make(name, kind, **options), []
+    for _ in range(4):
+        vectors = members(optimizer)
+        held.append((vectors, vectors.clone()))
+        optimizer.tell(score(vectors, kind))
+    assert all(th.equal(now, then) for now, then in held)
+
+
 @every
 def test_the_same_members_until_told_and_the_same_run_for_the_same_seed(name, kind):
     one, two, other = make(name, kind), make(name, kind), make(name, kind, seed=1)
@@ -100,9 +126,9 @@ def test_the_same_members_until_told_and_the_same_run_for_the_same_seed(name, ki
     assert not th.equal(members(one), members(other))
 
 
-@every
-def test_a_state_goes_on_bit_for_bit_from_between_and_within_generations(name, kind):
-    whole = make(name, kind)
+@every_variant
+def test_a_state_goes_on_bit_for_bit_from_between_and_within_generations(name, kind, options):
+    whole = make(name, kind, **options)
     generations(whole, kind, 5)
     between = saved(whole.state_dict())
     tensors = [x.clone() for x in whole.centre] if whole.structured else None
@@ -113,7 +139,7 @@ def test_a_state_goes_on_bit_for_bit_from_between_and_within_generations(name, k
     whole.tell(told)
     generations(whole, kind, 4)
     for state in (between, within):
-        resumed = make(name, kind, seed=99)
+        resumed = make(name, kind, seed=99, **options)
         if tensors is not None:  # a structured optimizer's centre is saved with the model
             for mine, value in zip(resumed.centre, tensors, strict=True):
                 mine.copy_(value)
@@ -134,9 +160,9 @@ def test_a_state_of_another_optimizer_is_refused(name, kind):
         make(name, kind).load_state_dict(state | {"optimizer": "Other"})
 
 
-@every
-def test_failed_members_are_never_taken_and_a_failed_generation_teaches_nothing(name, kind):
-    optimizer = make(name, kind)
+@every_variant
+def test_failed_members_are_never_taken_and_a_failed_generation_teaches_nothing(name, kind, options):
+    optimizer = make(name, kind, **options)
     before = answer(optimizer)
     optimizer.tell(th.full((optimizer.popsize,), th.nan))
     assert th.equal(answer(optimizer), before)
@@ -176,7 +202,7 @@ def test_fitness_of_the_wrong_shape_or_infinite_is_refused(name, kind):
         optimizer.tell(th.full((optimizer.popsize,), th.inf))
 
 
-@pytest.mark.parametrize(("name", "kind"), [case for case in CASES if not OPTIMIZERS[case[0]].structured])
+@pytest.mark.parametrize(("name", "kind"), DENSE)
 def test_what_does_not_fit_the_domain_is_refused(name, kind):
     optimizer = OPTIMIZERS[name]
     with pytest.raises(ValueError, match="popsize"):
@@ -186,9 +212,6 @@ def test_what_does_not_fit_the_domain_is_refused(name, kind):
     for other in {"real", "binary", "categorical"} - optimizer.kinds:
         with pytest.raises(ValueError, match=f"not {other} ones"):
             optimizer(start(other), DOMAINS[other])
-
-
-NOISY = [case for case in CASES if "reevaluate" in OPTIMIZERS[case[0]].__init__.__annotations__]
 
 
 @pytest.mark.parametrize(("name", "kind"), NOISY)

@@ -27,6 +27,8 @@ READABLE = {
     ("numpy._core.multiarray", "_reconstruct"),
     ("numpy._core.multiarray", "scalar"),
     ("numpy.linalg", "eigh"),
+    ("cma.evolution_strategy", "_pass"),
+    ("cma.options_parameters", "is_feasible"),
 }
 
 
@@ -108,7 +110,10 @@ class CMAES(VectorOptimizer):
         return state
 
     def _load(self, state: dict[str, Any]) -> None:
-        self.strategy = Loader(io.BytesIO(state["strategy"].cpu().numpy().tobytes())).load()
+        strategy = Loader(io.BytesIO(state["strategy"].cpu().numpy().tobytes())).load()
+        if not isinstance(strategy, cma.CMAEvolutionStrategy):
+            raise pickle.UnpicklingError(f"a {type(strategy).__name__} has no place in the state of a CMA-ES")
+        self.strategy = strategy
         if "asked" in state:
             self._asked = self._sampled(state["asked"].cpu().numpy())
 
@@ -136,8 +141,10 @@ class Loader(pickle.Unpickler):
         Raises:
             UnpicklingError: any other.
         """
-        if (module, name) in READABLE or (module.startswith("cma.") and "." not in name):
+        if (module, name) in READABLE:
+            return super().find_class(module, name)
+        if module.startswith("cma.") and "." not in name:
             found = super().find_class(module, name)
-            if getattr(found, "__module__", module) == module:  # not what that module itself imports
+            if isinstance(found, type) and found.__module__ == module:  # not what that module itself imports
                 return found
         raise pickle.UnpicklingError(f"{module}.{name} has no place in the state of a CMA-ES")

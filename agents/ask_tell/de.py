@@ -48,7 +48,7 @@ class DE(VectorOptimizer):
         UserWarning: above 500 dimensions, where differential evolution is weak.
     """
 
-    remembers: ClassVar[tuple[str, ...]] = ("parents", "fitness", "archive", "mean_F", "mean_CR", "acceptance")
+    remembers: ClassVar[tuple[str, ...]] = ("parents", "fitness", "archive", "mean_F", "mean_CR", "lives")
 
     def __init__(
         self,
@@ -75,10 +75,10 @@ class DE(VectorOptimizer):
         self.variant = check_choice("variant", variant, VARIANTS)
         self.adaptive, self.to_best = adaptive, self.variant == "current-to-pbest/1/bin"
         self.start, self.bound, self.reevaluate = initial.clone(), bound, reevaluate
-        self.mean_F, self.mean_CR, self.acceptance = F, CR, 0.0
+        self.mean_F, self.mean_CR = F, CR
         self.parents = scatter(initial, self.domain, n, spread, self._generator(1))
         self.fitness = th.full((n,), -math.inf, dtype=th.float64, device=self.device)
-        self.archive = self.parents[:0]
+        self.archive, self.lives = self.parents[:0], th.zeros(n, dtype=th.bool, device=self.device)
 
     @property
     def centre(self) -> th.Tensor:
@@ -87,7 +87,7 @@ class DE(VectorOptimizer):
 
     def _ask(self) -> Population:
         if not self.reevaluate and self.generation == 0:
-            return Sampled(self.parents, self.parents.new_zeros(2, len(self.parents)))
+            return Sampled(self.parents.clone(), self.parents.new_zeros(2, len(self.parents)))
         generator, n = self._generator(), len(self.parents)
         F, CR = self._draw_parameters(generator)
         trials = self._mutants(F[:, None], generator)
@@ -127,22 +127,21 @@ class DE(VectorOptimizer):
 
     def _tell(self, population: Population, fitness: th.Tensor) -> None:
         assert isinstance(population, Sampled)
+        if not self.reevaluate and self.generation == 0:  # the parents themselves
+            self.fitness = fitness
+            return
         n, trials = len(self.parents), population.vectors()[-len(self.parents) :]
         if self.reevaluate:
-            self.fitness, fitness = fitness[:n].clone(), fitness[n:]
-        first = bool(self.fitness.isneginf().all())
-        lives = fitness >= self.fitness
-        better = fitness > self.fitness
-        if self.adaptive and not first:
+            self.fitness, fitness = fitness[:n], fitness[n:]
+        better = (fitness > self.fitness).nonzero().squeeze(1)
+        if self.adaptive:
             self._follow(*population.noise[:, better])
-        if self.to_best and not first:
+        if self.to_best:
             self._keep(self.parents[better])
-        self.acceptance = lives.double().mean().item()
-        if first:
-            self.parents = trials.clone()
-        else:
-            self.parents[lives] = trials[lives]
-        self.fitness = th.where(lives, fitness, self.fitness)
+        self.lives = fitness >= self.fitness
+        alive = self.lives.nonzero().squeeze(1)
+        self.parents.index_copy_(0, alive, trials[alive])
+        self.fitness = th.maximum(fitness, self.fitness)
 
     def _follow(self, F: th.Tensor, CR: th.Tensor) -> None:
         """The means move toward what succeeded: F's Lehmer mean Σ F²/Σ F, CR's mean."""
@@ -161,7 +160,7 @@ class DE(VectorOptimizer):
         """`diversity` of the parents, `acceptance_rate` of the trials, `F` and `CR`."""
         return {
             "diversity": diversity(self.parents),
-            "acceptance_rate": self.acceptance,
+            "acceptance_rate": self.lives.double().mean().item(),
             "F": self.mean_F,
             "CR": self.mean_CR,
         }

@@ -75,7 +75,7 @@ class GA(VectorOptimizer):
 
     def _ask(self) -> Population:
         if self.generation == 0:
-            return Dense(self.pool)
+            return Dense(self.pool.clone())
         if not self.reevaluate:
             return Dense(self._children(self.popsize))
         elite = self.pool[self.fitness.topk(self.elites).indices]
@@ -95,7 +95,7 @@ class GA(VectorOptimizer):
     def _tell(self, population: Population, fitness: th.Tensor) -> None:
         members = population.vectors()
         if self.reevaluate or self.generation == 0:
-            self.pool, self.fitness = members, fitness
+            self.pool, self.fitness = members.clone(), fitness
             return
         order = th.cat([fitness, self.fitness]).argsort(descending=True, stable=True)  # of those that tie the younger
         lives = th.zeros(2 * self.popsize, dtype=th.bool, device=self.device)

@@ -1,0 +1,226 @@
+"""One generation of each optimizer against its equation, and what only one of them has."""
+
+import math
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import torch as th
+
+from agents.ask_tell import OPTIMIZERS
+from agents.ask_tell.cma_es import cma  # with the warning that it gives without matplotlib left out
+from agents.ask_tell.de import DE
+from agents.ask_tell.low_rank_es import LowRankES, combined
+from agents.ask_tell.mezo import MeZO
+from agents.ask_tell.population import Block, Noise
+from agents.ask_tell.pso import PSO, accelerations, evolutionary_factor, ring
+
+BLOCKS = (Block("matrix", (4, 3), 0.5), Block("vector", (5,), 0.1))
+
+
+def tensors():
+    return [th.ones(block.shape) for block in BLOCKS]
+
+
+def told(optimizer, fitness):
+    """The members [P, d] of a generation that is then told."""
+    members = optimizer.ask().vectors().clone()
+    optimizer.tell(th.tensor(fitness))
+    return members
+
+
+def test_es_climbs_the_estimated_gradient():
+    optimizer = OPTIMIZERS["es"](th.ones(3), popsize=4, sigma=0.5, learning_rate=0.1, rule="sgd")
+    members = told(optimizer, [3.0, 1.0, 2.0, 2.0])  # centred ranks 1/2, −1/2, 0, 0
+    assert th.allclose(members[0] + members[1], th.full((3,), 2.0))
+    noise = (members[0] - 1) / 0.5
+    assert th.allclose(optimizer.centre, 1 + 0.1 * noise / (4 * 0.5), atol=1e-6)
+
+
+def test_the_first_step_of_adam_is_the_learning_rate():
+    optimizer = OPTIMIZERS["es"](th.zeros(3), popsize=4, sigma=0.5, learning_rate=0.1)
+    told(optimizer, [3.0, 1.0, 2.0, 2.0])
+    assert th.allclose(optimizer.centre.abs(), th.full((3,), 0.1), rtol=1e-4)
+
+
+def test_the_average_of_es_is_that_of_its_means():
+    optimizer = OPTIMIZERS["es"](th.zeros(2), popsize=2, averaging=0.5)
+    means = []
+    for _ in range(2):
+        told(optimizer, [1.0, 0.0])
+        means.append(optimizer.mean.clone())
+    assert th.allclose(optimizer.centre, (means[0] + means[1]) / 2)
+
+
+def test_snes_by_its_equations():
+    optimizer = OPTIMIZERS["snes"](th.ones(2), popsize=4, sigma=2.0, learning_rate=0.6)
+    members = told(optimizer, [4.0, 3.0, 2.0, 1.0])
+    s = (members - 1) / 2
+    u = th.tensor([0.4804, 0.0196, -0.25, -0.25])[:, None]
+    assert th.allclose(optimizer.mean, 1 + 2 * (u * s).sum(0), atol=1e-3)
+    assert th.allclose(optimizer.std, 2 * (0.3 * (u * (s**2 - 1)).sum(0)).exp(), atol=1e-3)
+
+
+def test_separable_cma_moves_to_the_weighted_mean_and_learns_the_axes():
+    optimizer = OPTIMIZERS["sep_cma_es"](th.zeros(2), popsize=4, sigma=1.0)
+    members = told(optimizer, [4.0, 3.0, 2.0, 1.0])
+    best = math.log(2.5) / (math.log(2.5) + math.log(1.25))  # 0.8042
+    assert th.allclose(optimizer.mean, best * members[0] + (1 - best) * members[1], atol=1e-5)
+    weights = th.tensor([1.0, 1e4])
+    for _ in range(150):
+        optimizer.tell(-(weights * optimizer.ask().vectors() ** 2).sum(1))
+    assert 30 < (optimizer.variance[0] / optimizer.variance[1]).sqrt().item() < 300  # √1e4 = 100
+
+
+def test_cma_is_told_what_it_drew_and_equals_the_package():
+    ours, seen = OPTIMIZERS["cma_es"](th.zeros(5), seed=0, popsize=8), []
+    for _ in range(20):
+        population = ours.ask()
+        assert population.noise.dtype == th.float64
+        seen.append(population.noise.clone())
+        ours.tell(-(population.vectors() - 1).square().sum(1))
+    draws = iter(seen)
+    theirs = cma.CMAEvolutionStrategy(np.zeros(5), 1.0, {"popsize": 8, "seed": math.nan, "verbose": -9, "verb_log": 0})
+    for _ in range(20):
+        theirs.ask()
+        points = next(draws)
+        costs = (points.float() - 1).square().sum(1).double()
+        theirs.tell(list(points.numpy()), costs.tolist())
+    assert np.allclose(theirs.mean, ours.strategy.mean, rtol=1e-9, atol=1e-9)
+
+
+def test_cma_goes_on_after_flat_fitness():
+    optimizer = OPTIMIZERS["cma_es"](th.zeros(5))
+    for _ in range(100):
+        optimizer.tell(th.zeros(optimizer.popsize))
+    for _ in range(100):
+        optimizer.tell(-(optimizer.ask().vectors() - 1).square().sum(1))
+    assert th.allclose(optimizer.centre, th.ones(5), atol=1e-3)
+
+
+def test_cma_refuses_what_is_too_large_and_names_what_is_not():
+    with pytest.raises(ValueError, match=r"2,001 dimensions.*snes, sep_cma_es or es"):
+        OPTIMIZERS["cma_es"](th.zeros(2001))
+
+
+def test_a_state_of_cma_runs_nothing_else():
+    optimizer = OPTIMIZERS["cma_es"](th.zeros(3))
+    state = optimizer.state_dict()
+    for named in (eval, print, cma.fmin2, cma.CMAEvolutionStrategy.tell, cma.CMAOptions):
+        state["strategy"] = th.frombuffer(bytearray(pickle.dumps(named)), dtype=th.uint8)
+        with pytest.raises(pickle.UnpicklingError, match="no place"):
+            optimizer.load_state_dict(state)
+
+
+@pytest.mark.parametrize("name", ["pso", "de"])
+def test_swarms_and_differences_warn_where_they_are_weak(name):
+    with pytest.warns(UserWarning, match="501 dimensions"):
+        OPTIMIZERS[name](th.zeros(501))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        OPTIMIZERS[name](th.zeros(500))
+
+
+def test_a_particle_flies_by_its_equation():
+    swarm = PSO(
+        th.zeros(2), popsize=2, inertia="constant", weights=(0.5, 0.0, 2.0), velocity_limit=10, reevaluate=False
+    )
+    x, v = swarm.x.clone(), swarm.v.clone()
+    swarm.tell(th.tensor([1.0, 0.0]))
+    assert th.allclose(swarm.v[0], 0.5 * v[0])  # the leader itself: only inertia
+    pull = (swarm.v[1] - 0.5 * v[1]) / (2 * (x[0] - x[1]))
+    assert ((pull >= 0) & (pull < 1)).all()
+    assert th.allclose(swarm.x, x + swarm.v)
+
+
+def test_particles_stay_within_their_bound_and_stop_there():
+    swarm = PSO(th.full((3,), 2.0), popsize=20, spread=1.0, bound=1.0, velocity_limit=5.0, reevaluate=False)
+    for _ in range(10):
+        swarm.tell(swarm.ask().vectors().sum(1))
+        assert ((swarm.x - 2).abs() <= 1 + 1e-6).all()
+    assert th.allclose(swarm.centre, th.full((3,), 3.0))
+
+
+def test_a_ring_follows_the_best_of_three():
+    assert ring(th.tensor([5.0, 1.0, 2.0, 3.0, 4.0])).tolist() == [0, 0, 3, 4, 0]
+    assert ring(th.zeros(4)).tolist() == [0, 1, 2, 3]
+
+
+def test_the_evolutionary_factor_by_hand():
+    x = th.tensor([[0.0], [1.0], [2.0], [7.0]])  # mean distances to all 4: 10/4, 8/4, 8/4, 18/4
+    assert evolutionary_factor(x, 0) == pytest.approx((10 - 8) / (18 - 8))
+    assert evolutionary_factor(x, 3) == pytest.approx(1.0)
+    assert evolutionary_factor(x, 1) == pytest.approx(0.0)
+    assert evolutionary_factor(th.zeros(3, 2), 0) == 0
+
+
+def test_accelerations_by_hand():
+    assert accelerations(2.0, 2.0, 0.9, 0.1) == pytest.approx((1.9, 2.1))  # jump out
+    assert accelerations(2.0, 2.0, 0.6, 0.1) == pytest.approx((2.1, 1.9))  # explore
+    assert accelerations(2.0, 2.0, 0.3, 0.1) == pytest.approx((2.05, 1.95))  # exploit
+    assert accelerations(2.0, 2.0, 0.0, 0.1) == pytest.approx((2.0, 2.0))  # settle: 2.05 each, scaled to a sum of 4
+    assert accelerations(1.5, 2.5, 0.9, 0.1) == pytest.approx((1.5, 2.5))
+
+
+def test_a_trial_of_rand_1_bin_is_a_difference_added():
+    search = DE(th.zeros(6), popsize=4, variant="rand/1/bin", adaptive=False, F=0.7, CR=1.0, reevaluate=False)
+    told(search, [1.0, 2.0, 3.0, 4.0])
+    parents = search.parents
+    for i, trial in enumerate(search.ask().vectors()):
+        a, b, c = (parents[k] for k in range(4) if k != i)
+        orders = [(a, b, c), (a, c, b), (b, a, c), (b, c, a), (c, a, b), (c, b, a)]
+        assert any(th.allclose(trial, x + 0.7 * (y - z), atol=1e-6) for x, y, z in orders)
+
+
+def test_a_trial_differs_in_one_entry_at_least_and_with_the_crossover_rate():
+    search = DE(th.zeros(400), popsize=100, variant="best/1/bin", adaptive=False, CR=0.3, reevaluate=False)
+    told(search, list(range(100)))
+    changed = search.ask().vectors() != search.parents
+    assert changed.double().mean().item() == pytest.approx(0.3, abs=0.02)
+    search = DE(th.zeros(400), popsize=100, adaptive=False, CR=0.0, reevaluate=False)
+    told(search, list(range(100)))
+    assert (search.ask().vectors() != search.parents).sum(1).tolist() == [1] * 100
+
+
+def test_jade_follows_what_succeeds():
+    search = DE(th.zeros(2), popsize=8)
+    search._follow(th.tensor([0.4, 0.8]), th.tensor([0.2, 0.4]))
+    assert pytest.approx(0.9 * 0.5 + 0.1 * (0.16 + 0.64) / 1.2) == search.mean_F
+    assert pytest.approx(0.9 * 0.5 + 0.1 * 0.3) == search.mean_CR
+
+
+def test_combined_noise_is_the_weighted_sum_of_each():
+    weights = th.tensor([0.5, -2.0, 1.0])
+    for rank in (1, 3, None):
+        noise = Noise(0, 4, rank)
+        for index, block in enumerate(BLOCKS):
+            expected = sum(w * noise.dense(index, block, pair, 3, th.device("cpu")) for pair, w in enumerate(weights))
+            assert th.allclose(combined(noise, index, block, weights), expected, atol=1e-5)
+
+
+def test_low_rank_es_by_its_equation():
+    optimizer = LowRankES(tensors(), BLOCKS, popsize=4, sigma=0.5, learning_rate=0.2)
+    moved = optimizer.ask().vectors().clone()  # from the centre
+    fitness = th.tensor([3.0, 1.0, 2.0, 2.0])  # z-scores √2, −√2, 0, 0
+    optimizer.tell(fitness)
+    noise = moved[0] / 0.5
+    after = th.cat([(x - 1).flatten() / b.scale for x, b in zip(optimizer.centre, BLOCKS, strict=True)])
+    assert th.allclose(after, 0.2 / 4 * 2 * math.sqrt(2) * noise, atol=1e-5)
+
+
+def test_mezo_by_its_equation():
+    optimizer = MeZO(tensors(), BLOCKS, popsize=4, sigma=0.5, learning_rate=0.2)
+    moved = optimizer.ask().vectors().clone()
+    optimizer.tell(th.tensor([3.0, 1.0, math.nan, 2.0]))  # the second probe failed: it is left out
+    after = th.cat([(x - 1).flatten() / b.scale for x, b in zip(optimizer.centre, BLOCKS, strict=True)])
+    assert th.allclose(after, 0.2 * (3 - 1) / (2 * 0.5) * moved[0] / 0.5, atol=1e-4)
+
+
+def test_the_optimizers_move_the_models_own_tensors():
+    for kind in (LowRankES, MeZO):
+        centre = tensors()
+        optimizer = kind(centre, BLOCKS, popsize=2)
+        optimizer.tell(th.tensor([1.0, 0.0]))
+        assert all(mine is live for mine, live in zip(optimizer.centre, centre, strict=True))
+        assert all((x != 1).any() for x in centre)
