@@ -217,6 +217,21 @@ def test_mezo_by_its_equation():
     assert th.allclose(after, 0.2 * (3 - 1) / (2 * 0.5) * moved[0] / 0.5, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", [LowRankES, MeZO])
+def test_the_learning_rate_decays_generation_by_generation(kind):
+    steps = []
+    for decay in (1.0, 0.5):
+        optimizer = kind(tensors(), BLOCKS, popsize=2, sigma=0.5, learning_rate=1e-3, decay=decay)
+        for _ in range(2):
+            optimizer.ask()
+            before = [x.clone() for x in optimizer.centre]
+            optimizer.tell(th.tensor([3.0, 1.0]))
+        steps.append(th.cat([(x - y).flatten() for x, y in zip(optimizer.centre, before, strict=True)]))
+    assert th.allclose(steps[1], steps[0] / 2, atol=1e-6)
+    with pytest.raises(ValueError, match="decay=0"):
+        kind(tensors(), BLOCKS, popsize=2, decay=0)
+
+
 def test_the_optimizers_move_the_models_own_tensors():
     for kind in (LowRankES, MeZO):
         centre = tensors()

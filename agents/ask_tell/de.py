@@ -133,11 +133,12 @@ class DE(VectorOptimizer):
         n, trials = len(self.parents), population.vectors()[-len(self.parents) :]
         if self.reevaluate:
             self.fitness, fitness = fitness[:n], fitness[n:]
-        better = (fitness > self.fitness).nonzero().squeeze(1)
-        if self.adaptive:
-            self._follow(*population.noise[:, better])
-        if self.to_best:
-            self._keep(self.parents[better])
+        if self.adaptive or self.to_best:
+            better = (fitness > self.fitness).nonzero().squeeze(1)
+            if self.adaptive:
+                self._follow(*population.noise[:, better])
+            if self.to_best:
+                self._keep(self.parents[better])
         self.lives = fitness >= self.fitness
         alive = self.lives.nonzero().squeeze(1)
         self.parents.index_copy_(0, alive, trials[alive])

@@ -33,6 +33,7 @@ class LowRankES(StructuredOptimizer):
         learning_rate: α, in natural steps. None: σ/2.
         shaping: `"z_scores"`, or `"centred_ranks"`.
         rule: `"sgd"`, the line above, or `"adam"`, which holds twice the model's memory in moments.
+        decay: share of α that is left after each generation; a half-life of h generations is 0.5^(1/h).
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class LowRankES(StructuredOptimizer):
         learning_rate: float | None = None,
         shaping: Shaping = "z_scores",
         rule: Rule = "sgd",
+        decay: float = 1.0,
     ) -> None:
         super().__init__(centre, blocks, seed=seed, popsize=popsize)
         check_pairs(popsize)
@@ -56,7 +58,7 @@ class LowRankES(StructuredOptimizer):
         if rank is not None and rank < 1:
             raise ValueError(f"rank={rank}: give 1 or more, or None for full rank")
         self.rank, self.sigma, self.shaping = rank, sigma, shaping
-        self.ascent = Ascent(rule, sigma / 2 if learning_rate is None else learning_rate, self.centre)
+        self.ascent = Ascent(rule, sigma / 2 if learning_rate is None else learning_rate, self.centre, decay)
         self.update_norm = 0.0
 
     def _ask(self) -> Population:

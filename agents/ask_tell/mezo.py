@@ -26,6 +26,7 @@ class MeZO(StructuredOptimizer):
         sigma: σ, in natural steps (the paper's ε, where a natural step is 1e-3).
         learning_rate: α, natural steps for a slope of one unit of fitness a natural step.
         clip: bound of |g_i|, None: none. A single probe's slope may be far off.
+        decay: share of α that is left after each generation; a half-life of h generations is 0.5^(1/h).
     """
 
     def __init__(
@@ -38,12 +39,15 @@ class MeZO(StructuredOptimizer):
         sigma: float = 1.0,
         learning_rate: float = 1.0,
         clip: float | None = None,
+        decay: float = 1.0,
     ) -> None:
         super().__init__(centre, blocks, seed=seed, popsize=popsize)
         check_pairs(popsize)
         if sigma <= 0:
             raise ValueError(f"sigma={sigma}: give more than 0")
-        self.sigma, self.learning_rate, self.clip = sigma, learning_rate, clip
+        if not 0 < decay <= 1:
+            raise ValueError(f"decay={decay}: give a share in (0, 1]")
+        self.sigma, self.learning_rate, self.clip, self.decay = sigma, learning_rate, clip, decay
         self.slope = 0.0
 
     def _ask(self) -> Population:
@@ -57,7 +61,8 @@ class MeZO(StructuredOptimizer):
         if self.clip is not None:
             slopes = slopes.clamp(-self.clip, self.clip)
         self.slope = slopes.abs().mean().item()
-        rates = (slopes * self.learning_rate / max(int(both.sum()), 1)).tolist()
+        alpha = self.learning_rate * self.decay**self.generation
+        rates = (slopes * alpha / max(int(both.sum()), 1)).tolist()
         for index, (tensor, block) in enumerate(zip(self.centre, self.blocks, strict=True)):
             for pair, rate in enumerate(rates):
                 if rate:

@@ -20,6 +20,7 @@ COOLINGS: dict[str, Callable[[th.Tensor, float], th.Tensor]] = {
 }
 """T/T₀ after `age` generations (Kirkpatrick et al., 1983; linear; Geman & Geman, 1984)."""
 TARGET, PACE = 0.2, 0.3  # acceptance that the step sizes settle at; what one more acceptance adds to their logarithm
+LARGEST_SHARE = 0.5  # of bits or tokens that a proposal changes
 WARMTH = 0.1  # T₀ over the mean |ΔE|: 1 walks at random for longer than a search over a model lasts
 
 
@@ -74,8 +75,7 @@ class SA(VectorOptimizer):
         self.rate, self.restart_after, self.reevaluate = rate, restart_after, reevaluate
         n, d = popsize // 2 if reevaluate else popsize, self.domain.dim
         real = self.domain.kind == "real"
-        self.largest_step = math.inf if real else 0.5
-        self.first_step = step if step is not None else 1.0 if real else min(3 / d, 0.5)
+        self.first_step = step if step is not None else 1.0 if real else min(3 / d, LARGEST_SHARE)
         self.first_temperature = math.nan if temperature is None else temperature
         self.chains = initial.repeat(n, 1)
         self.fitness = th.full((n,), -math.inf, dtype=th.float64, device=self.device)
@@ -125,7 +125,9 @@ class SA(VectorOptimizer):
         moved = self.moved = accepted(gain, self.temperature, u)
         self.chains = th.where(moved[:, None], proposals, self.chains)
         self.fitness = th.where(moved, new, old)
-        self.step.mul_((PACE * (moved.to(self.step.dtype) - TARGET)).exp()[:, None]).clamp_(max=self.largest_step)
+        self.step.mul_(th.where(moved[:, None], math.exp(PACE * (1 - TARGET)), math.exp(-PACE * TARGET)))
+        if self.domain.kind != "real":
+            self.step.clamp_(max=LARGEST_SHARE)
         self.age += 1
         found, index = self.fitness.max(0)
         if self.reevaluate or found.item() > self.best_fitness:
