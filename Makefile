@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: train test test-integrations check lint types install clean
+.PHONY: train test test-integrations check lint types docs install clean
 
 train: install
 	$(BIN)/python -m agents.train $(ARGS)
@@ -18,7 +18,7 @@ test: install
 test-integrations:
 	OMP_NUM_THREADS=1 $(PYTHON) tests/integrations.py $(LIBRARIES)
 
-check: lint types test
+check: lint types docs test
 
 lint: install
 	$(BIN)/ruff check .
@@ -26,6 +26,10 @@ lint: install
 
 types: install
 	$(BIN)/mypy
+
+# Into site/, warnings as errors. The theme's own advertisement is none.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 install: $(VENV)/.installed
 
@@ -38,4 +42,4 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -40,7 +40,7 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
       never less than 0, else `leave_one_out`; in an environment without groups it is `gae`;
     * `vf_coef` is 0.5 with `gae`, and 0 where no critic is asked.
 
-    Textbook advantages (`gae`) on exact-match NER collapse to tagging every word O; see docs/ppo.md.
+    Textbook advantages (`gae`) on exact-match NER collapse to tagging every word O; see docs/algorithms/ppo.md.
 
     Args:
         policy: `"LMPolicy"`, or a subclass of it.

@@ -56,7 +56,7 @@ class REINFORCE(GradientAlgorithm):
     `moving_average` baseline, γ = 1.
 
     The textbook estimator (`advantage="plain"`) on exact-match NER collapses to tagging every word O; see
-    docs/reinforce.md for why, and for what `maximum_likelihood` climbs instead.
+    docs/algorithms/reinforce.md for why, and for what `maximum_likelihood` climbs instead.
 
     Args:
         policy, env, learning_rate: see GradientAlgorithm, as for schedule, warmup, max_grad_norm, autocast, seed, ….
