@@ -11,6 +11,7 @@ import numpy as np
 import torch as th
 from numpy.typing import NDArray
 
+from agents.packed import Packed
 from agents.policy import LMPolicy
 from lm_gym.envs import TextVectorEnv
 from lm_gym.metrics import (
@@ -167,7 +168,7 @@ def evaluate(policy: LMPolicy | Predictor, env: TextVectorEnv, *, texts: int | N
         mask = obs["position_mask"][used].astype(bool)
         slots = (offsets[rows, None] + np.arange(mask.shape[1]))[mask]
         choices = np.where(obs["position_mask"].astype(bool), said.choices, 0)
-        returns[rows] = _returns(env, choices, said.target_log_probs)[used]
+        returns[rows] = position_rewards(env, choices, said.target_log_probs).sum(-1)[used]
         flat["choices"][slots] = choices[used][mask]
         flat["targets"][slots] = env.targets[used][mask]
         flat["places"][slots] = obs["positions"][used][mask]
@@ -178,37 +179,42 @@ def evaluate(policy: LMPolicy | Predictor, env: TextVectorEnv, *, texts: int | N
     return Evaluation(env, chosen, offsets, **flat, target_log_probs=log_probs, returns=returns)
 
 
-def _returns(
+def position_rewards(
     env: TextVectorEnv, choices: NDArray[np.int64], log_probs: NDArray[np.float32] | None
 ) -> NDArray[np.float32]:
-    """The rewards of the texts played, [N]."""
+    """What the texts played pay for choices, float32 [N, T]; NaN where that asks for probabilities there aren't."""
     if env.settings.actions == "token":
-        return np.asarray(env.position_rewards(choices).sum(-1))
+        return env.position_rewards(choices)
     if log_probs is None:
-        return np.full(len(choices), np.nan, np.float32)
-    return np.asarray(env.position_rewards(choices, log_probs).sum(-1))
+        return np.full(choices.shape, np.nan, np.float32)
+    return env.position_rewards(choices, log_probs)
+
+
+def read(policy: LMPolicy, obs: dict[str, NDArray[Any]]) -> Packed:
+    """The policy at all positions of a batch, in evaluation mode and without a gradient."""
+    policy.set_training_mode(False)
+    tensors, _ = policy.obs_to_tensor(obs)
+    assert isinstance(tensors, dict)
+    with th.inference_mode():
+        return policy.positions(tensors)
+
+
+def most_probable(packed: Packed, env: TextVectorEnv) -> Prediction:
+    """The most probable choices at the positions of the texts played, and what the gold ones are given."""
+    device = packed.log_probs.device
+    targets = th.as_tensor(env.targets, device=device)[packed.rows, packed.slots]
+    gold = packed.log_probs.gather(1, targets[:, None]).squeeze(1)
+    rows, slots = packed.rows.cpu().numpy(), packed.slots.cpu().numpy()
+    choices = np.zeros(env.targets.shape, np.int64)
+    log_probs = np.zeros(env.targets.shape, np.float32)
+    choices[rows, slots] = packed.log_probs.argmax(-1).cpu().numpy()
+    log_probs[rows, slots] = gold.cpu().numpy()
+    return Prediction(choices, log_probs)
 
 
 def lm_predictor(policy: LMPolicy) -> Predictor:
     """The policy's most probable choices, and what it gives the gold ones."""
-
-    def predict(obs: dict[str, NDArray[Any]], env: TextVectorEnv) -> Prediction:
-        policy.set_training_mode(False)
-        tensors, _ = policy.obs_to_tensor(obs)
-        assert isinstance(tensors, dict)
-        with th.inference_mode():
-            packed = policy.positions(tensors)
-            targets = th.as_tensor(env.targets, device=policy.device)[packed.rows, packed.slots]
-            gold = packed.log_probs.gather(1, targets[:, None]).squeeze(1)
-            best = packed.log_probs.argmax(-1)
-        rows, slots = packed.rows.cpu().numpy(), packed.slots.cpu().numpy()
-        choices = np.zeros(env.targets.shape, np.int64)
-        log_probs = np.zeros(env.targets.shape, np.float32)
-        choices[rows, slots] = best.cpu().numpy()
-        log_probs[rows, slots] = gold.cpu().numpy()
-        return Prediction(choices, log_probs)
-
-    return predict
+    return lambda obs, env: most_probable(read(policy, obs), env)
 
 
 def random_predictor(seed: int = 0) -> Predictor:

@@ -1,0 +1,179 @@
+"""Steps through texts as a trained model decides them: `python -m agents.play RUN_DIR`, see --help.
+
+Of each text: the words, gold, prediction, what the environment pays for each position, and the policy's first choices
+with their probabilities. In a terminal it waits for a key between texts; elsewhere it prints the first few and ends.
+"""
+
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from transformers.utils.logging import disable_progress_bar
+
+from agents.command_line import fail, show_warnings_plainly
+from agents.opening import MAY_CHANGE, open_run
+from agents.page import Facts, page
+from agents.played import Decision, PlayedText, play_text
+from agents.run_folder import RunFolderError, write_text
+from agents.settings import at_least
+from lm_gym.envs import TextVectorEnv
+
+PROGRAM = "python -m agents.play"
+KEYS = "Enter next, p previous, e next with an error, a number, q quit"
+_PRINTED, _ON_A_PAGE = 5, 100  # texts, where --texts doesn't say
+_QUIT = -1
+Player = Callable[[int], PlayedText]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command; `arguments` are the command line's by default."""
+    options, overrides = _parser().parse_known_args(arguments)
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # of reading checkpoints
+    show_warnings_plainly()
+    waiting = sys.stdin.isatty() and options.html is None
+    try:
+        if options.texts is not None:
+            at_least("--texts", options.texts, 1)
+        run = open_run(options.run_dir, [*overrides, "--evaluation.num_envs=1"])
+        policy, env = run.player(options.split, options.checkpoint)
+        few = _PRINTED if options.html is None else _ON_A_PAGE
+        total = min(env.num_texts, options.texts or (env.num_texts if waiting else few))
+        console = Console()
+        if options.html is not None:
+            facts = Facts(str(run.folder.path), run.settings.algo, env.dataset.name, env.split, env.num_texts)
+            options.html.parent.mkdir(parents=True, exist_ok=True)
+            write_text(options.html, page(facts, [play_text(policy, env, text) for text in range(total)]))
+            console.print(f"{total:,} texts: {options.html}", highlight=False, markup=False, soft_wrap=True)
+            return
+    except (ValueError, OSError, RunFolderError) as error:
+        fail(PROGRAM, error)
+
+    def player(text: int) -> PlayedText:
+        return play_text(policy, env, text)
+
+    if waiting:
+        step_through(console, env, player, total)
+    else:
+        for text in range(total):
+            show(console, env, player(text))
+
+
+def step_through(console: Console, env: TextVectorEnv, player: Player, total: int) -> None:
+    """Show the first text, and then whatever is asked for."""
+    at: int = 0
+    while at != _QUIT:
+        show(console, env, player(at))
+        at = _ask(console, player, at, total)
+
+
+def _ask(console: Console, player: Player, at: int, total: int) -> int:
+    """The text to show next, or _QUIT; asks again until there is one."""
+    while True:
+        try:
+            key = input(f"[{KEYS}] ").strip().lower()
+        except (EOFError, KeyboardInterrupt):
+            console.print()
+            return _QUIT
+        if key == "e":
+            wrong = next((text for text in range(at + 1, total) if not player(text).flawless), None)
+            if wrong is not None:
+                return wrong
+            console.print(f"no text after {at + 1} has an error")
+            continue
+        try:
+            return next_text(key, at, total)
+        except ValueError as error:
+            console.print(str(error), highlight=False, markup=False)
+
+
+def next_text(key: str, at: int, total: int) -> int:
+    """Where a key leads from text `at`, both from 0; -1 is out.
+
+    Raises:
+        ValueError: a key that means nothing, or leads out of the texts.
+    """
+    if key in ("q", "quit"):
+        return _QUIT
+    if key == "":
+        return at + 1 if at + 1 < total else _QUIT
+    if key == "p":
+        if at == 0:
+            raise ValueError("this is the first text")
+        return at - 1
+    if not key.isdecimal():
+        raise ValueError(f"no key {key!r}: {KEYS}")
+    if not 1 <= int(key) <= total:
+        raise ValueError(f"no text {key}: they are 1 to {total}")
+    return int(key) - 1
+
+
+def show(console: Console, env: TextVectorEnv, played: PlayedText) -> None:
+    """Print a text and its decisions."""
+    console.rule(f"[bold]{env.dataset.name}, {env.split}, text {played.index + 1:,} of {env.num_texts:,}", align="left")
+    console.print(Text.from_ansi(played.rendered), highlight=False)
+    console.print(_table(played))
+    count = len(played.decisions)
+    paid = f"reward {played.reward:.2f} ({env.reward.name}), {played.num_right} of {count} right"
+    console.print(f"{paid}\n", highlight=False, markup=False)
+
+
+def _table(played: PlayedText) -> Table:
+    table = Table(box=None, header_style="dim", pad_edge=False, expand=True)
+    table.add_column("", width=1)
+    table.add_column("word" if played.tagging else "masked", no_wrap=True)
+    if played.tagging:
+        table.add_column("gold", no_wrap=True)
+    table.add_column("predicted", no_wrap=True)
+    table.add_column("reward", justify="right", no_wrap=True)
+    table.add_column("first choices", no_wrap=True, ratio=1)  # what is left of the line
+    for piece in played.pieces:
+        decision = piece.decision
+        if decision is None:
+            continue
+        words = [piece.text, decision.gold] if played.tagging else [decision.gold]
+        style = "bold red" if not decision.right else "dim" if played.tagging and decision.gold == "O" else "green"
+        cells = [Text(cell, style) for cell in ("" if decision.right else "✗", *words, decision.predicted)]
+        table.add_row(*cells, f"{decision.reward:.2f}", _choices(decision))
+    return table
+
+
+def _choices(decision: Decision) -> Text:
+    """The choices that have a percent or more, or the first one; the right one underlined."""
+    line = Text()
+    for place, (name, probability) in enumerate(decision.top):
+        if place and probability < 0.01:
+            break
+        style = "underline" if name == decision.gold else ""
+        line.append("  " if place else "").append(name, style).append(f" {probability:.2f}", "dim")
+    return line
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog=PROGRAM,
+        description=__doc__,
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        epilog=f"Keys: {KEYS}.\n"
+        "Settings of the run that may be given anew: " + ", ".join(f"--{key}" for key in MAY_CHANGE),
+    )
+    parser.add_argument("run_dir", type=Path, help="the run folder")
+    parser.add_argument("--split", default="validation", help="train, validation (default) or test")
+    parser.add_argument(
+        "--texts",
+        type=int,
+        help=f"the first so many; by default all in a terminal, {_PRINTED} elsewhere, {_ON_A_PAGE} on a page",
+    )
+    parser.add_argument(
+        "--checkpoint", choices=("best", "last"), default="best", help="the best model, or the last checkpoint"
+    )
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page of coloured texts, and end")
+    return parser
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
