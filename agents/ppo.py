@@ -46,7 +46,9 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
         policy: `"LMPolicy"`, or a subclass of it.
         env: an lm_gym environment with `unit="token"`, best a native vector environment with groups
             (`gymnasium.make_vec(…, num_envs=512, group_size=16, autoreset_mode="SameStep")`).
-        learning_rate, schedule, warmup: see GradientAlgorithm.
+        learning_rate: AdamW's rate, or a Stable-Baselines3 schedule (then `schedule` and `warmup` are not used).
+        schedule: `"constant"` or `"linear"` (to 0 at the end of `learn`).
+        warmup: fraction of training over which the rate rises from 0.
         n_steps: positions that each row decides in a rollout; texts that its end cuts are encoded twice.
         batch_size: steps of a minibatch, about: it has whole texts.
         n_epochs: how often the texts of a rollout are learned from, each time encoded again. Playing costs a third of

@@ -1,6 +1,7 @@
-"""Write the pages of the environments, each from the manual that is its class's docstring.
+"""Write what the pages take from the code: `python -m docs.generate`.
 
-python docs/generate.py
+The pages of the environments are the manuals in their classes' docstrings. In the others, tables between two marks are
+made by docs/tables.py.
 """
 
 import inspect
@@ -10,8 +11,10 @@ import gymnasium
 from gymnasium.envs.registration import load_env_creator, registry
 
 import lm_gym
+from docs.tables import MARKED, filled
 
-FOLDER = Path(__file__).parent / "environments"
+DOCS = Path(__file__).parent
+FOLDER = DOCS / "environments"
 
 
 def pages() -> dict[str, str]:
@@ -41,7 +44,14 @@ def page(id_: str, kind: type[lm_gym.TextEnv]) -> str:
     )
 
 
+def marked() -> list[Path]:
+    """The pages with marked tables."""
+    return [path for path in sorted(DOCS.rglob("*.md")) if MARKED.search(path.read_text(encoding="utf-8"))]
+
+
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
     for name, text in pages().items():
         (FOLDER / name).write_text(text, encoding="utf-8")
+    for path in marked():
+        path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")

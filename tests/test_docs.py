@@ -6,7 +6,11 @@ from pathlib import Path
 import gymnasium
 import pytest
 
-from docs.generate import FOLDER, pages
+from agents.algorithms import ALGORITHMS
+from agents.ask_tell import OPTIMIZERS
+from docs.generate import FOLDER, marked, pages
+from docs.metrics import METRICS
+from docs.tables import MARKED, filled
 from tests.libraries import MODULES, needs
 
 ROOT = Path(__file__).parents[1]
@@ -45,9 +49,27 @@ def test_examples_run(page, code, tmp_path, monkeypatch):
 
 def test_pages_of_the_environments_are_up_to_date():
     written = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.md")}
-    assert written == pages(), "run: python docs/generate.py"
+    assert written == pages(), "run: python -m docs.generate"
     for text in written.values():
         assert re.findall(r"^## (.+)", text, re.M) == HEADINGS
+
+
+@pytest.mark.parametrize("page", marked(), ids=lambda path: path.stem)
+def test_tables_have_every_argument_and_exactly_what_a_run_logs(page):
+    text = page.read_text(encoding="utf-8")
+    assert text == filled(text), "run: python -m docs.generate"
+
+
+def test_every_algorithm_and_optimizer_has_a_page_with_its_arguments_and_logs():
+    found = {(table, name) for page in marked() for _, table, name, _ in MARKED.findall(page.read_text("utf-8"))}
+    algorithms = {*ALGORITHMS, *OPTIMIZERS} - {"cma_es"}  # which is `cmaes` among the algorithms
+    assert {name for table, name in found if table == "logs"} == {*algorithms, "black_box"}
+    assert {name for table, name in found if table in ("arguments", "optimizer")} == {*algorithms, "black_box"}
+
+
+def test_no_metric_is_explained_that_nothing_logs():
+    text = "".join(page.read_text(encoding="utf-8") for page in marked())
+    assert [tag for tag in METRICS if f"| `{tag}` |" not in text] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)

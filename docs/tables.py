@@ -1,0 +1,102 @@
+"""The tables in the pages of the algorithms: arguments, out of signatures and docstrings; logs, out of runs."""
+
+import inspect
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from agents.algorithms import ALGORITHMS
+from agents.ask_tell import OPTIMIZERS
+from agents.command_line import build_parser
+from agents.presets import PRESETS
+from docs.metrics import METRICS, logged, logged_by_evaluation, meaning
+
+MARKED = re.compile(r"(<!-- docs/generate\.py: (\w+) (\w+) -->\n).*?(\n<!-- end -->)", re.S)
+
+
+def filled(page: str) -> str:
+    """A page with each of its marked tables made anew."""
+    return MARKED.sub(lambda m: f"{m[1]}\n{TABLES[m[2]](m[3])}\n{m[4]}", page)
+
+
+def arguments(name: str) -> str:
+    """What `--agent.*` takes for an algorithm (`black_box`: for all that search)."""
+    algo = "es" if name == "black_box" else name
+    kind = ALGORITHMS[algo]
+    rows = []
+    for key, _, said in _options(build_parser(algo), "agent."):
+        default = _default(kind, key)
+        command = kind.command_defaults.get(f"agent.{key}", default)
+        if algo != name and key == "learning_rate":  # Stable-Baselines3's, without meaning here
+            continue
+        rows.append([f"`{key}`", f"{default}" + (f"; `agents.train`: {command}" * (command != default)), said])
+    return _table(["argument", "default", ""], rows)
+
+
+def optimizer(name: str) -> str:
+    """What `optimizer_kwargs` takes: the optimizer's own defaults, and what the algorithm of that name has instead."""
+    preset = PRESETS[name].preset if name in PRESETS else None
+    kind: Any = OPTIMIZERS[preset.optimizer if preset else name]
+    parser = ArgumentParser(add_help=False)
+    parser.add_class_arguments(kind, "o", skip={"initial", "domain", "centre", "blocks", "seed"}, instantiate=False)
+    given = {} if preset is None else preset.optimizer_kwargs
+    rows = []
+    for key, default, said in _options(parser, "o."):
+        instead = f"; `--algo {name}`: {given[key]}" if given.get(key, default) != default else ""
+        rows.append([f"`{key}`", f"{default}" + instead, said])
+    return _table(["`optimizer_kwargs`", "default", ""], rows)
+
+
+def presets(_: str) -> str:
+    """The names of BlackBox."""
+    rows = []
+    for name, kind in PRESETS.items():
+        settings = ", ".join(f"`{key}` {value}" for key, value in kind.preset.optimizer_kwargs.items())
+        rows.append([f"[`{name}`]({name}.md)", f"`{kind.preset.optimizer}`", f"`{kind.preset.search_space}`", settings])
+    return _table(["`algo`", "`optimizer`", "`search_space`", "`optimizer_kwargs`"], rows)
+
+
+def logs(name: str) -> str:
+    """What a run logs but for `eval/*` and `reward/*`, which are the same for all; in the order of METRICS."""
+    return _metrics({tag for tag in logged(name) if not tag.startswith(("eval/", "reward/"))}, name)
+
+
+def evaluation(name: str) -> str:
+    """What evaluations log."""
+    return _metrics(logged_by_evaluation(), name)
+
+
+TABLES = {table.__name__: table for table in (arguments, optimizer, presets, logs, evaluation)}
+
+
+def _metrics(tags: set[str], name: str) -> str:
+    unknown = sorted(tags - METRICS.keys())
+    if unknown:
+        raise KeyError(f"{', '.join(unknown)}: say in docs/metrics.py what it is")
+    return _table(["tag", ""], [[f"`{tag}`", meaning(tag, name)] for tag in METRICS if tag in tags])
+
+
+def _options(parser: ArgumentParser, prefix: str) -> Iterator[tuple[str, Any, str]]:
+    """Name, default and meaning of a parser's options of a section."""
+    for action in parser._actions:
+        if action.dest.startswith(prefix):
+            yield action.dest.removeprefix(prefix), action.default, " ".join((action.help or "").split())
+
+
+def _default(kind: type, key: str) -> Any:
+    """A constructor's default, its own or that of the class that the argument is handed on to."""
+    found = (inspect.signature(k.__init__).parameters.get(key) for k in kind.__mro__ if "__init__" in vars(k))
+    return next(parameter.default for parameter in found if parameter is not None)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *([_cell(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """Text without what would end a cell: choices in code, `a | b`, each in its own."""
+    return re.sub(r" \| (?=[^`]*`)", "`, `", text).replace("|", "\\|")
