@@ -17,13 +17,12 @@ import numpy as np
 import torch as th
 from rich.console import Console
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import HParam
 
 from agents.clock import Clock
 from agents.evaluation import Evaluation
 from agents.predictions import samples_table, write_predictions
 from agents.run_folder import RunFolder, write_folder
-from agents.settings import CheckpointSettings, Settings
+from agents.settings import CheckpointSettings
 
 SHOWN = ("entity_f1", "token_accuracy", "accuracy", "perplexity")
 LOWER_IS_BETTER = ("cross_entropy", "perplexity")
@@ -75,7 +74,6 @@ class Evaluate(BaseCallback):
         clock: held meanwhile.
         console: a line for each evaluation.
         shown: texts shown in TensorBoard with their predictions.
-        settings: of the run, logged at the start.
         timesteps_per_pass: for the lines.
     """
 
@@ -89,12 +87,11 @@ class Evaluate(BaseCallback):
         console: Console,
         *,
         shown: int,
-        settings: Settings,
         timesteps_per_pass: int,
     ) -> None:
         super().__init__()
         self._play, self._every, self._folder, self._state = play, every, folder, state
-        self._clock, self._console, self._shown, self._settings = clock, console, shown, settings
+        self._clock, self._console, self._shown = clock, console, shown
         self._timesteps_per_pass = timesteps_per_pass
         self._waiting = False  # an evaluation is recorded and not dumped yet
 
@@ -103,8 +100,6 @@ class Evaluate(BaseCallback):
         model: Any = self.model
         self._later = model.learns_after_many_steps  # what was played last is learned from before the next rollout
         if self.model.num_timesteps == 0:
-            metrics = {f"eval/{self._state.metric}": 0.0, "rollout/ep_rew_mean": 0.0}
-            self.logger.record("hparams", HParam(_hparams(self._settings), metrics))
             self._evaluate()
             self._dump()
 
@@ -158,16 +153,6 @@ class Evaluate(BaseCallback):
             else:
                 self.logger.dump(0)
         self._waiting = False
-
-
-def _hparams(settings: Settings) -> dict[str, bool | str | float | None]:
-    """What TensorBoard compares runs by: everything that was chosen and could change the result."""
-    aside = ("evaluation.", "checkpoint.", "data.", "device", "threads", "log_interval")
-    return {
-        key: value if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
-        for key, value in settings.flat().items()
-        if value is not None and not key.startswith(aside)
-    }
 
 
 class LogRewards(BaseCallback):

@@ -8,13 +8,14 @@ import json
 import os
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from stable_baselines3.common.logger import KVWriter, Logger, TensorBoardOutputFormat
 from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
 
 _HEADER = 12  # a record: uint64 length, uint32 checksum, data, uint32 checksum
 _FOOTER = 4
@@ -42,10 +43,14 @@ class MetricsWriter(KVWriter):
         self._file.close()
 
 
-def open_logger(metrics: Path, tensorboard: Path) -> Logger:
-    """A Stable-Baselines3 logger that appends to both."""
+def open_logger(metrics: Path, tensorboard: Path, first: Iterable[Summary] = ()) -> Logger:
+    """A Stable-Baselines3 logger that appends to both; the events begin with the summaries `first`."""
     _let_the_second_pass(tensorboard)
-    return Logger(str(tensorboard), [MetricsWriter(metrics), TensorBoardOutputFormat(str(tensorboard))])
+    events = TensorBoardOutputFormat(str(tensorboard))
+    file: Any = events.writer.file_writer
+    for summary in first:
+        file.add_summary(summary)
+    return Logger(str(tensorboard), [MetricsWriter(metrics), events])
 
 
 def _let_the_second_pass(tensorboard: Path) -> None:

@@ -23,6 +23,7 @@ from lm_gym.metrics import (
     perplexity,
     token_report,
 )
+from lm_gym.rendering import spell_around
 
 
 class Prediction(NamedTuple):
@@ -137,6 +138,19 @@ class Evaluation:
                 "gold": [tokenizer.decode([t]) for t in self.targets[span].tolist()],
                 "predicted": [tokenizer.decode([c]) for c in self.choices[span].tolist()],
             }
+
+    def masked_texts(self) -> Iterator[list[tuple[str, str | None, bool]]]:
+        """Masked LM: (part, token filled in or None, whether it is right) text by text; masks show the gold token."""
+        tokenizer, encoded = self.env.task.tokenizer, self.env.task.encoded
+        for i, text in enumerate(self.texts):
+            span = slice(self.offsets[i], self.offsets[i + 1])
+            ids = encoded.ids[encoded.offsets[text] : encoded.offsets[text + 1]].tolist()
+            choices, right = self.choices[span].tolist(), (self.choices == self.targets)[span].tolist()
+            parts = spell_around(tokenizer, ids, self.places[span].tolist())
+            yield [
+                (" " * spaced + part, None if k is None else tokenizer.decode([choices[k]]), k is None or right[k])
+                for spaced, part, k in parts
+            ]
 
 
 def evaluate(policy: LMPolicy | Predictor, env: TextVectorEnv, *, texts: int | None = None) -> Evaluation:

@@ -150,8 +150,8 @@ def _details(word: str, decision: Decision) -> str:
         f"<span>{escape(choice.name)}</span><span>{choice.probability:.3f}</span></span>"
         for choice in decision.top
     )
-    verdict = "right" if decision.right else f"gold {escape(decision.gold)}"
     return (
         f'<span class="details"><strong>{escape(word)}</strong>'
-        f"<span>{escape(decision.predicted)}: {verdict}, reward {decision.reward:.2f}</span>{top}</span>"
+        f"<span>gold {escape(decision.gold)} · predicted {escape(decision.predicted)} · "
+        f"reward {decision.reward:.2f}</span>{top}</span>"
     )

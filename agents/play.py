@@ -113,7 +113,8 @@ def next_text(key: str, at: int, total: int) -> int:
 
 def show(console: Console, env: TextVectorEnv, played: PlayedText) -> None:
     """Print a text and its decisions."""
-    console.rule(f"[bold]{env.dataset.name}, {env.split}, text {played.index + 1:,} of {env.num_texts:,}", align="left")
+    title = f"{env.dataset.name}, {env.split}, text {played.index + 1:,} of {env.num_texts:,}"
+    console.rule(Text(title, "bold"), align="left", style="dim")
     console.print(Text.from_ansi(played.rendered), highlight=False)
     console.print(_table(played))
     count = len(played.decisions)

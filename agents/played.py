@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from agents.evaluation import most_probable, position_rewards, read
 from agents.policy import LMPolicy
 from lm_gym.envs import TextVectorEnv
-from lm_gym.rendering import render_text, spell
+from lm_gym.rendering import render_text, spell_around
 from lm_gym.tasks import Task
 
 TOP = 5
@@ -142,12 +141,8 @@ def _tokens(
     task: Task, leaves: dict[str, NDArray[Any]], targets: NDArray[np.int64], decisions: list[Decision]
 ) -> Iterator[Piece]:
     """The masked tokens of a text, and what stands between them."""
-    tokenizer = task.tokenizer
     places = leaves["positions"][leaves["position_mask"] > 0].tolist()
-    slot_of = {place: slot for slot, place in enumerate(places)}
-    ids = leaves["input_ids"].tolist()
-    content = range(len(tokenizer.prefix), int(leaves["attention_mask"].sum()) - len(tokenizer.suffix))
-    for slot, run in groupby(content, slot_of.get):
-        spelled = [spell(tokenizer, ids[place] if slot is None else int(targets[slot])) for place in run]
-        text = "".join(" " * spaced + token for spaced, token in spelled)
-        yield Piece(text.lstrip(" "), spelled[0][0], None if slot is None else decisions[slot])
+    ids = leaves["input_ids"][: int(leaves["attention_mask"].sum())].copy()
+    ids[places] = targets[: len(places)]
+    for spaced, text, slot in spell_around(task.tokenizer, ids.tolist(), places):
+        yield Piece(text, spaced, None if slot is None else decisions[slot])

@@ -31,23 +31,22 @@ def write_predictions(evaluation: Evaluation, folder: Path) -> Path:
 
 
 def samples_table(evaluation: Evaluation, count: int) -> str:
-    """The first texts with what was predicted, as a Markdown table; wrong choices are bold.
+    """The first texts with what was predicted, as a Markdown table; wrong choices are bold, gold beside them.
 
     Args:
         evaluation: what was played.
         count: texts shown.
     """
-    lines = ["| text | right |", "|---|---|"]
+    lines = ["| how many are right, and the text (**predicted**, gold) |", "|---|"]  # TensorBoard breaks narrow columns
     if is_tagging(evaluation):
         for text in islice(evaluation.tagged_texts(), count):
-            cells = [_tagged(*word) for word in text]
-            lines.append(f"| {' '.join(cells)} | {sum(g == p for _, g, p in text)} of {len(text)} |")
+            cells = " ".join(_tagged(*word) for word in text)
+            lines.append(f"| {sum(g == p for _, g, p in text)}/{len(text)}: {cells} |")
     else:
-        for filled in islice(evaluation.filled_texts(), count):
-            pairs = list(zip(filled["gold"], filled["predicted"], strict=True))
-            choices = ", ".join(_escape(g) if g == p else f"**{_escape(p)}** ({_escape(g)})" for g, p in pairs)
-            right = sum(g == p for g, p in pairs)
-            lines.append(f"| {_escape(filled['text'])}<br>→ {choices} | {right} of {len(pairs)} |")
+        for parts in islice(evaluation.masked_texts(), count):
+            right = [is_right for _, filled, is_right in parts if filled is not None]
+            cells = "".join(_filled(*part) for part in parts)
+            lines.append(f"| {sum(right)}/{len(right)}: {cells.strip()} |")
     return "\n".join(lines)
 
 
@@ -55,10 +54,17 @@ def _tagged(word: str, gold: str, predicted: str) -> str:
     word = _escape(word)
     if gold == predicted:
         return word if gold == "O" else f"{word} `{gold}`"
-    return f"{word} **`{predicted}`** (`{gold}`)"
+    return f"{word} **`{predicted}`** (gold `{gold}`)"
+
+
+def _filled(part: str, filled: str | None, right: bool) -> str:
+    if filled is None:
+        return _escape(part)
+    space, gold = part[: len(part) - len(part.lstrip())], _escape(part.strip())
+    return f"{space}[{gold}]" if right else f"{space}[**{_escape(filled.strip())}**, gold {gold}]"
 
 
 def _escape(text: str) -> str:
-    for character in "\\|*`_<":
+    for character in "\\|*`_<[]":
         text = text.replace(character, f"\\{character}")
     return text

@@ -26,6 +26,7 @@ from agents.clock import Clock
 from agents.command_line import fail, parse_settings, show_warnings_plainly
 from agents.curve import cut_curve, open_logger
 from agents.evaluation import baselines, evaluate
+from agents.hparams import hparams_summaries
 from agents.progress import ProgressBar
 from agents.report import closing_table, markdown
 from agents.run_folder import Checkpoint, RunFolder, RunFolderError, check_new, write_json, write_text
@@ -149,7 +150,8 @@ def train(run: Run) -> None:
     settings, agent, folder = run.settings, run.agent, run.folder
     _say_hello(run)
     cut_curve(folder.metrics, folder.tensorboard, agent.num_timesteps if agent.num_timesteps else -1)
-    logger = open_logger(folder.metrics, folder.tensorboard)
+    first = [] if agent.num_timesteps else hparams_summaries(settings, parse_settings([f"--algo={settings.algo}"]))
+    logger = open_logger(folder.metrics, folder.tensorboard, first)
     agent.set_logger(logger)
     clock = Clock(run.state.seconds)
     per_pass = agent.timesteps_per_pass
@@ -162,7 +164,6 @@ def train(run: Run) -> None:
         clock,
         run.console,
         shown=settings.evaluation.shown,
-        settings=settings,
         timesteps_per_pass=per_pass,
     )
     checkpoints = SaveCheckpoints(settings.checkpoint, per_pass, folder, run.state, clock)

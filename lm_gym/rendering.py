@@ -1,5 +1,7 @@
 """Texts with their decisions, in ANSI colours."""
 
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -41,6 +43,25 @@ def render_text(task: Task, observation: dict[str, NDArray[Any]], targets: NDArr
             known = [k for place, k in number.items() if place <= index]
             parts.append(" " + _tagged(word, task.choice_names, predictions[known[-1]], int(targets[known[-1]])))
     return "".join(parts).strip()
+
+
+def spell_around(
+    tokenizer: TextTokenizer, ids: Sequence[int], places: Sequence[int]
+) -> Iterator[tuple[bool, str, int | None]]:
+    """A text in parts: each of `places` alone, and what stands between them.
+
+    Args:
+        tokenizer: of the text.
+        ids: its sub-tokens, special tokens around it included.
+        places: indices into ids, ascending.
+
+    Yields:
+        Whether a space stands before the part, its characters, and its number in places or None.
+    """
+    number = {place: k for k, place in enumerate(places)}
+    for k, run in groupby(range(len(tokenizer.prefix), len(ids) - len(tokenizer.suffix)), number.get):
+        spelled = [spell(tokenizer, ids[index]) for index in run]
+        yield spelled[0][0], "".join(" " * spaced + piece for spaced, piece in spelled).lstrip(" "), k
 
 
 def spell(tokenizer: TextTokenizer, id_: int) -> tuple[bool, str]:

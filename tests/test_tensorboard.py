@@ -1,0 +1,134 @@
+"""What TensorBoard shows of a run, asked of it as its pages ask."""
+
+import json
+import re
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
+
+import pytest
+from tensorboard import default, program
+
+from agents.command_line import parse_settings
+from agents.curve import read_metrics
+from agents.hparams import COLUMNS, METRICS, hparams
+from agents.train import main
+from tests.runs import train, write_corpus
+
+CELL = re.compile(r"<td>((?:(?!<td>).)*?)</td>", re.S)  # without another inside: TensorBoard puts a table around ours
+STATUSES = ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tagger by REINFORCE, and masked words by its twin."""
+    folder = tmp_path_factory.mktemp("runs")
+    train(write_corpus(folder / "data" / "people"), folder / "runs" / "tags", "--budget.passes=1", "--seed=3")
+    texts = folder / "data" / "train.txt"
+    texts.write_text("".join(f"the {kind} cat | _sat_ `on` the mat\n" for kind in ("red", "old", "big", "wet", "sad")))
+    options = ("--algo=es", "--env.id=lm_gym/MaskedLM-v0", "--agent.search_space=bias", "--env.mask_probability=0.5")
+    more = ("--env.num_envs=2", "--budget.timesteps=100", "--device=cpu", "--log_interval=1")
+    main([*options, *more, f"--env.dataset={texts}", f"--run_dir={folder / 'runs' / 'masks'}"])
+    return folder / "runs"
+
+
+@pytest.fixture(scope="module")
+def ask(runs: Path) -> Any:
+    """Asks TensorBoard on a free port: a path, arguments, and for a POST a body."""
+    board = program.TensorBoard(default.get_plugins())
+    board.configure(argv=[None, f"--logdir={runs}", "--port=0", "--load_fast=false", "--reload_interval=0"])
+    url = board.launch()
+
+    def ask(path: str, body: Any = None, **arguments: str) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = Request(f"{url}data/{path}?{urlencode(arguments)}", data, {"Content-Type": "application/json"})
+        with urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+
+    end = monotonic() + 20
+    while len(ask("runs")) < 2 and monotonic() < end:
+        sleep(0.1)
+    return ask
+
+
+@pytest.mark.parametrize("run", ["tags", "masks"])
+def test_scalars_are_those_of_the_curve(run: str, runs: Path, ask: Any) -> None:
+    rows = read_metrics(runs / run / "metrics.jsonl")
+    tags = ask("plugin/scalars/tags")[f"{run}/tensorboard"]
+    in_curve = {tag for row in rows for tag in row} - {"timesteps"}
+    left_out = {"time/time_elapsed", "time/total_timesteps", "train/n_updates"}  # the horizontal axis says it
+    assert set(tags) == in_curve - left_out
+    for tag in tags:
+        points = ask("plugin/scalars/scalars", run=f"{run}/tensorboard", tag=tag)
+        assert [step for _, step, _ in points] == [row["timesteps"] for row in rows if tag in row]
+        assert [value for *_, value in points] == pytest.approx([row[tag] for row in rows if tag in row])
+
+
+def test_scalars_come_in_few_groups(ask: Any) -> None:
+    tags = {tag for found in ask("plugin/scalars/tags").values() for tag in found}
+    groups = {tag.partition("/")[0] for tag in tags}
+    assert groups == {"budget", "eval", "reward", "rollout", "search", "time", "train"}
+    assert all(tag.count("/") == 1 for tag in tags)
+
+
+def test_samples_are_tables_with_every_error_named(runs: Path, ask: Any) -> None:
+    shown = ask("plugin/text/text", run="tags/tensorboard", tag="eval/samples/text_summary")
+    assert [sample["step"] for sample in shown] == [0, 192]
+    cells = re.findall(CELL, shown[-1]["text"])
+    texts = (runs / "tags/predictions.conll").read_text().strip().split("\n\n")[:5]
+    assert len(cells) == len(texts) == 5
+    for cell, text in zip(cells, texts, strict=True):
+        words = [line.split() for line in text.splitlines()]
+        assert cell.startswith(f"{sum(gold == said for _, gold, said in words)}/4: ")
+        wrong = [(said, gold) for _, gold, said in words if gold != said]
+        assert re.findall(r"<strong><code>(.*?)</code></strong> \(gold <code>(.*?)</code>\)", cell) == wrong
+
+
+def test_what_texts_hold_stays_text(runs: Path, ask: Any) -> None:
+    shown = ask("plugin/text/text", run="masks/tensorboard", tag="eval/samples/text_summary")[-1]["text"]
+    cells = re.findall(CELL, shown)
+    filled = [json.loads(line) for line in (runs / "masks/predictions.jsonl").read_text().splitlines()]
+    assert len(cells) == len(filled) == 1  # a | in a text parts no cells
+    right = sum(g == p for g, p in zip(filled[0]["gold"], filled[0]["predicted"], strict=True))
+    assert cells[0].startswith(f"{right}/{len(filled[0]['gold'])}: ")
+    assert cells[0].replace("[UNK]", "").count("[") == len(filled[0]["gold"])
+    assert cells[0].count("<strong>") == len(filled[0]["gold"]) - right
+    assert "<em>" not in cells[0]
+    assert "<code>" not in cells[0]
+
+
+def test_hparams_have_the_same_columns_for_every_run_and_its_last_metrics(runs: Path, ask: Any) -> None:
+    columns = ask("plugin/hparams/experiment", body={"experimentName": ""})
+    assert [info["name"] for info in columns["hparamInfos"][:5]] == ["algo", "changed", "env.dataset", "env.id", "seed"]
+    assert {info["name"] for info in columns["hparamInfos"]} == set(COLUMNS)
+    assert [info["name"]["tag"] for info in columns["metricInfos"]] == list(METRICS)
+    asked = {"startIndex": 0, "sliceSize": 9, "colParams": [], "allowedStatuses": STATUSES}
+    found = {group["name"]: group for group in ask("plugin/hparams/session_groups", body=asked)["sessionGroups"]}
+    assert set(found) == {"tags/tensorboard", "masks/tensorboard"}
+    tags, masks = found["tags/tensorboard"]["hparams"], found["masks/tensorboard"]["hparams"]
+    assert (tags["algo"], tags["seed"], tags["agent.samples"]) == ("reinforce", 3, 4)
+    assert tags["changed"] == "samples=4, passes=1.0, num_envs=4"
+    assert (masks["algo"], masks["env.id"], masks["agent.search_space"]) == ("es", "lm_gym/MaskedLM-v0", "bias")
+    assert "agent.samples" not in masks
+    for run in ("tags", "masks"):
+        last: dict[str, float] = {}
+        for row in read_metrics(runs / run / "metrics.jsonl"):
+            last |= row
+        values = {value["name"]["tag"]: value["value"] for value in found[f"{run}/tensorboard"]["metricValues"]}
+        assert values == pytest.approx({tag: last[tag] for tag in METRICS if tag in last})
+        assert {"eval/cross_entropy", "eval/perplexity", "budget/forward_passes"} <= set(values)
+
+
+def test_no_page_is_empty(ask: Any) -> None:
+    enabled = {name for name, plugin in ask("plugins_listing").items() if plugin["enabled"]}
+    assert enabled == {"scalars", "text", "hparams", "timeseries"}
+
+
+def test_choices_of_another_algorithm_are_no_columns_of_a_run() -> None:
+    usual = parse_settings(["--algo=es"])
+    assert hparams(usual, usual)["changed"] == "nothing"
+    assert not {"agent.samples", "agent.advantage"} & set(hparams(usual, usual))
+    given = parse_settings(["--algo=es", "--policy.model=other", "--evaluation.shown=1", "--device=cpu"])
+    assert hparams(given, usual)["changed"] == "model=other"
