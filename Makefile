@@ -29,7 +29,7 @@ types: install
 
 # Into site/, warnings as errors. The theme's own advertisement is none.
 docs: install
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 install: $(VENV)/.installed
 

@@ -1,0 +1,44 @@
+"""What mkdocs calls while it builds the site: links out of docs/ go to the repository, the notebook becomes a page."""
+
+import json
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File
+
+LINK = re.compile(r"\]\((\.\./[^)\s]+)\)")
+COLOUR = re.compile(r"\x1b\[[\d;]*m")
+NOTEBOOK = "quickstart.ipynb"
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Adds the page of the notebook, as it was run."""
+    path = Path(config.docs_dir) / NOTEBOOK
+    files.append(File.generated(config, NOTEBOOK.replace(".ipynb", ".md"), content=notebook_page(path)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
+    """Leads links where the site has what they name."""
+    folder = posixpath.dirname(f"docs/{page.file.src_uri}")
+
+    def at_home(match: re.Match[str]) -> str:
+        path = posixpath.normpath(posixpath.join(folder, match[1]))
+        return match[0] if path.startswith("docs/") else f"]({config.repo_url}/blob/main/{path})"
+
+    return LINK.sub(at_home, markdown).replace(f"]({NOTEBOOK})", f"]({NOTEBOOK.replace('.ipynb', '.md')})")
+
+
+def notebook_page(path: Path) -> str:
+    """A notebook as Markdown: its texts, its code, and what it printed."""
+    parts = []
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        parts.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")
+        for output in cell.get("outputs", ()):
+            text = "".join(output["text"] if "text" in output else output["data"]["text/plain"])
+            parts.append(f"``` {{ .text .output }}\n{COLOUR.sub('', text).rstrip()}\n```")
+    title, rest = parts[0].split("\n", 1), parts[1:]
+    return "\n\n".join([title[0], f"[The notebook itself]({path.name}), and below as it was run.", title[1], *rest])
