@@ -1,6 +1,7 @@
 """The pages of the environments are their docstrings, what pages name is there, and examples run."""
 
 import re
+import shlex
 from pathlib import Path
 
 import gymnasium
@@ -8,6 +9,7 @@ import pytest
 
 from agents.algorithms import ALGORITHMS
 from agents.ask_tell import OPTIMIZERS
+from agents.command_line import parse_settings
 from docs.generate import FOLDER, marked, pages
 from docs.metrics import METRICS
 from docs.tables import MARKED, filled
@@ -45,6 +47,21 @@ def examples():
 def test_examples_run(page, code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(compile(code, str(page), "exec"), {})
+
+
+def commands():
+    """Every `python -m agents.train …` in a block of shell, its options."""
+    for page in [ROOT / "README.md", *PAGES]:
+        for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S):
+            for line in re.findall(r"^python -m agents\.train(.*)", block.replace("\\\n", " "), re.M):
+                options = shlex.split(line, comments=True)
+                yield pytest.param(options, id=f"{page.stem}: {' '.join(options)}")
+
+
+@pytest.mark.parametrize("options", list(commands()))
+def test_commands_have_options_that_exist(options, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert parse_settings(options).algo in ALGORITHMS
 
 
 def test_pages_of_the_environments_are_up_to_date():
