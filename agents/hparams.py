@@ -32,7 +32,7 @@ METRICS = (
     *("eval/entity_precision", "eval/entity_recall", "eval/token_accuracy", "eval/token_macro_f1", "eval/mean_reward"),
 )
 _SHOWN = 5  # columns that the page begins with
-_ASIDE = ("evaluation.", "checkpoint.", "data.", "device", "threads", "log_interval")  # don't change what is learned
+_SECTIONS = ("agent.", "policy.", "env.", "budget.")  # of settings that change what is learned, the nearest first
 
 
 def hparams(settings: Settings, defaults: Settings) -> dict[str, str | float]:
@@ -45,12 +45,14 @@ def hparams(settings: Settings, defaults: Settings) -> dict[str, str | float]:
     values = settings.flat()
     usual = defaults.flat()
     shown = list(COLUMNS)[:_SHOWN]
-    changed = {
-        key.rpartition(".")[2]: value
-        for key, value in sorted(values.items())  # agent.… first: the page cuts long texts
-        if value != usual.get(key) and value is not None and key not in shown and not key.startswith(_ASIDE)
-    }
-    values["changed"] = ", ".join(f"{name}={value}" for name, value in changed.items()) or "nothing"
+    changed = [
+        f"{key.rpartition('.')[2]}={value}"
+        for section in _SECTIONS
+        for key, value in values.items()
+        if key.startswith(section) and key not in shown and value is not None and value != usual.get(key)
+    ]
+    values["changed"] = ", ".join(changed) or "nothing"
+    values["env.id"] = values["env.id"].removeprefix("lm_gym/")
     return {
         key: values[key] if kind == _NUMBER else str(values[key])
         for key, kind in COLUMNS.items()
