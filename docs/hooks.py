@@ -41,4 +41,4 @@ def notebook_page(path: Path) -> str:
             text = "".join(output["text"] if "text" in output else output["data"]["text/plain"])
             parts.append(f"``` {{ .text .output }}\n{COLOUR.sub('', text).rstrip()}\n```")
     title, rest = parts[0].split("\n", 1), parts[1:]
-    return "\n\n".join([title[0], f"[The notebook itself]({path.name}), and below as it was run.", title[1], *rest])
+    return "\n\n".join([title[0], f"[The notebook itself](./{path.name}), and below as it was run.", title[1], *rest])

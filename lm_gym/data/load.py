@@ -34,7 +34,7 @@ def load_dataset(
 
     Args:
         source: "builtin/ner", "builtin/masked_lm", or "builtin" (the one for the task); a file; a folder
-            with a file for each split; "hub:<id>" or "hub:<id>:<config>", through the `datasets` package.
+            with a file for each split; `hub:<id>` or `hub:<id>:<config>`, through the `datasets` package.
         task_hint: "ner" demands tags; "masked_lm" reads the words of files without their tags.
         token_column: column of the words: an index (negative from the right), or a name.
         tag_column: column of the tags.
