@@ -6,6 +6,7 @@ from pathlib import Path
 
 import gymnasium
 import pytest
+import yaml
 
 from agents.algorithms import ALGORITHMS
 from agents.ask_tell import OPTIMIZERS
@@ -93,6 +94,13 @@ def test_no_metric_is_explained_that_nothing_logs():
 def test_links_lead_somewhere(page):
     links = re.findall(r"\]\((?!http)([^)#]+)", page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_what_the_site_loads_is_there():
+    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    own = [name for name in (*site["extra_css"], *site["extra_javascript"]) if not name.startswith("https:")]
+    assert own
+    assert [name for name in own if not (ROOT / "docs" / name).exists()] == []
 
 
 def test_plugging_names_every_example_and_library():
