@@ -1,26 +1,33 @@
 """BlackBox by the names of its optimizers: each a default optimizer, space and settings, nothing else.
 
 The settings were chosen by validation on the builtin named entities, for a fresh head on the shipped model. Other
-spaces are an argument away; the optimizer's own defaults hold for another optimizer than the preset's.
+spaces are an argument away; the optimizer's own defaults hold for another optimizer than the preset's. Strategies that
+average over generations take few texts in each (`FEW`), those that keep a best member take more.
 """
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from agents.black_box import BlackBox, Preset
+
+FEW = {**BlackBox.command_defaults, "env.num_envs": 8}
 
 
 class ES(BlackBox):
-    """OpenAI-ES over the head: antithetic Gaussian pairs, centred ranks, Adam (`agents.ask_tell.es`)."""
+    """OpenAI-ES over the head: antithetic Gaussian pairs, z-scores, Adam, averaged means (`agents.ask_tell.es`)."""
 
+    command_defaults: ClassVar[dict[str, Any]] = FEW
     preset = Preset(
-        "es", "head", {"popsize": 64, "sigma": 0.1, "learning_rate": 0.05, "shaping": "z_scores", "averaging": 0.99}
+        "es", "head", {"popsize": 256, "sigma": 0.1, "learning_rate": 0.05, "shaping": "z_scores", "averaging": 0.98}
     )
 
 
 class SNES(BlackBox):
     """Separable natural evolution strategy over the head (`agents.ask_tell.snes`)."""
 
-    preset = Preset("snes", "head", {"popsize": 64, "sigma": 0.2})
+    command_defaults: ClassVar[dict[str, Any]] = FEW
+    preset = Preset("snes", "head", {"popsize": 256, "sigma": 0.3})
 
 
 class CMAES(BlackBox):
@@ -32,37 +39,39 @@ class CMAES(BlackBox):
 class PSO(BlackBox):
     """Particle swarm over the head (`agents.ask_tell.pso`)."""
 
-    preset = Preset("pso", "head")
+    preset = Preset("pso", "head", {"inertia": "linear"})
 
 
 class GA(BlackBox):
     """Genetic algorithm over the head (`agents.ask_tell.ga`)."""
 
-    preset = Preset("ga", "head")
+    preset = Preset("ga", "head", {"selection": "truncation", "spread": 0.3})
 
 
 class DE(BlackBox):
     """Differential evolution over the head (`agents.ask_tell.de`)."""
 
-    preset = Preset("de", "head")
+    preset = Preset("de", "head", {"spread": 0.1})
 
 
 class SA(BlackBox):
     """Simulated annealing over the head (`agents.ask_tell.sa`)."""
 
-    preset = Preset("sa", "head", {"step": 0.1})
+    preset = Preset("sa", "head", {"popsize": 8, "step": 0.03})
 
 
 class MeZO(BlackBox):
     """Antithetic SPSA over the head, its noise regenerated from counters (`agents.ask_tell.mezo`)."""
 
-    preset = Preset("mezo", "head", {"popsize": 64, "sigma": 0.2, "learning_rate": 3.0})
+    command_defaults: ClassVar[dict[str, Any]] = FEW
+    preset = Preset("mezo", "head", {"popsize": 128, "sigma": 0.1, "learning_rate": 3.0})
 
 
 class LowRankES(BlackBox):
     """Evolution strategy over the head with low-rank noise (`agents.ask_tell.low_rank_es`)."""
 
-    preset = Preset("low_rank_es", "head", {"sigma": 0.1, "learning_rate": 0.05, "rule": "adam"})
+    command_defaults: ClassVar[dict[str, Any]] = FEW
+    preset = Preset("low_rank_es", "head", {"popsize": 256, "sigma": 0.05, "learning_rate": 0.05, "rule": "adam"})
 
 
 class RandomSearch(BlackBox):

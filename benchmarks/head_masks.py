@@ -1,0 +1,137 @@
+"""docs/results/head_masks.md: attention heads removed by GA and SA, beside random masks of the same size.
+
+    python benchmarks/head_masks.py runs/NER-v0/supervised/…/best
+
+The model is a trained NER tagger. A search's fitness is entity F1 minus the price of the share of heads kept. Of the
+prices, the one shown for each optimizer is chosen by validation: of the masks that cost at most a point of F1, averaged
+over the seeds, those that remove most.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+
+import gymnasium
+import torch as th
+
+import lm_gym  # noqa: F401  registers the environments
+from agents.evaluation import evaluate
+from agents.presets import GA, SA
+
+SEARCHES = {"ga": (GA, {"popsize": 16}), "sa": (SA, {"popsize": 16, "step": None})}
+PRICES = (0.002, 0.004)
+TEXTS = 256  # of a generation: a head's worth is lost in the noise of fewer
+RANDOM_MASKS = 10
+
+
+@dataclass(frozen=True)
+class Found:
+    """A mask: what it removes, and entity F1 with it."""
+
+    removed: int
+    validation: float
+    test: float
+
+
+def make_env(split: str, num_envs: int = 64, **more: object) -> gymnasium.vector.VectorEnv:
+    return gymnasium.make_vec(
+        "lm_gym/NER-v0",
+        num_envs=num_envs,
+        unit="sequence",
+        actions="distribution",
+        reward="f1",
+        split=split,
+        max_length=128,
+        **more,
+    )
+
+
+def scores(agent: GA | SA, mask: th.Tensor, envs: dict[str, gymnasium.vector.VectorEnv]) -> Found:
+    agent.space.write(mask)
+    f1 = {split: evaluate(agent.policy, env).metrics["entity_f1"] for split, env in envs.items()}
+    return Found(int((~mask).sum()), f1["validation"], f1["test"])
+
+
+def search(name: str, price: float, seed: int, model: str, budget: int) -> tuple[GA | SA, th.Tensor]:
+    """One search; `budget` in forward passes."""
+    kind, kwargs = SEARCHES[name]
+    env = make_env("train", TEXTS, autoreset_mode="SameStep")
+    agent = kind(
+        "LMPolicy",
+        env,
+        seed=seed,
+        policy_kwargs={"model": model},
+        search_space="head_mask",
+        search_space_kwargs={"price": price},
+        optimizer_kwargs=kwargs,
+        device="cpu",
+    )
+    agent.learn(round(budget / agent.forward_passes_per_pass * agent.timesteps_per_pass))
+    return agent, agent.optimizer.centre.bool().clone()
+
+
+def mean(values: list[float]) -> str:
+    return f"{statistics.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="a trained NER tagger: the best/ of a run")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--budget", type=int, default=49_152, help="forward passes of a search")
+    parser.add_argument("--write", type=Path, default=Path(__file__).parents[1] / "docs/results/head_masks.md")
+    arguments = parser.parse_args()
+    th.set_num_threads(1)
+    envs = {split: make_env(split) for split in ("validation", "test")}
+    rows, whole, heads = [], None, 0
+    for name in SEARCHES:
+        tried: dict[float, list[Found]] = {}
+        for price in PRICES:
+            for seed in range(arguments.seeds):
+                agent, mask = search(name, price, seed, arguments.model, arguments.budget)
+                whole = whole or scores(agent, th.ones_like(mask), envs)
+                heads = len(mask)
+                tried.setdefault(price, []).append(scores(agent, mask, envs))
+                print(name, price, seed, tried[price][-1], flush=True)
+        assert whole is not None
+        lost = {price: whole.validation - statistics.mean(f.validation for f in tried[price]) for price in PRICES}
+        cheap = [price for price in PRICES if lost[price] <= 0.01] or [min(lost, key=lambda price: lost[price])]
+        chosen = max(cheap, key=lambda price: sum(f.removed for f in tried[price]))
+        for price in PRICES:
+            rows.append((f"{name}, price {price:g}" + (" (chosen)" if price == chosen else ""), tried[price]))
+        generator = th.Generator().manual_seed(0)
+        random = []
+        for found in tried[chosen]:
+            for _ in range(RANDOM_MASKS):
+                mask = th.ones(heads, dtype=th.bool)
+                mask[th.randperm(heads, generator=generator)[: found.removed]] = False
+                random.append(scores(agent, mask, envs))
+        rows.append((f"random masks as large as {name}'s chosen ones", random))
+    assert whole is not None
+    lines = [
+        "# Attention heads removed from a trained tagger",
+        "",
+        f"`python benchmarks/head_masks.py MODEL`: builtin NER, `tiny` ({heads} heads), entity F1; mean (least to",
+        f"most) over {arguments.seeds} seeds, {arguments.budget:,} forward passes a search; for each chosen mask",
+        f"{RANDOM_MASKS} random ones. The price of keeping all heads is chosen by validation: the most removed for at",
+        "most one point of F1.",
+        "",
+        "| | heads removed | validation F1 | test F1 |",
+        "|---|---:|---:|---:|",
+        f"| all heads | 0 | {whole.validation:.3f} | {whole.test:.3f} |",
+    ]
+    for title, found in rows:
+        removed = statistics.mean(f.removed for f in found)
+        cells = mean([f.validation for f in found]), mean([f.test for f in found])
+        lines.append(f"| {title} | {removed:.1f} ({removed / heads:.0%}) | {cells[0]} | {cells[1]} |")
+    text = "\n".join(lines) + "\n"
+    arguments.write.parent.mkdir(parents=True, exist_ok=True)
+    arguments.write.write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
