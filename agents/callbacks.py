@@ -68,7 +68,7 @@ class Evaluate(BaseCallback):
 
     Args:
         play: evaluates the policy on the validation split.
-        every: timesteps between two evaluations.
+        due: how many evaluations are due by now, the one at the start left out.
         folder: the run's.
         state: read and written.
         clock: held meanwhile.
@@ -80,7 +80,7 @@ class Evaluate(BaseCallback):
     def __init__(
         self,
         play: Callable[[], Evaluation],
-        every: float,
+        due: Callable[[], int],
         folder: RunFolder,
         state: RunState,
         clock: Clock,
@@ -90,13 +90,13 @@ class Evaluate(BaseCallback):
         timesteps_per_pass: int,
     ) -> None:
         super().__init__()
-        self._play, self._every, self._folder, self._state = play, every, folder, state
+        self._play, self._due, self._folder, self._state = play, due, folder, state
         self._clock, self._console, self._shown = clock, console, shown
         self._timesteps_per_pass = timesteps_per_pass
         self._waiting = False  # an evaluation is recorded and not dumped yet
 
     def _on_training_start(self) -> None:
-        self._done, self._ended = int(self.model.num_timesteps / self._every), False
+        self._done, self._ended = self._due(), False
         model: Any = self.model
         self._later = model.learns_after_many_steps  # what was played last is learned from before the next rollout
         if self.model.num_timesteps == 0:
@@ -114,8 +114,8 @@ class Evaluate(BaseCallback):
         self._dump()
 
     def _evaluate_if_due(self) -> None:
-        done = int(self.model.num_timesteps / self._every)
-        last = self.model.num_timesteps >= self.model._total_timesteps
+        model: Any = self.model
+        done, last = self._due(), model.done >= 1.0
         if done > self._done or (last and not self._ended):
             self._done, self._ended = done, last
             self._evaluate()
@@ -138,6 +138,8 @@ class Evaluate(BaseCallback):
                 write_folder(self._folder.best, policy.save_pretrained)
             for name, number in metrics.items():
                 self.logger.record(f"eval/{name}", number)
+            self.logger.record("cost/seconds", self._clock.seconds)
+            self.logger.record("cost/peak_memory_bytes", max(state.peak_memory_bytes, peak_memory_bytes()))
             self.logger.record("eval/samples", samples_table(evaluation, self._shown))
             write_predictions(evaluation, self._folder.path)
             self._waiting = True
@@ -153,6 +155,26 @@ class Evaluate(BaseCallback):
             else:
                 self.logger.dump(0)
         self._waiting = False
+
+
+class StopBySeconds(BaseCallback):
+    """Ends training when the clock has run so long; schedules follow the clock. Comes before all others.
+
+    Args:
+        seconds: of training, those of earlier processes included.
+        clock: the run's.
+    """
+
+    def __init__(self, seconds: float, clock: Clock) -> None:
+        super().__init__()
+        self._seconds, self._clock = seconds, clock
+
+    def _init_callback(self) -> None:
+        model: Any = self.model
+        model.budget_spent = lambda: self._clock.seconds / self._seconds
+
+    def _on_step(self) -> bool:
+        return self._clock.seconds < self._seconds
 
 
 class LogRewards(BaseCallback):

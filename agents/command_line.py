@@ -97,7 +97,7 @@ def parse_settings(arguments: Sequence[str]) -> Settings:
     parser = build_parser(algo)
     known = [*dict(leaves(parser.get_defaults().as_dict())), "config", "print_config", "help", "h"]
     for source, key, _ in given:
-        _check_key(source, key, known, algo)
+        check_key(source, key, known, algo)
     try:
         namespace = parser.parse_args([*arguments, *_one_budget(given)])
     except ArgumentError as error:
@@ -201,7 +201,8 @@ def _read_yaml(name: str) -> dict[str, Any]:
     return content
 
 
-def _check_key(source: str, key: str, known: Sequence[str], algo: str) -> None:
+def check_key(source: str, key: str, known: Sequence[str], algo: str) -> None:
+    """Raise SettingsError on a key that is not in `known`, with the nearest one that is; `source` gave it."""
     stem = ".".join(key.rstrip("+").split(".")[:2])
     sections = {name.partition(".")[0] for name in known}
     if stem in known or stem in sections:

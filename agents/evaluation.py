@@ -153,6 +153,12 @@ class Evaluation:
             ]
 
 
+def known_metrics(*, tagging: bool) -> list[str]:
+    """Names of the metrics that may choose the best model, the task's own first."""
+    tags = ["entity_f1", "entity_precision", "entity_recall", "token_accuracy", "token_macro_f1"]
+    return [*(tags if tagging else ["accuracy"]), "cross_entropy", "perplexity", "mean_reward"]
+
+
 def evaluate(policy: LMPolicy | Predictor, env: TextVectorEnv, *, texts: int | None = None) -> Evaluation:
     """Plays every text of the environment's split once, with the most probable choice at each position.
 

@@ -82,6 +82,12 @@ class GradientAlgorithm(ScheduledRate, TextAlgorithm):
             )
         Texts(env)
 
+    @property
+    def backward_passes_per_pass(self) -> int:
+        """Backward passes of one pass over the training texts: each text once."""
+        assert self.env is not None
+        return Texts(self.env).first.num_texts
+
     # ------------------------------------------------------------------ what a subclass adds
 
     @abstractmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -16,6 +17,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
 
+from agents.encoding import Spent
 from agents.policy import LMPolicy
 from agents.schedules import Schedule, ScheduledRate
 from agents.text_algorithm import TextAlgorithm
@@ -156,19 +158,16 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
         assert texts is not None
         steps = self.n_steps * self.n_envs
         rollout = self.num_timesteps // steps
-        spent = self.policy.encoder.spent
-        before = (spent.texts, spent.tokens, spent.backward)
+        before = replace(self.policy.encoder.spent)
         with self._keyed_randomness(2 * rollout):
             if not self.collect_rollouts(self.env, callback, self.rollout_buffer, self.n_steps):
+                self._count(before)
                 return False
         self._batch_draws = texts.batch_draws
         self._update_current_progress_remaining(self.num_timesteps - steps // 2, self._total_timesteps)
         with self._keyed_randomness(2 * rollout + 1):
             self.train()
-        spent = self.policy.encoder.spent
-        self.forward_passes += spent.texts - before[0]
-        self.tokens += spent.tokens - before[1]
-        self.backward_passes += spent.backward - before[2]
+        self._count(before)
         loss = self.logger.name_to_value["train/loss"]
         if not np.isfinite(loss):
             raise FloatingPointError(
@@ -178,6 +177,13 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
             self.dump_logs()
         return True
 
+    def _count(self, before: Spent) -> None:
+        """Adds what the encoder has done since `before` to the budgets."""
+        spent = self.policy.encoder.spent
+        self.forward_passes += spent.texts - before.texts
+        self.tokens += spent.tokens - before.tokens
+        self.backward_passes += spent.backward - before.backward
+
     @property
     def timesteps_per_pass(self) -> int:
         """Timesteps of one pass over the training texts: every position counts once for each row of its group."""
@@ -186,8 +192,20 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
 
     @property
     def forward_passes_per_pass(self) -> int:
-        """Forward passes of one pass: each text is encoded to be played, and once an epoch; those cut, once more."""
-        return (1 + self.n_epochs) * super().forward_passes_per_pass
+        """Forward passes of one pass: each text is encoded to be played, and once an epoch."""
+        return (1 + self.n_epochs) * self._encodings_per_pass
+
+    @property
+    def backward_passes_per_pass(self) -> int:
+        """Backward passes of one pass: each text once an epoch."""
+        return self.n_epochs * self._encodings_per_pass
+
+    @property
+    def _encodings_per_pass(self) -> int:
+        """Texts of one pass, those that the end of a rollout cuts (about one a group and rollout) counted twice."""
+        assert self.env is not None
+        first = Texts(self.env).first
+        return first.num_texts + round(first.positions_per_pass / self.n_steps)
 
     # ------------------------------------------------------------------ going on in the middle of texts
 

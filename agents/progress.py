@@ -42,8 +42,8 @@ class ProgressBar(BaseCallback):
         self._seconds = self._clock.seconds
         self._task = self._progress.add_task(
             type(model).__name__,
-            total=model._total_timesteps,
-            completed=model.num_timesteps,
+            total=1.0,
+            completed=model.done,
             reward="–",
             speed="–",
             metric=self._metric(),
@@ -56,7 +56,7 @@ class ProgressBar(BaseCallback):
         seconds = self._clock.seconds - self._seconds
         self._progress.update(
             self._task,
-            completed=min(model.num_timesteps, model._total_timesteps),
+            completed=model.done,
             reward=f"{safe_mean(rewards):.3f}" if rewards else "–",
             speed=f"{(model.forward_passes - self._texts) / seconds:,.0f}" if seconds else "–",
             metric=self._metric(),

@@ -174,6 +174,11 @@ class REINFORCE(GradientAlgorithm):
             samples = min(samples, self.policy.num_choices)
         return samples * super().timesteps_per_pass
 
+    @property
+    def forward_passes_per_pass(self) -> int:
+        """Forward passes of one pass: each text once, and once more through the reference where there is one."""
+        return (2 if self.kl_coef else 1) * super().forward_passes_per_pass
+
     def _update(self, obs: Observation, texts: Texts) -> Update:
         reward = texts.first.reward
         estimator = self._estimator(reward.separable, reward.minimum)

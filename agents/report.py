@@ -77,7 +77,8 @@ def markdown(report: Mapping[str, Any], evaluation: Evaluation, best: str, notes
         "|---|" + "---:|" * len(columns),
         *(f"| {n} | " + " | ".join(_number(m.get(c)) for c in columns) + " |" for n, m in rows.items()),
         "",
-        f"{report['timesteps']:,} timesteps, {report['forward_passes']:,} forward passes, {report['tokens']:,} tokens, "
+        f"{report['timesteps']:,} timesteps, {report['forward_passes']:,} forward and "
+        f"{report['backward_passes']:,} backward passes, {report['tokens']:,} tokens, "
         f"{report['seconds']:.1f} s of training, {report['peak_memory_bytes'] / 2**20:,.0f} MiB at most. "
         f"Data fingerprint {report['fingerprint']}.",
         "",

@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 import yaml
 
-BUDGETS = ("passes", "timesteps", "forward_passes")
+BUDGETS = ("passes", "timesteps", "forward_passes", "equivalents", "seconds")
+ENDLESS = 2**62  # timesteps of a run that its clock ends
 
 
 class SettingsError(ValueError):
@@ -70,17 +71,21 @@ class EnvSettings:
 
 @dataclass(frozen=True)
 class BudgetSettings:
-    """How long to train: exactly one of the three.
+    """How long to train: exactly one of these.
 
     Args:
         passes: passes over the training texts.
         timesteps: positions decided; with K samples, or P members, a position counts so many times.
         forward_passes: texts through the model; with P members a text counts P times.
+        equivalents: forward-pass equivalents: a forward pass is 1, a backward pass 2.
+        seconds: of training, evaluations and checkpoints left out; a resumed run goes on from those it has had.
     """
 
     passes: float | None = 5.0
     timesteps: int | None = None
     forward_passes: int | None = None
+    equivalents: int | None = None
+    seconds: float | None = None
 
     def __post_init__(self) -> None:
         given = [name for name in BUDGETS if getattr(self, name) is not None]
@@ -88,12 +93,25 @@ class BudgetSettings:
             raise SettingsError(f"give one of {', '.join(f'budget.{name}' for name in BUDGETS)}, and no other")
         above(f"budget.{given[0]}", getattr(self, given[0]), 0)
 
-    def total(self, timesteps_per_pass: int, forward_passes_per_pass: int) -> int:
-        """The budget in timesteps."""
+    def total(self, timesteps_per_pass: int, forward_passes_per_pass: int, backward_passes_per_pass: int) -> int:
+        """The budget in timesteps; ENDLESS where the clock decides."""
         if self.timesteps is not None:
             return self.timesteps
-        passes = self.passes if self.passes is not None else (self.forward_passes or 0) / forward_passes_per_pass
+        if self.seconds is not None:
+            return ENDLESS
+        if self.forward_passes is not None:
+            passes = self.forward_passes / forward_passes_per_pass
+        elif self.equivalents is not None:
+            passes = self.equivalents / equivalents(forward_passes_per_pass, backward_passes_per_pass)
+        else:
+            assert self.passes is not None
+            passes = self.passes
         return max(1, round(passes * timesteps_per_pass))
+
+
+def equivalents(forward_passes: int, backward_passes: int) -> int:
+    """Forward-pass equivalents: a backward pass counts as two forward passes, which is about what it costs."""
+    return forward_passes + 2 * backward_passes
 
 
 @dataclass(frozen=True)
@@ -102,6 +120,7 @@ class EvaluationSettings:
 
     Args:
         every_passes: passes over the training texts between two evaluations.
+        times: evaluate so often, evenly over the budget, whatever a pass is; null for every_passes.
         texts: play so many, evenly spaced, while training (by default all); the last evaluation plays all.
         metric: chooses the best model; by default entity_f1 (NER) or accuracy.
         num_envs: texts in a batch.
@@ -109,6 +128,7 @@ class EvaluationSettings:
     """
 
     every_passes: float = 1.0
+    times: int | None = None
     texts: int | None = None
     metric: str | None = None
     num_envs: int = 64
@@ -118,6 +138,8 @@ class EvaluationSettings:
         above("evaluation.every_passes", self.every_passes, 0)
         at_least("evaluation.num_envs", self.num_envs, 1)
         at_least("evaluation.shown", self.shown, 0)
+        if self.times is not None:
+            at_least("evaluation.times", self.times, 1)
         if self.texts is not None:
             at_least("evaluation.texts", self.texts, 1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import time
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -45,6 +45,8 @@ class TextAlgorithm(BaseAlgorithm):
         env_arguments: what the environments that it learns from must be made with.
         command_defaults: settings of `python -m agents.train` that differ from the usual ones, by dotted key.
         learns_after_many_steps: True where callbacks see steps of the environment between two updates.
+        budget_spent: the part of another budget than timesteps that is spent, 0 … 1; None where timesteps are the
+            budget. What follows the progress of training (schedules, `done`) follows it.
     """
 
     env_arguments: ClassVar[dict[str, Any]] = {"unit": "sequence"}
@@ -52,6 +54,7 @@ class TextAlgorithm(BaseAlgorithm):
     learns_after_many_steps: ClassVar[bool] = False
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"LMPolicy": LMPolicy}
     policy: LMPolicy
+    budget_spent: Callable[[], float] | None = None
 
     def __init__(
         self,
@@ -173,6 +176,24 @@ class TextAlgorithm(BaseAlgorithm):
         assert self.env is not None
         return Texts(self.env).first.num_texts
 
+    @property
+    def backward_passes_per_pass(self) -> int:
+        """Backward passes of one pass over the training texts."""
+        return 0
+
+    @property
+    def done(self) -> float:
+        """The part of the budget that is spent, 0 … 1."""
+        if self.budget_spent is not None:
+            return min(1.0, self.budget_spent())
+        return min(1.0, self.num_timesteps / self._total_timesteps)
+
+    def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
+        if self.budget_spent is None:
+            super()._update_current_progress_remaining(num_timesteps, total_timesteps)
+        else:
+            self._current_progress_remaining = 1.0 - self.done
+
     def searched(self) -> str:
         """What is trained, in a few words."""
         return f"{sum(p.numel() for p in self.policy.parameters() if p.requires_grad):,} parameters train"
@@ -220,7 +241,7 @@ class TextAlgorithm(BaseAlgorithm):
         return ["policy", "policy.optimizer"], []
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_last_obs", "_last_episode_starts"]
+        return [*super()._excluded_save_params(), "_last_obs", "_last_episode_starts", "budget_spent"]
 
     def save(
         self,

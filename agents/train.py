@@ -17,18 +17,23 @@ from typing import Any
 
 import torch as th
 from rich.console import Console
+from stable_baselines3.common.callbacks import BaseCallback
 from transformers.utils.logging import disable_progress_bar
 
 from agents.algorithms import ALGORITHMS
 from agents.assembly import make_agent, make_env, make_training_dataset
-from agents.callbacks import Evaluate, LogRewards, RunState, SaveCheckpoints
+from agents.callbacks import Evaluate, LogRewards, RunState, SaveCheckpoints, StopBySeconds
 from agents.clock import Clock
 from agents.command_line import fail, parse_settings, show_warnings_plainly
 from agents.curve import cut_curve, open_logger
+<<<<<<< HEAD
 from agents.evaluation import baselines, evaluate
 from agents.hparams import hparams_summaries
+=======
+from agents.evaluation import baselines, evaluate, known_metrics
+>>>>>>> 2871831 (agents.compare: a study's rows under one budget, in one command; budgets in equivalents and seconds)
 from agents.progress import ProgressBar
-from agents.report import closing_table, markdown
+from agents.report import closing_table, markdown, reports
 from agents.run_folder import Checkpoint, RunFolder, RunFolderError, check_new, write_json, write_text
 from agents.settings import Settings, SettingsError
 from agents.text_algorithm import TextAlgorithm
@@ -108,7 +113,7 @@ def start(settings: Settings, command: str, console: Console, held: ExitStack) -
     metric = _metric(settings, env)
     folder = RunFolder.create(settings.run_dir or _new_path(settings), settings.yaml, command)
     held.callback(folder.unlock)
-    total = settings.budget.total(agent.timesteps_per_pass, agent.forward_passes_per_pass)
+    total = _total(settings, agent)
     return Run(settings, folder, dataset, env, agent, RunState(metric), total, console)
 
 
@@ -125,7 +130,7 @@ def resume(settings: Settings, given: Sequence[str], console: Console, held: Exi
     env = make_env(settings, dataset, "train", learning=True)
     checkpoint = folder.last_checkpoint()
     agent, state = _restore(settings, env, checkpoint)
-    total = settings.budget.total(agent.timesteps_per_pass, agent.forward_passes_per_pass)
+    total = _total(settings, agent)
     if settings != saved:
         write_text(folder.config, settings.yaml)
     if settings.budget != saved.budget and settings.agent.get("schedule", "constant") != "constant":
@@ -140,7 +145,9 @@ def resume(settings: Settings, given: Sequence[str], console: Console, held: Exi
 
 def finished(run: Run) -> bool:
     """Whether the run has reached its budget and its report stands."""
-    if run.agent.num_timesteps < run.total or not run.folder.report.is_file():
+    seconds = run.settings.budget.seconds
+    spent = run.agent.num_timesteps >= run.total if seconds is None else run.state.seconds >= seconds
+    if not spent or not run.folder.report.is_file():
         return False
     return bool(json.loads(run.folder.report.read_text(encoding="utf-8"))["timesteps"] == run.agent.num_timesteps)
 
@@ -154,11 +161,16 @@ def train(run: Run) -> None:
     logger = open_logger(folder.metrics, folder.tensorboard, first)
     agent.set_logger(logger)
     clock = Clock(run.state.seconds)
-    per_pass = agent.timesteps_per_pass
+    per_pass, times = agent.timesteps_per_pass, settings.evaluation.times
+    every = settings.evaluation.every_passes * per_pass
+
+    def due() -> int:
+        return int(agent.num_timesteps / every) if times is None else int(agent.done * times)
+
     validation = make_env(settings, run.dataset, "validation", run.env.task.tokenizer)
     evaluation = Evaluate(
         partial(evaluate, agent.policy, validation, texts=settings.evaluation.texts),
-        settings.evaluation.every_passes * per_pass,
+        due,
         folder,
         run.state,
         clock,
@@ -168,12 +180,17 @@ def train(run: Run) -> None:
     )
     checkpoints = SaveCheckpoints(settings.checkpoint, per_pass, folder, run.state, clock)
     bar = ProgressBar(run.console, clock, lambda: _shown(run.state))
+    callbacks: list[BaseCallback] = [LogRewards(run.env.reward.name), evaluation, checkpoints, bar]
+    seconds = settings.budget.seconds
+    if seconds is not None:
+        callbacks.insert(0, StopBySeconds(seconds, clock))
+    spent = agent.num_timesteps >= run.total if seconds is None else clock.seconds >= seconds
     clock.start()
     try:
-        if agent.num_timesteps < run.total:
+        if not spent:
             agent.learn(
                 run.total - agent.num_timesteps,
-                callback=[LogRewards(run.env.reward.name), evaluation, checkpoints, bar],
+                callback=callbacks,
                 log_interval=settings.log_interval,
                 reset_num_timesteps=agent.num_timesteps == 0,
             )
@@ -192,6 +209,7 @@ def finish(run: Run) -> None:
     envs = {split: make_env(settings, run.dataset, split, run.env.task.tokenizer) for split in splits}
     evaluations = {split: evaluate(best, env) for split, env in envs.items()}
     last = splits[-1]
+    passes = run.state.best_timesteps / run.agent.timesteps_per_pass
     report = {
         "algo": settings.algo,
         "env": settings.env.id,
@@ -200,14 +218,16 @@ def finish(run: Run) -> None:
         "seed": settings.seed,
         "timesteps": run.agent.num_timesteps,
         "forward_passes": run.agent.forward_passes,
+        "backward_passes": run.agent.backward_passes,
         "tokens": run.agent.tokens,
         "seconds": round(run.state.seconds, 3),
         "peak_memory_bytes": run.state.peak_memory_bytes,
+        "chosen": {"pass": round(passes, 4), "timesteps": run.state.best_timesteps, run.state.metric: run.state.best},
         "metrics": {split: evaluation.metrics for split, evaluation in evaluations.items()},
         "baselines": {**baselines(envs[last]), "untrained": evaluate(untrained, envs[last]).metrics},
         "fingerprint": run.dataset.fingerprint,
+        "reports": reports(evaluations[last]),
     }
-    passes = run.state.best_timesteps / run.agent.timesteps_per_pass
     chosen = f"The model is the best of the run by validation {run.state.metric}: that of pass {passes:.2f}."
     commands = (folder.path / "command.txt").read_text(encoding="utf-8").splitlines()
     text = markdown(report, evaluations[last], chosen, _notes(run.dataset, [run.env, *envs.values()]), commands[0])
@@ -236,19 +256,19 @@ def _refuse_changes(saved: Settings, settings: Settings) -> None:
 
 def _metric(settings: Settings, env: TextVectorEnv) -> str:
     """The metric that chooses the best model."""
-    tagging = env.task.choice_names is not None
-    known = (
-        ["entity_f1", "entity_precision", "entity_recall", "token_accuracy", "token_macro_f1"]
-        if tagging
-        else ["accuracy"]
-    )
-    known += ["cross_entropy", "perplexity", "mean_reward"]
+    known = known_metrics(tagging=env.task.choice_names is not None)
     metric = settings.evaluation.metric or known[0]
     if metric not in known:
         raise SettingsError(
             f"no metric {metric!r} on {settings.env.id}: evaluation.metric is one of {', '.join(known)}"
         )
     return metric
+
+
+def _total(settings: Settings, agent: TextAlgorithm) -> int:
+    """The budget in timesteps."""
+    passes = agent.forward_passes_per_pass, agent.backward_passes_per_pass
+    return settings.budget.total(agent.timesteps_per_pass, *passes)
 
 
 def _new_path(settings: Settings) -> Path:
@@ -278,7 +298,7 @@ def _shown(state: RunState) -> str:
 def _say_finished(run: Run) -> None:
     path = run.folder.path
     run.console.print(
-        f"{path} is finished: its budget of {run.agent.num_timesteps:,} timesteps is spent.\n"
+        f"{path} is finished: its budget is spent, {run.agent.num_timesteps:,} timesteps.\n"
         f"To train longer: {PROGRAM} --resume {path} --budget.passes N",
         highlight=False,
         soft_wrap=True,
@@ -289,11 +309,13 @@ def _say_finished(run: Run) -> None:
 def _say_hello(run: Run) -> None:
     sizes = ", ".join(f"{len(corpus):,} {split}" for split, corpus in run.dataset.splits.items())
     agent = run.agent
+    seconds = run.settings.budget.seconds
+    budget = f"{run.total:,} timesteps" if seconds is None else f"{seconds:g} s"
     again = "no checkpoint yet, from the beginning" if run.settings.resume else "starting"
     state = f"going on at {agent.num_timesteps:,}" if agent.num_timesteps else again
     run.console.print(
         f"[bold]{run.settings.algo}[/] on {run.settings.env.id}, {run.dataset.name} ({sizes} texts)\n"
-        f"model {run.settings.policy['model']}, {agent.searched()}; {state}, {run.total:,} timesteps in all\n"
+        f"model {run.settings.policy['model']}, {agent.searched()}; {state}, {budget} in all\n"
         f"{run.folder.path}",
         highlight=False,
         soft_wrap=True,

@@ -30,12 +30,13 @@ def events(run_dir: Path) -> EventAccumulator:
 def test_report_has_the_agreed_keys(run_dir: Path) -> None:
     found = json.loads((run_dir / "report.json").read_text())
     assert set(found) == {
-        *("algo", "env", "dataset", "model", "seed", "timesteps", "forward_passes", "tokens", "seconds"),
-        *("peak_memory_bytes", "metrics", "baselines", "fingerprint"),
+        *("algo", "env", "dataset", "model", "seed", "timesteps", "forward_passes", "backward_passes", "tokens"),
+        *("seconds", "peak_memory_bytes", "chosen", "metrics", "baselines", "fingerprint", "reports"),
     }
     assert (found["algo"], found["env"], found["dataset"]) == ("reinforce", "lm_gym/NER-v0", "people")
     assert found["timesteps"] == 3 * 12 * 4 * 4  # passes, texts, positions, samples
-    assert found["forward_passes"] == 36
+    assert found["forward_passes"] == found["backward_passes"] == 36
+    assert found["chosen"]["pass"] in (0, 1, 2, 3)
     assert found["peak_memory_bytes"] > 50e6
     assert 0 < found["seconds"] < 600
     keys = {"entity_f1", "entity_precision", "entity_recall", "token_accuracy", "token_macro_f1"}
@@ -164,7 +165,7 @@ def test_configs_compose_and_options_win(tmp_path: Path, capsys: pytest.CaptureF
     found = yaml.safe_load(capsys.readouterr().out)
     assert (found["algo"], found["seed"], found["env"]["num_envs"]) == ("supervised", 2, 3)
     assert found["agent"]["learning_rate"] == 0.5
-    assert found["budget"] == {"passes": None, "timesteps": 9, "forward_passes": None}
+    assert found["budget"] == {"timesteps": 9} | dict.fromkeys(("passes", "forward_passes", "equivalents", "seconds"))
     assert "samples" not in found["agent"]
 
 

@@ -1,0 +1,222 @@
+"""Compares algorithms on one task under one budget: `python -m agents.compare STUDY.yaml`, see docs/compare.md.
+
+study.yaml → agents.comparison.study     rows, budgets, checked as a whole
+           → agents.comparison.search    settings tried on validation
+           → agents.comparison.runs      one process of `python -m agents.train` a run
+           → agents.comparison.results   what they reached
+           → agents.comparison.report    tables and charts
+"""
+
+import importlib.util
+import shlex
+import signal
+import sys
+from argparse import ArgumentError
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jsonargparse import ArgumentParser
+from rich.console import Console
+
+from agents.command_line import check_key, fail, show_warnings_plainly
+from agents.comparison.progress import StudyProgress
+from agents.comparison.results import read_results, write_results
+from agents.comparison.runs import Job, Runs
+from agents.comparison.search import FIRST_SEED, chosen_settings, record_trials, trial_settings
+from agents.comparison.study import Row, Study, check_rows, options, read_study
+from agents.run_folder import RunFolderError
+from agents.settings import SettingsError, at_least
+
+PROGRAM = "python -m agents.compare"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is asked for.
+
+    Attributes:
+        study: the study.
+        levels: its rows that run, each level after the one before.
+        out: its folder.
+        seeds: of each row, at most.
+        jobs: processes at a time.
+        trials: of each row that has something to search.
+        given: settings from the command line, below those of the rows.
+        command: what was typed, without paths of data and models.
+    """
+
+    study: Study
+    levels: list[list[Row]]
+    out: Path
+    seeds: int
+    jobs: int
+    trials: int
+    given: Mapping[str, str]
+    command: str
+
+    def job(self, row: Row, seed: int, settings: Mapping[str, Any]) -> Job:
+        """A run of the study."""
+        return self._job(row, seed, self.out / f"{row.slug}-{seed}", settings)
+
+    def trial(self, row: Row, trial: int) -> tuple[Row, dict[str, Any], Job]:
+        """A run of the search."""
+        settings = trial_settings(row, trial)
+        return (
+            row,
+            settings,
+            self._job(row, FIRST_SEED + trial, self.out / "trials" / f"{row.slug}-trial{trial}", settings),
+        )
+
+    def _job(self, row: Row, seed: int, folder: Path, settings: Mapping[str, Any]) -> Job:
+        start = None if row.start is None else self.out / f"{self.study.rows[row.start].slug}-0" / "best"
+        return Job(row.name, seed, folder, tuple(options(row, self.given, start, settings)), start)
+
+    def trials_of(self, rows: Sequence[Row]) -> list[tuple[Row, dict[str, Any], Job]]:
+        """The search of some rows."""
+        return [self.trial(row, k) for row in rows if row.search for k in range(self.trials)]
+
+    def jobs_of(self, rows: Sequence[Row]) -> list[Job]:
+        """The study's runs of some rows: seed by seed, so that all rows have some when it is stopped early."""
+        chosen = chosen_settings(self.out)
+        seeds = {row.name: min(row.seeds or self.seeds, self.seeds) for row in rows}
+        return [
+            self.job(row, seed, chosen.get(row.name, {}))
+            for seed in range(self.seeds)
+            for row in rows
+            if seed < seeds[row.name]
+        ]
+
+
+def build_parser() -> ArgumentParser:
+    """The parser of the command."""
+    parser = ArgumentParser(
+        prog=PROGRAM,
+        description="Trains every row of a study under one budget, and writes the comparison. Runs that are finished "
+        "are not repeated, one that was stopped goes on.",
+        exit_on_error=False,
+        default_env=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("study", type=str, help="a YAML file, such as those in configs/compare/")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each row; a row may ask for fewer")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each on one thread")
+    parser.add_argument("--out", type=str | None, default=None, help="by default runs/compare/<study>")
+    parser.add_argument("--rows", type=str, default="", help="only rows whose names begin so, and what they begin from")
+    parser.add_argument("--dataset", type=str | None, default=None, help="as --env.dataset of every row")
+    parser.add_argument("--model", type=str | None, default=None, help="as --policy.model of rows that begin afresh")
+    parser.add_argument("--trials", type=int, default=0, help="random search on validation, for rows with `search`")
+    parser.add_argument("--report-only", action="store_true", help="write the report of what is finished, run nothing")
+    return parser
+
+
+def parse_plan(arguments: Sequence[str]) -> tuple[Plan, bool]:
+    """What a command line asks for, and whether it asks for the report only.
+
+    Raises:
+        SettingsError: an unknown option (with the nearest one), a study that can't be read, rows that aren't there.
+    """
+    parser = build_parser()
+    known = [name.replace("_", "-") for name in parser.get_defaults().as_dict()]
+    for argument in arguments:
+        if argument.startswith("--"):
+            check_key("the command line", argument[2:].partition("=")[0], [*known, "help"], "")
+    try:
+        values = parser.parse_args(list(arguments))
+    except ArgumentError as error:
+        raise SettingsError(str(error)) from error
+    for name, bound in (("seeds", 1), ("jobs", 1), ("trials", 0)):
+        at_least(name, getattr(values, name), bound)
+    study = read_study(Path(values.study))
+    names = [name for name in study.rows if name.startswith(values.rows)]
+    if not names:
+        raise SettingsError(f"no row begins with {values.rows!r}: the study has {', '.join(study.rows)}")
+    given = {"env.dataset": values.dataset, "policy.model": values.model}
+    out = Path("runs/compare") / study.path.stem if values.out is None else Path(values.out)
+    plan = Plan(
+        study,
+        study.levels(names),
+        out.resolve(),
+        values.seeds,
+        values.jobs,
+        values.trials,
+        {key: value for key, value in given.items() if value is not None},
+        _shown_command(values),
+    )
+    return plan, values.report_only
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command; `arguments` are the command line's by default."""
+    show_warnings_plainly()
+    console = Console()
+    signal.signal(signal.SIGTERM, _stop)  # ends as by Ctrl-C, and takes its runs along
+    try:
+        _need_matplotlib()
+        plan, report_only = parse_plan(list(sys.argv[1:] if arguments is None else arguments))
+        if not report_only:
+            run_study(plan, console)
+    except (ValueError, OSError, RunFolderError) as error:
+        fail(PROGRAM, error)
+    except KeyboardInterrupt:
+        console.print("\nstopped; the same command goes on where it was", highlight=False)
+        raise SystemExit(130) from None
+    write(plan, console)
+
+
+def run_study(plan: Plan, console: Console) -> None:
+    """Check the study as a whole, then run what isn't finished."""
+    found = check_rows(plan.study, plan.levels, plan.given)
+    every = [job for rows in plan.levels for job in [*(job for _, _, job in plan.trials_of(rows)), *plan.jobs_of(rows)]]
+    for job in every:
+        job.check()
+    times = {settings.evaluation.times for settings in found.values()}
+    evaluations = times.pop() if len(times) == 1 else None
+    plan.out.mkdir(parents=True, exist_ok=True)
+    done = sum(job.finished for job in every)
+    progress = StudyProgress(console, plan.study.metric, evaluations and evaluations + 1, len(every), done)
+    runs = Runs(plan.out, plan.jobs, progress.started, progress.ended, progress.waiting)
+    with progress:
+        for rows in plan.levels:
+            trials = plan.trials_of(rows)
+            if trials:
+                runs.run([job for _, _, job in trials])
+                record_trials(plan.study, plan.out, trials)
+            runs.run(plan.jobs_of(rows))
+
+
+def write(plan: Plan, console: Console) -> None:
+    """Write everything that the finished and failed runs of the study's folder say."""
+    from agents.comparison.board import write_board  # with matplotlib, which is an extra
+    from agents.comparison.report import write_report
+
+    results = read_results(plan.study, plan.out)
+    if not results.runs:
+        fail(PROGRAM, SettingsError(f"{plan.out} has no finished run: leave --report-only out"))
+    write_results(results)
+    write_board(results, write_report(results, plan.command))
+    count = sum(len(runs) for runs in results.finished.values())
+    failed = f", {len(results.failed)} failed" if results.failed else ""
+    console.print(f"{count} runs{failed}: {plan.out}/report.html", highlight=False, soft_wrap=True)
+
+
+def _shown_command(values: Any) -> str:
+    """The command for the report: paths of data and models are the reader's own."""
+    parts = ["python", "-m", "agents.compare", values.study, "--seeds", str(values.seeds)]
+    parts += ["--trials", str(values.trials)] if values.trials else []
+    shown = shlex.join(parts)
+    return shown + "".join(f" --{name} …" for name in ("dataset", "model") if getattr(values, name))
+
+
+def _need_matplotlib() -> None:
+    if importlib.util.find_spec("matplotlib") is None:
+        raise SettingsError("the charts need matplotlib: pip install 'lm-gym[compare]'")
+
+
+def _stop(_signal: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

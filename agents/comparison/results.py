@@ -1,0 +1,199 @@
+"""What the runs of a study reached, read from their folders, and results.csv."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from agents.callbacks import LOWER_IS_BETTER
+from agents.comparison.runs import read_failures
+from agents.comparison.statistics import Scores
+from agents.comparison.study import Row, Study, family_of
+from agents.curve import read_metrics
+from agents.report import split_of
+from agents.run_folder import write_text
+from agents.settings import equivalents
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The evaluations of a run on validation while it trained: at each the metric and what was spent, [E] each."""
+
+    values: Scores
+    equivalents: Scores
+    seconds: Scores
+    peak_memory_bytes: Scores
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of a row.
+
+    Attributes:
+        row, family, seed, folder: which.
+        report: report.json; None where the run isn't finished.
+        curve: its evaluations; None where it isn't finished.
+        failure: the last line that it said when it failed.
+    """
+
+    row: str
+    family: str
+    seed: int
+    folder: Path
+    report: Mapping[str, Any] | None
+    curve: Curve | None
+    failure: str | None
+
+    def score(self, metric: str) -> float:
+        """A metric on test, or on validation where there is no test."""
+        assert self.report is not None
+        return float(self.report["metrics"][split_of(self.report)].get(metric, np.nan))
+
+    @property
+    def equivalents(self) -> int:
+        """Forward-pass equivalents of its training."""
+        assert self.report is not None
+        return equivalents(self.report["forward_passes"], self.report["backward_passes"])
+
+
+@dataclass(frozen=True)
+class Results:
+    """All runs of a study that there are.
+
+    Attributes:
+        study: what is compared.
+        out: its folder.
+        runs: finished and failed, row by row in the study's order.
+    """
+
+    study: Study
+    out: Path
+    runs: tuple[Run, ...]
+
+    @cached_property
+    def finished(self) -> dict[str, list[Run]]:
+        """The finished runs of each row that has some."""
+        found: dict[str, list[Run]] = {}
+        for run in self.runs:
+            if run.report is not None:
+                found.setdefault(run.row, []).append(run)
+        return found
+
+    @cached_property
+    def failed(self) -> list[Run]:
+        """Runs that failed."""
+        return [run for run in self.runs if run.failure is not None]
+
+    @property
+    def sign(self) -> int:
+        """1 where more of the metric is better, −1 elsewhere."""
+        return -1 if self.study.metric in LOWER_IS_BETTER else 1
+
+    def scores(self, row: str, metric: str | None = None) -> Scores:
+        """A metric of a row's finished runs, [S]."""
+        return np.array([run.score(metric or self.study.metric) for run in self.finished[row]])
+
+    @property
+    def twin(self) -> str | None:
+        """The row that others are measured against, if it has finished runs."""
+        named = self.study.twin
+        if named is not None:
+            return named if named in self.finished else None
+        return next((row for row, runs in self.finished.items() if runs[0].family == "supervised"), None)
+
+    @property
+    def first(self) -> Mapping[str, Any] | None:
+        """The report of a run that begins from no other row: what all share, and the rows to beat."""
+        found = [
+            run.report for runs in self.finished.values() for run in runs if self.study.rows[run.row].start is None
+        ]
+        return found[0] if found else None
+
+
+def read_results(study: Study, out: Path) -> Results:
+    """Read every run of the study's rows in its folder."""
+    failures = read_failures(out)
+    runs = []
+    for row in study.rows.values():
+        names = {path.name for path in out.glob(f"{row.slug}-*") if path.name.removeprefix(f"{row.slug}-").isdigit()}
+        names |= {name for name in failures if name.rpartition("-")[0] == row.slug}
+        runs += [
+            _run(study, row, out / name, failures)
+            for name in sorted(names, key=lambda name: int(name.rpartition("-")[2]))
+        ]
+    return Results(study, out, tuple(run for run in runs if run.report is not None or run.failure is not None))
+
+
+def _run(study: Study, row: Row, folder: Path, failures: Mapping[str, str]) -> Run:
+    seed = int(folder.name.rpartition("-")[2])
+    if not (folder / "report.json").is_file():
+        config = folder / "config.yaml"
+        algo = yaml.safe_load(config.read_text(encoding="utf-8"))["algo"] if config.is_file() else None
+        family = row.family or (family_of(row, algo) if algo else "")
+        return Run(row.name, family, seed, folder, None, None, failures.get(folder.name))
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    return Run(row.name, family_of(row, report["algo"]), seed, folder, report, _curve(study.metric, folder), None)
+
+
+def _curve(metric: str, folder: Path) -> Curve:
+    logs = [log for log in read_metrics(folder / "metrics.jsonl") if f"eval/{metric}" in log]
+    spent = [
+        equivalents(int(log.get("budget/forward_passes", 0)), int(log.get("budget/backward_passes", 0))) for log in logs
+    ]  # the first log comes before any
+    columns = ([log[name] for log in logs] for name in (f"eval/{metric}", "cost/seconds", "cost/peak_memory_bytes"))
+    values, seconds, memory = (np.array(column, np.float64) for column in columns)
+    return Curve(values, np.array(spent, np.float64), seconds, memory)
+
+
+def tokens_per_second(report: Mapping[str, Any]) -> float:
+    """Tokens through the model in a second of training."""
+    return float(report["tokens"] / max(report["seconds"], 1e-9))
+
+
+def write_results(results: Results) -> None:
+    """results.csv: a line for each run."""
+    metrics = sorted(
+        {
+            (split, name)
+            for run in results.runs
+            if run.report
+            for split, values in run.report["metrics"].items()
+            for name in values
+        }
+    )
+    lines: list[dict[str, Any]] = []
+    for run in results.runs:
+        line: dict[str, Any] = {
+            "row": run.row,
+            "family": run.family,
+            "seed": run.seed,
+            "status": run.failure and "failed",
+        }
+        if run.report is not None:
+            line |= {"status": "finished"}
+            line |= {f"{split}/{name}": run.report["metrics"].get(split, {}).get(name) for split, name in metrics}
+            line |= {key: run.report[key] for key in ("forward_passes", "backward_passes")}
+            line |= {"equivalents": run.equivalents, "seconds": run.report["seconds"], "tokens": run.report["tokens"]}
+            line |= {"tokens_per_second": round(tokens_per_second(run.report), 1)}
+            line |= {"peak_memory_bytes": run.report["peak_memory_bytes"], "chosen_pass": run.report["chosen"]["pass"]}
+        lines.append({**line, "folder": run.folder.name, "failure": run.failure})
+    write_csv(results.out / "results.csv", lines)
+
+
+def write_csv(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Write a table; its columns are the keys of all lines, in the order in which they come."""
+    columns = list(dict.fromkeys(key for line in sorted(lines, key=len, reverse=True) for key in line))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    write_text(path, text.getvalue())

@@ -1,0 +1,177 @@
+"""The runs of a study: each a process of `python -m agents.train`, so many at a time, none of them twice."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import agents
+from agents.command_line import parse_settings
+from agents.run_folder import write_json
+from agents.settings import SettingsError
+
+_POLL = 0.1  # seconds
+_PATIENCE = 60.0  # seconds that a stopped run has to end by itself
+_EITHER = ("device", "threads", "checkpoint.")  # a run that stands may differ from its study here
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run.
+
+    Attributes:
+        row: its row's name.
+        seed: its seed.
+        folder: its run folder.
+        options: of `python -m agents.train`, seed and folder left out.
+        start: the model that it begins from, which another run leaves.
+    """
+
+    row: str
+    seed: int
+    folder: Path
+    options: tuple[str, ...]
+    start: Path | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has reached its end."""
+        return (self.folder / "report.json").is_file()
+
+    def command(self) -> list[str]:
+        """The command that begins the run, or goes on with it."""
+        train = [sys.executable, "-m", "agents.train"]
+        if (self.folder / "config.yaml").is_file():
+            return [*train, "--resume", str(self.folder)]
+        return [*train, *self.options, "--seed", str(self.seed), "--run_dir", str(self.folder)]
+
+    def check(self) -> None:
+        """Raise SettingsError where a run stands in the folder that was made with other settings."""
+        config = self.folder / "config.yaml"
+        if not config.is_file():
+            return
+        stands = parse_settings(["--config", str(config)]).flat()
+        wanted = parse_settings([*self.options, "--seed", str(self.seed)]).flat()
+        for key in wanted | stands:
+            aside = key.startswith(_EITHER) or (key == "policy.model" and self.start is not None)
+            if stands.get(key) != wanted.get(key) and not aside:
+                raise SettingsError(
+                    f"{self.folder} was run with {key} {stands.get(key)!r}, and the study has {wanted.get(key)!r}: "
+                    "give another --out, or remove that folder"
+                )
+
+
+class Runs:
+    """Runs jobs, so many at a time, and keeps note of those that fail in `failed.json`.
+
+    Args:
+        out: the study's folder.
+        at_a_time: processes.
+        started, ended, waiting: called with a job when it begins, when it ends, and now and then with those that run.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        at_a_time: int,
+        started: Callable[[Job], None],
+        ended: Callable[[Job, str | None], None],
+        waiting: Callable[[], None],
+    ) -> None:
+        self._out, self._at_a_time = out, at_a_time
+        self._started, self._ended, self._waiting = started, ended, waiting
+        self._file = out / "failed.json"
+        self.failed: dict[str, str] = read_failures(out)
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Run all that aren't finished; a KeyboardInterrupt stops those that run first, then goes on."""
+        pending = [job for job in jobs if not job.finished]
+        running: dict[Job, subprocess.Popen[bytes]] = {}
+        try:
+            while pending or running:
+                for job in [job for job, process in running.items() if process.poll() is not None]:
+                    self._settle(job, running.pop(job).returncode)
+                ready = [job for job in pending if not _in_use(job.folder)][: self._at_a_time - len(running)]
+                for job in ready:
+                    pending.remove(job)
+                    if job.start is not None and not job.start.is_dir():
+                        self._note(job, f"the model that it begins from is missing: {job.start}")
+                        self._ended(job, self.failed[job.folder.name])
+                        continue
+                    running[job] = self._start(job)
+                    self._started(job)
+                self._waiting()
+                time.sleep(_POLL)
+        finally:
+            _stop(list(running.values()))
+
+    def _start(self, job: Job) -> subprocess.Popen[bytes]:
+        if not (job.folder / "config.yaml").is_file():
+            shutil.rmtree(job.folder, ignore_errors=True)  # of a run that was killed before it began
+        job.folder.parent.mkdir(parents=True, exist_ok=True)
+        errors = self._errors(job)
+        errors.parent.mkdir(exist_ok=True)
+        paths = [str(Path(agents.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+        env = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        with errors.open("wb") as file:
+            return subprocess.Popen(  # in a session of its own: Ctrl-C reaches it through us only
+                job.command(), stdout=subprocess.DEVNULL, stderr=file, env=env, start_new_session=True
+            )
+
+    def _settle(self, job: Job, status: int) -> None:
+        if status == 0 and job.finished:
+            self._note(job, None)
+        else:
+            lines = self._errors(job).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            self._note(job, lines[-1] if lines else f"ended with status {status}, and said nothing")
+        self._ended(job, self.failed.get(job.folder.name))
+
+    def _errors(self, job: Job) -> Path:
+        return self._out / "stderr" / f"{job.folder.name}.txt"
+
+    def _note(self, job: Job, failure: str | None) -> None:
+        self.failed.pop(job.folder.name, None)
+        if failure is not None:
+            self.failed[job.folder.name] = failure
+        write_json(self._file, self.failed)
+
+
+def read_failures(out: Path) -> dict[str, str]:
+    """The last line that each failed run said, by the name of its folder."""
+    file = out / "failed.json"
+    found: dict[str, str] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return found
+
+
+def _in_use(folder: Path) -> bool:
+    """Whether a process, left by a study that was killed, still writes to a run folder."""
+    if not (folder / ".lock").is_file():
+        return False
+    with (folder / ".lock").open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Let runs end as by Ctrl-C; those that don't are killed, which costs them what they did since a checkpoint."""
+    for process in processes:
+        process.send_signal(signal.SIGINT)
+    deadline = time.monotonic() + _PATIENCE
+    for process in processes:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,271 @@
+"""A study: which algorithms are compared on what, under which budget. Read from YAML, checked before any run begins."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from agents.algorithms import ALGORITHMS
+from agents.assembly import make_agent, make_env, make_training_dataset, tokenizer_of
+from agents.command_line import parse_settings
+from agents.evaluation import known_metrics
+from agents.settings import BUDGETS, Settings, SettingsError, at_least
+from lm_gym.data.errors import nearest
+
+_STUDY_KEYS = {"title": str, "metric": str, "shown": list, "budget": dict, "common": dict, "rows": dict, "twin": str,
+               "zero_shot": bool}  # fmt: skip
+_ROW_KEYS = {"family": str, "config": str | list, "settings": dict, "start": str, "seeds": int, "budget": dict,
+             "search": dict}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a study.
+
+    Attributes:
+        name: of the row.
+        configs: YAML files of `python -m agents.train`, the later over the earlier.
+        settings: settings of `python -m agents.train` by dotted key, over the files'.
+        budget: one budget by name, the study's unless the row has its own.
+        family: rows of one family are shown together: by default "supervised", "policy gradient" or "gradient-free".
+        start: the row whose best model (seed 0) it begins from.
+        seeds: at most so many; None for as many as are asked for.
+        search: dotted key → the values to try, or {low, high} of a log-uniform range.
+    """
+
+    name: str
+    configs: tuple[Path, ...]
+    settings: Mapping[str, Any]
+    budget: Mapping[str, Any]
+    family: str = ""
+    start: str | None = None
+    seeds: int | None = None
+    search: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def slug(self) -> str:
+        """The row's part of a run folder's name."""
+        return "".join(c if c.isalnum() else "_" for c in self.name).strip("_")
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is compared.
+
+    Attributes:
+        path: the file that it was read from.
+        title: of the report.
+        metric: chooses models, and is what rows are compared by.
+        shown: other metrics in the table.
+        budget: one budget by name: what each row may spend.
+        rows: by name, in the order of the table.
+        twin: the row that others are measured against: by default the first supervised one.
+        zero_shot: whether the untrained model already knows the task.
+    """
+
+    path: Path
+    title: str
+    metric: str
+    shown: tuple[str, ...]
+    budget: Mapping[str, Any]
+    rows: Mapping[str, Row]
+    twin: str | None
+    zero_shot: bool
+
+    def levels(self, names: Sequence[str]) -> list[list[Row]]:
+        """The rows `names` and those that they begin from, each in a later level than the one it begins from."""
+        wanted: list[str] = []
+        for name in names:
+            wanted += [needed for needed in self.chain(name) if needed not in wanted]
+        depth = {name: len(self.chain(name)) - 1 for name in wanted}
+        ordered = [row for name, row in self.rows.items() if name in depth]
+        return [[row for row in ordered if depth[row.name] == level] for level in range(max(depth.values()) + 1)]
+
+    def chain(self, name: str) -> list[str]:
+        """The row, and before it the rows that it begins from, directly or not.
+
+        Raises:
+            SettingsError: rows begin from one another in a circle.
+        """
+        found = [name]
+        while (start := self.rows[found[0]].start) is not None:
+            if start in found:
+                raise SettingsError(f"{self.path}: rows begin from one another: {' ← '.join([start, *found])}")
+            found.insert(0, start)
+        return found
+
+
+def read_study(path: Path) -> Study:
+    """Read a study.
+
+    Raises:
+        SettingsError: a file that can't be read, an unknown or missing key, a value of the wrong kind, rows that begin
+            from a row that isn't there or from one another.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path} is not YAML: {error}") from error
+    _check_keys(str(path), content, _STUDY_KEYS, ("title", "metric", "budget", "rows"))
+    budget = _budget(str(path), content["budget"])
+    common = content.get("common", {})
+    chosen_by = {"evaluation.metric": content["metric"]}
+    rows = {
+        str(name): _row(path, str(name), given or {}, budget, {**common, **chosen_by})
+        for name, given in content["rows"].items()
+    }
+    slugs: dict[str, str] = {}
+    for row in rows.values():
+        if row.start is not None and row.start not in rows:
+            raise SettingsError(f"{path}: row {row.name!r} begins from {row.start!r}, no row{nearest(row.start, rows)}")
+        if slugs.setdefault(row.slug, row.name) != row.name:
+            raise SettingsError(f"{path}: rows {slugs[row.slug]!r} and {row.name!r} would have the same folders")
+    twin = content.get("twin")
+    if twin is not None and twin not in rows:
+        raise SettingsError(f"{path}: twin {twin!r} is no row{nearest(twin, rows)}")
+    return Study(
+        path, content["title"], content["metric"], tuple(content.get("shown", ())), budget, rows, twin,
+        content.get("zero_shot", False),
+    )  # fmt: skip
+
+
+def _row(path: Path, name: str, given: Any, budget: Mapping[str, Any], common: Mapping[str, Any]) -> Row:
+    where = f"{path}: row {name!r}"
+    _check_keys(where, given, _ROW_KEYS)
+    configs = given.get("config", [])
+    seeds = given.get("seeds")
+    if seeds is not None:
+        at_least(f"{where}: seeds", seeds, 1)
+    return Row(
+        name,
+        tuple(path.parent / config for config in ([configs] if isinstance(configs, str) else configs)),
+        {**common, **given.get("settings", {})},
+        _budget(where, given["budget"]) if "budget" in given else budget,
+        given.get("family", ""),
+        given.get("start"),
+        seeds,
+        given.get("search", {}),
+    )
+
+
+def options(
+    row: Row, given: Mapping[str, str], start: Path | None, chosen: Mapping[str, Any] | None = None
+) -> list[str]:
+    """The row's options of `python -m agents.train`, without seed and folder.
+
+    Args:
+        row: the row.
+        given: settings from the command line of the study (dataset, model), below the row's own.
+        start: the model to begin from.
+        chosen: settings that a search has found, over the row's own.
+    """
+    settings = {**given, **row.settings, **(chosen or {}), **{f"budget.{k}": v for k, v in row.budget.items()}}
+    if start is not None:
+        settings["policy.model"] = str(start)
+    found = [part for config in row.configs for part in ("--config", str(config))]
+    for key, value in _folded(settings).items():
+        found += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
+    return [*found, "--threads", "1"]
+
+
+def _folded(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What lies deeper than section.key becomes an entry of a mapping: `agent.optimizer_kwargs.sigma`."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        parts = key.split(".")
+        stem = ".".join(parts[:2])
+        for part in reversed(parts[2:]):
+            value = {part: value}
+        found[stem] = {**found[stem], **value} if isinstance(found.get(stem), dict) and len(parts) > 2 else value
+    return found
+
+
+def family_of(row: Row, algo: str) -> str:
+    """The row's family, its own or its algorithm's."""
+    if row.family:
+        return row.family
+    kind = ALGORITHMS[algo]
+    if algo == "supervised":
+        return algo
+    return "gradient-free" if any(base.__name__ == "BlackBox" for base in kind.__mro__) else "policy gradient"
+
+
+def check_rows(study: Study, levels: Sequence[Sequence[Row]], given: Mapping[str, str]) -> dict[str, Settings]:
+    """Parse each row's settings and make its environment and its agent, without training: what fails, fails now.
+
+    Raises:
+        SettingsError: a row that could not run; it is named.
+    """
+    found: dict[str, Settings] = {}
+    tasks = set()
+    for row in (row for level in levels for row in level):
+        try:
+            settings = parse_settings(options(row, given, None))
+            _try(settings, found[study.chain(row.name)[0]] if row.start else settings, study.metric)
+        except (ValueError, OSError) as error:
+            raise SettingsError(f"{study.path}: row {row.name!r}: {error}") from error
+        found[row.name] = settings
+        tasks.add((settings.env.id, settings.env.dataset))
+        for key in row.search:
+            _check_search(f"{study.path}: row {row.name!r}: search", key, row.search[key])
+    if len(tasks) > 1:
+        raise SettingsError(f"{study.path}: rows play different tasks, {sorted(tasks)}: compare them in two studies")
+    return found
+
+
+def _try(settings: Settings, root: Settings, metric: str) -> None:
+    dataset = make_training_dataset(settings)
+    tokenizer = settings.env.tokenizer or tokenizer_of(root)
+    env = make_env(settings, dataset, "train", tokenizer, learning=True)
+    known = known_metrics(tagging=env.task.choice_names is not None)
+    if metric not in known:
+        raise SettingsError(f"no metric {metric!r}{nearest(metric, known)}: metric is one of {', '.join(known)}")
+    make_agent(settings, env, model=root.policy["model"])
+
+
+def _check_search(where: str, key: str, values: Any) -> None:
+    if isinstance(values, list) and values:
+        return
+    numbers = isinstance(values, dict) and set(values) == {"low", "high"}
+    if (
+        not numbers
+        or not all(isinstance(v, int | float) for v in values.values())
+        or not 0 < values["low"] < values["high"]
+    ):
+        raise SettingsError(
+            f"{where}: {key} is {values!r}: give a list of values, or {{low: …, high: …}} with 0 < low < high "
+            "(numbers such as 1.0e-3, not 1e-3)"
+        )
+
+
+def _budget(where: str, given: Any) -> Mapping[str, Any]:
+    if not isinstance(given, dict) or len(given) != 1:
+        raise SettingsError(f"{where}: budget is {given!r}: give one of {', '.join(BUDGETS)} and its value")
+    (name,) = given
+    if name not in BUDGETS:
+        raise SettingsError(
+            f"{where}: no budget {name!r}{nearest(str(name), BUDGETS)}: it is one of {', '.join(BUDGETS)}"
+        )
+    return given
+
+
+def _check_keys(where: str, content: Any, known: Mapping[str, Any], needed: Sequence[str] = ()) -> None:
+    if not isinstance(content, dict):
+        raise SettingsError(f"{where} holds {type(content).__name__}, not keys with values")
+    for key, value in content.items():
+        if key not in known:
+            raise SettingsError(f"{where}: no key {key!r}{nearest(str(key), known)}: it has {', '.join(known)}")
+        if not isinstance(value, known[key]):
+            raise SettingsError(
+                f"{where}: {key} is {value!r}, not of kind {getattr(known[key], '__name__', known[key])}"
+            )
+    for key in needed:
+        if not content.get(key):
+            raise SettingsError(f"{where}: {key} is missing")

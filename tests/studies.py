@@ -1,0 +1,37 @@
+"""Studies for the tests: a tiny one that is really trained, and folders as runs leave them, without training."""
+
+import json
+from pathlib import Path
+
+import yaml
+
+METRICS = ("entity_f1", "token_accuracy")
+
+
+def write_study(path: Path, rows: dict[str, object], **more: object) -> Path:
+    """A study of tagging with a budget that is soon spent."""
+    content = {"title": "Tiny", "metric": "entity_f1", "shown": ["token_accuracy"], "budget": {"equivalents": 72}}
+    common = {"env.num_envs": 4, "evaluation.num_envs": 4, "evaluation.times": 2, "log_interval": 1, "device": "cpu"}
+    path.write_text(yaml.safe_dump({**content, "common": common, "rows": rows, **more}, sort_keys=False))
+    return path
+
+
+def write_run(folder: Path, algo: str, values: list[float], forward: int, backward: int, test: float | None) -> None:
+    """What a finished run leaves: validation F1 `values`, evenly over the budget; F1 on test."""
+    folder.mkdir(parents=True)
+    lines = []
+    for i, value in enumerate(values):
+        part = i / (len(values) - 1)
+        spent = {"budget/forward_passes": int(part * forward), "budget/backward_passes": int(part * backward)}
+        cost = {"cost/seconds": 10.0 * part, "cost/peak_memory_bytes": 2**29 + i * 2**20}
+        lines.append({"timesteps": i, "eval/entity_f1": value, **cost, **(spent if i else {})})
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    metrics = {"validation": dict.fromkeys(METRICS, max(values))}
+    if test is not None:
+        metrics["test"] = dict.fromkeys(METRICS, test)
+    report = {"algo": algo, "env": "lm_gym/NER-v0", "dataset": "people", "model": "tiny", "seed": 0, "timesteps": 9}
+    report |= {"forward_passes": forward, "backward_passes": backward, "tokens": 5000, "seconds": 10.0}
+    report |= {"peak_memory_bytes": 2**29, "chosen": {"pass": 1.0, "timesteps": 9, "entity_f1": max(values)}}
+    report |= {"baselines": {"random": dict.fromkeys(METRICS, 0.02), "majority": dict.fromkeys(METRICS, 0.3)}}
+    report |= {"metrics": metrics, "fingerprint": "f00d", "reports": ["entities & <tags>", "tokens"]}
+    (folder / "report.json").write_text(json.dumps(report))
