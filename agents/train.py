@@ -26,12 +26,8 @@ from agents.callbacks import Evaluate, LogRewards, RunState, SaveCheckpoints, St
 from agents.clock import Clock
 from agents.command_line import fail, parse_settings, show_warnings_plainly
 from agents.curve import cut_curve, open_logger
-<<<<<<< HEAD
-from agents.evaluation import baselines, evaluate
-from agents.hparams import hparams_summaries
-=======
 from agents.evaluation import baselines, evaluate, known_metrics
->>>>>>> 2871831 (agents.compare: a study's rows under one budget, in one command; budgets in equivalents and seconds)
+from agents.hparams import hparams_summaries
 from agents.progress import ProgressBar
 from agents.report import closing_table, markdown, reports
 from agents.run_folder import Checkpoint, RunFolder, RunFolderError, check_new, write_json, write_text

@@ -65,6 +65,8 @@ METRICS = {
     "eval/cross_entropy": "mean −log π(right choice), in nats",
     "eval/perplexity": "its exponential",
     "eval/mean_reward": "mean reward of a text",
+    "cost/seconds": "of training so far, evaluations and checkpoints left out",
+    "cost/peak_memory_bytes": "the most memory that the run has had so far",
 }
 GENERATIONS = {
     "train/n_updates": "generations so far",
@@ -94,14 +96,14 @@ def meaning(tag: str, name: str) -> str:
 
 
 def logged(name: str) -> set[str]:
-    """The tags that tiny runs of an algorithm log on named entities, `eval/*` and `reward/*` among them."""
+    """The tags that tiny runs of an algorithm log on named entities, `eval/*`, `cost/*` and `reward/*` too."""
     return set().union(*(_tags(options) for options in RUNS.get(name, ((f"--algo={name}",),))))
 
 
 def logged_by_evaluation() -> set[str]:
-    """The `eval/*` of both tasks."""
+    """What evaluations log, of both tasks."""
     masked = ["--algo=supervised", "--env.id=lm_gym/MaskedLM-v0", "--env.mask_probability=0.5"]
-    return {tag for tag in _tags(["--algo=supervised"]) | _tags(masked) if tag.startswith("eval/")}
+    return {tag for tag in _tags(["--algo=supervised"]) | _tags(masked) if tag.startswith(("eval/", "cost/"))}
 
 
 def _tags(options: Sequence[str]) -> set[str]:

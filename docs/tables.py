@@ -59,8 +59,8 @@ def presets(_: str) -> str:
 
 
 def logs(name: str) -> str:
-    """What a run logs but for `eval/*` and `reward/*`, which are the same for all; in the order of METRICS."""
-    return _metrics({tag for tag in logged(name) if not tag.startswith(("eval/", "reward/"))}, name)
+    """What a run logs but for `eval/*`, `cost/*` and `reward/*`, the same for all; in the order of METRICS."""
+    return _metrics({tag for tag in logged(name) if not tag.startswith(("eval/", "cost/", "reward/"))}, name)
 
 
 def evaluation(name: str) -> str:

@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -20,7 +19,7 @@ from agents.run_folder import write_json
 from agents.settings import SettingsError
 
 _POLL = 0.1  # seconds
-_PATIENCE = 60.0  # seconds that a stopped run has to end by itself
+_PATIENCE = 10.0  # seconds that a run has to end when it is told to
 _EITHER = ("device", "threads", "checkpoint.")  # a run that stands may differ from its study here
 
 
@@ -93,7 +92,7 @@ class Runs:
         self.failed: dict[str, str] = read_failures(out)
 
     def run(self, jobs: Sequence[Job]) -> None:
-        """Run all that aren't finished; a KeyboardInterrupt stops those that run first, then goes on."""
+        """Run all that aren't finished; whatever ends this early, a KeyboardInterrupt say, ends those that run."""
         pending = [job for job in jobs if not job.finished]
         running: dict[Job, subprocess.Popen[bytes]] = {}
         try:
@@ -165,9 +164,9 @@ def _in_use(folder: Path) -> bool:
 
 
 def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Let runs end as by Ctrl-C; those that don't are killed, which costs them what they did since a checkpoint."""
+    """End runs, which costs them what they did since their last checkpoint."""
     for process in processes:
-        process.send_signal(signal.SIGINT)
+        process.terminate()
     deadline = time.monotonic() + _PATIENCE
     for process in processes:
         try:
