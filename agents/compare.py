@@ -45,6 +45,7 @@ class Plan:
         trials: of each row that has something to search.
         given: settings from the command line, below those of the rows.
         command: what was typed, without paths of data and models.
+        publish: where a copy of the report goes.
     """
 
     study: Study
@@ -55,6 +56,7 @@ class Plan:
     trials: int
     given: Mapping[str, str]
     command: str
+    publish: Path | None = None
 
     def job(self, row: Row, seed: int, settings: Mapping[str, Any]) -> Job:
         """A run of the study."""
@@ -107,6 +109,7 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--dataset", type=str | None, default=None, help="as --env.dataset of every row")
     parser.add_argument("--model", type=str | None, default=None, help="as --policy.model of rows that begin afresh")
     parser.add_argument("--trials", type=int, default=0, help="random search on validation, for rows with `search`")
+    parser.add_argument("--publish", type=str | None, default=None, help="a folder for a copy of report.md and charts")
     parser.add_argument("--report-only", action="store_true", help="write the report of what is finished, run nothing")
     return parser
 
@@ -143,6 +146,7 @@ def parse_plan(arguments: Sequence[str]) -> tuple[Plan, bool]:
         values.trials,
         {key: value for key, value in given.items() if value is not None},
         _shown_command(values),
+        None if values.publish is None else Path(values.publish),
     )
     return plan, values.report_only
 
@@ -151,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; `arguments` are the command line's by default."""
     show_warnings_plainly()
     console = Console()
-    signal.signal(signal.SIGTERM, _stop)  # ends as by Ctrl-C, and takes its runs along
+    before = signal.signal(signal.SIGTERM, _stop)  # ends as by Ctrl-C, and takes its runs along
     try:
         _need_matplotlib()
         plan, report_only = parse_plan(list(sys.argv[1:] if arguments is None else arguments))
@@ -162,6 +166,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         console.print("\nstopped; the same command goes on where it was", highlight=False)
         raise SystemExit(130) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
     write(plan, console)
 
 
@@ -189,13 +195,15 @@ def run_study(plan: Plan, console: Console) -> None:
 def write(plan: Plan, console: Console) -> None:
     """Write everything that the finished and failed runs of the study's folder say."""
     from agents.comparison.board import write_board  # with matplotlib, which is an extra
-    from agents.comparison.report import write_report
+    from agents.comparison.report import publish, write_report
 
     results = read_results(plan.study, plan.out)
     if not results.runs:
         fail(PROGRAM, SettingsError(f"{plan.out} has no finished run: leave --report-only out"))
     write_results(results)
     write_board(results, write_report(results, plan.command))
+    if plan.publish is not None:
+        console.print(publish(results, plan.publish), highlight=False, soft_wrap=True)
     count = sum(len(runs) for runs in results.finished.values())
     failed = f", {len(results.failed)} failed" if results.failed else ""
     console.print(f"{count} runs{failed}: {plan.out}/report.html", highlight=False, soft_wrap=True)

@@ -117,7 +117,9 @@ def test_failures_and_rows_that_did_not_run_this_time_stay_in_the_report(tmp_pat
     write_run(out / "twin-0", "supervised", [0.0, 1.0], 300, 300, 0.8)
     write_run(out / "ppo__4-0", "ppo", [0.0, 0.6], 300, 300, 0.7)
     (out / "failed.json").write_text(json.dumps({"ppo__4-1": "out of memory", "es-0": "no <such> space"}))
-    compare.main([str(study), f"--out={out}", "--report-only"])
+    compare.main([str(study), f"--out={out}", "--report-only", f"--publish={tmp_path / 'docs'}"])
+    assert "(study/scores.png)" in (tmp_path / "docs/study.md").read_text()
+    assert (tmp_path / "docs/study/scores.png").is_file()
     text = (out / "report.md").read_text()
     assert "| twin | 0.800 (one seed) |" in text
     assert "| ppo, 4 (1 of 2 runs failed) | 0.700 (one seed) |" in text

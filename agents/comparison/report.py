@@ -6,6 +6,8 @@ import base64
 import html
 import io
 import json
+import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +71,17 @@ def write_report(results: Results, command: str) -> dict[str, Figure]:
     write_text(results.out / "report.md", _markdown(results, sections, command))
     write_text(results.out / "report.html", _html(results, sections, command, figures))
     return figures
+
+
+def publish(results: Results, folder: Path) -> Path:
+    """Copy report.md and its charts to where a project keeps its results: `<study>.md` and `<study>/`."""
+    name = results.study.path.stem
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    for chart in sorted((results.out / "charts").glob("*.png")):
+        shutil.copyfile(chart, folder / name / chart.name)
+    text = (results.out / "report.md").read_text(encoding="utf-8")
+    write_text(folder / f"{name}.md", text.replace("](charts/", f"]({name}/"))
+    return folder / f"{name}.md"
 
 
 def _sections(results: Results, figures: Mapping[str, Figure]) -> list[Section]:
@@ -165,10 +178,10 @@ def _markdown(results: Results, sections: list[Section], command: str) -> str:
 
 def _html(results: Results, sections: list[Section], command: str, figures: Mapping[str, Figure]) -> str:
     title = html.escape(results.study.title)
-    body = [f"<h1>{title}</h1>", f"<p><code>{html.escape(command)}</code></p>"]
+    body = [f"<h1>{_inline(results.study.title)}</h1>", f"<p><code>{html.escape(command)}</code></p>"]
     for section in sections:
         body.append(f"<h2>{html.escape(section.heading)}</h2>")
-        body += [f'<p class="note">{html.escape(note)}</p>' for note in section.notes]
+        body += [f'<p class="note">{_inline(note)}</p>' for note in section.notes]
         if section.table is not None:
             body.append(_html_table(section.table, results.twin))
         for name in section.figures:
@@ -190,6 +203,11 @@ def _html_table(table: Table, twin: str | None) -> str:
         kind = ' class="pale"' if row[0] in table.pale else ' class="twin"' if row[0] == twin else ""
         lines.append(f"<tr{kind}>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>")
     return f'<div class="table"><table><tr>{head}</tr>\n' + "\n".join(lines) + "\n</table></div>"
+
+
+def _inline(text: str) -> str:
+    """Text with Markdown's backticks as HTML."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
 
 
 def _svg(figure: Figure) -> str:

@@ -24,7 +24,8 @@ class Table:
     def markdown(self) -> str:
         """The table in Markdown."""
         lines = ["| " + " | ".join(self.columns) + " |", "|---|" + "---:|" * (len(self.columns) - 1)]
-        return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in self.rows)])
+        rows = ([cell.replace("|", "\\|") for cell in row] for row in self.rows)
+        return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
 def main_table(results: Results) -> Table:
