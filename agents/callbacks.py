@@ -138,8 +138,8 @@ class Evaluate(BaseCallback):
                 write_folder(self._folder.best, policy.save_pretrained)
             for name, number in metrics.items():
                 self.logger.record(f"eval/{name}", number)
-            self.logger.record("cost/seconds", self._clock.seconds)
-            self.logger.record("cost/peak_memory_bytes", max(state.peak_memory_bytes, peak_memory_bytes()))
+            self.logger.record("budget/seconds", self._clock.seconds)
+            self.logger.record("budget/peak_memory_bytes", max(state.peak_memory_bytes, peak_memory_bytes()))
             self.logger.record("eval/samples", samples_table(evaluation, self._shown))
             write_predictions(evaluation, self._folder.path)
             self._waiting = True

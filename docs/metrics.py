@@ -65,9 +65,10 @@ METRICS = {
     "eval/cross_entropy": "mean −log π(right choice), in nats",
     "eval/perplexity": "its exponential",
     "eval/mean_reward": "mean reward of a text",
-    "cost/seconds": "of training so far, evaluations and checkpoints left out",
-    "cost/peak_memory_bytes": "the most memory that the run has had so far",
+    "budget/seconds": "of training so far, evaluations and checkpoints left out",
+    "budget/peak_memory_bytes": "the most memory that the run has had so far",
 }
+OF_EVALUATIONS = {"budget/seconds", "budget/peak_memory_bytes"}  # beside eval/*: logged with them
 GENERATIONS = {
     "train/n_updates": "generations so far",
     "rollout/ep_rew_mean": "mean reward of a text, over the last 100 played; each the mean of the population",
@@ -96,14 +97,16 @@ def meaning(tag: str, name: str) -> str:
 
 
 def logged(name: str) -> set[str]:
-    """The tags that tiny runs of an algorithm log on named entities, `eval/*`, `cost/*` and `reward/*` too."""
+    """The tags that tiny runs of an algorithm log on named entities, `eval/*` and `reward/*` among them."""
     return set().union(*(_tags(options) for options in RUNS.get(name, ((f"--algo={name}",),))))
 
 
 def logged_by_evaluation() -> set[str]:
     """What evaluations log, of both tasks."""
     masked = ["--algo=supervised", "--env.id=lm_gym/MaskedLM-v0", "--env.mask_probability=0.5"]
-    return {tag for tag in _tags(["--algo=supervised"]) | _tags(masked) if tag.startswith(("eval/", "cost/"))}
+    return {
+        tag for tag in _tags(["--algo=supervised"]) | _tags(masked) if tag.startswith("eval/") or tag in OF_EVALUATIONS
+    }
 
 
 def _tags(options: Sequence[str]) -> set[str]:

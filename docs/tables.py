@@ -11,7 +11,7 @@ from agents.algorithms import ALGORITHMS
 from agents.ask_tell import OPTIMIZERS
 from agents.command_line import build_parser
 from agents.presets import PRESETS
-from docs.metrics import METRICS, logged, logged_by_evaluation, meaning
+from docs.metrics import METRICS, OF_EVALUATIONS, logged, logged_by_evaluation, meaning
 
 MARKED = re.compile(r"(<!-- docs/generate\.py: (\w+) (\w+) -->\n).*?(\n<!-- end -->)", re.S)
 
@@ -59,8 +59,8 @@ def presets(_: str) -> str:
 
 
 def logs(name: str) -> str:
-    """What a run logs but for `eval/*`, `cost/*` and `reward/*`, the same for all; in the order of METRICS."""
-    return _metrics({tag for tag in logged(name) if not tag.startswith(("eval/", "cost/", "reward/"))}, name)
+    """What a run logs but for that of evaluations and `reward/*`, the same for all; in the order of METRICS."""
+    return _metrics({tag for tag in logged(name) - OF_EVALUATIONS if not tag.startswith(("eval/", "reward/"))}, name)
 
 
 def evaluation(name: str) -> str:

@@ -45,7 +45,11 @@ def train(data: Path, run_dir: Path, *more: str) -> Path:
 def curve(run_dir: Path) -> list[dict[str, float]]:
     """The rows of metrics.jsonl without what depends on the machine's speed."""
     return [
-        {tag: value for tag, value in row.items() if not tag.startswith(("time/fps", "time/time_elapsed", "cost/"))}
+        {
+            tag: value
+            for tag, value in row.items()
+            if not tag.startswith(("time/fps", "time/time_elapsed", "budget/seconds", "budget/peak_memory_bytes"))
+        }
         for row in read_metrics(run_dir / "metrics.jsonl")
     ]
 

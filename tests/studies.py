@@ -23,7 +23,7 @@ def write_run(folder: Path, algo: str, values: list[float], forward: int, backwa
     for i, value in enumerate(values):
         part = i / (len(values) - 1)
         spent = {"budget/forward_passes": int(part * forward), "budget/backward_passes": int(part * backward)}
-        cost = {"cost/seconds": 10.0 * part, "cost/peak_memory_bytes": 2**29 + i * 2**20}
+        cost = {"budget/seconds": 10.0 * part, "budget/peak_memory_bytes": 2**29 + i * 2**20}
         lines.append({"timesteps": i, "eval/entity_f1": value, **cost, **(spent if i else {})})
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     metrics = {"validation": dict.fromkeys(METRICS, max(values))}

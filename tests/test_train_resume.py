@@ -38,7 +38,7 @@ def scalars(run_dir: Path) -> dict[str, list[tuple[int, float]]]:
     return {
         tag: [(event.step, event.value) for event in found.Scalars(tag)]
         for tag in found.Tags()["scalars"]
-        if tag != "time/fps" and not tag.startswith("cost/")
+        if tag not in ("time/fps", "budget/seconds", "budget/peak_memory_bytes")
     }
 
 

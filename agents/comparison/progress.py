@@ -52,7 +52,8 @@ class StudyProgress:
     def ended(self, job: Job, failure: str | None) -> None:
         """A run has ended; with a message where it failed."""
         self._ended += 1
-        self._bars.remove_task(self._lines.pop(job)) if job in self._lines else None
+        if job in self._lines:
+            self._bars.remove_task(self._lines.pop(job))
         if failure is None:
             report = json.loads((job.folder / "report.json").read_text(encoding="utf-8"))
             reached = {split: values.get(self._metric) for split, values in report["metrics"].items()}

@@ -149,7 +149,7 @@ def _curve(metric: str, folder: Path) -> Curve:
     spent = [
         equivalents(int(log.get("budget/forward_passes", 0)), int(log.get("budget/backward_passes", 0))) for log in logs
     ]  # the first log comes before any
-    columns = ([log[name] for log in logs] for name in (f"eval/{metric}", "cost/seconds", "cost/peak_memory_bytes"))
+    columns = ([log[name] for log in logs] for name in (f"eval/{metric}", "budget/seconds", "budget/peak_memory_bytes"))
     values, seconds, memory = (np.array(column, np.float64) for column in columns)
     return Curve(values, np.array(spent, np.float64), seconds, memory)
 
