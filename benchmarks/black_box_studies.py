@@ -53,7 +53,7 @@ BLACK_BOX = {
             Row("pso", head("pso", 32, 64)),
             Row("de", head("de", 64, 64)),
             Row("ga", head("ga", 16, 64, mutation_rate=0.1, mutation_step=0.1)),
-            Row("sa", head("sa", 256, 8)),
+            Row("sa", head("sa", 64, 64)),
         ),
     ),
     "black_box_f1": Study(
@@ -79,6 +79,7 @@ BLACK_BOX = {
             Row("low_rank_es, all weights", lm(search("low_rank_es", SPACE + "full", popsize=32, learning_rate=0.001))),
             Row("ga, discrete prompt", lm(search("ga", SPACE + "discrete_prompt", popsize=32))),
         ),
+        before="perplexity",
     ),
     "black_box_conll": Study(
         "CoNLL-2003, a fresh head on frozen MiniLM: gradient-free search against the supervised probe",

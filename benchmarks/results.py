@@ -87,20 +87,23 @@ def table(study: Study, reports: dict[str, list[dict]], command: str, seeds: int
         "",
         "| | "
         + " | ".join(metric.replace("_", " ") for metric in study.metrics)
+        + (f" | {study.before} before" if study.before else "")
         + " | at the end | forward passes | seconds |",
-        "|---|" + "---:|" * (len(study.metrics) + 3),
+        "|---|" + "---:|" * (len(study.metrics) + 3 + bool(study.before)),
     ]
     first = next(iter(reports.values()))[0]
-    for name in ("random", "majority", "untrained"):
+    for name in ("random", "majority") if study.before else ("random", "majority", "untrained"):
         found = first["baselines"][name]
         cells = [f"{found[metric]:.3f}" if metric in found else "" for metric in study.metrics]
-        lines.append(f"| {name} | " + " | ".join(cells) + " | | | |")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |" * (4 + bool(study.before)))
     for name in (row.name for row in study.rows):
         if name not in reports:
             lines += [kept[name]] if name in kept else []
             continue
         runs = reports[name]
         cells = [interval([report["metrics"][study.split][metric] for report in runs]) for metric in study.metrics]
+        if study.before:
+            cells.append(interval([report["baselines"]["untrained"][study.before] for report in runs]))
         seconds = statistics.mean(report["seconds"] for report in runs)
         cells.append(interval([report["last"][f"eval/{study.metrics[0]}"] for report in runs]))
         lines.append(f"| {name} | " + " | ".join(cells) + f" | {runs[0]['forward_passes']:,} | {seconds:,.0f} |")

@@ -17,12 +17,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Study:
-    """Rows trained under one budget, and the metrics that the table shows."""
+    """Rows trained under one budget, and the metrics that the table shows; `before`: also where each row began."""
 
     title: str
     split: str
     metrics: tuple[str, ...]
     rows: tuple[Row, ...]
+    before: str | None = None
 
 
 # Of PPO each text is encoded to be played and to be learned from, and twice more where the end of a rollout cuts it:

@@ -2,8 +2,6 @@
 
 import inspect
 import io
-import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -225,13 +223,3 @@ def test_a_lucky_evaluation_does_not_last_where_members_are_evaluated_again(name
         generations(optimizer, kind, 200)
         moved[reevaluate] = score(answer(optimizer), kind).item() > before
     assert moved == {False: False, True: True}
-
-
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_the_page_has_every_optimizer_with_its_arguments_and_logs(name):
-    page = (Path(__file__).parents[1] / "docs" / "ask_tell.md").read_text(encoding="utf-8")
-    own = next(part for part in page.split("\n\n") if part.startswith(f"**`{name}`**"))
-    arguments = set(inspect.signature(OPTIMIZERS[name]).parameters)
-    arguments -= {"initial", "domain", "centre", "blocks", "seed", "popsize"}
-    logs = set(make(name, sorted(OPTIMIZERS[name].kinds)[-1]).logs())
-    assert arguments | logs <= set(re.findall(r"`(\w+)`", own))
