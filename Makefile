@@ -5,13 +5,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: train test test-integrations check lint types docs install clean
+.PHONY: train test test-integrations check lint types docs install install-dev clean
 
 train: install
 	$(BIN)/python -m agents.train $(ARGS)
 
 # One thread a worker: more would fight over the cores.
-test: install
+test: install-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 # The RL libraries whose pins clash, each in a throw-away environment; LIBRARIES="skrl torchrl" takes some of them.
@@ -20,24 +20,30 @@ test-integrations:
 
 check: lint types docs test
 
-lint: install
+lint: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: install
+types: install-dev
 	$(BIN)/mypy
 
 # Into site/, warnings as errors. The theme's own advertisement is none.
-docs: install
+docs: install-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
+# What training needs, and what tests, checks and the site need beside it.
 install: $(VENV)/.installed
+install-dev: $(VENV)/.installed-dev
 
-# The stamp is younger than what it was made of, or the install is made again.
+# A stamp is younger than what it was made of, or its install is made again.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and f'Python 3.11 or later, not {sys.version}')"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[hub]"
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,hub]"
 	touch $@
 
