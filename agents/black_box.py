@@ -71,7 +71,7 @@ class BlackBox(TextAlgorithm):
 
     Raises:
         ValueError: names that don't exist (with the nearest that does), arguments that the optimizer or the space
-            doesn't take, an optimizer that can't search the space.
+            doesn't take, an optimizer that can't search the space, a learning rate that is not the optimizer's.
     """
 
     policy: Any
@@ -104,6 +104,11 @@ class BlackBox(TextAlgorithm):
         _init_setup_model: bool = True,
         **sb3: Any,
     ) -> None:
+        if sb3.get("learning_rate"):
+            raise ValueError(
+                f"learning_rate={sb3['learning_rate']}: {type(self).__name__} has none of its own; give the "
+                "optimizer's, where it has one: optimizer_kwargs={'learning_rate': …}"
+            )
         super().__init__(policy, env, seed=seed, device=device, support_multi_env=True, **sb3)
         self.optimizer_name = optimizer or self.preset.optimizer
         self.search_space_name = search_space or self.preset.search_space

@@ -206,7 +206,9 @@ def write(plan: Plan, console: Console) -> None:
         console.print(publish(results, plan.publish), highlight=False, soft_wrap=True)
     count = sum(len(runs) for runs in results.finished.values())
     failed = f", {len(results.failed)} failed" if results.failed else ""
-    console.print(f"{count} runs{failed}: {plan.out}/report.html", highlight=False, soft_wrap=True)
+    console.print(
+        f"{count} {'run' if count == 1 else 'runs'}{failed}: {plan.out}/report.html", highlight=False, soft_wrap=True
+    )
 
 
 def _shown_command(values: Any) -> str:

@@ -5,7 +5,7 @@ the run folder.
 """
 
 import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from transformers.utils.logging import disable_progress_bar
 from agents.command_line import fail, show_warnings_plainly
 from agents.evaluation import Evaluation
 from agents.evaluation import evaluate as play
-from agents.opening import MAY_CHANGE, open_run
+from agents.opening import open_run, run_parser
 from agents.predictions import format_predictions, is_tagging
 from agents.report import reports
 from agents.run_folder import RunFolder, RunFolderError, write_json, write_text
@@ -66,15 +66,7 @@ def write(folder: RunFolder, evaluation: Evaluation, options: Namespace) -> list
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        prog=PROGRAM,
-        description=__doc__,
-        formatter_class=RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        epilog="Settings of the run that may be given anew: " + ", ".join(f"--{key}" for key in MAY_CHANGE),
-    )
-    parser.add_argument("run_dir", type=Path, help="the run folder")
-    parser.add_argument("--split", default="test", help="train, validation or test (default)")
+    parser = run_parser(PROGRAM, __doc__, "test")
     parser.add_argument("--predictions", type=Path, help="where to write them: word, gold, predicted (or JSON lines)")
     return parser
 

@@ -1,6 +1,7 @@
 """A run's trained model and its data, opened to be played."""
 
 import json
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,28 @@ from lm_gym.envs import TextVectorEnv
 
 Which = Literal["best", "last"]
 MAY_CHANGE = ("env.dataset", "env.max_length", "env.mask_probability", "data.", "evaluation.", "device", "threads")
+
+
+def run_parser(program: str, description: str | None, split: str, keys: str = "") -> ArgumentParser:
+    """The parser of a command that plays a run: its folder, its `--split`, `split` by default.
+
+    Args:
+        program: what is typed.
+        description: of the command.
+        split: the default.
+        keys: what a reader presses, for the help's end.
+    """
+    may_change = "Settings of the run that may be given anew: " + ", ".join(f"--{key}" for key in MAY_CHANGE)
+    parser = ArgumentParser(
+        prog=program,
+        description=description,
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        epilog=(f"Keys: {keys}.\n" if keys else "") + may_change,
+    )
+    parser.add_argument("run_dir", type=Path, help="the run folder")
+    parser.add_argument("--split", default=split, help=f"train, validation or test; by default {split}")
+    return parser
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ with their probabilities. In a terminal it waits for a key between texts; elsewh
 """
 
 import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from rich.text import Text
 from transformers.utils.logging import disable_progress_bar
 
 from agents.command_line import fail, show_warnings_plainly
-from agents.opening import MAY_CHANGE, open_run
+from agents.opening import open_run, run_parser
 from agents.page import Facts, page
 from agents.played import Decision, PlayedText, play_text
 from agents.run_folder import RunFolderError, write_text
@@ -154,16 +154,7 @@ def _choices(decision: Decision) -> Text:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        prog=PROGRAM,
-        description=__doc__,
-        formatter_class=RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        epilog=f"Keys: {KEYS}.\n"
-        "Settings of the run that may be given anew: " + ", ".join(f"--{key}" for key in MAY_CHANGE),
-    )
-    parser.add_argument("run_dir", type=Path, help="the run folder")
-    parser.add_argument("--split", default="validation", help="train, validation (default) or test")
+    parser = run_parser(PROGRAM, __doc__, "validation", KEYS)
     parser.add_argument(
         "--texts",
         type=int,

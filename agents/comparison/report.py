@@ -118,13 +118,13 @@ def _how(results: Results) -> tuple[str, ...]:
     study, first = results.study, results.first
     (budget, amount), *_ = study.budget.items()
     own = [
-        f"{row.name}: {n} {a:,}"
+        f"{row.name!r} {a:,} {n}"
         for row in study.rows.values()
         if row.budget != study.budget
         for n, a in row.budget.items()
     ]
     notes = [
-        f"Every row may spend {amount:,} {budget}" + (f" (its own budget has {'; '.join(own)})." if own else "."),
+        f"Every row may spend {amount:,} {budget}" + (f", but {'; '.join(own)}." if own else "."),
         "A forward pass is one text through the encoder; with a population a text counts once for each member. "
         "Equivalents: a forward pass counts 1, a backward pass 2. Training stops at the first update that reaches the "
         "budget.",
