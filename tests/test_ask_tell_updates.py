@@ -190,6 +190,15 @@ def test_jade_follows_what_succeeds():
     assert pytest.approx(0.9 * 0.5 + 0.1 * 0.3) == search.mean_CR
 
 
+def test_the_steps_of_annealing_settle_at_a_fifth_accepted():
+    search = OPTIMIZERS["sa"](th.zeros(3), popsize=2, step=0.5, temperature=0.0, reevaluate=False)
+    told(search, [0.0, 0.0])
+    before = search.step.clone()
+    told(search, [1.0, -1.0])  # at temperature 0 the first is accepted and the second is not
+    assert search.moved.tolist() == [True, False]
+    assert th.allclose((search.step / before).log().squeeze(1), th.tensor([0.3 * 0.8, -0.3 * 0.2]), atol=1e-5)
+
+
 def test_combined_noise_is_the_weighted_sum_of_each():
     weights = th.tensor([0.5, -2.0, 1.0])
     for rank in (1, 3, None):

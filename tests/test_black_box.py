@@ -121,6 +121,23 @@ def test_fitness_is_what_the_environment_pays(ner):
     assert watched.means[0] == pytest.approx(np.mean(paid), abs=1e-5)
 
 
+def test_a_member_pays_the_price_of_the_heads_that_it_keeps(ner):
+    means, kept = {}, None
+    for price in (0.0, 0.5):
+        watched = Fitness()
+        model = build(
+            GA,
+            make_env(ner),
+            search_space="head_mask",
+            search_space_kwargs={"price": price},
+            optimizer_kwargs={"popsize": 4},
+        )
+        kept = model.optimizer.ask().vectors().double().mean().item()
+        model.learn(1, callback=watched)
+        means[price] = watched.means[0]
+    assert means[0.0] - means[0.5] == pytest.approx(0.5 * kept, abs=1e-6)
+
+
 @pytest.mark.parametrize("reward", ["accuracy", "f1", {"f1": 1.0, "accuracy": 0.1}])
 @pytest.mark.parametrize("actions", ["token", "distribution"])
 def test_other_rewards_are_fitness_too(reward, actions, ner):
