@@ -177,6 +177,10 @@ class BlackBox(TextAlgorithm):
         domain = self.space.domain
         return f"{self.search_space_name}: {domain.dim:,} {domain.kind} numbers searched by {self.optimizer_name}"
 
+    def summary(self) -> dict[str, float]:
+        """See TextAlgorithm; those of the search space."""
+        return self.space.summary()
+
     # ------------------------------------------------------------------ a generation
 
     def _train_batch(self, texts: Texts | None, callback: BaseCallback) -> bool:
@@ -272,7 +276,7 @@ class BlackBox(TextAlgorithm):
             self.logger.record("search/failed", len(fitness) - len(told))
         self.logger.record("search/generations", self.optimizer.generation)
         self.logger.record("search/evaluations", self.optimizer.evaluations)
-        for name, value in self.optimizer.logs().items():
+        for name, value in {**self.optimizer.logs(), **self.space.summary()}.items():
             self.logger.record(f"search/{name}", value)
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:

@@ -36,6 +36,7 @@ class RunState:
         seconds: of training, evaluations and checkpoints left out.
         peak_memory_bytes: the most memory that any process of the run had.
         metric: the metric that chooses the best model.
+        keep: "best", or "last": the last evaluation's model counts as the best.
         best: its best value so far; None before the first evaluation.
         best_timesteps: when that was.
         last: its last value.
@@ -43,6 +44,7 @@ class RunState:
     """
 
     metric: str
+    keep: str = "best"
     seconds: float = 0.0
     peak_memory_bytes: int = 0
     best: float | None = None
@@ -51,8 +53,8 @@ class RunState:
     evaluated_at: int = -1
 
     def improves(self, value: float) -> bool:
-        """Whether `value` is better than the best so far; the first always is."""
-        if self.best is None:
+        """Whether `value` is better than the best so far; the first always is, and where the last is kept each is."""
+        if self.best is None or self.keep == "last":
             return True
         return value < self.best if self.metric in LOWER_IS_BETTER else value > self.best
 

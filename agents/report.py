@@ -21,8 +21,9 @@ COLUMNS = {
     "cross_entropy": "cross-ent.",
     "perplexity": "perplexity",
     "mean_reward": "reward",
+    "heads_kept": "heads kept",
 }
-_IN_TERMINALS = ("entity_f1", "token_accuracy", "token_macro_f1", "accuracy", "perplexity", "mean_reward")
+_IN_TERMINALS = ("entity_f1", "token_accuracy", "token_macro_f1", "accuracy", "perplexity", "mean_reward", "heads_kept")
 Metrics = Mapping[str, float]
 
 

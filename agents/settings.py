@@ -123,6 +123,8 @@ class EvaluationSettings:
         times: evaluate so often, evenly over the budget, whatever a pass is; null for every_passes.
         texts: play so many, evenly spaced, while training (by default all); the last evaluation plays all.
         metric: chooses the best model; by default entity_f1 (NER) or accuracy.
+        keep: the model that is kept and reported: the best of the run by that metric, or the last, where training
+            itself weighs more than the metric says (the price of attention heads).
         num_envs: texts in a batch.
         shown: texts shown with their predictions in TensorBoard.
     """
@@ -131,6 +133,7 @@ class EvaluationSettings:
     times: int | None = None
     texts: int | None = None
     metric: str | None = None
+    keep: Literal["best", "last"] = "best"
     num_envs: int = 64
     shown: int = 5
 

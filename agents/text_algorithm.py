@@ -198,6 +198,10 @@ class TextAlgorithm(BaseAlgorithm):
         """What is trained, in a few words."""
         return f"{sum(p.numel() for p in self.policy.parameters() if p.requires_grad):,} parameters train"
 
+    def summary(self) -> dict[str, float]:
+        """Numbers by name that a report has beside the metrics."""
+        return {}
+
     # ------------------------------------------------------------------ logs, budgets, saving
 
     @property

@@ -106,11 +106,11 @@ def start(settings: Settings, command: str, console: Console, held: ExitStack) -
     dataset = make_training_dataset(settings)
     env = make_env(settings, dataset, "train", learning=True)
     agent = make_agent(settings, env)
-    metric = _metric(settings, env)
+    state = _first_state(settings, env)
     folder = RunFolder.create(settings.run_dir or _new_path(settings), settings.yaml, command)
     held.callback(folder.unlock)
     total = _total(settings, agent)
-    return Run(settings, folder, dataset, env, agent, RunState(metric), total, console)
+    return Run(settings, folder, dataset, env, agent, state, total, console)
 
 
 def resume(settings: Settings, given: Sequence[str], console: Console, held: ExitStack) -> Run:
@@ -199,11 +199,11 @@ def train(run: Run) -> None:
 def finish(run: Run) -> None:
     """Play the best model on validation and test beside the rows to beat, and write the report."""
     settings, folder = run.settings, run.folder
-    best = make_agent(settings, run.env, model=str(folder.best)).policy
+    best = make_agent(settings, run.env, model=str(folder.best))
     untrained = make_agent(settings, run.env).policy
     splits = [split for split in run.dataset.splits if split != "train"]
     envs = {split: make_env(settings, run.dataset, split, run.env.task.tokenizer) for split in splits}
-    evaluations = {split: evaluate(best, env) for split, env in envs.items()}
+    evaluations = {split: evaluate(best.policy, env) for split, env in envs.items()}
     last = splits[-1]
     passes = run.state.best_timesteps / run.agent.timesteps_per_pass
     report = {
@@ -219,12 +219,13 @@ def finish(run: Run) -> None:
         "seconds": round(run.state.seconds, 3),
         "peak_memory_bytes": run.state.peak_memory_bytes,
         "chosen": {"pass": round(passes, 4), "timesteps": run.state.best_timesteps, run.state.metric: run.state.best},
-        "metrics": {split: evaluation.metrics for split, evaluation in evaluations.items()},
+        "metrics": {split: {**evaluation.metrics, **best.summary()} for split, evaluation in evaluations.items()},
         "baselines": {**baselines(envs[last]), "untrained": evaluate(untrained, envs[last]).metrics},
         "fingerprint": run.dataset.fingerprint,
         "reports": reports(evaluations[last]),
     }
-    chosen = f"The model is the best of the run by validation {run.state.metric}: that of pass {passes:.2f}."
+    how = f"best of the run by validation {run.state.metric}: that" if run.state.keep == "best" else "last of the run,"
+    chosen = f"The model is the {how} of pass {passes:.2f}."
     commands = (folder.path / "command.txt").read_text(encoding="utf-8").splitlines()
     text = markdown(report, evaluations[last], chosen, _notes(run.dataset, [run.env, *envs.values()]), commands[0])
     write_text(folder.path / "report.md", text)
@@ -235,7 +236,7 @@ def finish(run: Run) -> None:
 
 def _restore(settings: Settings, env: TextVectorEnv, checkpoint: Checkpoint | None) -> tuple[TextAlgorithm, RunState]:
     if checkpoint is None:
-        return make_agent(settings, env), RunState(_metric(settings, env))
+        return make_agent(settings, env), _first_state(settings, env)
     agent = ALGORITHMS[settings.algo].load(checkpoint.model, env=env, device=settings.device)  # type: ignore[arg-type]
     return agent, RunState(**checkpoint.state)
 
@@ -250,15 +251,15 @@ def _refuse_changes(saved: Settings, settings: Settings) -> None:
             )
 
 
-def _metric(settings: Settings, env: TextVectorEnv) -> str:
-    """The metric that chooses the best model."""
+def _first_state(settings: Settings, env: TextVectorEnv) -> RunState:
+    """The state of a run that begins, with the metric that chooses its model."""
     known = known_metrics(tagging=env.task.choice_names is not None)
     metric = settings.evaluation.metric or known[0]
     if metric not in known:
         raise SettingsError(
             f"no metric {metric!r} on {settings.env.id}: evaluation.metric is one of {', '.join(known)}"
         )
-    return metric
+    return RunState(metric, settings.evaluation.keep)
 
 
 def _total(settings: Settings, agent: TextAlgorithm) -> int:

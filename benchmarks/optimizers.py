@@ -124,12 +124,12 @@ def medians(make: Callable[..., Any], d: int, seeds: int, evaluations: int) -> l
 
 
 BITS: dict[str, tuple[str, dict[str, Any]]] = {
-    "ga, tournament, single point": ("ga", {"selection": "tournament", "crossover": "single_point"}),
-    "ga, roulette, single point": ("ga", {"selection": "roulette", "crossover": "single_point"}),
-    "ga (defaults: tournament, uniform)": ("ga", {}),
-    "ga, elites evaluated again": ("ga", {"reevaluate": True}),
-    "sa": ("sa", {"popsize": 4}),
-    "pso (binary)": ("pso", {}),
+    "ga, tournament, single point": ("ga", {"selection": "tournament", "crossover": "single_point", "popsize": 16}),
+    "ga, roulette, single point": ("ga", {"selection": "roulette", "crossover": "single_point", "popsize": 16}),
+    "ga, tournament, uniform": ("ga", {"popsize": 16}),
+    "ga, elites evaluated again": ("ga", {"reevaluate": True, "popsize": 16}),
+    "sa, one chain": ("sa", {"popsize": 1}),
+    "pso (binary)": ("pso", {"popsize": 20}),
 }
 
 
@@ -137,6 +137,8 @@ def bits(seeds: int, limit: int, d: int = 100) -> list[str]:
     problems = {"OneMax": lambda x: x.sum(1), "LeadingOnes": lambda x: x.long().cumprod(1).sum(1)}
     lines = [
         f"## {d} bits: median of {seeds} seeds of the evaluations until solved, at most {limit:,}",
+        "",
+        "16 members of GA, 20 of PSO.",
         "",
         f"| | {' | '.join(problems)} |",
         "|---|---:|---:|",
@@ -148,7 +150,7 @@ def bits(seeds: int, limit: int, d: int = 100) -> list[str]:
             for seed in range(seeds):
                 start = th.rand(d, generator=th.Generator().manual_seed(seed)) < 0.5
                 settings = {"reevaluate": False} | options
-                settings |= {} if name == "sa" else {"popsize": 40, "spread": 1.0} if "popsize" not in settings else {}
+                settings |= {} if name == "sa" else {"spread": 1.0}
                 optimizer: Any = OPTIMIZERS[name](start, Domain("binary", d, 2), seed=seed, **settings)
                 needed.append(solved_after(optimizer, function, d, limit))
             median = statistics.median(needed)

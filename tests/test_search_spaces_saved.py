@@ -214,3 +214,15 @@ def test_heads_kept_can_have_a_price():
 def test_other_policies_are_refused(name):
     with pytest.raises(TypeError, match=f"{name} needs the language model of an LMPolicy"):
         SEARCH_SPACES[name](A2C("MlpPolicy", "CartPole-v1", device="cpu").policy)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_heads_kept_are_read_from_the_weights(architecture, tmp_path):
+    space = SEARCH_SPACES["head_mask"](make(len(TAGS), architecture=architecture))
+    assert space.summary() == {"heads_kept": 1.0}
+    kept = space.initial()
+    kept[0] = False
+    space.write(kept)
+    space.save_pretrained(tmp_path)
+    again = SEARCH_SPACES["head_mask"](make(len(TAGS), model=str(tmp_path)))
+    assert space.summary() == again.summary() == {"heads_kept": pytest.approx(1 - 1 / len(kept))}

@@ -203,3 +203,24 @@ def test_each_term_of_a_reward_is_logged(data: Path, tmp_path: Path) -> None:
     assert 0 <= row["reward/f1"] <= 1
     assert 0 < row["reward/accuracy"] <= 4
     assert row["rollout/ep_rew_mean"] <= 4.5
+
+
+def test_the_last_model_is_kept_where_it_is_asked_for(data: Path, tmp_path: Path) -> None:
+    """A search that pays for heads ends with fewer; by F1 alone, 0 here for any mask, the untouched start is best."""
+    search = (
+        "--algo=random_search",
+        "--agent.search_space=head_mask",
+        "--agent.search_space_kwargs.price=1000",
+        "--agent.optimizer_kwargs.popsize=8",
+        "--env.reward=f1",
+        "--evaluation.every_passes=1",
+    )
+    found = {}
+    for keep in ("best", "last"):
+        given = [option for option in options(data, tmp_path / keep, *search) if "samples" not in option]
+        main([*given, f"--evaluation.keep={keep}"])
+        found[keep] = json.loads((tmp_path / keep / "report.json").read_text(encoding="utf-8"))
+    assert found["best"]["metrics"]["test"]["heads_kept"] == 1.0
+    assert found["last"]["metrics"]["test"]["heads_kept"] < 0.5
+    assert found["last"]["chosen"]["timesteps"] == found["last"]["timesteps"]
+    assert "the last of the run" in (tmp_path / "last" / "report.md").read_text(encoding="utf-8")

@@ -92,9 +92,8 @@ class DE(VectorOptimizer):
         F, CR = self._draw_parameters(generator)
         trials = self._mutants(F[:, None], generator)
         if self.bound is not None:
-            low, high = self.start - self.bound, self.start + self.bound
-            beyond = (trials < low) | (trials > high)
-            trials = th.where(beyond, (self.parents + trials.clamp(low, high)) / 2, trials)
+            within = trials.clamp(self.start - self.bound, self.start + self.bound)
+            trials = th.where(trials == within, trials, within.add_(self.parents).mul_(0.5))
         crossed = th.rand(trials.shape, generator=generator, device=self.device, dtype=self.dtype) < CR[:, None]
         crossed.scatter_(1, th.randint(self.domain.dim, (n, 1), generator=generator, device=self.device), True)
         trials = th.where(crossed, trials, self.parents)
@@ -113,8 +112,8 @@ class DE(VectorOptimizer):
     def _mutants(self, F: th.Tensor, generator: th.Generator) -> th.Tensor:
         """The differences added to their bases, [n, d]; F [n, 1]."""
         x, n = self.parents, len(self.parents)
-        others = th.rand((n, n), generator=generator, device=self.device).fill_diagonal_(2).argsort(1)  # itself last
-        a, b, c = others[:, 0], others[:, 1], others[:, 2]
+        lots = th.rand((n, n), generator=generator, device=self.device).fill_diagonal_(2)  # itself last
+        a, b, c = lots.topk(3, dim=1, largest=False).indices.unbind(1)
         if not self.to_best:
             base = x[self.fitness.argmax()] if self.variant == "best/1/bin" else x[a]
             return (x[b] - x[c]).mul_(F).add_(base)

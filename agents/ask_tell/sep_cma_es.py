@@ -65,7 +65,8 @@ class SepCMAES(VectorOptimizer):
         self.c_mu = min(1 - self.c_1, (0.25 + mu + 1 / mu - 2) / (d + 4 * root + mu / 2))
         mu_worse = float(worse.sum() ** 2 / (worse**2).sum())
         limits = 1 + self.c_1 / self.c_mu, 1 + 2 * mu_worse / (mu + 2), (1 - self.c_1 - self.c_mu) / (d * self.c_mu)
-        self.weights = np.stack([better, better + worse * min(limits) / -worse.sum()], axis=1)  # of the mean, of C
+        worse *= min(limits) / -worse.sum()
+        self.weights, self.weight = np.stack([better, worse], axis=1), float(better.sum() + worse.sum())  # of C, Σw
         self.expected_norm = math.sqrt(d) * (1 - 1 / (4 * d) + 1 / (21 * d**2))
 
     @property
@@ -82,9 +83,9 @@ class SepCMAES(VectorOptimizer):
         ranked = fitness.cpu().numpy()
         if ranked.min() == ranked.max():
             return
-        z, d, w_ranked = population.noise, self.domain.dim, by_rank(ranked, self.weights)
-        w_mean, w = self._tensor(w_ranked.T)
-        z_mean = w_mean @ z
+        z, d = population.noise, self.domain.dim
+        w_better, w_worse = self._tensor(by_rank(ranked, self.weights).T)
+        z_mean = w_better @ z
         y_mean = self.variance.sqrt().mul_(z_mean)
         self.mean.add_(y_mean, alpha=self.sigma)
         self.updates += 1
@@ -94,9 +95,9 @@ class SepCMAES(VectorOptimizer):
         unbiased = length / math.sqrt(1 - (1 - self.c_sigma) ** (2 * self.updates))
         h = float(unbiased < 1.4 + 2 / (d + 1))
         self.path_c.mul_(1 - self.c_c).add_(y_mean, alpha=h * math.sqrt(self.c_c * (2 - self.c_c) * self.mu))
-        kept = 1 - self.c_1 - self.c_mu * float(w_ranked[:, 1].sum()) + (1 - h) * self.c_1 * self.c_c * (2 - self.c_c)
+        kept = 1 - self.c_1 - self.c_mu * self.weight + (1 - h) * self.c_1 * self.c_c * (2 - self.c_c)
         z_squared = z.square_()
-        w = th.where(w < 0, w * d / z_squared.sum(1), w)
+        w = th.addcdiv(w_better, w_worse, z_squared.sum(1), value=d)
         self.variance.mul_((w @ z_squared).mul_(self.c_mu).add_(kept))  # y² = C z²
         self.variance.addcmul_(self.path_c, self.path_c, value=self.c_1)
         self.sigma *= math.exp(min(1.0, self.c_sigma / self.damping * (length - 1)))

@@ -79,7 +79,10 @@ def _name(metric: str) -> str:
     )
 
 
-def _panel(height: float, title: str, right: float = 0.74, left: float = 0.09) -> tuple[Figure, Axes]:
+def _panel(height: float, title: str, names: Sequence[str], *, before: bool = False) -> tuple[Figure, Axes]:
+    """A figure with room for the rows' names, behind the axes or before them."""
+    room = 0.045 + 0.0083 * max(map(len, names))  # of the width, for letters of 9.5 to 11 points
+    left, right = (min(0.5, room), 0.96) if before else (0.09, max(0.5, 0.97 - room))
     figure = Figure(figsize=(9.0, height), dpi=150, facecolor="white")
     figure.subplots_adjust(left=left, right=right, top=1 - 0.5 / height, bottom=0.62 / height)
     axes = figure.add_subplot()
@@ -91,7 +94,7 @@ def _scores(results: Results) -> Figure:
     """Interquartile mean and interval of each row, its runs as dots, the rows to beat as lines."""
     metric, rows = results.study.metric, list(results.finished)
     height = 1.5 + 0.42 * len(rows)
-    figure, axes = _panel(height, f"{_name(metric)} on {split_of(_report(results))}", right=0.96, left=0.34)
+    figure, axes = _panel(height, f"{_name(metric)} on {split_of(_report(results))}", rows, before=True)
     for y, row in enumerate(rows):
         scores, (colour, _) = results.scores(row), _look(results, row)
         if len(scores) > 1:
@@ -102,9 +105,16 @@ def _scores(results: Results) -> Figure:
         axes.annotate(
             f"{middle:.3f}", (middle, y), (0, 8), textcoords="offset points", ha="center", fontsize=9, color=INK
         )
-    for name, value in baselines(results):
+    marks = baselines(results)
+    for _, value in marks:
         axes.axvline(value, color=PALE, lw=1, ls=(0, (2, 2)), zorder=0)
-        axes.annotate(f" {name}", (value, -0.75), rotation=90, fontsize=8, color="#666666", va="top", ha="right")
+    low, high = axes.get_xlim()
+    for names, value in _groups(marks, 0.03 * (high - low)):
+        beside = value - low < 0.15 * (high - low)  # no room on the left
+        axes.annotate(
+            names, (value, -0.75), (4 if beside else -4, 0), textcoords="offset points", fontsize=8, color="#666666",
+            va="top", ha="left" if beside else "right",
+        )  # fmt: skip
     axes.set_yticks(range(len(rows)), rows)
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.set_ylim(len(rows) - 0.4, -0.85)
@@ -112,6 +122,17 @@ def _scores(results: Results) -> Figure:
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("interquartile mean, 95% bootstrap interval, one dot a seed", fontsize=9.5)
     return figure
+
+
+def _groups(marks: Sequence[tuple[str, float]], near: float) -> list[tuple[str, float]]:
+    """Names and values, ascending; those closer than `near` to the one before share a label at the last of them."""
+    groups: list[tuple[str, float]] = []
+    for name, value in sorted(marks, key=lambda mark: mark[1]):
+        if groups and value - groups[-1][1] < near:
+            groups[-1] = (f"{groups[-1][0]}, {name}", value)
+        else:
+            groups.append((name, value))
+    return groups
 
 
 def _report(results: Results) -> Mapping[str, Any]:
@@ -132,7 +153,7 @@ def baselines(results: Results) -> list[tuple[str, float]]:
 
 def _curves(results: Results, x_of: Callable[[Curve], Scores], label: str) -> Figure:
     """The metric on validation over what was spent: interquartile mean and interval over the seeds."""
-    figure, axes = _panel(4.6, f"{_name(results.study.metric)} on validation while training")
+    figure, axes = _panel(4.6, f"{_name(results.study.metric)} on validation while training", list(results.finished))
     ends = []
     longest = 0.0
     for row, runs in results.finished.items():
@@ -163,7 +184,10 @@ def _curves(results: Results, x_of: Callable[[Curve], Scores], label: str) -> Fi
 
 
 def _short(value: float, _place: object = None) -> str:
-    return f"{value / 1000:g}k" if value >= 1000 else f"{value:g}"
+    for unit, name in ((1e6, "M"), (1e3, "k")):
+        if value >= unit:
+            return f"{value / unit:g}{name}"
+    return f"{value:g}"
 
 
 def _label_ends(axes: Axes, ends: Sequence[tuple[str, float, float, str]]) -> None:
@@ -202,7 +226,7 @@ def _apart(wanted: Sequence[float], least: float) -> list[float]:
 def _profile(results: Results) -> Figure:
     """The part of a row's runs that reach a threshold."""
     metric, sign = results.study.metric, results.sign
-    figure, axes = _panel(4.2, f"Performance profile on {split_of(_report(results))}")
+    figure, axes = _panel(4.2, f"Performance profile on {split_of(_report(results))}", list(results.finished))
     every = np.concatenate([sign * results.scores(row) for row in results.finished])
     margin = 0.08 * (every.max() - every.min()) or 0.01
     grid = np.linspace(every.min() - margin, every.max() + margin, 400)
@@ -233,7 +257,7 @@ def _improvement(results: Results, twin: str) -> Figure:
     rows = [row for row in results.finished if row != twin]
     reference = results.sign * results.scores(twin)
     height = 1.4 + 0.4 * len(rows)
-    figure, axes = _panel(height, f"Probability of being better than {twin}", right=0.96, left=0.34)
+    figure, axes = _panel(height, f"Probability of being better than {twin}", rows, before=True)
     axes.axvline(0.5, color=PALE, lw=1.2)
     for y, row in enumerate(rows):
         colour, _ = _look(results, row)

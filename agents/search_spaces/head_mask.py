@@ -75,6 +75,11 @@ class HeadMask(SearchSpace):
         """See SearchSpace."""
         return self._price * population.vectors().double().mean(1) if self._price else None
 
+    def summary(self) -> dict[str, float]:
+        """`heads_kept`, the share of heads whose part of the output projection is not zero."""
+        kept = [_by_head(module, self._heads).any(1) for module in self._outputs]
+        return {"heads_kept": th.cat(kept).double().mean().item()}
+
     def state_dict(self) -> dict[str, Any]:
         """The projections with every head in them, once some were removed."""
         return {} if self._origin is None else {"origin": list(self._origin)}
@@ -90,6 +95,12 @@ def _masked(module: nn.Linear | Conv1D, weight: th.Tensor, kept: th.Tensor, x: t
     by_head = x.reshape(len(kept), -1, kept.shape[1], x.shape[-1] // kept.shape[1])
     x = (by_head * kept[:, None, :, None]).view(x.shape)
     return F.linear(x, weight.T if isinstance(module, Conv1D) else weight, module.bias)
+
+
+def _by_head(module: nn.Linear | Conv1D, heads: int) -> th.Tensor:
+    """The projection's weights [heads, numbers of each]."""
+    weight = module.weight if isinstance(module, Conv1D) else module.weight.T
+    return weight.detach().reshape(heads, -1)
 
 
 def _find_outputs(policy: LMPolicy) -> list[Any]:

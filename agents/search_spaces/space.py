@@ -104,6 +104,10 @@ class SearchSpace(ABC):
         """What members cost, in units of fitness, float64 [P]: taken off what they earn. None where nothing does."""
         return None
 
+    def summary(self) -> dict[str, float]:
+        """Numbers by name that say what the policy is in this space, for logs and reports."""
+        return {}
+
     def state_dict(self) -> dict[str, Any]:
         """What a rebuilt space needs beside the policy's weights (where vectors are measured from)."""
         return {}

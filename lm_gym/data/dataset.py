@@ -9,6 +9,7 @@ import numpy as np
 from lm_gym.data.columns import Columns, Words
 from lm_gym.data.corpus import Corpus, Sentence, fill
 from lm_gym.data.errors import DataError, nearest
+from lm_gym.data.few import few_texts
 from lm_gym.data.overlap import overlaps, refuse_overlap, text_keys
 from lm_gym.data.schemes import tag_names_of, types_of
 from lm_gym.hashing import mix
@@ -178,6 +179,24 @@ class Dataset:
         }
         note = f"validation: {int(out.sum())} texts held out of train (fraction {fraction:g}, seed {seed})"
         kept = [old for old in self.notes if old not in _overlap_notes(self.splits, self.overlap)]
+        return Dataset.from_splits(self.name, splits, max_overlap=1.0, notes=(*kept, note))
+
+    def with_few_texts(self, texts: int | None = None, per_type: int | None = None, seed: int = 0) -> "Dataset":
+        """The dataset with a part of its training texts, its other splits whole.
+
+        Args:
+            texts: so many, see `lm_gym.data.few.few_texts`.
+            per_type: or so many for each entity type.
+            seed: which ones.
+
+        Raises:
+            DataError: no train split, or what `few_texts` refuses.
+        """
+        train = self["train"]
+        splits = {**self.splits, "train": train.take(few_texts(train, texts, per_type, seed))}
+        kept = [old for old in self.notes if old not in _overlap_notes(self.splits, self.overlap)]
+        asked = f"{texts}" if per_type is None else f"{per_type} a type"
+        note = f"train: {len(splits['train'])} of {len(train)} texts ({asked}, seed {seed})"
         return Dataset.from_splits(self.name, splits, max_overlap=1.0, notes=(*kept, note))
 
     def with_tag_names(self, tag_names: Sequence[str]) -> "Dataset":

@@ -29,8 +29,11 @@ def load_dataset(
     scheme: str = "auto",
     splits: Mapping[str, str] | None = None,
     max_overlap: float = 0.1,
+    train_texts: int | None = None,
+    train_texts_per_type: int | None = None,
+    train_seed: int = 0,
 ) -> Dataset:
-    """A dataset from a builtin name, a file, a folder, `hub:<id>`, or a Dataset (returned as it is).
+    """A dataset from a builtin name, a file, a folder, `hub:<id>`, or a Dataset (returned as it is, or cut).
 
     Args:
         source: "builtin/ner", "builtin/masked_lm", or "builtin" (the one for the task); a file; a folder
@@ -43,6 +46,9 @@ def load_dataset(
         scheme: of the tags: "auto", "iob1", "iob2", "iobes" (BILOU included) or "conlleval" (any sequence).
         splits: for a folder, file names by split; for the hub, its splits by ours. None finds them.
         max_overlap: the greatest part of a split, 0 to 1, that may stand in another split too.
+        train_texts: keep so many texts of train, chosen by a hash of their words: for training with few labels.
+        train_texts_per_type: keep so many texts of train for each entity type (`lm_gym.data.few.few_texts`).
+        train_seed: which texts these are.
 
     Returns:
         The dataset, its tags in IOB2. A single file is the split that its name says, or train.
@@ -51,20 +57,26 @@ def load_dataset(
         DataError: nothing there by this name, or data that cannot be used; the message names file and line.
     """
     if isinstance(source, Dataset):
-        if task_hint == "ner":
-            _demand_tags(source)
-        return source
-    tags = {"ner": True, "masked_lm": False}.get(task_hint or "")
-    options = ReadOptions(token_column, tag_column, text_column, delimiter, scheme, tags)
-    name = os.fspath(source)
-    if name.split("/")[0] == "builtin":
-        dataset = _builtin(_builtin_name(name, task_hint))
+        dataset = source
     else:
-        label, columns = _read(name, options, splits)
-        dataset = Dataset.from_columns(label, columns, scheme=scheme, max_overlap=max_overlap)
+        tags = {"ner": True, "masked_lm": False}.get(task_hint or "")
+        options = ReadOptions(token_column, tag_column, text_column, delimiter, scheme, tags)
+        dataset = _load(os.fspath(source), task_hint, options, splits, max_overlap)
     if task_hint == "ner":
         _demand_tags(dataset)
-    return dataset
+    if train_texts is None and train_texts_per_type is None:
+        return dataset
+    return dataset.with_few_texts(train_texts, train_texts_per_type, train_seed)
+
+
+def _load(
+    name: str, task_hint: TaskHint | None, options: ReadOptions, splits: Mapping[str, str] | None, max_overlap: float
+) -> Dataset:
+    """The whole dataset of that name."""
+    if name.split("/")[0] == "builtin":
+        return _builtin(_builtin_name(name, task_hint))
+    label, columns = _read(name, options, splits)
+    return Dataset.from_columns(label, columns, scheme=options.scheme, max_overlap=max_overlap)
 
 
 def _read(name: str, options: ReadOptions, splits: Mapping[str, str] | None) -> tuple[str, dict[str, Columns]]:
