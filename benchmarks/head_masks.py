@@ -1,4 +1,4 @@
-"""docs/results/head_masks.md: attention heads removed by GA and SA, beside random masks of the same size.
+"""docs/results/random_heads.md: attention heads removed by GA and SA, beside random masks of the same size.
 
     python benchmarks/head_masks.py runs/NER-v0/supervised/…/best
 
@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--price", type=float, default=0.002)
     parser.add_argument("--budget", type=int, default=49_152, help="forward passes of a search")
-    parser.add_argument("--write", type=Path, default=Path(__file__).parents[1] / "docs/results/head_masks.md")
+    parser.add_argument("--write", type=Path, default=Path(__file__).parents[1] / "docs/results/random_heads.md")
     arguments = parser.parse_args()
     th.set_num_threads(1)
     envs = {split: make_env(split) for split in ("validation", "test")}
@@ -100,7 +100,7 @@ def main() -> None:
         rows += [(name, masks), (f"random masks as large as {name}'s", random)]
     assert whole is not None
     lines = [
-        "# Attention heads removed from a trained tagger",
+        "# Attention heads removed, beside random masks of the same size",
         "",
         f"`python benchmarks/head_masks.py MODEL`: builtin NER, `tiny` ({heads} heads), entity F1; mean (least to",
         f"most) over {arguments.seeds} seeds, {arguments.budget:,} forward passes a search; for each mask found",

@@ -13,7 +13,7 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from agents import compare
-from agents.comparison.charts import _apart
+from agents.comparison.charts import _apart, _groups, _short
 from agents.comparison.progress import StudyProgress
 from agents.comparison.report import CAPTIONS
 from agents.comparison.results import read_results
@@ -248,6 +248,13 @@ def test_profile_and_curves() -> None:
     assert grid.tolist() == [0.0, 4.0, 8.0]
     assert values.tolist() == [[0.0, 0.4, 0.8], [0.0, 1.0, 3.0]]
     assert _apart([0.5, 0.49, 0.9], 0.1) == pytest.approx([0.59, 0.49, 0.9])
+
+
+def test_labels_that_would_overlap_are_one() -> None:
+    marks = [("untrained", 0.026), ("random", 0.028), ("majority", 0.018), ("zero-shot", 0.5)]
+    assert _groups(marks, 0.03) == [("majority, untrained, random", 0.028), ("zero-shot", 0.5)]
+    assert [name for name, _ in _groups(marks, 0.001)] == ["majority", "untrained", "random", "zero-shot"]
+    assert [_short(value) for value in (0, 300, 30_000, 3_000_000)] == ["0", "300", "30k", "3M"]
 
 
 def test_cost_until_nine_tenths_of_the_twin(tmp_path: Path) -> None:

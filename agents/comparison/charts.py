@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -11,9 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from agents.comparison.results import Curve, Results
+from agents.comparison.results import Results
 from agents.comparison.statistics import (
-    Scores,
     improvement_interval,
     iqm,
     iqm_interval,
@@ -55,8 +54,8 @@ def charts(results: Results) -> dict[str, Figure]:
     with mpl.rc_context(STYLE):
         found = {
             "scores": _scores(results),
-            "equivalents": _curves(results, lambda curve: curve.equivalents, "forward-pass equivalents"),
-            "seconds": _curves(results, lambda curve: curve.seconds, "seconds of training"),
+            "equivalents": _curves(results, "equivalents", "forward-pass equivalents"),
+            "seconds": _curves(results, "seconds", "seconds of training"),
             "profile": _profile(results),
         }
         if results.twin is not None and len(results.finished) > 1:
@@ -109,11 +108,11 @@ def _scores(results: Results) -> Figure:
     for _, value in marks:
         axes.axvline(value, color=PALE, lw=1, ls=(0, (2, 2)), zorder=0)
     low, high = axes.get_xlim()
-    for names, value in _groups(marks, 0.03 * (high - low)):
-        beside = value - low < 0.15 * (high - low)  # no room on the left
+    for line, (names, value) in enumerate(_groups(marks, 0.03 * (high - low))):
+        beside = value - low < 0.7 * (high - low)  # room on the right
         axes.annotate(
-            names, (value, -0.75), (4 if beside else -4, 0), textcoords="offset points", fontsize=8, color="#666666",
-            va="top", ha="left" if beside else "right",
+            names, (value, -0.75), (4 if beside else -4, -11 * line), textcoords="offset points", fontsize=8,
+            color="#666666", va="top", ha="left" if beside else "right",
         )  # fmt: skip
     axes.set_yticks(range(len(rows)), rows)
     axes.tick_params(axis="y", length=0, labelcolor=INK)
@@ -151,8 +150,11 @@ def baselines(results: Results) -> list[tuple[str, float]]:
     return [(names.get(name, name), values[metric]) for name, values in first["baselines"].items() if metric in values]
 
 
-def _curves(results: Results, x_of: Callable[[Curve], Scores], label: str) -> Figure:
-    """The metric on validation over what was spent: interquartile mean and interval over the seeds."""
+def _curves(results: Results, cost: Literal["equivalents", "seconds"], label: str) -> Figure:
+    """The metric on validation over what was spent: interquartile mean and interval over the seeds.
+
+    A row that begins from another row's model begins where that one ended.
+    """
     figure, axes = _panel(4.6, f"{_name(results.study.metric)} on validation while training", list(results.finished))
     ends = []
     longest = 0.0
@@ -161,7 +163,8 @@ def _curves(results: Results, x_of: Callable[[Curve], Scores], label: str) -> Fi
         if not curves:
             continue
         colour, dash = _look(results, row)
-        grid, values = on_grid([x_of(curve) for curve in curves], [curve.values for curve in curves])
+        paid = sum(getattr(run, cost) for run in results.before(row))
+        grid, values = on_grid([getattr(curve, cost) + paid for curve in curves], [curve.values for curve in curves])
         middle = iqm(values, axis=0)
         axes.plot(grid, middle, color=colour, ls=dash, lw=2.0, zorder=4 if row == results.twin else 3)
         if len(curves) > 1:
@@ -204,7 +207,15 @@ def _label_ends(axes: Axes, ends: Sequence[tuple[str, float, float, str]]) -> No
             fontsize=9.5,
             va="center",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.7, "alpha": 0.6, "shrinkA": 1, "shrinkB": 1},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour,
+                "lw": 0.7,
+                "alpha": 0.6,
+                "shrinkA": 1,
+                "shrinkB": 1,
+                "relpos": (0, 0.5),
+            },
         )
 
 

@@ -17,13 +17,14 @@ from matplotlib.figure import Figure
 from agents.comparison.charts import charts
 from agents.comparison.results import Results
 from agents.comparison.search import chosen_settings, trials_of
+from agents.comparison.study import Study
 from agents.comparison.tables import Table, best_of_families, cost_table, goal, main_table, split_shown
 from agents.report import COLUMNS
 from agents.run_folder import write_text
 
 CAPTIONS = {
     "scores": "What each row reached: interquartile mean, 95% bootstrap interval, one dot a seed.",
-    "equivalents": "Learning curves over forward-pass equivalents.",
+    "equivalents": "Learning curves over forward-pass equivalents, those of the model that a row begins from included.",
     "seconds": "Learning curves over seconds of training, on the machine and in the company it had.",
     "profile": "Performance profiles: the part of a row's runs that reach a threshold.",
     "improvement": "How probable it is that a run of a row is better than one of the twin.",
@@ -128,7 +129,7 @@ def _how(results: Results) -> tuple[str, ...]:
         "A forward pass is one text through the encoder; with a population a text counts once for each member. "
         "Equivalents: a forward pass counts 1, a backward pass 2. Training stops at the first update that reaches the "
         "budget.",
-        f"The model of each run is chosen by {COLUMNS.get(study.metric, study.metric)} on validation; "
+        f"The model of each run is chosen by {_chosen_by(study)}; "
         f"{split_shown(results)} is played once, by that model"
         + (
             ". "
@@ -144,6 +145,19 @@ def _how(results: Results) -> tuple[str, ...]:
             f"Data: {first['dataset']}, fingerprint {first['fingerprint']}. Model: {Path(str(first['model'])).name}."
         )
     return tuple(notes)
+
+
+def _chosen_by(study: Study) -> str:
+    """How models are chosen, with the rows that choose theirs otherwise."""
+    others: dict[str, list[str]] = {}
+    for name, row in study.rows.items():
+        metric = row.settings["evaluation.metric"]
+        if row.settings.get("evaluation.keep") == "last":
+            others.setdefault("is the last", []).append(repr(name))
+        elif metric != study.metric:
+            others.setdefault(f"is by {COLUMNS.get(metric, metric)}", []).append(repr(name))
+    parts = [f"{COLUMNS.get(study.metric, study.metric)} on validation"]
+    return "; ".join([*parts, *(f"that of {', '.join(names)} {how}" for how, names in others.items())])
 
 
 def _search(results: Results) -> list[Section]:

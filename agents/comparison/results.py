@@ -64,6 +64,12 @@ class Run:
         assert self.report is not None
         return equivalents(self.report["forward_passes"], self.report["backward_passes"])
 
+    @property
+    def seconds(self) -> float:
+        """Of its training."""
+        assert self.report is not None
+        return float(self.report["seconds"])
+
 
 @dataclass(frozen=True)
 class Results:
@@ -109,6 +115,10 @@ class Results:
         if named is not None:
             return named if named in self.finished else None
         return next((row for row, runs in self.finished.items() if runs[0].family == "supervised"), None)
+
+    def before(self, row: str) -> list[Run]:
+        """The finished runs that a row's runs begin from, the first one first."""
+        return [run for name in self.study.chain(row)[:-1] for run in self.finished.get(name, [])[:1]]
 
     @property
     def first(self) -> Mapping[str, Any] | None:

@@ -107,11 +107,10 @@ def _until(results: Results, run: Run, bound: float) -> tuple[float, float, floa
         return None
     passes, seconds = float(run.curve.equivalents[place]), float(run.curve.seconds[place])
     memory = float(run.curve.peak_memory_bytes[place])
-    for before in results.study.chain(run.row)[:-1]:
-        for earlier in results.finished.get(before, [])[:1]:
-            assert earlier.report is not None
-            passes, seconds = passes + earlier.equivalents, seconds + earlier.report["seconds"]
-            memory = max(memory, earlier.report["peak_memory_bytes"])
+    for earlier in results.before(run.row):
+        assert earlier.report is not None
+        passes, seconds = passes + earlier.equivalents, seconds + earlier.seconds
+        memory = max(memory, earlier.report["peak_memory_bytes"])
     return passes, seconds, memory / 2**20
 
 
@@ -138,4 +137,6 @@ def split_shown(results: Results) -> str:
 
 
 def _number(value: float) -> str:
+    if np.isnan(value):  # a metric that this row has not
+        return ""
     return f"{value:.3f}" if abs(value) < 100 else f"{value:,.1f}"
