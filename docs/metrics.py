@@ -46,7 +46,6 @@ METRICS = {
     "search/temperature": "T, mean of the chains",
     "search/F": "mean of the differential weight, μ_F",
     "search/CR": "mean of the crossover rate, μ_CR",
-    "search/heads_kept": "share of attention heads that are left, with `search_space=head_mask`",
     "search/slope": "mean |g| of the generation's probes",
     "search/gradient_norm": "length of the estimate that is climbed",
     "rollout/ep_rew_mean": "mean reward of a text, over the last 100 played",

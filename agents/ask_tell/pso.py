@@ -36,7 +36,8 @@ class PSO(VectorOptimizer):
             `"linear"`: w falls from the given one to 0.4 in 500 generations. None: adaptive, in binary spaces constant.
         weights: w, c₁, c₂, for `"constant"` and `"linear"`. None: 0.9, 2, 2, in binary spaces 1, 2, 2.
         neighbourhood: `"global"`, or `"ring"`: the two beside it and itself; slower and less easily trapped.
-        velocity_limit: bound of |v|; None: 0.4 `spread`, in binary spaces 6 (a bit is then at most 0.9975 sure).
+        velocity_limit: bound of |v|; None: 0.4 `spread`, in binary spaces ln(d − 1), 2 to 6: the surest bit still flips
+            once in d times.
         spread: how far particles begin from the start (`operators.scatter`).
         bound: particles stay within so much of the start; one that reaches it stops there, its velocity becoming what
             it has moved. None: no bound.
@@ -78,7 +79,8 @@ class PSO(VectorOptimizer):
         weights = weights or (1.0 if binary else 0.9, 2.0, 2.0)
         self.first_w, self.c1, self.c2 = (0.7298, 1.4962, 1.4962) if inertia == "constriction" else weights
         self.w = self.first_w
-        self.limit = velocity_limit if velocity_limit is not None else 6.0 if binary else 0.4 * spread
+        surest = min(6.0, max(2.0, math.log(max(self.domain.dim - 1, 1))))  # sigmoid(ln(d − 1)) = 1 − 1/d
+        self.limit = velocity_limit if velocity_limit is not None else surest if binary else 0.4 * spread
         generator = self._generator(1)
         self.x = scatter(initial, self.domain, n, spread, generator)
         self.v = th.rand(self.x.shape, generator=generator, device=self.device, dtype=self._numbers().dtype)
