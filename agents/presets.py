@@ -45,6 +45,7 @@ class PSO(BlackBox):
 class GA(BlackBox):
     """Genetic algorithm over the head (`agents.ask_tell.ga`)."""
 
+    command_defaults: ClassVar[dict[str, Any]] = {**BlackBox.command_defaults, "env.num_envs": 16}
     preset = Preset("ga", "head", {"selection": "truncation", "spread": 0.3})
 
 
