@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from runs import report, train, write_corpus
 
 from lm_gym.data import Corpus, DataError, Dataset, load_dataset
 from lm_gym.data.few import few_texts
+from tests.runs import report, train, write_corpus
 
 TYPES = ("LOC", "ORG", "PER")
 
