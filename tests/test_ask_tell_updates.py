@@ -13,7 +13,7 @@ from agents.ask_tell.cma_es import cma  # with the warning that it gives without
 from agents.ask_tell.de import DE
 from agents.ask_tell.low_rank_es import LowRankES, combined
 from agents.ask_tell.mezo import MeZO
-from agents.ask_tell.population import Block, Noise
+from agents.ask_tell.population import Block, Domain, Noise
 from agents.ask_tell.pso import PSO, accelerations, evolutionary_factor, ring
 
 BLOCKS = (Block("matrix", (4, 3), 0.5), Block("vector", (5,), 0.1))
@@ -120,6 +120,15 @@ def test_swarms_and_differences_warn_where_they_are_weak(name):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         OPTIMIZERS[name](th.zeros(500))
+
+
+@pytest.mark.parametrize(("d", "doubt"), [(100, 1 / 100), (2, 0.1192), (10_000, 0.00247)])
+def test_the_surest_bit_of_a_swarm_still_flips(d, doubt):
+    """Once in d times, within the limits of 2 and 6."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        swarm = PSO(th.zeros(d, dtype=th.bool), Domain("binary", d, 2), popsize=4)
+    assert 1 - 1 / (1 + math.exp(-swarm.limit)) == pytest.approx(doubt, rel=1e-2)
 
 
 def test_a_particle_flies_by_its_equation():

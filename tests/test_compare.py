@@ -13,9 +13,9 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from agents import compare
-from agents.comparison.charts import _apart, _groups, _short
+from agents.comparison.charts import _apart, _groups, _short, charts
 from agents.comparison.progress import StudyProgress
-from agents.comparison.report import CAPTIONS
+from agents.comparison.report import CAPTIONS, _chosen_by
 from agents.comparison.results import read_results
 from agents.comparison.runs import Job, Runs, read_failures
 from agents.comparison.search import FIRST_SEED, chosen_settings, record_trials, trial_settings
@@ -28,7 +28,7 @@ from agents.comparison.statistics import (
     probability_of_improvement,
 )
 from agents.comparison.study import Row, options, read_study
-from agents.comparison.tables import cost_table, goal
+from agents.comparison.tables import cost_table, goal, main_table
 from agents.settings import SettingsError
 from tests.runs import write_corpus
 from tests.studies import write_run, write_study
@@ -271,6 +271,23 @@ def test_cost_until_nine_tenths_of_the_twin(tmp_path: Path) -> None:
         ["late", "1 of 1", "930", "20", "513"],  # with the twin's 900
         ["never", "0 of 1", "not reached (best 0.400)", "", ""],
     ]
+    for chart, began in (("equivalents", 900), ("seconds", 10)):  # the twin's whole run is what "late" begins from
+        lines = [line.get_xdata() for line in charts(results)[chart].axes[0].lines]
+        assert [float(line[0]) for line in lines] == [0, began, 0]
+
+
+def test_the_report_names_rows_that_choose_their_model_otherwise(tmp_path: Path) -> None:
+    last, by_accuracy = {"evaluation.keep": "last"}, {"evaluation.metric": "token_accuracy"}
+    rows = {"twin": TWIN, "a": {"settings": last}, "b": {"settings": last}, "c": {"settings": by_accuracy}}
+    found = _chosen_by(read_study(write_study(tmp_path / "study.yaml", rows, shown=["heads_kept"])))
+    assert found == "entity F1 on validation; that of 'a', 'b' is the last; that of 'c' is by token acc."
+
+
+def test_a_metric_that_a_row_has_not_is_left_empty(tmp_path: Path) -> None:
+    study = read_study(write_study(tmp_path / "study.yaml", {"twin": TWIN}, shown=["heads_kept"]))
+    write_run(tmp_path / "out/twin-0", "supervised", [0.0, 1.0], 300, 300, 0.8)
+    table = main_table(read_results(study, tmp_path / "out"))
+    assert table.rows[-1][:3] == ["twin", "0.800 (one seed)", ""]
 
 
 def test_search_chooses_on_validation_and_never_on_test(tmp_path: Path) -> None:

@@ -66,7 +66,8 @@ class SepCMAES(VectorOptimizer):
         mu_worse = float(worse.sum() ** 2 / (worse**2).sum())
         limits = 1 + self.c_1 / self.c_mu, 1 + 2 * mu_worse / (mu + 2), (1 - self.c_1 - self.c_mu) / (d * self.c_mu)
         worse *= min(limits) / -worse.sum()
-        self.weights, self.weight = np.stack([better, worse], axis=1), float(better.sum() + worse.sum())  # of C, Σw
+        self.weights = np.stack([better, worse], axis=1)  # of the mean, and both of C
+        self.total_weight = float(self.weights.sum())
         self.expected_norm = math.sqrt(d) * (1 - 1 / (4 * d) + 1 / (21 * d**2))
 
     @property
@@ -95,7 +96,7 @@ class SepCMAES(VectorOptimizer):
         unbiased = length / math.sqrt(1 - (1 - self.c_sigma) ** (2 * self.updates))
         h = float(unbiased < 1.4 + 2 / (d + 1))
         self.path_c.mul_(1 - self.c_c).add_(y_mean, alpha=h * math.sqrt(self.c_c * (2 - self.c_c) * self.mu))
-        kept = 1 - self.c_1 - self.c_mu * self.weight + (1 - h) * self.c_1 * self.c_c * (2 - self.c_c)
+        kept = 1 - self.c_1 - self.c_mu * self.total_weight + (1 - h) * self.c_1 * self.c_c * (2 - self.c_c)
         z_squared = z.square_()
         w = th.addcdiv(w_better, w_worse, z_squared.sum(1), value=d)
         self.variance.mul_((w @ z_squared).mul_(self.c_mu).add_(kept))  # y² = C z²

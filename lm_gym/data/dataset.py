@@ -177,9 +177,9 @@ class Dataset:
             "train": train.take(np.flatnonzero(~out)),
             "validation": train.take(np.flatnonzero(out)),
         }
-        note = f"validation: {int(out.sum())} texts held out of train (fraction {fraction:g}, seed {seed})"
-        kept = [old for old in self.notes if old not in _overlap_notes(self.splits, self.overlap)]
-        return Dataset.from_splits(self.name, splits, max_overlap=1.0, notes=(*kept, note))
+        return self._divided(
+            splits, f"validation: {int(out.sum())} texts held out of train (fraction {fraction:g}, seed {seed})"
+        )
 
     def with_few_texts(self, texts: int | None = None, per_type: int | None = None, seed: int = 0) -> "Dataset":
         """The dataset with a part of its training texts, its other splits whole.
@@ -194,9 +194,12 @@ class Dataset:
         """
         train = self["train"]
         splits = {**self.splits, "train": train.take(few_texts(train, texts, per_type, seed))}
-        kept = [old for old in self.notes if old not in _overlap_notes(self.splits, self.overlap)]
         asked = f"{texts}" if per_type is None else f"{per_type} a type"
-        note = f"train: {len(splits['train'])} of {len(train)} texts ({asked}, seed {seed})"
+        return self._divided(splits, f"train: {len(splits['train'])} of {len(train)} texts ({asked}, seed {seed})")
+
+    def _divided(self, splits: dict[str, Corpus], note: str) -> "Dataset":
+        """Parts of the same texts in other splits; what overlaps is counted and noted anew."""
+        kept = [old for old in self.notes if old not in _overlap_notes(self.splits, self.overlap)]
         return Dataset.from_splits(self.name, splits, max_overlap=1.0, notes=(*kept, note))
 
     def with_tag_names(self, tag_names: Sequence[str]) -> "Dataset":

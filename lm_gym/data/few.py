@@ -25,7 +25,8 @@ def few_texts(corpus: Corpus, texts: int | None, per_type: int | None, seed: int
         int64 [n].
 
     Raises:
-        DataError: both numbers, or one below 1; more texts than there are distinct ones; `per_type` of plain text.
+        DataError: both numbers, or one below 1; more texts than there are distinct ones; `per_type` of texts
+            without tags or without entities.
     """
     if texts is not None and per_type is not None:
         raise DataError(f"train_texts={texts} and train_texts_per_type={per_type}: give one of them")
@@ -44,5 +45,7 @@ def few_texts(corpus: Corpus, texts: int | None, per_type: int | None, seed: int
     holds = np.zeros((len(corpus), (len(corpus.tag_names) + 1) // 2), np.bool_)
     holds[text_of, (corpus.tags + 1) // 2] = True  # O, then B-X and I-X by type
     ranked = holds[order, 1:]
+    if not ranked.any():
+        raise DataError(f"train_texts_per_type={per_type}: no text of train holds an entity, give train_texts")
     kept = (ranked & (np.cumsum(ranked, axis=0) <= per_type)).any(axis=1)
     return np.sort(order[kept])
