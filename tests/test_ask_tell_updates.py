@@ -122,6 +122,20 @@ def test_swarms_and_differences_warn_where_they_are_weak(name):
         OPTIMIZERS[name](th.zeros(500))
 
 
+def test_separable_covariance_follows_its_equation():
+    d, generation = 5, OPTIMIZERS["sep_cma_es"](th.zeros(5, dtype=th.float64), popsize=8, sigma=0.5, seed=3)
+    z = generation.ask().noise.clone().numpy()
+    fitness = np.array([3.0, -1, 7, 0, 2, 9, -4, 5])
+    generation.tell(th.as_tensor(fitness))
+    better, worse = generation.weights[fitness.argsort().argsort()].T
+    w = better + worse * d / (z**2).sum(1)
+    path = math.sqrt(generation.c_c * (2 - generation.c_c) * generation.mu) * (better @ z)  # y = z where C = 1
+    kept = 1 - generation.c_1 - generation.c_mu * (better.sum() + worse.sum())
+    expected = kept + generation.c_1 * path**2 + generation.c_mu * (w @ z**2)
+    assert generation.variance.numpy() == pytest.approx(expected)
+    assert generation.mean.numpy() == pytest.approx(0.5 * (better @ z))
+
+
 @pytest.mark.parametrize(("d", "doubt"), [(100, 1 / 100), (2, 0.1192), (10_000, 0.00247)])
 def test_the_surest_bit_of_a_swarm_still_flips(d, doubt):
     """Once in d times, within the limits of 2 and 6."""
