@@ -165,6 +165,16 @@ def test_particles_stay_within_their_bound_and_stop_there():
     assert th.allclose(swarm.centre, th.full((3,), 3.0))
 
 
+def test_what_steps_over_the_bound_of_de_comes_back_halfway_to_its_parent():
+    given = {"popsize": 20, "spread": 1.0, "variant": "rand/1/bin", "F": 1.0, "CR": 1.0, "adaptive": False}
+    free, bound = DE(th.zeros(5), **given), DE(th.zeros(5), **given, bound=1.0)
+    parents, stepped = free.ask().vectors().chunk(2)
+    over = stepped.abs() > 1
+    assert 0.1 < over.double().mean() < 0.9
+    expected = th.where(over, (stepped.clamp(-1, 1) + parents) / 2, stepped)
+    assert th.allclose(bound.ask().vectors()[len(parents) :], expected)
+
+
 def test_a_ring_follows_the_best_of_three():
     assert ring(th.tensor([5.0, 1.0, 2.0, 3.0, 4.0])).tolist() == [0, 0, 3, 4, 0]
     assert ring(th.zeros(4)).tolist() == [0, 1, 2, 3]

@@ -220,6 +220,10 @@ def test_other_policies_are_refused(name):
 def test_heads_kept_are_read_from_the_weights(architecture, tmp_path):
     space = SEARCH_SPACES["head_mask"](make(len(TAGS), architecture=architecture))
     assert space.summary() == {"heads_kept": 1.0}
+    with th.no_grad():
+        space._outputs[0].weight[0] = 0  # of every head something is left
+        space._outputs[0].weight[:, 0] = 0
+    assert space.summary() == {"heads_kept": 1.0}
     kept = space.initial()
     kept[0] = False
     space.write(kept)
