@@ -221,8 +221,7 @@ def read(policy: LMPolicy, obs: dict[str, NDArray[Any]]) -> Packed:
 
 def most_probable(packed: Packed, env: TextVectorEnv) -> Prediction:
     """The most probable choices at the positions of the texts played, and what the gold ones are given."""
-    device = packed.log_probs.device
-    targets = th.as_tensor(env.targets, device=device)[packed.rows, packed.slots]
+    targets = packed.pick(env.targets)
     gold = packed.log_probs.gather(1, targets[:, None]).squeeze(1)
     rows, slots = packed.rows.cpu().numpy(), packed.slots.cpu().numpy()
     choices = np.zeros(env.targets.shape, np.int64)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch as th
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,10 @@ class Packed:
     rows: th.Tensor
     slots: th.Tensor
     steps: th.Tensor | None = None
+
+    def pick(self, values: th.Tensor | NDArray[Any]) -> th.Tensor:
+        """Of values [N, T, …] in the order of texts those at the positions, [Q, …]."""
+        return th.as_tensor(values, device=self.log_probs.device)[self.rows, self.slots]
 
 
 def entropy(log_probs: th.Tensor) -> th.Tensor:
@@ -54,5 +59,5 @@ def forbid(packed: Packed, action_masks: Any, num_choices: int) -> Packed:
     if action_masks is None:
         return packed
     masks = th.as_tensor(action_masks, device=packed.log_probs.device).bool()
-    allowed = masks.view(len(masks), -1, num_choices)[packed.rows, packed.slots]
+    allowed = packed.pick(masks.view(len(masks), -1, num_choices))
     return replace(packed, log_probs=th.log_softmax(packed.log_probs.masked_fill(~allowed, float("-inf")), -1))

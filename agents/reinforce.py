@@ -70,6 +70,8 @@ class REINFORCE(GradientAlgorithm):
         exploration: ε of the mixture (1−ε) π + ε uniform.
         entropy_coef: weight of the entropy bonus.
         kl_coef: weight of KL(π ‖ the policy as it was when training began); 0 keeps no reference model.
+        supervised_coef: weight of the supervised loss, −log π of the right choice, beside the policy gradient's: the
+            mixed objective of Wu et al. (arXiv 1609.08144, eq. 9), for rewards such as F1. 0 never reads the labels.
 
     Raises:
         ValueError: names that don't exist, or combinations without meaning (each says the way out).
@@ -95,11 +97,12 @@ class REINFORCE(GradientAlgorithm):
         exploration: float = 0.3,
         entropy_coef: float = 0.0,
         kl_coef: float = 0.0,
+        supervised_coef: float = 0.0,
         **gradient_algorithm: Any,
     ) -> None:
         self.samples, self.exploration = samples, exploration
         self.gamma, self.baseline, self.advantage, self.behaviour = gamma, baseline, advantage, behaviour
-        self.entropy_coef, self.kl_coef = entropy_coef, kl_coef
+        self.entropy_coef, self.kl_coef, self.supervised_coef = entropy_coef, kl_coef, supervised_coef
         self._average, self._average_weight = 0.0, 0.0  # moving average of returns, and its bias correction
         self._reference: LMPolicy | None = None
         super().__init__(policy, env, learning_rate, **gradient_algorithm)
@@ -114,6 +117,9 @@ class REINFORCE(GradientAlgorithm):
         return Texts(env) if whole else None
 
     def _check_env(self, env: VecEnv) -> None:
+        for name in ("kl_coef", "supervised_coef"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         distribution = isinstance(env.action_space, spaces.Box) and issubclass(self.policy_class, LMPolicy)
         if self._texts(env) is None and not distribution:
             self._check_episodes()
@@ -154,7 +160,13 @@ class REINFORCE(GradientAlgorithm):
         return {"gamma": float(gamma), "baseline": baseline, "advantage": advantage, "behaviour": behaviour}
 
     def _check_episodes(self) -> None:
-        """Whole episodes have one sample of each step: what needs several is refused."""
+        """Whole episodes have one sample of each step: what needs several, or whole texts, is refused."""
+        for name in ("kl_coef", "supervised_coef"):
+            if getattr(self, name):
+                raise ValueError(
+                    f"{name}={getattr(self, name)} needs texts that are decided as a whole: make the environment with "
+                    "unit='sequence', or leave it at 0"
+                )
         if (
             self.baseline == "leave_one_out"
             or self.advantage == "maximum_likelihood"
@@ -208,6 +220,10 @@ class REINFORCE(GradientAlgorithm):
             loss = loss + self.kl_coef * kl
             logs["train/kl_to_reference"] = kl.item()
             self.forward_passes += len(obs["input_ids"])
+        if self.supervised_coef:
+            supervised_loss = functional.nll_loss(packed.log_probs, packed.pick(texts.targets))
+            loss = loss + self.supervised_coef * supervised_loss
+            logs["train/supervised_loss"] = supervised_loss.item()
         if K > 1 and self.logs_now:
             logs["train/gradient_variance"] = gradient_variance(c, drawn, packed.log_probs)
         return Update(loss, played[0], drawn.actions.numel(), logs)

@@ -19,7 +19,7 @@ class Supervised(GradientAlgorithm):
 
     def _update(self, obs: Observation, texts: Texts) -> Update:
         packed = self.policy.positions(obs)
-        targets = th.as_tensor(texts.targets, device=self.device)[packed.rows, packed.slots]  # [Q]
+        targets = packed.pick(texts.targets)
         loss = functional.nll_loss(packed.log_probs, targets)
         choices = packed.log_probs.detach().argmax(-1)
         actions = th.zeros_like(obs["positions"])

@@ -21,6 +21,7 @@ METRICS = {
     "train/gradient_variance": "sampling variance of the gradient estimate with respect to the logits, mean over "
     "positions, as seen across the K samples (K > 1); of the updates that are logged",
     "train/kl_to_reference": "mean KL(π ‖ the policy as it was when training began), with `kl_coef` above 0",
+    "train/supervised_loss": "mean −log π of the right choice, with `supervised_coef` above 0",
     "train/grad_norm": "length of the gradient before it was clipped",
     "train/learning_rate": "of the last update",
     "train/n_updates": "updates so far",
@@ -82,8 +83,9 @@ PARTICULAR = {  # where an algorithm means something of its own
     "sa": {"search/step_size": "mean step s of the chains"},
 }
 TEXTS = "Ann B-PER\nsaw O\nOslo B-LOC\n\nIt O\nrained O\n\n"
+TERMS = "--agent.baseline=value", "--agent.advantage=plain", "--agent.kl_coef=0.1", "--agent.supervised_coef=0.1"
 RUNS: dict[str, tuple[Sequence[str], ...]] = {  # options that make an algorithm log all it can
-    "reinforce": (("--algo=reinforce", "--agent.kl_coef=0.1", "--agent.baseline=value", "--agent.advantage=plain"),),
+    "reinforce": (("--algo=reinforce", *TERMS),),
     "ppo": (("--algo=ppo", "--agent.n_steps=8", "--agent.clip_range_vf=0.2"),),
     "sep_cma_es": (("--algo=snes", "--agent.optimizer=sep_cma_es"),),
     "black_box": (("--algo=random_search",), ("--algo=random_search", "--agent.optimizer_kwargs={sigma: 1.0e+38}")),

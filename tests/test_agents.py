@@ -53,7 +53,7 @@ VARIANTS = [
     (REINFORCE, {"samples": 4, "behaviour": "mixture"}),
     (REINFORCE, {"samples": 3, "advantage": "normalized", "baseline": "value", "gamma": 0.9}),
     (REINFORCE, {"samples": 1, "advantage": "plain", "baseline": "moving_average"}),
-    (REINFORCE, {"samples": 2, "kl_coef": 0.1, "entropy_coef": 0.01}),
+    (REINFORCE, {"samples": 2, "kl_coef": 0.1, "entropy_coef": 0.01, "supervised_coef": 0.5}),
 ]
 
 
@@ -228,6 +228,28 @@ def test_kl_to_the_reference_holds_the_policy_back(ner):
     probabilities = [evaluate(model.policy, make_env(ner)).metrics["cross_entropy"] for model in (free, held)]
     assert probabilities[0] < probabilities[1]
     assert all(distance > 0 for distance in moved)
+
+
+def test_the_supervised_loss_beside_the_policy_gradient_s(ner):
+    """Where every reward is 0 there is no policy gradient: what remains is the twin, scaled, as clipping leaves it."""
+    given = {"max_grad_norm": 1e-3, "learning_rate": 1e-3}
+    nothing = make_env(ner, reward=lambda choices, targets, mask: np.zeros(choices.shape, np.float32))
+    mixed = build(REINFORCE, nothing, samples=4, supervised_coef=10.0, **given)
+    twin = build(Supervised, make_env(ner), **given)
+    start = weights(twin)
+    for model in (mixed, twin):
+        model.learn(model.timesteps_per_pass)
+    assert mixed._n_updates == twin._n_updates
+    assert th.allclose(weights(mixed) - start, weights(twin) - start, atol=1e-5)
+    assert float((weights(twin) - start).abs().max()) > 1e-3
+
+
+@pytest.mark.parametrize("name", ["kl_coef", "supervised_coef"])
+def test_weights_of_terms_that_make_no_sense_are_refused(name, ner):
+    with pytest.raises(ValueError, match=f"{name} must not be negative"):
+        build(REINFORCE, make_env(ner), **{name: -0.1})
+    with pytest.raises(ValueError, match=f"{name}=0.1 needs texts that are decided as a whole"):
+        build(REINFORCE, make_env(ner, unit="token"), **{name: 0.1})
 
 
 def test_reinforce_plays_other_environments():
