@@ -46,9 +46,10 @@ class GradientAlgorithm(ScheduledRate, TextAlgorithm):
 
     Args:
         policy, env, seed, device, sb3: see TextAlgorithm.
-        learning_rate: AdamW's rate, or a Stable-Baselines3 schedule (then `schedule` and `warmup` are not used).
-        schedule: `"constant"` or `"linear"` (to 0 at the end of `learn`).
+        learning_rate: AdamW's rate, or a Stable-Baselines3 schedule, instead of `schedule`, `warmup`, `end_factor`.
+        schedule: `"constant"` or `"linear"` (down to `end_factor` at the end of `learn`).
         warmup: fraction of training over which the rate rises from 0.
+        end_factor: what a linear decay leaves of the rate at the end; another run may go on from there.
         max_grad_norm: the gradient is clipped to this length.
         autocast: run the forward in bfloat16 where the processor has fast bfloat16.
     """
@@ -61,6 +62,7 @@ class GradientAlgorithm(ScheduledRate, TextAlgorithm):
         *,
         schedule: Schedule = "constant",
         warmup: float = 0.0,
+        end_factor: float = 0.0,
         max_grad_norm: float = 1.0,
         autocast: bool = False,
         seed: int | None = None,
@@ -69,7 +71,7 @@ class GradientAlgorithm(ScheduledRate, TextAlgorithm):
         **sb3: Any,
     ) -> None:
         super().__init__(policy, env, learning_rate, seed=seed, device=device, support_multi_env=True, **sb3)
-        self.schedule, self.warmup = schedule, warmup
+        self.schedule, self.warmup, self.end_factor = schedule, warmup, end_factor
         self.max_grad_norm, self.autocast = max_grad_norm, autocast
         if _init_setup_model:
             self._setup_model()

@@ -48,9 +48,10 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
         policy: `"LMPolicy"`, or a subclass of it.
         env: an lm_gym environment with `unit="token"`, best a native vector environment with groups
             (`gymnasium.make_vec(…, num_envs=512, group_size=16, autoreset_mode="SameStep")`).
-        learning_rate: AdamW's rate, or a Stable-Baselines3 schedule (then `schedule` and `warmup` are not used).
-        schedule: `"constant"` or `"linear"` (to 0 at the end of `learn`).
+        learning_rate: AdamW's rate, or a Stable-Baselines3 schedule, instead of `schedule`, `warmup`, `end_factor`.
+        schedule: `"constant"` or `"linear"` (down to `end_factor` at the end of `learn`).
         warmup: fraction of training over which the rate rises from 0.
+        end_factor: what a linear decay leaves of the rate at the end; another run may go on from there.
         n_steps: positions that each row decides in a rollout; texts that its end cuts are encoded twice.
         batch_size: steps of a minibatch, about: it has whole texts.
         n_epochs: how often the texts of a rollout are learned from, each time encoded again. Playing costs a third of
@@ -78,6 +79,7 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
         *,
         schedule: Schedule = "constant",
         warmup: float = 0.0,
+        end_factor: float = 0.0,
         n_steps: int = 64,
         batch_size: int = 4096,
         n_epochs: int = 1,
@@ -89,7 +91,7 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
         _init_setup_model: bool = True,
         **sb3: Any,
     ) -> None:
-        self.schedule, self.warmup = schedule, warmup
+        self.schedule, self.warmup, self.end_factor = schedule, warmup, end_factor
         self.advantage = advantage
         self._playing: dict[str, Any] | None = None
         with warnings.catch_warnings():  # minibatches of whole texts have about that size

@@ -12,23 +12,27 @@ Schedule = Literal["constant", "linear"]
 
 @dataclass(frozen=True)
 class LearningRate:
-    """A warm-up from 0, then a constant rate or a linear decay to 0.
+    """A warm-up from 0, then a constant rate or a linear decay.
 
     Attributes:
         peak: the highest rate.
         schedule: `"constant"` or `"linear"`.
         warmup: fraction of training spent rising to the peak, in [0, 1).
+        end_factor: what a linear decay leaves of the peak at the end, a fraction in [0, 1].
     """
 
     peak: float
     schedule: Schedule = "constant"
     warmup: float = 0.0
+    end_factor: float = 0.0
 
     def __post_init__(self) -> None:
         if self.schedule not in ("constant", "linear"):
             raise ValueError(f"schedule {self.schedule!r} is not one of constant, linear")
         if not 0.0 <= self.warmup < 1.0:
             raise ValueError(f"warmup is a fraction of training in [0, 1), got {self.warmup}")
+        if not 0.0 <= self.end_factor <= 1.0:
+            raise ValueError(f"end_factor is a fraction of learning_rate in [0, 1], got {self.end_factor}")
         if self.peak < 0.0:
             raise ValueError(f"learning_rate must not be negative, got {self.peak}")
 
@@ -39,11 +43,12 @@ class LearningRate:
             return self.peak * done / self.warmup
         if self.schedule == "constant":
             return self.peak
-        return self.peak * max(progress_remaining, 0.0) / (1.0 - self.warmup)
+        remaining = max(progress_remaining, 0.0) / (1.0 - self.warmup)
+        return self.peak * (self.end_factor + (1.0 - self.end_factor) * remaining)
 
 
 class ScheduledRate:
-    """Of an algorithm whose rate follows `schedule` and `warmup`, unless `learning_rate` is a schedule itself."""
+    """Of an algorithm whose rate is a `LearningRate`, unless `learning_rate` is a schedule itself."""
 
     # A run knows where it ends; a bare learn() does not.
     command_defaults: ClassVar[dict[str, Any]] = {"agent.schedule": "linear", "agent.warmup": 0.06}
@@ -51,9 +56,10 @@ class ScheduledRate:
     lr_schedule: Any
     schedule: Schedule
     warmup: float
+    end_factor: float
 
     def _setup_lr_schedule(self) -> None:
         if callable(self.learning_rate):
             self.lr_schedule = FloatSchedule(self.learning_rate)
         else:
-            self.lr_schedule = LearningRate(self.learning_rate, self.schedule, self.warmup)
+            self.lr_schedule = LearningRate(self.learning_rate, self.schedule, self.warmup, self.end_factor)

@@ -16,6 +16,7 @@ from agents.algorithms import ALGORITHMS
 from agents.evaluation import Prediction, baselines, evaluate, majority_predictor
 from agents.gradient_algorithm import GradientAlgorithm
 from agents.reinforce import REINFORCE
+from agents.schedules import LearningRate
 from agents.supervised import Supervised
 from lm_gym.builtin import tiny_path
 from lm_gym.compat.stable_baselines3 import VecEnvAdapter
@@ -244,6 +245,16 @@ def test_the_supervised_loss_beside_the_policy_gradient_s(ner):
     assert float((weights(twin) - start).abs().max()) > 1e-3
 
 
+def test_a_second_run_goes_on_where_the_rate_of_the_first_ended():
+    whole = LearningRate(0.1, "linear", warmup=0.2)
+    first = LearningRate(0.1, "linear", warmup=0.4, end_factor=0.625)
+    second = LearningRate(0.0625, "linear")
+    done = np.linspace(0, 1, 21)
+    found = [first(1 - 2 * d) if d < 0.5 else second(2 - 2 * d) for d in done]
+    assert found == pytest.approx([whole(1 - d) for d in done])
+    assert first(0.0) == pytest.approx(0.0625)
+
+
 @pytest.mark.parametrize("name", ["kl_coef", "supervised_coef"])
 def test_weights_of_terms_that_make_no_sense_are_refused(name, ner):
     with pytest.raises(ValueError, match=f"{name} must not be negative"):
@@ -281,6 +292,7 @@ def test_reinforce_plays_token_by_token(ner):
         ({}, {"baseline": "best"}, "leave_one_out"),
         ({}, {"schedule": "cosine"}, "constant, linear"),
         ({}, {"warmup": 1.0}, "warmup"),
+        ({}, {"schedule": "linear", "end_factor": 1.5}, "end_factor"),
         ({}, {"learning_rate": -1.0}, "negative"),
     ],
 )
