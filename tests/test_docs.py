@@ -108,3 +108,26 @@ def test_plugging_names_every_example_and_library():
     for path in (ROOT / "examples").glob("*_*.py"):
         assert f"(../examples/{path.name})" in text
     assert gymnasium.VectorizeMode.VECTOR_ENTRY_POINT.name in text
+
+
+RESULTS = ROOT / "docs" / "results"
+GUIDES = {"0.973", "0.909"}  # micro and macro F1 that the guides print
+
+
+def numbers(text):
+    """Those with a decimal point, apart from version-like ones."""
+    return set(re.findall(r"(?<![\d.])\d+\.\d+(?![\d.])", text))
+
+
+@pytest.mark.parametrize("row", re.findall(r"^\| \[.*", (RESULTS / "index.md").read_text("utf-8"), re.M))
+def test_numbers_of_the_index_are_in_the_pages_that_it_names(row):
+    named = "".join((RESULTS / page).read_text(encoding="utf-8") for page in re.findall(r"\]\((\w+\.md)\)", row))
+    assert named
+    assert numbers(row) - numbers(named) - GUIDES == set()
+
+
+def test_numbers_of_the_readme_are_in_the_results():
+    table = "".join(re.findall(r"^\|.*\d\.\d.*", (ROOT / "README.md").read_text(encoding="utf-8"), re.M))
+    results = "".join(path.read_text(encoding="utf-8") for path in RESULTS.glob("*.md"))
+    assert len(numbers(table)) > 10
+    assert numbers(table) - numbers(results) == set()
