@@ -24,7 +24,7 @@ from agents.command_line import check_key, fail, show_warnings_plainly
 from agents.comparison.progress import StudyProgress
 from agents.comparison.results import read_results, write_results
 from agents.comparison.runs import Job, Runs
-from agents.comparison.search import FIRST_SEED, chosen_settings, record_trials, trial_settings
+from agents.comparison.search import TRIAL_SEED, chosen_settings, record_trials, trial_settings
 from agents.comparison.study import Row, Study, check_rows, options, read_study
 from agents.run_folder import RunFolderError
 from agents.settings import SettingsError, at_least
@@ -65,11 +65,7 @@ class Plan:
     def trial(self, row: Row, trial: int) -> tuple[Row, dict[str, Any], Job]:
         """A run of the search."""
         settings = trial_settings(row, trial)
-        return (
-            row,
-            settings,
-            self._job(row, FIRST_SEED + trial, self.out / "trials" / f"{row.slug}-trial{trial}", settings),
-        )
+        return row, settings, self._job(row, TRIAL_SEED, self.out / "trials" / f"{row.slug}-trial{trial}", settings)
 
     def _job(self, row: Row, seed: int, folder: Path, settings: Mapping[str, Any]) -> Job:
         start = None if row.start is None else self.out / f"{self.study.rows[row.start].slug}-0" / "best"

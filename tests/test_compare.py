@@ -18,7 +18,7 @@ from agents.comparison.progress import StudyProgress
 from agents.comparison.report import CAPTIONS, _chosen_by
 from agents.comparison.results import read_results
 from agents.comparison.runs import Job, Runs, read_failures
-from agents.comparison.search import FIRST_SEED, chosen_settings, record_trials, trial_settings
+from agents.comparison.search import TRIAL_SEED, chosen_settings, record_trials, trial_settings
 from agents.comparison.statistics import (
     improvement_interval,
     iqm,
@@ -295,7 +295,7 @@ def test_search_chooses_on_validation_and_never_on_test(tmp_path: Path) -> None:
     study = write_study(tmp_path / "study.yaml", {"a": {"search": search}, "b": {}})
     plan, _ = compare.parse_plan([str(study), f"--out={tmp_path / 'out'}", "--trials=4"])
     trials = plan.trials_of(list(plan.study.rows.values()))
-    assert [(row.name, job.seed) for row, _, job in trials] == [("a", FIRST_SEED + k) for k in range(4)]
+    assert [(row.name, job.seed) for row, _, job in trials] == [("a", TRIAL_SEED)] * 4
     assert trials[0][1] == {}  # the row as it stands is a trial
     drawn = [settings for _, settings, _ in trials[1:]]
     assert all(s["agent.samples"] in (2, 4, 8) and 1e-4 <= s["agent.learning_rate"] <= 1e-2 for s in drawn)
@@ -305,8 +305,19 @@ def test_search_chooses_on_validation_and_never_on_test(tmp_path: Path) -> None:
     record_trials(plan.study, plan.out, trials)
     assert chosen_settings(plan.out) == {"a": drawn[0]}
     assert [line["validation/entity_f1"] for line in read_csv(plan.out / "trials.csv")] == ["0.5", "0.6", "0.4", ""]
+    assert [line["trial"] for line in read_csv(plan.out / "trials.csv")] == ["0", "1", "2", "3"]
     (job,) = {job for job in plan.jobs_of([plan.study.rows["a"]]) if job.seed == 0}
     assert str(drawn[0]["agent.samples"]) in job.options
+
+
+def test_of_equal_trials_the_row_as_it_stands_is_chosen(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "study.yaml", {"a": {"search": {"agent.samples": [2, 4, 8]}}})
+    plan, _ = compare.parse_plan([str(study), f"--out={tmp_path / 'out'}", "--trials=3"])
+    trials = plan.trials_of(list(plan.study.rows.values()))
+    for _, _, job in trials:
+        write_run(job.folder, "reinforce", [0.0, 0.5], 10, 10, 0.5)
+    record_trials(plan.study, plan.out, trials)
+    assert chosen_settings(plan.out) == {"a": {}}
 
 
 def test_start_rows_come_first_and_too_few_rows_are_enough(tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def _search(results: Results) -> list[Section]:
             for row, settings in chosen.items()
         ],
     )
-    note = "Random search on validation, with other seeds than the study's; every trial is in trials.csv."
+    note = "Random search on validation, with a seed that is none of the study's; every trial is in trials.csv."
     return [Section("Settings that were searched", (note,), table)]
 
 

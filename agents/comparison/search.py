@@ -1,4 +1,4 @@
-"""A modest random search over a row's settings: on validation, with seeds apart from those of the study."""
+"""A modest random search over a row's settings: on validation, with a seed that is none of the study's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from agents.comparison.results import write_csv
 from agents.comparison.runs import Job, read_failures
 from agents.comparison.study import Row, Study
 
-FIRST_SEED = 10_000  # of trials: a study has fewer seeds
+TRIAL_SEED = 10_000  # of every trial, so that they differ by their settings alone; a study has fewer seeds
 
 
 def trial_settings(row: Row, trial: int) -> dict[str, Any]:
@@ -41,7 +41,8 @@ def trial_settings(row: Row, trial: int) -> dict[str, Any]:
 def record_trials(study: Study, out: Path, trials: Sequence[tuple[Row, dict[str, Any], Job]]) -> None:
     """Write trials.csv, those of other rows that it has kept, with the best finished trial of each row chosen.
 
-    A trial is scored by its validation metric alone; one that failed is kept with its message.
+    A trial is scored by its validation metric alone, of equals the first is chosen; one that failed is kept with its
+    message.
     """
     failures = read_failures(out)
     lines = [line for line in _read(out) if line["row"] not in {row.name for row, _, _ in trials}]
@@ -51,9 +52,10 @@ def record_trials(study: Study, out: Path, trials: Sequence[tuple[Row, dict[str,
         if job.finished:
             report = json.loads((job.folder / "report.json").read_text(encoding="utf-8"))
             value = report["metrics"]["validation"][study.metric]
-        line = {"row": row.name, "trial": job.seed - FIRST_SEED, "settings": json.dumps(settings), "seed": job.seed}
+        found = by_row.setdefault(row.name, [])
+        line = {"row": row.name, "trial": len(found), "settings": json.dumps(settings), "seed": job.seed}
         line |= {f"validation/{study.metric}": value, "chosen": False, "failure": failures.get(job.folder.name)}
-        by_row.setdefault(row.name, []).append(line)
+        found.append(line)
     sign = -1 if study.metric in LOWER_IS_BETTER else 1
     for found in by_row.values():
         scored = [line for line in found if line[f"validation/{study.metric}"] is not None]
