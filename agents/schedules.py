@@ -33,6 +33,10 @@ class LearningRate:
             raise ValueError(f"warmup is a fraction of training in [0, 1), got {self.warmup}")
         if not 0.0 <= self.end_factor <= 1.0:
             raise ValueError(f"end_factor is a fraction of learning_rate in [0, 1], got {self.end_factor}")
+        if self.end_factor and self.schedule == "constant":
+            raise ValueError(
+                f"end_factor={self.end_factor} is where a decay ends: take schedule='linear', or leave it out"
+            )
         if self.peak < 0.0:
             raise ValueError(f"learning_rate must not be negative, got {self.peak}")
 

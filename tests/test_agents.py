@@ -292,7 +292,8 @@ def test_reinforce_plays_token_by_token(ner):
         ({}, {"baseline": "best"}, "leave_one_out"),
         ({}, {"schedule": "cosine"}, "constant, linear"),
         ({}, {"warmup": 1.0}, "warmup"),
-        ({}, {"schedule": "linear", "end_factor": 1.5}, "end_factor"),
+        ({}, {"schedule": "linear", "end_factor": 1.5}, r"end_factor is a fraction of learning_rate in \[0, 1\]"),
+        ({}, {"end_factor": 0.5}, "schedule='linear'"),
         ({}, {"learning_rate": -1.0}, "negative"),
     ],
 )
