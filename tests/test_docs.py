@@ -135,3 +135,4 @@ def test_numbers_of_other_tables_are_in_the_results():
     results = "".join(path.read_text(encoding="utf-8") for path in RESULTS.glob("*.md") if path.stem != "index")
     assert len(numbers(tables)) > 30
     assert numbers(tables) - numbers(results) - GUIDES == set()
+    assert {cell for cell in re.findall(r"\d\.\d+ \[[\d., ]+\]", tables) if cell not in results} == set()
