@@ -310,6 +310,14 @@ def test_search_chooses_on_validation_and_never_on_test(tmp_path: Path) -> None:
     assert str(drawn[0]["agent.samples"]) in job.options
 
 
+@pytest.mark.parametrize(
+    ("budget", "amount", "words"),
+    [("passes", 1, "1 pass"), ("passes", 0.5, "0.5 passes"), ("forward_passes", 2_000_000, "2,000,000 forward passes")],
+)
+def test_budgets_are_told_in_words(budget: str, amount: float, words: str) -> None:
+    assert _amount(budget, amount) == words
+
+
 def test_of_equal_trials_the_row_as_it_stands_is_chosen(tmp_path: Path) -> None:
     study = write_study(tmp_path / "study.yaml", {"a": {"search": {"agent.samples": [2, 4, 8]}}})
     plan, _ = compare.parse_plan([str(study), f"--out={tmp_path / 'out'}", "--trials=3"])

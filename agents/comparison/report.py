@@ -114,18 +114,23 @@ def _sections(results: Results, figures: Mapping[str, Figure]) -> list[Section]:
     return [*sections, *_search(results), *failed]
 
 
+def _amount(budget: str, amount: float) -> str:
+    """A budget in words, "1 pass", "2,000 forward passes"."""
+    return f"{amount:,} {'pass' if (budget, amount) == ('passes', 1) else budget.replace('_', ' ')}"
+
+
 def _how(results: Results) -> tuple[str, ...]:
     """How the numbers of the main table were made."""
     study, first = results.study, results.first
     (budget, amount), *_ = study.budget.items()
     own = [
-        f"{row.name!r} {a:,} {n}"
+        f"{row.name!r} {_amount(n, a)}"
         for row in study.rows.values()
         if row.budget != study.budget
         for n, a in row.budget.items()
     ]
     notes = [
-        f"Every row may spend {amount:,} {budget}" + (f", but {'; '.join(own)}." if own else "."),
+        f"Every row may spend {_amount(budget, amount)}" + (f", but {'; '.join(own)}." if own else "."),
         "A forward pass is one text through the encoder; with a population a text counts once for each member. "
         "Equivalents: a forward pass counts 1, a backward pass 2. Training stops at the first update that reaches the "
         "budget.",
