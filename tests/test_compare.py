@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from agents import compare
 from agents.comparison.charts import _apart, _groups, _short, charts
 from agents.comparison.progress import StudyProgress
-from agents.comparison.report import CAPTIONS, _chosen_by
+from agents.comparison.report import CAPTIONS, _amount, _chosen_by
 from agents.comparison.results import read_results
 from agents.comparison.runs import Job, Runs, read_failures
 from agents.comparison.search import TRIAL_SEED, chosen_settings, record_trials, trial_settings
