@@ -1,1 +1,93 @@
-"""Agents that train a language model on lm_gym's environments: one interface, Stable-Baselines3's."""
+"""Agents that train language models on text environments, under Stable-Baselines3's interface.
+
+The packages, in the order in which data flows; each imports only those before it:
+
+    files        whole files or none
+    model        text → log-probabilities at positions
+    search       what is searched without gradients, and how
+    algorithms   learning: REINFORCE, its supervised twin, PPO, black-box search
+    evaluation   playing a split once: metrics, predictions, reports
+    runs         one training run: settings, folder, logs
+    comparison   many runs under one budget: tables and charts
+
+and the commands: train, evaluate, play, compare, pretrain. The names in `__all__` are loaded when they are first used.
+The package is `lm_gym.agents`. A checkout has it at its top level too, so that `python -m agents.train` works there.
+"""
+
+import sys
+from importlib import import_module
+from importlib.abc import InspectLoader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec, spec_from_loader
+from types import CodeType, ModuleType
+from typing import Any
+
+_HOME = {
+    "algorithms.black_box": ("BlackBox", "Preset"),
+    "algorithms.ppo": ("PPO",),
+    "algorithms.presets": ("CMAES", "DE", "ES", "GA", "PSO", "SA", "SNES", "LowRankES", "MeZO", "RandomSearch"),
+    "algorithms.registry": ("ALGORITHMS",),
+    "algorithms.reinforce": ("REINFORCE",),
+    "algorithms.supervised": ("Supervised",),
+    "algorithms.text_algorithm": ("TextAlgorithm",),
+    "algorithms.text_buffer": ("TextRolloutBuffer",),
+    "evaluation.playing": ("Evaluation", "evaluate"),
+    "model.policy": ("LMPolicy",),
+    "search.optimizers": ("OPTIMIZERS",),
+    "search.spaces": ("SEARCH_SPACES", "SearchSpace"),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = sorted(_MODULE_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"lm_gym.agents.{_MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]
+
+
+class _Checkout(MetaPathFinder, InspectLoader):
+    """Answers `agents.x` with the module `lm_gym.agents.x`: no module is ever loaded under two names."""
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """The spec of a module of this package, None for every other one."""
+        if not fullname.startswith("agents."):
+            return None
+        real = find_spec(f"lm_gym.{fullname}")
+        return None if real is None else spec_from_loader(fullname, self, origin=real.origin, is_package=False)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """The module under its own name."""
+        module = import_module(f"lm_gym.{spec.name}")
+        spec.loader_state = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Give the module its own spec back; it has run already."""
+        assert module.__spec__ is not None
+        module.__spec__ = module.__spec__.loader_state
+
+    def get_code(self, fullname: str) -> CodeType | None:
+        """The code of a module, for `python -m agents.train`."""
+        real = find_spec(f"lm_gym.{fullname}")
+        assert real is not None
+        loader: Any = real.loader
+        code: CodeType | None = loader.get_code(f"lm_gym.{fullname}")
+        return code
+
+    def get_source(self, fullname: str) -> str | None:
+        """The source of a module."""
+        real = find_spec(f"lm_gym.{fullname}")
+        assert real is not None
+        loader: Any = real.loader
+        source: str | None = loader.get_source(f"lm_gym.{fullname}")
+        return source
+
+
+if __name__ == "agents":
+    sys.meta_path.insert(0, _Checkout())

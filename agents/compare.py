@@ -1,10 +1,10 @@
 """Compares algorithms on one task under one budget: `python -m agents.compare STUDY.yaml`, see docs/compare.md.
 
-study.yaml → agents.comparison.study     rows, budgets, checked as a whole
-           → agents.comparison.search    settings tried on validation
-           → agents.comparison.runs      one process of `python -m agents.train` a run
-           → agents.comparison.results   what they reached
-           → agents.comparison.report    tables and charts
+study.yaml → lm_gym.agents.comparison.study     rows, budgets, checked as a whole
+           → lm_gym.agents.comparison.search    settings tried on validation
+           → lm_gym.agents.comparison.runs      one process of `python -m agents.train` a run
+           → lm_gym.agents.comparison.results   what they reached
+           → lm_gym.agents.comparison.report    tables and charts
 """
 
 import importlib.util
@@ -20,14 +20,14 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser
 from rich.console import Console
 
-from agents.command_line import check_key, fail, show_warnings_plainly
-from agents.comparison.progress import StudyProgress
-from agents.comparison.results import read_results, write_results
-from agents.comparison.runs import Job, Runs
-from agents.comparison.search import TRIAL_SEED, chosen_settings, record_trials, trial_settings
-from agents.comparison.study import Row, Study, check_rows, options, read_study
-from agents.run_folder import RunFolderError
-from agents.settings import SettingsError, at_least
+from lm_gym.agents.comparison.progress import StudyProgress
+from lm_gym.agents.comparison.results import read_results, write_results
+from lm_gym.agents.comparison.runs import Job, Runs
+from lm_gym.agents.comparison.search import TRIAL_SEED, chosen_settings, record_trials, trial_settings
+from lm_gym.agents.comparison.study import Row, Study, check_rows, options, read_study
+from lm_gym.agents.runs.command_line import check_key, fail, show_warnings_plainly
+from lm_gym.agents.runs.run_folder import RunFolderError
+from lm_gym.agents.runs.settings import SettingsError, at_least
 
 PROGRAM = "python -m agents.compare"
 
@@ -190,8 +190,8 @@ def run_study(plan: Plan, console: Console) -> None:
 
 def write(plan: Plan, console: Console) -> None:
     """Write everything that the finished and failed runs of the study's folder say."""
-    from agents.comparison.board import write_board  # with matplotlib, which is an extra
-    from agents.comparison.report import publish, write_report
+    from lm_gym.agents.comparison.board import write_board  # with matplotlib, which is an extra
+    from lm_gym.agents.comparison.report import publish, write_report
 
     results = read_results(plan.study, plan.out)
     if not results.runs:
@@ -209,7 +209,7 @@ def write(plan: Plan, console: Console) -> None:
 
 def _shown_command(values: Any) -> str:
     """The command for the report: paths of data and models are the reader's own."""
-    parts = ["python", "-m", "agents.compare", values.study, "--seeds", str(values.seeds)]
+    parts = ["python", "-m", "lm_gym.agents.compare", values.study, "--seeds", str(values.seeds)]
     parts += ["--trials", str(values.trials)] if values.trials else []
     shown = shlex.join(parts)
     return shown + "".join(f" --{name} …" for name in ("dataset", "model") if getattr(values, name))

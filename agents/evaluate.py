@@ -12,13 +12,14 @@ from pathlib import Path
 from rich.console import Console
 from transformers.utils.logging import disable_progress_bar
 
-from agents.command_line import fail, show_warnings_plainly
-from agents.evaluation import Evaluation
-from agents.evaluation import evaluate as play
-from agents.opening import open_run, run_parser
-from agents.predictions import format_predictions, is_tagging
-from agents.report import reports
-from agents.run_folder import RunFolder, RunFolderError, write_json, write_text
+from lm_gym.agents.evaluation.playing import Evaluation
+from lm_gym.agents.evaluation.playing import evaluate as play
+from lm_gym.agents.evaluation.predictions import format_predictions, is_tagging
+from lm_gym.agents.evaluation.report import reports
+from lm_gym.agents.files import write_json, write_text
+from lm_gym.agents.runs.command_line import fail, show_warnings_plainly
+from lm_gym.agents.runs.run_folder import RunFolder, RunFolderError
+from lm_gym.agents.runs.trained_run import open_run, run_parser
 
 PROGRAM = "python -m agents.evaluate"
 

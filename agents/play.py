@@ -14,12 +14,13 @@ from rich.table import Table
 from rich.text import Text
 from transformers.utils.logging import disable_progress_bar
 
-from agents.command_line import fail, show_warnings_plainly
-from agents.opening import open_run, run_parser
-from agents.page import Facts, page
-from agents.played import Decision, PlayedText, play_text
-from agents.run_folder import RunFolderError, write_text
-from agents.settings import at_least
+from lm_gym.agents.evaluation.page import Facts, page
+from lm_gym.agents.evaluation.played import Decision, PlayedText, play_text
+from lm_gym.agents.files import write_text
+from lm_gym.agents.runs.command_line import fail, show_warnings_plainly
+from lm_gym.agents.runs.run_folder import RunFolderError
+from lm_gym.agents.runs.settings import at_least
+from lm_gym.agents.runs.trained_run import open_run, run_parser
 from lm_gym.envs import TextVectorEnv
 
 PROGRAM = "python -m agents.play"

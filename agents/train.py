@@ -1,6 +1,6 @@
 """Trains an agent on a text environment: `python -m agents.train`, see --help.
 
-What a run leaves is described in `agents.run_folder`.
+What a run leaves is described in `lm_gym.agents.runs.run_folder`.
 """
 
 import json
@@ -20,19 +20,20 @@ from rich.console import Console
 from stable_baselines3.common.callbacks import BaseCallback
 from transformers.utils.logging import disable_progress_bar
 
-from agents.algorithms import ALGORITHMS
-from agents.assembly import make_agent, make_env, make_training_dataset
-from agents.callbacks import Evaluate, LogRewards, RunState, SaveCheckpoints, StopBySeconds
-from agents.clock import Clock
-from agents.command_line import fail, parse_settings, show_warnings_plainly
-from agents.curve import cut_curve, open_logger
-from agents.evaluation import baselines, evaluate, known_metrics
-from agents.hparams import hparams_summaries
-from agents.progress import ProgressBar
-from agents.report import closing_table, markdown, reports
-from agents.run_folder import Checkpoint, RunFolder, RunFolderError, check_new, write_json, write_text
-from agents.settings import Settings, SettingsError
-from agents.text_algorithm import TextAlgorithm
+from lm_gym.agents.algorithms.registry import ALGORITHMS
+from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
+from lm_gym.agents.evaluation.playing import baselines, evaluate, known_metrics
+from lm_gym.agents.evaluation.report import closing_table, markdown, reports
+from lm_gym.agents.files import write_json, write_text
+from lm_gym.agents.runs.assembly import make_agent, make_env, make_training_dataset
+from lm_gym.agents.runs.callbacks import Evaluate, LogRewards, RunState, SaveCheckpoints, StopBySeconds
+from lm_gym.agents.runs.clock import Clock
+from lm_gym.agents.runs.command_line import fail, parse_settings, show_warnings_plainly
+from lm_gym.agents.runs.curve import cut_curve, open_logger
+from lm_gym.agents.runs.hparams import hparams_summaries
+from lm_gym.agents.runs.progress import ProgressBar
+from lm_gym.agents.runs.run_folder import Checkpoint, RunFolder, RunFolderError, check_new
+from lm_gym.agents.runs.settings import Settings, SettingsError
 from lm_gym.data import Dataset
 from lm_gym.envs import TextVectorEnv
 
@@ -68,7 +69,7 @@ class Run:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; `arguments` are the command line's by default."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    command = shlex.join(["python", "-m", "agents.train", *given])
+    command = shlex.join(["python", "-m", "lm_gym.agents.train", *given])
     console = Console()
     disable_progress_bar()  # type: ignore[no-untyped-call]  # of writing checkpoints
     show_warnings_plainly()
@@ -135,7 +136,7 @@ def resume(settings: Settings, given: Sequence[str], console: Console, held: Exi
             highlight=False,
         )
     with (folder.path / "command.txt").open("a", encoding="utf-8") as file:
-        file.write(shlex.join(["python", "-m", "agents.train", *given]) + "\n")
+        file.write(shlex.join(["python", "-m", "lm_gym.agents.train", *given]) + "\n")
     return Run(settings, folder, dataset, env, agent, state, total, console)
 
 

@@ -17,8 +17,8 @@ import gymnasium
 import torch as th
 
 import lm_gym  # noqa: F401  registers the environments
-from agents.evaluation import evaluate
-from agents.presets import GA, SA
+from lm_gym.agents.algorithms.presets import GA, SA
+from lm_gym.agents.evaluation.playing import evaluate
 
 SEARCHES = {"ga": (GA, {"popsize": 16}), "sa": (SA, {"popsize": 16, "step": None})}
 TEXTS = 256  # of a generation: a head's worth is lost in the noise of fewer

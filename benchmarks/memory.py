@@ -23,7 +23,7 @@ def measure(arguments: argparse.Namespace) -> None:
     import torch as th
 
     import lm_gym  # noqa: F401
-    from agents.reinforce import REINFORCE
+    from lm_gym.agents.algorithms.reinforce import REINFORCE
 
     th.set_num_threads(1)
     warnings.simplefilter("ignore")

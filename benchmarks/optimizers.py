@@ -1,4 +1,4 @@
-"""What the optimizers of agents.ask_tell reach and cost, beside other libraries', in one run.
+"""What the optimizers of lm_gym.agents.search.optimizers reach and cost, beside other libraries', in one run.
 
     python benchmarks/optimizers.py quality bits overhead --write docs/results/optimizers.md
 
@@ -27,8 +27,8 @@ import numpy as np
 import torch as th
 from optimizer_peers import BOX, PEERS, SIGMA
 
-from agents.ask_tell import OPTIMIZERS
-from agents.ask_tell.population import Domain
+from lm_gym.agents.search.optimizers import OPTIMIZERS
+from lm_gym.agents.search.population.population import Domain
 
 Function = Callable[[np.ndarray], np.ndarray]
 BOXED = {"spread": BOX, "bound": BOX, "reevaluate": False}

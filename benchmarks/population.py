@@ -37,8 +37,8 @@ def policy_and_texts(model: str, texts: int):
     from gymnasium import spaces
     from transformers import AutoConfig
 
-    from agents.language_model import model_path
-    from agents.policy import LMPolicy
+    from lm_gym.agents.model.loading import model_path
+    from lm_gym.agents.model.policy import LMPolicy
 
     th.set_num_threads(1)
     th.manual_seed(0)
@@ -80,7 +80,7 @@ def inference(policy, obs, members: int, max_rows: int) -> Callable[[], None]:
     """The same tokens through the model as it is."""
     import torch as th
 
-    from agents.population_forward import read_together
+    from lm_gym.agents.search.population.forward import read_together
 
     together = max(1, min(members, max_rows // len(obs["input_ids"])))
 
@@ -156,8 +156,8 @@ def median(times: list[list[float]], column: int) -> float:
 
 def steps(model: str, members: int, rounds: int) -> None:
     """LowRankES on the whole model."""
-    from agents.ask_tell import OPTIMIZERS
-    from agents.search_spaces import SEARCH_SPACES
+    from lm_gym.agents.search.optimizers import OPTIMIZERS
+    from lm_gym.agents.search.spaces import SEARCH_SPACES
 
     print("| texts | inference, s | search, s | inference / search | loop / search | lean loop / search |")
     print("|---:|---:|---:|---:|---:|---:|")
@@ -183,8 +183,8 @@ def head(model: str, members: int, rounds: int) -> None:
     """A search of the head alone."""
     import torch as th
 
-    from agents.ask_tell.population import Dense
-    from agents.search_spaces import SEARCH_SPACES
+    from lm_gym.agents.search.population.population import Dense
+    from lm_gym.agents.search.spaces import SEARCH_SPACES
 
     policy, obs = policy_and_texts(model, 32)
     space = SEARCH_SPACES["head"](policy)
@@ -210,9 +210,9 @@ def memory(model: str, members: int) -> None:
 
 def measure(kind: str, model: str, members: int) -> None:
     """Bytes at the high-water mark of three generations or forwards, less those before the model was loaded (Linux)."""
-    import agents.search_spaces  # noqa: F401
-    from agents.ask_tell import OPTIMIZERS
-    from agents.search_spaces import SEARCH_SPACES
+    import lm_gym.agents.search.spaces  # noqa: F401
+    from lm_gym.agents.search.optimizers import OPTIMIZERS
+    from lm_gym.agents.search.spaces import SEARCH_SPACES
 
     policy_and_texts("tiny", 8)  # what loading itself needs once
     before = _status("VmRSS")

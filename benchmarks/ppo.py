@@ -21,8 +21,8 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import DictRolloutBuffer
 
 import lm_gym  # noqa: F401
-from agents.policy import LMPolicy
-from agents.text_buffer import TextRolloutBuffer
+from lm_gym.agents.algorithms.text_buffer import TextRolloutBuffer
+from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.compat.stable_baselines3 import VecEnvAdapter
 
 

@@ -11,9 +11,9 @@ import gymnasium
 import torch as th
 
 import lm_gym  # noqa: F401
-from agents.ask_tell.population import Dense
-from agents.policy import LMPolicy
-from agents.search_spaces import SEARCH_SPACES
+from lm_gym.agents.model.policy import LMPolicy
+from lm_gym.agents.search.population.population import Dense
+from lm_gym.agents.search.spaces import SEARCH_SPACES
 
 SIGMAS = (0.1, 0.3, 1.0, 3.0)
 

@@ -16,8 +16,8 @@ import gymnasium
 import torch as th
 
 import lm_gym  # noqa: F401
-from agents.reinforce import REINFORCE
-from agents.supervised import Supervised
+from lm_gym.agents.algorithms.reinforce import REINFORCE
+from lm_gym.agents.algorithms.supervised import Supervised
 
 
 def build(algorithm, arguments, **kwargs):

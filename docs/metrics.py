@@ -7,8 +7,8 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from agents.curve import read_metrics
-from agents.train import main
+from lm_gym.agents.runs.curve import read_metrics
+from lm_gym.agents.train import main
 
 METRICS = {
     "train/loss": "what was minimised, mean over the updates since the last log",

@@ -7,11 +7,11 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from agents.algorithms import ALGORITHMS
-from agents.ask_tell import OPTIMIZERS
-from agents.command_line import build_parser
-from agents.presets import PRESETS
 from docs.metrics import METRICS, OF_EVALUATIONS, logged, logged_by_evaluation, meaning
+from lm_gym.agents.algorithms.presets import PRESETS
+from lm_gym.agents.algorithms.registry import ALGORITHMS
+from lm_gym.agents.runs.command_line import build_parser
+from lm_gym.agents.search.optimizers import OPTIMIZERS
 
 MARKED = re.compile(r"(<!-- docs/generate\.py: (\w+) (\w+) -->\n).*?(\n<!-- end -->)", re.S)
 
@@ -31,7 +31,7 @@ def arguments(name: str) -> str:
         command = kind.command_defaults.get(f"agent.{key}", default)
         if algo != name and key == "learning_rate":  # Stable-Baselines3's, without meaning here
             continue
-        rows.append([f"`{key}`", f"{default}" + (f"; `agents.train`: {command}" * (command != default)), said])
+        rows.append([f"`{key}`", f"{default}" + (f"; `train`: {command}" * (command != default)), said])
     return _table(["argument", "default", ""], rows)
 
 

@@ -5,7 +5,7 @@ import torch as th
 from gymnasium import spaces
 from transformers import AutoConfig
 
-from agents.policy import LMPolicy
+from lm_gym.agents.model.policy import LMPolicy
 
 V, L, T, N, TAGS = 50, 12, 5, 3, ("O", "B-PER", "I-PER")
 SMALL = {"vocab_size": V, "max_position_embeddings": 40}

@@ -4,8 +4,8 @@ import json
 from itertools import product
 from pathlib import Path
 
-from agents.curve import read_metrics
-from agents.train import main
+from lm_gym.agents.runs.curve import read_metrics
+from lm_gym.agents.train import main
 
 PEOPLE = ("Ada", "Noor", "Ivo", "Mira", "Tess", "Odd")
 PLACES = ("Oslo", "Turin", "Lima", "Perth", "Quito", "Riga")

@@ -12,12 +12,12 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv
 from transformers import pipeline
 
-from agents.algorithms import ALGORITHMS
-from agents.evaluation import Prediction, baselines, evaluate, majority_predictor
-from agents.gradient_algorithm import GradientAlgorithm
-from agents.reinforce import REINFORCE
-from agents.schedules import LearningRate
-from agents.supervised import Supervised
+from lm_gym.agents.algorithms.gradient_algorithm import GradientAlgorithm
+from lm_gym.agents.algorithms.registry import ALGORITHMS
+from lm_gym.agents.algorithms.reinforce import REINFORCE
+from lm_gym.agents.algorithms.schedules import LearningRate
+from lm_gym.agents.algorithms.supervised import Supervised
+from lm_gym.agents.evaluation.playing import Prediction, baselines, evaluate, majority_predictor
 from lm_gym.builtin import tiny_path
 from lm_gym.compat.stable_baselines3 import VecEnvAdapter
 from lm_gym.data import Dataset

@@ -44,7 +44,7 @@ IMPORTS = {name: imports(path) for name, path in MODULES.items()}
 
 
 def test_the_rules_see_the_modules():
-    assert {"lm_gym.envs.vector", "lm_gym.compat.stable_baselines3", "agents.policy"} <= set(MODULES)
+    assert {"lm_gym.envs.vector", "lm_gym.compat.stable_baselines3", "lm_gym.agents.model.policy"} <= set(MODULES)
     assert "lm_gym.envs.vector" in IMPORTS["lm_gym.envs.env"]
 
 

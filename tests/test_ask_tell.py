@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch as th
 
-from agents.ask_tell import OPTIMIZERS
-from agents.ask_tell.optimizer import StructuredOptimizer
-from agents.ask_tell.population import Block, Domain
+from lm_gym.agents.search.optimizers import OPTIMIZERS
+from lm_gym.agents.search.optimizers.optimizer import StructuredOptimizer
+from lm_gym.agents.search.population.population import Block, Domain
 
 BLOCKS = (Block("w", (4, 3), 0.5), Block("b", (4,), 0.1))
 TARGET = th.linspace(-1, 1, 16)

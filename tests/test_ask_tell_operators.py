@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch as th
 
-from agents.ask_tell import operators
-from agents.ask_tell.population import Domain
-from agents.ask_tell.sa import COOLINGS, accepted
-from agents.ask_tell.shaping import by_rank, centred_ranks, z_scores
-from agents.ask_tell.snes import utilities
+from lm_gym.agents.search.optimizers import operators
+from lm_gym.agents.search.optimizers.sa import COOLINGS, accepted
+from lm_gym.agents.search.optimizers.shaping import by_rank, centred_ranks, z_scores
+from lm_gym.agents.search.optimizers.snes import utilities
+from lm_gym.agents.search.population.population import Domain
 
 SCORES = np.array([3.0, 1.0, 1.0, 2.0])
 FITNESS = th.tensor(SCORES)

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch as th
 
-from agents.ask_tell import OPTIMIZERS
-from agents.ask_tell.cma_es import cma  # with the warning that it gives without matplotlib left out
-from agents.ask_tell.de import DE
-from agents.ask_tell.low_rank_es import LowRankES, combined
-from agents.ask_tell.mezo import MeZO
-from agents.ask_tell.population import Block, Domain, Noise
-from agents.ask_tell.pso import PSO, accelerations, evolutionary_factor, ring
+from lm_gym.agents.search.optimizers import OPTIMIZERS
+from lm_gym.agents.search.optimizers.cma_es import cma  # with the warning that it gives without matplotlib left out
+from lm_gym.agents.search.optimizers.de import DE
+from lm_gym.agents.search.optimizers.low_rank_es import LowRankES, combined
+from lm_gym.agents.search.optimizers.mezo import MeZO
+from lm_gym.agents.search.optimizers.pso import PSO, accelerations, evolutionary_factor, ring
+from lm_gym.agents.search.population.population import Block, Domain, Noise
 
 BLOCKS = (Block("matrix", (4, 3), 0.5), Block("vector", (5,), 0.1))
 

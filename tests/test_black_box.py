@@ -9,10 +9,10 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 
-from agents.ask_tell import OPTIMIZERS
-from agents.evaluation import evaluate
-from agents.presets import CMAES, ES, GA, PRESETS
-from agents.search_spaces import SEARCH_SPACES
+from lm_gym.agents.algorithms.presets import CMAES, ES, GA, PRESETS
+from lm_gym.agents.evaluation.playing import evaluate
+from lm_gym.agents.search.optimizers import OPTIMIZERS
+from lm_gym.agents.search.spaces import SEARCH_SPACES
 from tests.small import Stop, few_names, small
 
 

@@ -8,12 +8,12 @@ import gymnasium
 import pytest
 import yaml
 
-from agents.algorithms import ALGORITHMS
-from agents.ask_tell import OPTIMIZERS
-from agents.command_line import parse_settings
 from docs.generate import FOLDER, marked, pages
 from docs.metrics import METRICS
 from docs.tables import MARKED, filled
+from lm_gym.agents.algorithms.registry import ALGORITHMS
+from lm_gym.agents.runs.command_line import parse_settings
+from lm_gym.agents.search.optimizers import OPTIMIZERS
 from tests.libraries import MODULES, needs
 
 ROOT = Path(__file__).parents[1]

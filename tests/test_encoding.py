@@ -7,7 +7,7 @@ import pytest
 import torch as th
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from agents.encoding import Spent
+from lm_gym.agents.model.text_encoder import Spent
 from tests.test_policy import TAGS, make, observe
 
 CURSOR = [0, 1, 3]

@@ -3,7 +3,7 @@
 import pytest
 import torch as th
 
-from agents.estimators import (
+from lm_gym.agents.algorithms.estimators import (
     Samples,
     check_estimator,
     coefficients,

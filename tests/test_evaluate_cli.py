@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from seqeval.metrics import f1_score
 
-from agents.evaluate import main
+from lm_gym.agents.evaluate import main
 from tests.runs import train, write_corpus
 
 

@@ -6,7 +6,7 @@ from sb3_contrib import ARS
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 
-from agents.presets import CMAES
+from lm_gym.agents.algorithms.presets import CMAES
 
 STEPS = 60 * 16 * 4 * 200  # generations, members, episodes of each, their steps
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.opening import open_run
-from agents.page import Facts, page
-from agents.play import main, next_text
-from agents.played import Choice, Decision, Piece, PlayedText, play_text
+from lm_gym.agents.evaluation.page import Facts, page
+from lm_gym.agents.evaluation.played import Choice, Decision, Piece, PlayedText, play_text
+from lm_gym.agents.play import main, next_text
+from lm_gym.agents.runs.trained_run import open_run
 from tests.runs import train, write_corpus
 
 CATS = [f"the {kind} cat sat on the mat with <b> & {kind} friends" for kind in ("red", "old", "big", "wet", "sad")]

@@ -11,10 +11,10 @@ from gymnasium import spaces
 from policies import ARCHITECTURES, TAGS, N, T, V, config, make, observe
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForTokenClassification
 
-from agents.language_model import freeze, load_model
-from agents.optimizers import GroupedAdamW, parameter_groups
-from agents.packed import entropy
-from agents.policy import LMPolicy
+from lm_gym.agents.model.adamw import GroupedAdamW, parameter_groups
+from lm_gym.agents.model.loading import freeze, load_model
+from lm_gym.agents.model.packed import entropy
+from lm_gym.agents.model.policy import LMPolicy
 
 
 @pytest.fixture(autouse=True)

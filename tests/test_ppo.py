@@ -10,15 +10,15 @@ import stable_baselines3
 import torch as th
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from agents.curve import read_metrics
-from agents.evaluate import main as evaluate_command
-from agents.evaluation import evaluate
-from agents.maskable import MaskableLMPolicy, MaskableTextRolloutBuffer
-from agents.policy import LMPolicy
-from agents.ppo import PPO
-from agents.run_folder import RunFolder
-from agents.text_buffer import TextRolloutBuffer
-from agents.train import main
+from lm_gym.agents.algorithms.maskable import MaskableLMPolicy, MaskableTextRolloutBuffer
+from lm_gym.agents.algorithms.ppo import PPO
+from lm_gym.agents.algorithms.text_buffer import TextRolloutBuffer
+from lm_gym.agents.evaluate import main as evaluate_command
+from lm_gym.agents.evaluation.playing import evaluate
+from lm_gym.agents.model.policy import LMPolicy
+from lm_gym.agents.runs.curve import read_metrics
+from lm_gym.agents.runs.run_folder import RunFolder
+from lm_gym.agents.train import main
 from lm_gym.compat.stable_baselines3 import VecEnvAdapter
 from tests.runs import curve, options, report, train, write_corpus
 from tests.small import SMALL, Stop, small

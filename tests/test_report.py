@@ -4,8 +4,8 @@ import io
 
 from rich.console import Console
 
-from agents.callbacks import RunState
-from agents.report import closing_table, split_of, table_rows
+from lm_gym.agents.evaluation.report import closing_table, split_of, table_rows
+from lm_gym.agents.runs.callbacks import RunState
 
 REPORT = {
     "algo": "reinforce",

@@ -7,8 +7,8 @@ import torch as th
 from policies import ARCHITECTURES, TAGS, V, make, observe
 from stable_baselines3 import A2C
 
-from agents.ask_tell.population import Dense, Noise, Perturbed
-from agents.search_spaces import SEARCH_SPACES
+from lm_gym.agents.search.population.population import Dense, Noise, Perturbed
+from lm_gym.agents.search.spaces import SEARCH_SPACES
 
 OPTIONS = {
     "soft_prompt": {"tokens": 3, "dim": 20, "scale": 5.0},

@@ -10,10 +10,10 @@ from stable_baselines3 import A2C
 from test_search_spaces import build, same, say, vectors, weights
 from transformers import AutoModelForMaskedLM
 
-from agents.ask_tell.population import Dense, Noise, Perturbed
-from agents.policy import LMPolicy
-from agents.search_spaces import SEARCH_SPACES
-from agents.search_spaces.discrete_prompt import frequent_words
+from lm_gym.agents.model.policy import LMPolicy
+from lm_gym.agents.search.population.population import Dense, Noise, Perturbed
+from lm_gym.agents.search.spaces import SEARCH_SPACES
+from lm_gym.agents.search.spaces.discrete_prompt import frequent_words
 from lm_gym.builtin import tiny_path
 
 ARCHITECTURES = ("bert", "roberta", "electra", "distilbert", "gpt2")

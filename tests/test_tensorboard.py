@@ -10,10 +10,10 @@ from urllib.request import Request, urlopen
 import pytest
 from tensorboard import default, program
 
-from agents.command_line import parse_settings
-from agents.curve import read_metrics
-from agents.hparams import COLUMNS, METRICS, hparams
-from agents.train import main
+from lm_gym.agents.runs.command_line import parse_settings
+from lm_gym.agents.runs.curve import read_metrics
+from lm_gym.agents.runs.hparams import COLUMNS, METRICS, hparams
+from lm_gym.agents.train import main
 from tests.runs import train, write_corpus
 
 CELL = re.compile(r"<td>((?:(?!<td>).)*?)</td>", re.S)  # without another inside: TensorBoard puts a table around ours

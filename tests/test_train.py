@@ -8,7 +8,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
-from agents.train import main
+from lm_gym.agents.train import main
 from tests.runs import curve, options, report, train, write_corpus
 
 

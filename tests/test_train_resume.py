@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from agents.curve import cut_curve, open_logger, read_metrics
-from agents.run_folder import RunFolder, RunFolderError, settle_folder, write_folder
-from agents.train import main
+from lm_gym.agents.files import settle_folder, write_folder
+from lm_gym.agents.runs.curve import cut_curve, open_logger, read_metrics
+from lm_gym.agents.runs.run_folder import RunFolder, RunFolderError
+from lm_gym.agents.train import main
 from tests.runs import curve, options, report, train, write_corpus
 
 EVERY = ("--checkpoint.every_passes=0.5", "--evaluation.every_passes=0.5")
@@ -56,7 +57,7 @@ class Killed(BaseException):
 
 def stop_at(update: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the agent's so-many-th update be the last thing its process does."""
-    from agents.reinforce import REINFORCE
+    from lm_gym.agents.algorithms.reinforce import REINFORCE
 
     inner = REINFORCE._update
 
@@ -78,12 +79,12 @@ def test_stopped_run_goes_on_to_the_same_curve(
             train(data, tmp_path / "run", *EVERY)
     main(["--resume", str(tmp_path / "run")])
     same(tmp_path / "run", whole)
-    assert (tmp_path / "run/command.txt").read_text().count("agents.train") == 2
+    assert (tmp_path / "run/command.txt").read_text().count("lm_gym.agents.train") == 2
 
 
 def test_killed_process_goes_on_to_the_same_curve(whole: Path, data: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
-    command = [sys.executable, "-m", "agents.train", *options(data, run_dir, *EVERY)]
+    command = [sys.executable, "-m", "lm_gym.agents.train", *options(data, run_dir, *EVERY)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=Path(__file__).parent.parent)
     rows, deadline = random.Random(0).randrange(1, 5), time.monotonic() + 120
     while process.poll() is None and time.monotonic() < deadline:

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from agents.comparison.results import Results
-from agents.comparison.statistics import (
+from lm_gym.agents.comparison.results import Results
+from lm_gym.agents.comparison.statistics import (
     improvement_interval,
     iqm,
     iqm_interval,
@@ -20,7 +20,7 @@ from agents.comparison.statistics import (
     performance_profile,
     probability_of_improvement,
 )
-from agents.report import COLUMNS, split_of
+from lm_gym.agents.evaluation.report import COLUMNS, split_of
 
 # Okabe & Ito (2008), without the yellow that white paper swallows: told apart with any colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

@@ -9,7 +9,7 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from agents.comparison.runs import Job
+from lm_gym.agents.comparison.runs import Job
 
 
 class StudyProgress:

@@ -14,13 +14,13 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from agents.comparison.charts import charts
-from agents.comparison.results import Results
-from agents.comparison.search import chosen_settings, trials_of
-from agents.comparison.study import Study
-from agents.comparison.tables import Table, best_of_families, cost_table, goal, main_table, split_shown
-from agents.report import COLUMNS
-from agents.run_folder import write_text
+from lm_gym.agents.comparison.charts import charts
+from lm_gym.agents.comparison.results import Results
+from lm_gym.agents.comparison.search import chosen_settings, trials_of
+from lm_gym.agents.comparison.study import Study
+from lm_gym.agents.comparison.tables import Table, best_of_families, cost_table, goal, main_table, split_shown
+from lm_gym.agents.evaluation.report import COLUMNS
+from lm_gym.agents.files import write_text
 
 CAPTIONS = {
     "scores": "What each row reached: interquartile mean, 95% bootstrap interval, one dot a seed.",

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import yaml
 
-from agents.callbacks import LOWER_IS_BETTER
-from agents.comparison.runs import read_failures
-from agents.comparison.statistics import Scores
-from agents.comparison.study import Row, Study, family_of
-from agents.curve import read_metrics
-from agents.report import split_of
-from agents.run_folder import write_text
-from agents.settings import equivalents
+from lm_gym.agents.comparison.runs import read_failures
+from lm_gym.agents.comparison.statistics import Scores
+from lm_gym.agents.comparison.study import Row, Study, family_of
+from lm_gym.agents.evaluation.report import split_of
+from lm_gym.agents.files import write_text
+from lm_gym.agents.runs.callbacks import LOWER_IS_BETTER
+from lm_gym.agents.runs.curve import read_metrics
+from lm_gym.agents.runs.settings import equivalents
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import agents
-from agents.command_line import parse_settings
-from agents.run_folder import write_json
-from agents.settings import SettingsError
+import lm_gym
+from lm_gym.agents.files import write_json
+from lm_gym.agents.runs.command_line import parse_settings
+from lm_gym.agents.runs.settings import SettingsError
 
 _POLL = 0.1  # seconds
 _PATIENCE = 10.0  # seconds that a run has to end when it is told to
@@ -48,7 +48,7 @@ class Job:
 
     def command(self) -> list[str]:
         """The command that begins the run, or goes on with it."""
-        train = [sys.executable, "-m", "agents.train"]
+        train = [sys.executable, "-m", "lm_gym.agents.train"]
         if (self.folder / "config.yaml").is_file():
             return [*train, "--resume", str(self.folder)]
         return [*train, *self.options, "--seed", str(self.seed), "--run_dir", str(self.folder)]
@@ -119,7 +119,7 @@ class Runs:
         job.folder.parent.mkdir(parents=True, exist_ok=True)
         errors = self._errors(job)
         errors.parent.mkdir(exist_ok=True)
-        paths = [str(Path(agents.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+        paths = [str(Path(lm_gym.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
         env = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         with errors.open("wb") as file:
             return subprocess.Popen(  # in a session of its own: Ctrl-C reaches it through us only

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from agents.callbacks import LOWER_IS_BETTER
-from agents.comparison.results import write_csv
-from agents.comparison.runs import Job, read_failures
-from agents.comparison.study import Row, Study
+from lm_gym.agents.comparison.results import write_csv
+from lm_gym.agents.comparison.runs import Job, read_failures
+from lm_gym.agents.comparison.study import Row, Study
+from lm_gym.agents.runs.callbacks import LOWER_IS_BETTER
 
 TRIAL_SEED = 10_000  # of every trial, so that they differ by their settings alone; a study has fewer seeds
 

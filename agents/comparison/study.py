@@ -10,11 +10,11 @@ from typing import Any
 
 import yaml
 
-from agents.algorithms import ALGORITHMS
-from agents.assembly import make_agent, make_env, make_training_dataset, tokenizer_of
-from agents.command_line import parse_settings
-from agents.evaluation import known_metrics
-from agents.settings import BUDGETS, Settings, SettingsError, at_least
+from lm_gym.agents.algorithms.registry import ALGORITHMS
+from lm_gym.agents.evaluation.playing import known_metrics
+from lm_gym.agents.runs.assembly import make_agent, make_env, make_training_dataset, tokenizer_of
+from lm_gym.agents.runs.command_line import parse_settings
+from lm_gym.agents.runs.settings import BUDGETS, Settings, SettingsError, at_least
 from lm_gym.data.errors import nearest
 
 _STUDY_KEYS = {"title": str, "metric": str, "shown": list, "budget": dict, "common": dict, "rows": dict, "twin": str,

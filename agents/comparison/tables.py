@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agents.comparison.results import Results, Run, tokens_per_second
-from agents.comparison.statistics import first_reach, iqm, summary
-from agents.report import COLUMNS, split_of
+from lm_gym.agents.comparison.results import Results, Run, tokens_per_second
+from lm_gym.agents.comparison.statistics import first_reach, iqm, summary
+from lm_gym.agents.evaluation.report import COLUMNS, split_of
 
 Cells = list[str]
 

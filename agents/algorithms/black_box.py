@@ -1,0 +1,294 @@
+"""BlackBox: one algorithm over any ask/tell optimizer and any search space; no gradient is ever computed."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch as th
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy, MultiInputActorCriticPolicy
+from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.vec_env import VecEnv
+
+from lm_gym.agents.algorithms.episodes import play_returns
+from lm_gym.agents.algorithms.fitness import judge
+from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
+from lm_gym.agents.algorithms.text_environments import TextEnvironments
+from lm_gym.agents.model.policy import LMPolicy
+from lm_gym.agents.search.optimizers import OPTIMIZERS
+from lm_gym.agents.search.optimizers.optimizer import Optimizer, StructuredOptimizer, VectorOptimizer
+from lm_gym.agents.search.population.population import Population
+from lm_gym.agents.search.spaces import SEARCH_SPACES
+from lm_gym.agents.search.spaces.space import SearchSpace
+from lm_gym.naming import among, check_choice
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What a BlackBox is where nothing else is asked for.
+
+    Attributes:
+        optimizer: a name in OPTIMIZERS.
+        search_space: a name in SEARCH_SPACES.
+        optimizer_kwargs: arguments of that optimizer, over its own defaults.
+    """
+
+    optimizer: str
+    search_space: str
+    optimizer_kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+class BlackBox(TextAlgorithm):
+    """Gradient-free search over a part of a policy, by any optimizer of `lm_gym.agents.search.optimizers`.
+
+    A generation is one batch of texts: all P members of the population decide the same texts, evaluated together by
+    the search space, always by their most probable choices; what the environment would pay them is their fitness;
+    between generations the policy is the optimizer's centre. One timestep is one position decided by one member.
+
+    Fitness is the mean reward of a position where positions pay for themselves (log-likelihood: minus the
+    cross-entropy; accuracy), and of a text elsewhere (F1, your own). `actions="distribution"` is what lets
+    `log_likelihood` score probabilities; with `actions="token"` it scores the choice.
+
+    In any other Gymnasium environment, with an `MlpPolicy`, a member plays one episode in each row of the environment
+    (the same seeds for all members), one member after another, and its fitness is the mean return.
+
+    Args:
+        policy, env, seed, device, sb3: see TextAlgorithm. The environment's rows are the texts of a generation.
+        optimizer: a name in OPTIMIZERS; None is the preset's own.
+        search_space: a name in SEARCH_SPACES; None is the preset's own.
+        optimizer_kwargs: arguments of the optimizer, over the preset's.
+        search_space_kwargs: arguments of the search space.
+        new_texts_every: generations that play the same texts before the next ones come; 0 keeps the first ones.
+        max_rows: texts (times members) in one forward: bounds memory, changes nothing else.
+        stop_fitness: stop when a generation's best member reaches it.
+        patience: stop after so many generations without a better mean fitness of the population.
+
+    Raises:
+        ValueError: names that don't exist (with the nearest that does), arguments that the optimizer or the space
+            doesn't take, an optimizer that can't search the space, a learning rate that is not the optimizer's.
+    """
+
+    policy: Any
+    optimizer: Optimizer
+    space: SearchSpace
+    env_arguments: ClassVar[dict[str, Any]] = {"unit": "sequence", "actions": "distribution"}
+    command_defaults: ClassVar[dict[str, Any]] = {"env.reward": "log_likelihood", "env.num_envs": 64}
+    preset: ClassVar[Preset] = Preset("es", "head")
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        "LMPolicy": LMPolicy,
+        "MlpPolicy": ActorCriticPolicy,
+        "MultiInputPolicy": MultiInputActorCriticPolicy,
+    }
+
+    def __init__(
+        self,
+        policy: str | type[BasePolicy] = "LMPolicy",
+        env: GymEnv | VectorEnv[Any, Any, Any] | str | None = None,
+        *,
+        optimizer: str | None = None,
+        search_space: str | None = None,
+        optimizer_kwargs: dict[str, Any] | None = None,
+        search_space_kwargs: dict[str, Any] | None = None,
+        new_texts_every: int = 1,
+        max_rows: int = 512,
+        stop_fitness: float | None = None,
+        patience: int | None = None,
+        seed: int | None = None,
+        device: th.device | str = "auto",
+        _init_setup_model: bool = True,
+        **sb3: Any,
+    ) -> None:
+        if sb3.get("learning_rate"):
+            raise ValueError(
+                f"learning_rate={sb3['learning_rate']}: {type(self).__name__} has none of its own; give the "
+                "optimizer's, where it has one: optimizer_kwargs={'learning_rate': …}"
+            )
+        super().__init__(policy, env, seed=seed, device=device, support_multi_env=True, **sb3)
+        self.optimizer_name = optimizer or self.preset.optimizer
+        self.search_space_name = search_space or self.preset.search_space
+        self.optimizer_kwargs = optimizer_kwargs or {}
+        self.search_space_kwargs = search_space_kwargs or {}
+        self.new_texts_every, self.max_rows = new_texts_every, max_rows
+        self.stop_fitness, self.patience = stop_fitness, patience
+        self._best_mean, self._best_generation = -np.inf, 0
+        check_choice("optimizer", self.optimizer_name, OPTIMIZERS)
+        check_choice("search_space", self.search_space_name, SEARCH_SPACES)
+        for name, value, bound in (("new_texts_every", new_texts_every, 0), ("max_rows", max_rows, 1)):
+            if value < bound:
+                raise ValueError(f"{name} must be at least {bound}, got {value}")
+        if _init_setup_model:
+            self._setup_model()
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        self.policy.set_training_mode(False)
+        space: Any = SEARCH_SPACES[self.search_space_name]
+        _check_arguments("search_space_kwargs", self.search_space_name, space, self.search_space_kwargs, {"policy"})
+        self.space = space(self.policy, **self.search_space_kwargs)  # of what policy_kwargs' freeze leaves free
+        self.policy.requires_grad_(False)
+        kind: Any = OPTIMIZERS[self.optimizer_name]
+        given = {**self._preset_kwargs(), **self.optimizer_kwargs}
+        fixed = {"initial", "domain", "centre", "blocks", "seed"}
+        _check_arguments("optimizer_kwargs", self.optimizer_name, kind, given, fixed)
+        seed = self.seed
+        if issubclass(kind, StructuredOptimizer):
+            self.optimizer = kind(self.space.tensors(), self.space.blocks, seed=seed, **given)
+        else:
+            self.optimizer = kind(self.space.initial(), self.space.domain, seed=seed, **given)
+
+    def _preset_kwargs(self) -> dict[str, Any]:
+        """The preset's optimizer arguments; another optimizer than the preset's has its own defaults."""
+        same = self.optimizer_name == self.preset.optimizer
+        return dict(self.preset.optimizer_kwargs) if same else {}
+
+    def _check_env(self, env: VecEnv) -> None:
+        if issubclass(self.policy_class, LMPolicy):
+            if self._texts(env) is None:
+                raise ValueError(
+                    f"{type(self).__name__} decides whole texts: make the environment with unit='sequence' and "
+                    "actions='distribution' (or 'token')"
+                )
+            super()._check_env(env)
+
+    def _texts(self, env: VecEnv) -> TextEnvironments | None:
+        if not issubclass(self.policy_class, LMPolicy):
+            return None
+        texts = TextEnvironments(env)
+        return texts if texts.first.settings.unit == "sequence" else None
+
+    @property
+    def timesteps_per_pass(self) -> int:
+        """Timesteps of one pass over the training texts: every position counts once for each member."""
+        return self.optimizer.popsize * super().timesteps_per_pass
+
+    @property
+    def forward_passes_per_pass(self) -> int:
+        """Forward passes of one pass over the training texts: every text counts once for each member."""
+        return self.optimizer.popsize * super().forward_passes_per_pass
+
+    def searched(self) -> str:
+        """What is searched, in a few words."""
+        domain = self.space.domain
+        return f"{self.search_space_name}: {domain.dim:,} {domain.kind} numbers searched by {self.optimizer_name}"
+
+    def summary(self) -> dict[str, float]:
+        """See TextAlgorithm; those of the search space."""
+        return self.space.summary()
+
+    # ------------------------------------------------------------------ a generation
+
+    def _train_batch(self, texts: TextEnvironments | None, callback: BaseCallback) -> bool:
+        callback.on_rollout_start()
+        population = self.optimizer.ask()
+        with th.inference_mode(), self._keyed_randomness(self._n_updates):
+            fitness = self._play(population, callback) if texts is None else self._judge(population, texts)
+        if fitness is None:
+            self._settle()
+            return False
+        cost = self.space.cost(population)
+        if cost is not None:
+            fitness = fitness - cost
+        with th.no_grad():
+            self.optimizer.tell(fitness)
+        self._settle()
+        self._n_updates += 1
+        self._record(fitness)
+        if texts is not None:
+            self._next_texts(texts)
+        callback.update_locals({"infos": self._infos} if texts is not None else {})
+        callback.on_rollout_end()
+        if texts is not None and not callback.on_step():
+            return False
+        self._dump_logs_if_due()
+        return not self._is_done(fitness)
+
+    def _judge(self, population: Population, texts: TextEnvironments) -> th.Tensor:
+        """The members' fitness on the current texts, float64 [P]."""
+        obs, _ = self.policy.obs_to_tensor(self._last_obs)
+        judged = judge(self.space, population, obs, texts, self.max_rows)
+        self._infos = judged.infos(texts)
+        self._update_info_buffer(self._infos, np.ones(len(self._infos), np.bool_))
+        if texts.first.reward.name == "log_likelihood" and texts.first.settings.actions == "distribution":
+            self.logger.record("search/perplexity", judged.fitness.nanmean().neg().exp().item())
+        self.num_timesteps += population.size * int(obs["position_mask"].sum())
+        self.forward_passes += population.size * len(obs["input_ids"])
+        self.tokens += population.size * int(obs["attention_mask"].sum())
+        return judged.fitness
+
+    def _settle(self) -> None:
+        """The policy is the search's answer."""
+        if isinstance(self.optimizer, VectorOptimizer):  # others have moved it in place
+            with th.no_grad():
+                self.space.write(self.optimizer.centre)
+
+    def _next_texts(self, texts: TextEnvironments) -> None:
+        """Goes on to the next texts, where it is their turn."""
+        assert self.env is not None
+        if self.new_texts_every and self._n_updates % self.new_texts_every == 0:
+            self._last_obs = self.env.reset()  # type: ignore[assignment]
+        self._batch_draws = texts.batch_draws
+
+    def _play(self, population: Population, callback: BaseCallback) -> th.Tensor | None:
+        """Mean returns of the members in any environment, one after another; None where a callback asked to stop."""
+        assert self.env is not None
+        env, fitness = self.env, []
+
+        def observe(infos: list[dict[str, Any]], running: NDArray[np.bool_]) -> bool:
+            self.num_timesteps += int(running.sum())
+            self.forward_passes += int(running.sum())
+            self._update_info_buffer(infos)
+            callback.update_locals({"infos": infos})
+            return callback.on_step()
+
+        for member in range(population.size):
+            env.seed(self._key(self._n_updates))
+            with self.space.materialised(population, member):
+                returns = play_returns(self.policy, env, observe)
+            if returns is None:
+                return None
+            fitness.append(float(returns.mean()))
+        return th.tensor(fitness, dtype=th.float64)
+
+    # ------------------------------------------------------------------ stopping, logs, saving
+
+    def _is_done(self, fitness: th.Tensor) -> bool:
+        """Whether the search may stop early."""
+        mean = fitness.nanmean().item()
+        if mean > self._best_mean:
+            self._best_mean, self._best_generation = mean, self._n_updates
+        if self.stop_fitness is not None and float(np.nanmax(fitness.numpy(), initial=-np.inf)) >= self.stop_fitness:
+            return True
+        return self.patience is not None and self._n_updates - self._best_generation >= self.patience
+
+    def _record(self, fitness: th.Tensor) -> None:
+        told = fitness[fitness.isfinite()]
+        if len(told):
+            self.logger.record("search/fitness_best", told.max().item())
+            self.logger.record("search/fitness_mean", told.mean().item())
+            self.logger.record("search/fitness_spread", told.std(correction=0).item())
+        if len(told) < len(fitness):
+            self.logger.record("search/failed", len(fitness) - len(told))
+        self.logger.record("search/generations", self.optimizer.generation)
+        self.logger.record("search/evaluations", self.optimizer.evaluations)
+        for name, value in {**self.optimizer.logs(), **self.space.summary()}.items():
+            self.logger.record(f"search/{name}", value)
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy", "space", "optimizer"], []
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "space", "optimizer", "_infos"]
+
+
+def _check_arguments(where: str, name: str, kind: type, given: Mapping[str, Any], fixed: set[str]) -> None:
+    """Raise ValueError on an argument that `kind` doesn't take, with the nearest that it does."""
+    known = [key for key in inspect.signature(kind).parameters if key not in fixed]
+    for key in given:
+        if key not in known:
+            raise ValueError(f"{where}: {name} has no argument {key!r}{among(key, known)}")

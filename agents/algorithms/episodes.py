@@ -1,0 +1,105 @@
+"""Whole episodes by plain VecEnv calls: how agents play what is not a batch of texts decided at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch as th
+from numpy.typing import NDArray
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.vec_env import VecEnv
+
+from lm_gym.agents.algorithms.estimators import returns_to_go
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """One episode of every row of an environment, its steps flat (S of them, row by row in time).
+
+    Attributes:
+        observations: one array [S, …], or a dict of them.
+        actions: [S, …].
+        rewards: float32 [N, T], 0 after an episode's end.
+        running: bool [N, T], where an episode has a step.
+    """
+
+    observations: NDArray[Any] | dict[str, NDArray[Any]]
+    actions: NDArray[Any]
+    rewards: NDArray[np.float32]
+    running: NDArray[np.bool_]
+
+    def returns(self, gamma: float) -> th.Tensor:
+        """Returns-to-go of the steps, float32 [S], in the order of `actions`."""
+        return returns_to_go(th.as_tensor(self.rewards), gamma)[th.as_tensor(self.running)]
+
+
+def play_episodes(
+    policy: BasePolicy, env: VecEnv, observe: Callable[[list[dict[str, Any]], NDArray[np.bool_]], bool]
+) -> Episodes | None:
+    """Resets the environment and samples one episode in each row; rows that end early wait for the others.
+
+    Waiting rows go on to other episodes that nobody counts: every row gives exactly one episode, so that short ones
+    are not over-represented.
+
+    Args:
+        policy: acts by sampling.
+        env: any VecEnv.
+        observe: called after every step with the infos and which rows were still running; False stops.
+
+    Returns:
+        The episodes, or None where `observe` stopped them.
+    """
+    obs = env.reset()
+    running = np.ones(env.num_envs, bool)
+    seen: list[Any] = []
+    actions: list[NDArray[Any]] = []
+    rewards: list[NDArray[np.float32]] = []
+    masks: list[NDArray[np.bool_]] = []
+    while running.any():
+        action, _ = policy.predict(obs, deterministic=False)  # type: ignore[arg-type]
+        seen.append(obs)
+        actions.append(action)
+        masks.append(running)
+        obs, reward, done, infos = env.step(action)
+        rewards.append(np.where(running, reward, 0.0).astype(np.float32))
+        counted, running = running, running & ~done
+        if not observe(infos, counted):
+            return None
+    mask = np.stack(masks, axis=1)  # [N, T]
+
+    def flat(steps: list[NDArray[Any]]) -> NDArray[Any]:
+        return np.stack(steps, axis=1)[mask]
+
+    observations = (
+        {key: flat([step[key] for step in seen]) for key in seen[0]} if isinstance(seen[0], dict) else flat(seen)
+    )
+    return Episodes(observations, flat(actions), np.stack(rewards, axis=1), mask)
+
+
+def play_returns(
+    policy: BasePolicy, env: VecEnv, observe: Callable[[list[dict[str, Any]], NDArray[np.bool_]], bool]
+) -> NDArray[np.float64] | None:
+    """Resets the environment and plays one episode in each row with the policy's most probable actions.
+
+    Args:
+        policy: acts.
+        env: any VecEnv; seed it before, for the same episodes again.
+        observe: called after every step with the infos and which rows were still running; False stops.
+
+    Returns:
+        The return of each row [N], or None where `observe` stopped them.
+    """
+    obs = env.reset()
+    running = np.ones(env.num_envs, bool)
+    returns = np.zeros(env.num_envs)
+    while running.any():
+        action, _ = policy.predict(obs, deterministic=True)  # type: ignore[arg-type]
+        obs, reward, done, infos = env.step(action)
+        returns += np.where(running, reward, 0.0)
+        counted, running = running, running & ~done
+        if not observe(infos, counted):
+            return None
+    return returns

@@ -1,0 +1,141 @@
+"""The update that the gradient-based agents share: a batch of texts, one differentiable forward, one step of AdamW."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch as th
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.vec_env import VecEnv
+
+from lm_gym.agents.algorithms.schedules import Schedule, ScheduledRate
+from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
+from lm_gym.agents.algorithms.text_environments import TextEnvironments
+from lm_gym.agents.model.policy import LMPolicy
+from lm_gym.agents.model.text_encoder import Observation
+
+
+@dataclass(frozen=True)
+class Update:
+    """One update, before its backward pass.
+
+    Attributes:
+        loss: what to minimise, a scalar.
+        actions: int64 [N, T], what is played in the environment.
+        timesteps: positions decided, over all samples.
+        logs: names and numbers for the logger.
+    """
+
+    loss: th.Tensor
+    actions: NDArray[np.int64]
+    timesteps: int
+    logs: dict[str, float]
+
+
+class GradientAlgorithm(ScheduledRate, TextAlgorithm):
+    """Trains an LMPolicy by gradients on texts decided as a whole (`unit="sequence"`, `actions="token"`).
+
+    One update plays one batch: as many texts as the environment has rows.
+
+    Args:
+        policy, env, seed, device, sb3: see TextAlgorithm.
+        learning_rate: AdamW's rate, or a Stable-Baselines3 schedule, instead of `schedule`, `warmup`, `end_factor`.
+        schedule: `"constant"` or `"linear"` (down to `end_factor` at the end of `learn`).
+        warmup: fraction of training over which the rate rises from 0.
+        end_factor: what a linear decay leaves of the rate at the end; another run may go on from there.
+        max_grad_norm: the gradient is clipped to this length.
+        autocast: run the forward in bfloat16 where the processor has fast bfloat16.
+    """
+
+    def __init__(
+        self,
+        policy: str | type[LMPolicy] = "LMPolicy",
+        env: GymEnv | VectorEnv[Any, Any, Any] | str | None = None,
+        learning_rate: float | Any = 1e-3,
+        *,
+        schedule: Schedule = "constant",
+        warmup: float = 0.0,
+        end_factor: float = 0.0,
+        max_grad_norm: float = 1.0,
+        autocast: bool = False,
+        seed: int | None = None,
+        device: th.device | str = "auto",
+        _init_setup_model: bool = True,
+        **sb3: Any,
+    ) -> None:
+        super().__init__(policy, env, learning_rate, seed=seed, device=device, support_multi_env=True, **sb3)
+        self.schedule, self.warmup, self.end_factor = schedule, warmup, end_factor
+        self.max_grad_norm, self.autocast = max_grad_norm, autocast
+        if _init_setup_model:
+            self._setup_model()
+
+    def _check_env(self, env: VecEnv) -> None:
+        if not isinstance(env.action_space, gymnasium.spaces.MultiDiscrete):
+            raise ValueError(
+                f"{type(self).__name__} decides whole texts: make the environment with unit='sequence' and "
+                f"actions='token' (its action space is {type(env.action_space).__name__}, not MultiDiscrete)"
+            )
+        TextEnvironments(env)
+
+    @property
+    def backward_passes_per_pass(self) -> int:
+        """Backward passes of one pass over the training texts: each text once."""
+        assert self.env is not None
+        return TextEnvironments(self.env).first.num_texts
+
+    # ------------------------------------------------------------------ what a subclass adds
+
+    @abstractmethod
+    def _update(self, obs: Observation, texts: TextEnvironments) -> Update:
+        """Plays the current texts with one differentiable forward."""
+
+    def _train_batch(self, texts: TextEnvironments | None, callback: BaseCallback) -> bool:
+        """One batch: play, update, step the environment. False when a callback asked to stop."""
+        assert self.env is not None
+        assert texts is not None
+        callback.on_rollout_start()
+        self.policy.set_training_mode(True)
+        tensors, _ = self.policy.obs_to_tensor(self._last_obs)
+        assert isinstance(tensors, dict)
+        with self._keyed_randomness(self._n_updates):
+            with th.autocast(self.device.type, th.bfloat16, enabled=self.autocast):
+                update = self._update(tensors, texts)
+            self._descend(update.loss, self.num_timesteps + update.timesteps // 2, update.logs)
+        self._last_obs, rewards, dones, infos = self.env.step(update.actions)  # type: ignore[assignment]
+        self._batch_draws = texts.batch_draws
+        self.num_timesteps += update.timesteps
+        count = len(update.actions)
+        self.forward_passes += count
+        self.backward_passes += count
+        self.tokens += int(tensors["attention_mask"].sum())
+        self._update_info_buffer(infos, dones)
+        callback.update_locals(locals())
+        callback.on_rollout_end()
+        if not callback.on_step():
+            return False
+        self._dump_logs_if_due()
+        return True
+
+    def _descend(self, loss: th.Tensor, timesteps: int, logs: dict[str, float]) -> None:
+        """One optimizer step at the learning rate of `timesteps`; records `logs`."""
+        if not bool(th.isfinite(loss)):
+            raise FloatingPointError(
+                f"the loss is {loss.item()} at update {self._n_updates}: lower learning_rate or max_grad_norm"
+            )
+        self._update_current_progress_remaining(timesteps, self._total_timesteps)
+        self._update_learning_rate(self.policy.optimizer)
+        self.policy.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        parameters = [p for group in self.policy.optimizer.param_groups for p in group["params"]]
+        norm = th.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+        self.policy.optimizer.step()
+        self._n_updates += 1
+        for name, value in {"train/loss": loss.item(), "train/grad_norm": float(norm), **logs}.items():
+            self.logger.record_mean(name, value)

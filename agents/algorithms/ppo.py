@@ -1,0 +1,245 @@
+"""PPO on texts: Stable-Baselines3's, as it is, over texts that are encoded once."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import stable_baselines3
+from gymnasium import spaces
+from gymnasium.vector import VectorEnv
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
+from stable_baselines3.common.vec_env import VecEnv
+
+from lm_gym.agents.algorithms.schedules import Schedule, ScheduledRate
+from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
+from lm_gym.agents.algorithms.text_buffer import GroupAdvantage, TextRolloutBuffer
+from lm_gym.agents.algorithms.text_environments import TextEnvironments
+from lm_gym.agents.model.policy import LMPolicy
+from lm_gym.agents.model.text_encoder import Spent
+from lm_gym.compat.stable_baselines3 import VecEnvAdapter
+
+
+class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[misc]  # whose policy is any
+    """Proximal policy optimisation (Schulman et al., arXiv 1707.06347) over the positions of texts.
+
+    `collect_rollouts` and `train` are Stable-Baselines3's own. What makes them fit texts is handed to them: an
+    `LMPolicy` that encodes a text when it begins and not at each of its positions, and a `TextRolloutBuffer`, whose
+    minibatches are whole texts and which makes the advantages. Around them, as for every agent here: the randomness of
+    a rollout is keyed by (seed, its number), budgets are counted, and a saved agent goes on as if it had never stopped,
+    in the middle of its texts.
+
+    The `"auto"`s pair reward and estimator:
+
+    * γ is 0 where positions pay for themselves alone, else 1;
+    * with `group_size` > 1 the advantage is `maximum_likelihood` for rewards whose positions pay for themselves and
+      never less than 0, else `leave_one_out`; in an environment without groups it is `gae`;
+    * `vf_coef` is 0.5 with `gae`, and 0 where no critic is asked.
+
+    Textbook advantages (`gae`) on exact-match NER collapse to tagging every word O; see docs/algorithms/ppo.md.
+
+    Args:
+        policy: `"LMPolicy"`, or a subclass of it.
+        env: an lm_gym environment with `unit="token"`, best a native vector environment with groups
+            (`gymnasium.make_vec(…, num_envs=512, group_size=16, autoreset_mode="SameStep")`).
+        learning_rate: AdamW's rate, or a Stable-Baselines3 schedule, instead of `schedule`, `warmup`, `end_factor`.
+        schedule: `"constant"` or `"linear"` (down to `end_factor` at the end of `learn`).
+        warmup: fraction of training over which the rate rises from 0.
+        end_factor: what a linear decay leaves of the rate at the end; another run may go on from there.
+        n_steps: positions that each row decides in a rollout; texts that its end cuts are encoded twice.
+        batch_size: steps of a minibatch, about: it has whole texts.
+        n_epochs: how often the texts of a rollout are learned from, each time encoded again. Playing costs a third of
+            learning, so texts are played anew rather than learned from twice.
+        gamma: γ in [0, 1], or `"auto"`.
+        advantage: `gae | leave_one_out | maximum_likelihood | auto` (see TextRolloutBuffer).
+        vf_coef: weight of the critic's loss, or `"auto"`.
+        max_grad_norm: the gradient is clipped to this length.
+        sb3: clip_range, ent_coef, target_kl, gae_lambda, normalize_advantage (off by default), and what every
+            algorithm takes: seed, device, policy_kwargs, ….
+
+    Raises:
+        ValueError: an environment or a combination without meaning (each says the way out).
+    """
+
+    env_arguments: ClassVar[dict[str, Any]] = {"unit": "token", "group_size": 16}
+    command_defaults: ClassVar[dict[str, Any]] = {**ScheduledRate.command_defaults, "log_interval": 1}
+    learns_after_many_steps: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        policy: str | type[LMPolicy] = "LMPolicy",
+        env: GymEnv | VectorEnv[Any, Any, Any] | str | None = None,
+        learning_rate: float | Any = 1e-3,
+        *,
+        schedule: Schedule = "constant",
+        warmup: float = 0.0,
+        end_factor: float = 0.0,
+        n_steps: int = 64,
+        batch_size: int = 4096,
+        n_epochs: int = 1,
+        gamma: float | Literal["auto"] = "auto",
+        advantage: GroupAdvantage | Literal["auto"] = "auto",
+        vf_coef: float | Literal["auto"] = "auto",
+        max_grad_norm: float = 1.0,
+        normalize_advantage: bool = False,
+        _init_setup_model: bool = True,
+        **sb3: Any,
+    ) -> None:
+        self.schedule, self.warmup, self.end_factor = schedule, warmup, end_factor
+        self.advantage = advantage
+        self._playing: dict[str, Any] | None = None
+        with warnings.catch_warnings():  # minibatches of whole texts have about that size
+            warnings.filterwarnings("ignore", message="You have specified a mini-batch size")
+            super().__init__(
+                policy,
+                env,
+                learning_rate,
+                n_steps=n_steps,
+                batch_size=batch_size,
+                n_epochs=n_epochs,
+                gamma=gamma,
+                vf_coef=vf_coef,
+                max_grad_norm=max_grad_norm,
+                normalize_advantage=normalize_advantage,
+                rollout_buffer_class=TextRolloutBuffer,
+                _init_setup_model=False,
+                **sb3,
+            )
+        if _init_setup_model:
+            self._setup_model()
+
+    def _setup_policy(self) -> None:
+        """Builds the rollout buffer and the policy."""
+        if self.env is not None:
+            self._pair_with(TextEnvironments(self.env))
+        stable_baselines3.PPO._setup_model(self)
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Takes note of the seed; randomness is keyed by it, and the global generators are left alone."""
+        if seed is not None:
+            self.seed = seed
+
+    def _check_env(self, env: VecEnv) -> None:
+        if not isinstance(env.action_space, spaces.Discrete):
+            raise ValueError(
+                f"PPO decides position by position: make the environment with unit='token' and actions='token' (its "
+                f"action space is {type(env.action_space).__name__}, not Discrete)"
+            )
+        TextEnvironments(env)
+
+    def _pair_with(self, texts: TextEnvironments) -> None:
+        """Decides the `"auto"`s for the environment's reward and groups, and hands them to the buffer."""
+        reward, group_size = texts.first.reward, texts.first.group_size
+        advantage: Any = self.advantage
+        if advantage == "auto":
+            positive = reward.separable and reward.minimum >= 0
+            advantage = "gae" if group_size == 1 else "maximum_likelihood" if positive else "leave_one_out"
+        if advantage == "maximum_likelihood" and reward.minimum < 0:
+            raise ValueError(
+                f"advantage 'maximum_likelihood' divides by the mean reward, and reward {reward.name!r} can be as low "
+                f"as {reward.minimum}: take advantage='leave_one_out', or a reward that is never negative (accuracy)"
+            )
+        given: dict[str, Any] = {"gamma": self.gamma, "vf_coef": self.vf_coef}
+        if given["gamma"] == "auto":
+            self.gamma = 0.0 if reward.separable else 1.0
+        if given["vf_coef"] == "auto":
+            self.vf_coef = 0.5 if advantage == "gae" else 0.0
+        self.rollout_buffer_kwargs = {"advantage": advantage, "group_size": group_size}
+
+    # ------------------------------------------------------------------ the loop
+
+    def _train_batch(self, texts: TextEnvironments | None, callback: BaseCallback) -> bool:
+        """A rollout, and what is learned from it. False when a callback asked to stop."""
+        assert self.env is not None
+        assert texts is not None
+        steps = self.n_steps * self.n_envs
+        rollout = self.num_timesteps // steps
+        before = replace(self.policy.encoder.spent)
+        with self._keyed_randomness(2 * rollout):
+            if not self.collect_rollouts(self.env, callback, self.rollout_buffer, self.n_steps):
+                self._count(before)
+                return False
+        self._batch_draws = texts.batch_draws
+        self._update_current_progress_remaining(self.num_timesteps - steps // 2, self._total_timesteps)
+        with self._keyed_randomness(2 * rollout + 1):
+            self.train()
+        self._count(before)
+        loss = self.logger.name_to_value["train/loss"]
+        if not np.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss is {loss} after rollout {rollout}: lower learning_rate or max_grad_norm"
+            )
+        if self._log_interval is not None and (rollout + 1) % self._log_interval == 0:
+            self.dump_logs()
+        return True
+
+    def _count(self, before: Spent) -> None:
+        """Adds what the encoder has done since `before` to the budgets."""
+        spent = self.policy.encoder.spent
+        self.forward_passes += spent.texts - before.texts
+        self.tokens += spent.tokens - before.tokens
+        self.backward_passes += spent.backward - before.backward
+
+    @property
+    def timesteps_per_pass(self) -> int:
+        """Timesteps of one pass over the training texts: every position counts once for each row of its group."""
+        assert self.env is not None
+        return TextEnvironments(self.env).first.group_size * super().timesteps_per_pass
+
+    @property
+    def forward_passes_per_pass(self) -> int:
+        """Forward passes of one pass: each text is encoded to be played, and once an epoch."""
+        return (1 + self.n_epochs) * self._encodings_per_pass
+
+    @property
+    def backward_passes_per_pass(self) -> int:
+        """Backward passes of one pass: each text once an epoch."""
+        return self.n_epochs * self._encodings_per_pass
+
+    @property
+    def _encodings_per_pass(self) -> int:
+        """Texts of one pass, those that the end of a rollout cuts (about one a group and rollout) counted twice."""
+        assert self.env is not None
+        first = TextEnvironments(self.env).first
+        return first.num_texts + round(first.positions_per_pass / self.n_steps)
+
+    # ------------------------------------------------------------------ going on in the middle of texts
+
+    def _setup_learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        reset_num_timesteps: bool = True,
+        tb_log_name: str = "run",
+        progress_bar: bool = False,
+    ) -> tuple[int, BaseCallback]:
+        resumed = self._last_obs is None and not reset_num_timesteps
+        made = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
+        adapter = self._adapter
+        if resumed and adapter is not None and self._playing is not None:
+            self._last_obs = adapter.set_state(self._playing)  # type: ignore[assignment]
+            self._last_episode_starts = adapter.vector.episodes.decided == 0
+        return made
+
+    @property
+    def _adapter(self) -> VecEnvAdapter | None:
+        """The native environment behind the VecEnv, where there is one: it alone can be put where it was."""
+        bare = None if self.env is None else self.env.unwrapped
+        return bare if isinstance(bare, VecEnvAdapter) else None
+
+    def save(
+        self,
+        path: str | Path | io.BufferedIOBase,
+        exclude: Iterable[str] | None = None,
+        include: Iterable[str] | None = None,
+    ) -> None:
+        """Saves weights, optimizer, counters and what is played: between two rollouts, all that matters to the next."""
+        if self._adapter is not None and self._last_obs is not None:
+            self._playing = self._adapter.get_state()
+        super().save(path, exclude, include)

@@ -1,0 +1,278 @@
+"""What the agents share: environments, policy, the loop over batches, budgets, logs, saving."""
+
+from __future__ import annotations
+
+import io
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import gymnasium
+import numpy as np
+import torch as th
+from gymnasium.vector import VectorEnv
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
+from stable_baselines3.common.utils import safe_mean
+from stable_baselines3.common.vec_env import VecEnv
+from tqdm import tqdm
+
+from lm_gym.agents.algorithms.text_environments import TextEnvironments
+from lm_gym.agents.model.policy import LMPolicy
+from lm_gym.compat.stable_baselines3 import VecEnvAdapter
+
+
+class TextAlgorithm(BaseAlgorithm):
+    """What every agent here shares: environments, policy, the loop over batches, budgets, logs, saving.
+
+    One timestep is one position decided.
+
+    Args:
+        policy: `"LMPolicy"`, or a subclass of it.
+        env: an lm_gym environment: a native vector environment (`gymnasium.make_vec`, autoreset SAME_STEP or
+            DISABLED), a single one, a VecEnv, or an id (32 rows of whole texts).
+        learning_rate: for Stable-Baselines3's schedule.
+        seed: of everything random; drawn if None. Randomness is keyed by (seed, number of the update), so a resumed
+            run needs no generator state and the global generators are left alone.
+        sb3: policy_kwargs, tensorboard_log, verbose, device, stats_window_size.
+
+    Attributes:
+        env_arguments: what the environments that it learns from must be made with.
+        command_defaults: settings of `python -m agents.train` that differ from the usual ones, by dotted key.
+        learns_after_many_steps: True where callbacks see steps of the environment between two updates.
+        budget_spent: the part of another budget than timesteps that is spent, 0 … 1; None where timesteps are the
+            budget. What follows the progress of training (schedules, `done`) follows it.
+    """
+
+    env_arguments: ClassVar[dict[str, Any]] = {"unit": "sequence"}
+    command_defaults: ClassVar[dict[str, Any]] = {}
+    learns_after_many_steps: ClassVar[bool] = False
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"LMPolicy": LMPolicy}
+    policy: LMPolicy
+    budget_spent: Callable[[], float] | None = None
+
+    def __init__(
+        self,
+        policy: str | type[BasePolicy] = "LMPolicy",
+        env: GymEnv | VectorEnv[Any, Any, Any] | str | None = None,
+        learning_rate: float | Any = 0.0,
+        *,
+        seed: int | None = None,
+        device: th.device | str = "auto",
+        **sb3: Any,
+    ) -> None:
+        if isinstance(env, str) and "lm_gym/" in env:
+            rows = 32 * self.env_arguments.get("group_size", 1)
+            env = gymnasium.make_vec(env, num_envs=rows, autoreset_mode="SameStep", **self.env_arguments)
+        super().__init__(
+            policy,
+            env,  # type: ignore[arg-type]
+            learning_rate,
+            seed=int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed,
+            device=device,
+            **sb3,
+        )
+        self.forward_passes = self.backward_passes = self.tokens = 0
+        self._batch_draws = 0
+        self._log_interval: int | None = None
+
+    @staticmethod
+    def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        if isinstance(env, VectorEnv):
+            env = VecEnvAdapter(env)
+        return BaseAlgorithm._wrap_env(env, verbose, monitor_wrapper)
+
+    def _setup_model(self) -> None:
+        if self.env is not None:
+            self._check_env(self.env)
+            if issubclass(self.policy_class, LMPolicy):
+                names = TextEnvironments(self.env).first.task.choice_names
+                self.policy_kwargs = {"labels": None if names is None else list(names), **self.policy_kwargs}
+        with self._keyed_randomness(-1):
+            self._setup_policy()
+        if self.env is not None and isinstance(self.policy, LMPolicy):
+            self.policy.check_tokenizer(TextEnvironments(self.env).first.task.tokenizer)
+
+    def _setup_policy(self) -> None:
+        """Builds the policy, under randomness of its own."""
+        self._setup_lr_schedule()
+        policy = self.policy_class(self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs)
+        self.policy = policy.to(self.device)  # type: ignore[assignment]
+
+    def _check_env(self, env: VecEnv) -> None:
+        """Refuses an environment that the algorithm can't learn from, before any work."""
+        TextEnvironments(env)
+
+    def _texts(self, env: VecEnv) -> TextEnvironments | None:
+        """The texts behind the environment where they are decided as a whole."""
+        return TextEnvironments(env)
+
+    # ------------------------------------------------------------------ what a subclass adds
+
+    @abstractmethod
+    def _train_batch(self, texts: TextEnvironments | None, callback: BaseCallback) -> bool:
+        """One batch: play, learn, go on to the next texts. False when a callback asked to stop."""
+
+    # ------------------------------------------------------------------ the loop
+
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int | None = 10,
+        tb_log_name: str = "",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> Self:
+        """Trains until `total_timesteps` positions were decided (the last batch is finished).
+
+        Args:
+            total_timesteps: positions to decide; with K samples a position counts K times.
+            callback: Stable-Baselines3 callbacks; `on_step` comes after each update, False stops at once.
+            log_interval: updates between two dumps of the logger; None for none.
+            tb_log_name: name of the TensorBoard run; the algorithm's by default.
+            reset_num_timesteps: False goes on where the last `learn`, or the loaded agent, ended: same texts, same
+                numbers as if it had never stopped.
+            progress_bar: show one.
+        """
+        if self.env is None:
+            raise ValueError("this agent has no environment to learn from: load(path, env=…) or set_env(env) first")
+        if reset_num_timesteps or self._last_obs is None:
+            self.env.seed(self.seed)
+            self.env.set_options({"draws": 0 if reset_num_timesteps else self._batch_draws})
+        if reset_num_timesteps:
+            self._n_updates = self.forward_passes = self.backward_passes = self.tokens = 0
+        self._log_interval = log_interval
+        total, callback = self._setup_learn(
+            total_timesteps, callback, reset_num_timesteps, tb_log_name or type(self).__name__, progress_bar
+        )
+        texts = self._texts(self.env)
+        callback.on_training_start(locals(), globals())
+        while self.num_timesteps < total and self._train_batch(texts, callback):
+            pass
+        callback.on_training_end()
+        return self
+
+    @contextmanager
+    def _keyed_randomness(self, number: int) -> Iterator[None]:
+        """Torch's global generators, seeded by (seed, number) inside and as they were afterwards."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        with th.random.fork_rng(devices=devices):
+            th.manual_seed(self._key(number))
+            yield
+
+    def _key(self, number: int) -> int:
+        """A 31-bit seed for update `number` of this run; -1 is for building the policy."""
+        return int(np.random.SeedSequence([self.seed or 0, number + 1]).generate_state(1)[0] >> 1)
+
+    @property
+    def forward_passes_per_pass(self) -> int:
+        """Forward passes of one pass over the training texts, those of a backward pass left out."""
+        assert self.env is not None
+        return TextEnvironments(self.env).first.num_texts
+
+    @property
+    def backward_passes_per_pass(self) -> int:
+        """Backward passes of one pass over the training texts."""
+        return 0
+
+    @property
+    def done(self) -> float:
+        """The part of the budget that is spent, 0 … 1."""
+        if self.budget_spent is not None:
+            return min(1.0, self.budget_spent())
+        return min(1.0, self.num_timesteps / self._total_timesteps)
+
+    def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
+        if self.budget_spent is None:
+            super()._update_current_progress_remaining(num_timesteps, total_timesteps)
+        else:
+            self._current_progress_remaining = 1.0 - self.done
+
+    def searched(self) -> str:
+        """What is trained, in a few words."""
+        return f"{sum(p.numel() for p in self.policy.parameters() if p.requires_grad):,} parameters train"
+
+    def summary(self) -> dict[str, float]:
+        """Numbers by name that a report has beside the metrics."""
+        return {}
+
+    # ------------------------------------------------------------------ logs, budgets, saving
+
+    @property
+    def timesteps_per_pass(self) -> int:
+        """Timesteps of one pass over the training texts."""
+        assert self.env is not None
+        return TextEnvironments(self.env).first.positions_per_pass
+
+    @property
+    def logs_now(self) -> bool:
+        """Whether the current update's logs will be dumped: what is dear to compute is computed then only."""
+        return self._log_interval is not None and (self._n_updates + 1) % self._log_interval == 0
+
+    def _dump_logs_if_due(self) -> None:
+        if self._log_interval is not None and self._n_updates % self._log_interval == 0:
+            self.dump_logs()
+
+    def dump_logs(self) -> None:
+        """Writes what was recorded since the last dump, under Stable-Baselines3's names."""
+        elapsed = max((time.time_ns() - self.start_time) / 1e9, 1e-9)
+        if self.ep_info_buffer:
+            self.logger.record("rollout/ep_rew_mean", safe_mean([info["r"] for info in self.ep_info_buffer]))
+            self.logger.record("rollout/ep_len_mean", safe_mean([info["l"] for info in self.ep_info_buffer]))
+        self.logger.record("time/fps", int((self.num_timesteps - self._num_timesteps_at_start) / elapsed))
+        self.logger.record("time/time_elapsed", int(elapsed), exclude="tensorboard")
+        self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        self.logger.record("budget/forward_passes", self.forward_passes)
+        self.logger.record("budget/backward_passes", self.backward_passes)
+        self.logger.record("budget/tokens", self.tokens)
+        self.logger.dump(self.num_timesteps)
+
+    def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
+        made = super()._init_callback(callback, progress_bar=False)
+        if progress_bar:
+            made = CallbackList([made, TimestepBar()])
+            made.init_callback(self)
+        return made
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy", "policy.optimizer"], []
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_last_obs", "_last_episode_starts", "budget_spent"]
+
+    def save(
+        self,
+        path: str | Path | io.BufferedIOBase,
+        exclude: Iterable[str] | None = None,
+        include: Iterable[str] | None = None,
+    ) -> None:
+        """Saves weights, optimizer, counters and the sampler's place; the first checkpoint isn't needed again."""
+        given = self.policy_kwargs
+        if isinstance(self.policy, LMPolicy):
+            self.policy_kwargs = {**given, **self.policy.config_kwargs()}
+        try:
+            super().save(path, exclude, include)
+        finally:
+            self.policy_kwargs = given
+
+
+class TimestepBar(BaseCallback):
+    """A tqdm bar of timesteps (Stable-Baselines3's own counts rows, of which one is many timesteps here)."""
+
+    def _on_training_start(self) -> None:
+        total = self.model._total_timesteps
+        self._bar = tqdm(total=total, initial=self.model.num_timesteps, unit="position", unit_scale=True)
+
+    def _on_step(self) -> bool:
+        self._bar.update(min(self.model.num_timesteps, self.model._total_timesteps) - self._bar.n)
+        return True
+
+    def _on_training_end(self) -> None:
+        self._bar.close()

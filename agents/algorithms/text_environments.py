@@ -1,0 +1,77 @@
+"""What an agent may ask of the text environments behind a Stable-Baselines3 VecEnv, native or one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecEnv
+
+from lm_gym.data import Dataset
+from lm_gym.envs import TextVectorEnv
+
+
+class TextEnvironments:
+    """The native environments behind a VecEnv: one with N rows (VecEnvAdapter), or N with one row (DummyVecEnv).
+
+    Args:
+        env: a VecEnv over lm_gym environments.
+
+    Raises:
+        TypeError: the VecEnv holds something else.
+    """
+
+    def __init__(self, env: VecEnv) -> None:
+        vector: Any = getattr(env.unwrapped, "vector", None)
+        self.vectors: list[TextVectorEnv] = [vector]
+        if vector is None and env.has_attr("vector"):
+            self.vectors = env.get_attr("vector")
+        if not all(isinstance(v, TextVectorEnv) for v in self.vectors):
+            raise TypeError(f"{type(env.unwrapped).__name__} does not hold lm_gym environments")
+
+    @property
+    def first(self) -> TextVectorEnv:
+        """One of them: they all have the same dataset, task and reward."""
+        return self.vectors[0]
+
+    @property
+    def dataset(self) -> Dataset:
+        """The dataset that is played."""
+        return self.first.dataset
+
+    @property
+    def targets(self) -> NDArray[np.int64]:
+        """Gold choices of the current texts, int64 [N, T]; n where padded."""
+        return np.concatenate([vector.targets for vector in self.vectors])
+
+    @property
+    def batch_draws(self) -> int:
+        """The sampler's count before the current texts were drawn: reset(options={"draws": …}) draws them again."""
+        return self.first.draws - self.first.num_envs // self.first.group_size
+
+    def position_rewards(
+        self, actions: NDArray[np.int64], target_log_probs: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """What the current texts would pay for `actions` [K, N, T] → float32 [K, N, T]; none is taken.
+
+        `target_log_probs` [K, N, T] beside the most probable choices stand for whole distributions.
+        """
+        parts = [vector.position_rewards(*rows) for vector, rows in self._rows(actions, target_log_probs)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+    def reward_terms(
+        self, actions: NDArray[np.int64], target_log_probs: NDArray[np.float32] | None = None
+    ) -> dict[str, NDArray[np.float32]]:
+        """As position_rewards, each term of the reward by name, unweighted."""
+        parts = [vector.reward_terms(*rows) for vector, rows in self._rows(actions, target_log_probs)]
+        return {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
+
+    def _rows(
+        self, actions: NDArray[np.int64], target_log_probs: NDArray[np.float32] | None
+    ) -> Iterator[tuple[TextVectorEnv, list[NDArray[Any]]]]:
+        """Each environment with its rows of what is given."""
+        given: list[NDArray[Any]] = [actions] if target_log_probs is None else [actions, target_log_probs]
+        for i, vector in enumerate(self.vectors):
+            yield vector, [np.split(part, len(self.vectors), axis=1)[i] for part in given]

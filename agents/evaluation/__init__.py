@@ -1,0 +1,1 @@
+"""Playing a split once: metrics, predictions, reports and pages."""

@@ -1,0 +1,110 @@
+"""What a run reached: report.json, report.md and the closing table.
+
+Results stand beside the rows to beat: random choices, each word's most frequent tag (or the most frequent token), and
+the policy before training. Everything is played on the test split, by the model that was best on the validation split.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+from lm_gym.agents.evaluation.playing import Evaluation
+
+COLUMNS = {
+    "entity_f1": "entity F1",
+    "entity_precision": "entity prec.",
+    "entity_recall": "entity rec.",
+    "token_accuracy": "token acc.",
+    "token_macro_f1": "macro F1",
+    "accuracy": "accuracy",
+    "cross_entropy": "cross-ent.",
+    "perplexity": "perplexity",
+    "mean_reward": "reward",
+    "heads_kept": "heads kept",
+}
+_IN_TERMINALS = ("entity_f1", "token_accuracy", "token_macro_f1", "accuracy", "perplexity", "mean_reward", "heads_kept")
+Metrics = Mapping[str, float]
+
+
+def table_rows(report: Mapping[str, Any]) -> dict[str, Metrics]:
+    """The rows of the closing table, all on one split: this run, then the rows to beat."""
+    majority = "majority tag" if "NER" in report["env"] else "most frequent token"
+    names = {"majority": majority, "untrained": "untrained policy"}
+    rows: dict[str, Metrics] = {"this run": report["metrics"][split_of(report)]}
+    return rows | {names.get(name, name): metrics for name, metrics in report["baselines"].items()}
+
+
+def split_of(report: Mapping[str, Any]) -> str:
+    """The split of the closing table: test, where there is one, and validation elsewhere."""
+    return "test" if "test" in report["metrics"] else "validation"
+
+
+def closing_table(report: Mapping[str, Any]) -> Table:
+    """The table that a run ends with."""
+    rows = table_rows(report)
+    columns = [column for column in _columns(rows) if column in _IN_TERMINALS]
+    title = f"{report['algo']} on {report['dataset']}, {split_of(report)}"
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("")
+    for column in columns:
+        table.add_column(COLUMNS[column], justify="right", no_wrap=True)
+    for name, metrics in rows.items():
+        style = "bold" if name == "this run" else None
+        table.add_row(name, *(_number(metrics.get(column)) for column in columns), style=style)
+    return table
+
+
+def markdown(report: Mapping[str, Any], evaluation: Evaluation, best: str, notes: list[str], command: str) -> str:
+    """report.md: the same table, the reports by entity type and by tag, and what a reader should know.
+
+    Args:
+        report: what report.json holds.
+        evaluation: of the best model on the split that the rows to beat were played on.
+        best: how the best model was chosen, a sentence.
+        notes: sentences about the data and what was cut.
+        command: the command line.
+    """
+    rows = table_rows(report)
+    columns = _columns(rows)
+    lines = [
+        f"# {report['algo']} on {report['dataset']}",
+        "",
+        f"`{command}`",
+        "",
+        f"Environment {report['env']}, model {report['model']}, seed {report['seed']}. {best}",
+        "",
+        f"| {split_of(report)} | " + " | ".join(COLUMNS[column] for column in columns) + " |",
+        "|---|" + "---:|" * len(columns),
+        *(f"| {n} | " + " | ".join(_number(m.get(c)) for c in columns) + " |" for n, m in rows.items()),
+        "",
+        f"{report['timesteps']:,} timesteps, {report['forward_passes']:,} forward and "
+        f"{report['backward_passes']:,} backward passes, {report['tokens']:,} tokens, "
+        f"{report['seconds']:.1f} s of training, {report['peak_memory_bytes'] / 2**20:,.0f} MiB at most. "
+        f"Data fingerprint {report['fingerprint']}.",
+        "",
+    ]
+    if notes:
+        lines += ["## Notes", "", *(f"- {note}" for note in notes), ""]
+    for part in reports(evaluation):
+        lines += ["```", part, "```", ""]
+    return "\n".join(lines)
+
+
+def reports(evaluation: Evaluation) -> list[str]:
+    """The entity report and the token-level report as text, each named as what it is; masked LM: its metrics."""
+    if evaluation.entity_report is None or evaluation.token_report is None:
+        width = max(map(len, evaluation.metrics))
+        lines = (f"{name:{width}}  {value:.4f}" for name, value in evaluation.metrics.items())
+        return ["Masked positions\n" + "\n".join(lines)]
+    return [str(evaluation.entity_report), str(evaluation.token_report)]
+
+
+def _columns(rows: Mapping[str, Metrics]) -> list[str]:
+    return [column for column in COLUMNS if any(column in metrics for metrics in rows.values())]
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4f}" if abs(value) < 1000 else f"{value:,.0f}"

@@ -1,0 +1,368 @@
+"""LMPolicy: a Hugging Face language model as a Stable-Baselines3 actor-critic policy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.distributions import CategoricalDistribution
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
+from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from lm_gym.agents.model.adamw import GroupedAdamW, parameter_groups
+from lm_gym.agents.model.environment_spaces import check_vocabulary, read_action_space, read_observation_space
+from lm_gym.agents.model.loading import (
+    PositionModel,
+    Task,
+    check_tokenizer,
+    freeze,
+    load_model,
+    load_tokenizer,
+    longest_text,
+    model_path,
+)
+from lm_gym.agents.model.packed import Packed, choose, entropy, forbid
+from lm_gym.agents.model.prompts import install, load_prompt, save_prompt
+from lm_gym.agents.model.text_encoder import Observation, TextEncoder
+from lm_gym.tokenizer import TextTokenizer
+
+_FORBIDDEN = -1e8  # a log-probability of 0
+
+
+class LMPolicy(ActorCriticPolicy):
+    """A masked language model or token classifier that acts in lm_gym's environments.
+
+    Works for both units and both action forms. A text is encoded once per call however many rows read it, and the head
+    runs at the positions only. With `unit="token"`, in evaluation mode and without gradients, a text is encoded when
+    it begins (or reads differently, or the weights have changed) and its other positions cost the head alone. The
+    critic is a linear layer on detached hidden states: it never bends the language model.
+
+    Args:
+        observation_space: the environment's (a Dict with input_ids, attention_mask, positions, position_mask, …).
+        action_space: Discrete(n), MultiDiscrete([n] * T), Box([n]) or Box([T, n]).
+        lr_schedule: progress remaining (1 → 0) to learning rate.
+        model: `"tiny"`, a local folder, a hub id, or a configuration dict (fresh weights).
+        task: `"masked_lm"` or `"token_classification"`; by default masked LM where the choices are the vocabulary.
+        labels: names of the choices of a token classifier, in order; they are written into its checkpoints.
+        freeze: glob patterns over the model's parameter names that stay as they are, e.g. `("*embeddings*",)`.
+        head_lr_scale: learning rate of a token classifier's head and of the critic, as a multiple of the encoder's.
+        weight_decay: AdamW's decay of matrices.
+        dropout: overrides the model's dropout probabilities; None keeps them.
+        dtype: `"float32"`, `"bfloat16"` or `"float16"`: how the weights are held.
+        tokenizer: where save_pretrained finds the tokenizer; by default beside `model`.
+        use_sde: accepted for Stable-Baselines3's sake; must be False.
+
+    Raises:
+        ValueError: spaces that are not lm_gym's, a model with a vocabulary that is not the environment's, or longer
+            texts than the model takes.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        lr_schedule: Schedule,
+        *,
+        model: str | dict[str, Any] = "tiny",
+        task: Task | None = None,
+        labels: Sequence[str] | None = None,
+        freeze: Sequence[str] = (),
+        head_lr_scale: float = 5.0,
+        weight_decay: float = 0.01,
+        dropout: float | None = None,
+        dtype: str = "float32",
+        tokenizer: str | None = None,
+        use_sde: bool = False,
+    ) -> None:
+        if use_sde:
+            raise ValueError("use_sde=True: state-dependent exploration needs continuous control; leave it False")
+        BasePolicy.__init__(self, observation_space, action_space, normalize_images=False)
+        self.unit, self.distribution, self.num_choices = read_action_space(action_space)
+        vocabulary, self.max_length = read_observation_space(observation_space)
+        self.task: Task = task or ("masked_lm" if self.num_choices == vocabulary else "token_classification")
+        if self.task == "token_classification":
+            labels = labels or [f"LABEL_{i}" for i in range(self.num_choices)]
+            if len(labels) != self.num_choices:
+                raise ValueError(f"{len(labels)} labels for {self.num_choices} choices: {list(labels)}")
+        self._arguments: dict[str, Any] = {
+            "task": self.task,
+            "labels": None if labels is None else list(labels),
+            "freeze": list(freeze),
+            "head_lr_scale": head_lr_scale,
+            "weight_decay": weight_decay,
+            "dropout": dropout,
+            "dtype": dtype,
+            "tokenizer": tokenizer or (model if isinstance(model, str) else None),
+        }
+        network = load_model(model, self.task, labels=labels, dtype=dtype, dropout=dropout)
+        check_vocabulary(network.config, vocabulary, model)
+        self._freeze(network)
+        self.language_model = PositionModel(network)
+        self.encoder = TextEncoder(self.language_model)
+        self.check_length()
+        prompt = load_prompt(network.config, model_path(model) if isinstance(model, str) else None)
+        if prompt is not None:
+            install(self, prompt)
+        self.value_net = nn.Linear(network.config.hidden_size, 1)
+        nn.init.zeros_(self.value_net.weight)
+        nn.init.zeros_(self.value_net.bias)
+        heads: list[nn.Module | nn.Parameter] = [self.value_net]
+        if self.task == "token_classification":
+            heads.append(network.classifier)
+        self.optimizer = GroupedAdamW(
+            parameter_groups(self, heads, head_lr_scale=head_lr_scale, weight_decay=weight_decay),
+            lr=lr_schedule(1.0),
+        )
+
+    def _freeze(self, network: nn.Module) -> None:
+        freeze(network, self._arguments["freeze"])
+
+    @property
+    def network(self) -> Any:
+        """The Hugging Face model itself."""
+        return self.language_model.network
+
+    def check_length(self, prompt: int = 0) -> None:
+        """Refuses texts that are longer than the model takes, with a prompt of so many tokens in them."""
+        limit = longest_text(self.network)
+        if limit is not None and self.max_length + prompt > limit:
+            added = f" and a prompt of {prompt}" if prompt else ""
+            raise ValueError(
+                f"texts of up to {self.max_length} sub-tokens{added}, model {self.network.config.model_type!r} takes "
+                f"{limit}: make the environment with max_length={max(0, limit - prompt)} or less"
+            )
+
+    @property
+    def frozen(self) -> frozenset[str]:
+        """Names of the model's parameters that `freeze` holds fast."""
+        patterns = self._arguments["freeze"]
+        return frozenset(n for n, _ in self.network.named_parameters() if any(fnmatch(n, p) for p in patterns))
+
+    @property
+    def tokenizer(self) -> str | None:
+        """Where the model's tokenizer lies: a folder, a hub id, `"tiny"`, or None if that isn't known."""
+        source: str | None = self._arguments["tokenizer"]
+        return source
+
+    def check_tokenizer(self, tokenizer: TextTokenizer) -> None:
+        """Refuses texts that another tokenizer cuts than the model's own, where that is known.
+
+        Raises:
+            ValueError: naming a token on which they differ.
+        """
+        if self.tokenizer is not None:
+            check_tokenizer(self.tokenizer, tokenizer.tokenizer.get_vocab(), tokenizer.source)
+
+    def config_kwargs(self) -> dict[str, Any]:
+        """`policy_kwargs` that rebuild this policy without reading the checkpoint it began from."""
+        return {"model": self.network.config.to_dict(), **self._arguments}
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {
+            "observation_space": self.observation_space,
+            "action_space": self.action_space,
+            "lr_schedule": self._dummy_schedule,
+            **self.config_kwargs(),
+        }
+
+    # ------------------------------------------------------------------ the model at its positions
+
+    def positions(self, obs: Observation, slots: th.Tensor | None = None) -> Packed:
+        """One encoding of the batch, the head at its positions.
+
+        Args:
+            obs: tensors of the observation's arrays, [B, …].
+            slots: int64 [B], one position of each text (`unit="token"`: the cursor); None: every position of each.
+        """
+        rows, slots = self.places(obs, slots)
+        hidden = self.encode(obs, rows, slots)
+        return Packed(self.log_probs(hidden, rows, obs), hidden, rows, slots)
+
+    def places(self, obs: Observation, slots: th.Tensor | None = None) -> tuple[th.Tensor, th.Tensor]:
+        """Rows and slots of the positions that `positions` reads, int64 [Q] each; arguments as there."""
+        if slots is None:
+            rows, slots = obs["position_mask"].bool().nonzero(as_tuple=True)
+            return rows, slots
+        return th.arange(len(slots), device=slots.device), slots
+
+    def encode(self, obs: Observation, rows: th.Tensor, slots: th.Tensor) -> th.Tensor:
+        """The encoder's states [Q, H] at positions."""
+        columns = obs["positions"].long()[rows, slots]
+        return self.language_model.encode(obs["input_ids"].long(), obs["attention_mask"].long(), rows, columns)
+
+    def log_probs(self, hidden: th.Tensor, rows: th.Tensor, obs: Observation) -> th.Tensor:
+        """Log of the policy, float32 [Q, n], where the encoder's states are `hidden` [Q, H] of the texts `rows` [Q]."""
+        logits = self.language_model.head(hidden)
+        if "action_mask" in obs:
+            logits = logits.masked_fill(obs["action_mask"].bool().logical_not()[rows], float("-inf"))
+        if logits.shape[-1] < 16 and not logits.requires_grad:  # a few choices are what torch's own kernel is slow at
+            return logits - logits.logsumexp(-1, keepdim=True)
+        return th.log_softmax(logits, -1)
+
+    def values(self, packed: Packed) -> th.Tensor:
+        """The critic's return-to-go at each position, float32 [Q]; its gradient stays in the critic."""
+        values: th.Tensor = self.value_net(packed.hidden.detach().float())
+        return values.squeeze(-1)
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode or evaluation mode; what was encoded is forgotten before weights change."""
+        if mode:
+            self.encoder.forget()
+        return super().train(mode)
+
+    def _decide(self, obs: Observation, action_masks: Any = None) -> Packed:
+        """The policy at every position to decide: all of a text, or the one at the cursor.
+
+        Args:
+            obs: a batch, or with `unit="token"` texts and steps (see `TextEncoder.at_cursors`).
+            action_masks: which choices are allowed, [B, n] or [B, T · n], in place of the observation's.
+        """
+        if self.unit == "sequence":
+            return forbid(self.positions(obs), action_masks, self.num_choices)
+        keep = not (self.training or th.is_grad_enabled() or th.is_inference_mode_enabled() or "text" in obs)
+        hidden, steps = self.encoder.kept(obs) if keep else self.encoder.at_cursors(obs)
+        logits = self.language_model.head(hidden)
+        allowed = obs.get("action_mask") if action_masks is None else action_masks
+        if allowed is not None:  # of rows that share a position each may be allowed something else
+            allowed = th.as_tensor(allowed, device=self.device).bool()
+            logits = logits[steps].masked_fill(~allowed, float("-inf"))
+            hidden, steps = hidden[steps], th.arange(len(steps), device=self.device)
+        return Packed(th.log_softmax(logits, -1), hidden, steps[:0], steps[:0], steps)
+
+    def _spread(self, packed: Packed, values: th.Tensor, obs: Observation) -> th.Tensor:
+        """Packed [Q, …] to the shape of an action, [B, …] (token) or [B, T, …] (sequence, 0 where padded)."""
+        if packed.steps is not None:
+            return values[packed.steps]
+        out = values.new_zeros((*obs["position_mask"].shape, *values.shape[1:]))
+        out[packed.rows, packed.slots] = values
+        return out
+
+    def _text_sum(self, packed: Packed, values: th.Tensor, obs: Observation) -> th.Tensor:
+        if packed.steps is not None:
+            return values[packed.steps]
+        return values.new_zeros(len(obs["input_ids"])).index_add(0, packed.rows, values)
+
+    # ------------------------------------------------------------------ Stable-Baselines3's interface
+
+    def _predict(self, observation: PyTorchObs, deterministic: bool = False, action_masks: Any = None) -> th.Tensor:
+        obs = _as_dict(observation)
+        spent = replace(self.encoder.spent)
+        packed = self._decide(obs, action_masks)
+        self.encoder.spent = spent  # predicting is not training
+        if self.distribution:
+            return self._spread(packed, packed.log_probs.clamp(min=float(self.action_space.low.min())), obs)  # type: ignore[attr-defined]
+        chosen = choose(packed.log_probs, deterministic, packed.steps)
+        return chosen if packed.steps is not None else self._spread(packed, chosen, obs)
+
+    def forward(
+        self, obs: PyTorchObs, deterministic: bool = False, action_masks: Any = None
+    ) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
+        """Actions, values [B, 1] and log-probabilities [B] (a text's is the sum over its positions).
+
+        Args:
+            obs: the observation.
+            deterministic: take the most probable choices.
+            action_masks: allowed choices, [B, n] or (`unit="sequence"`) [B, T · n]; None for the observation's own.
+        """
+        observation = _as_dict(obs)
+        self._refuse_distribution()
+        packed = self._decide(observation, action_masks)
+        chosen = choose(packed.log_probs, deterministic, packed.steps)
+        return (
+            chosen if packed.steps is not None else self._spread(packed, chosen, observation),
+            self._text_values(packed, observation),
+            self._log_prob(packed, chosen, observation),
+        )
+
+    def evaluate_actions(
+        self, obs: PyTorchObs, actions: th.Tensor, action_masks: Any = None
+    ) -> tuple[th.Tensor, th.Tensor, th.Tensor | None]:
+        """Values [B, 1], log-probabilities [B] and entropies [B] of `actions` (sums over a text's positions)."""
+        observation = _as_dict(obs)
+        self._refuse_distribution()
+        packed = self._decide(observation, action_masks)
+        chosen = actions.long()
+        chosen = chosen.flatten() if packed.steps is not None else chosen[packed.rows, packed.slots]
+        return (
+            self._text_values(packed, observation),
+            self._log_prob(packed, chosen, observation),
+            self._text_sum(packed, entropy(packed.log_probs), observation),
+        )
+
+    def get_distribution(self, obs: PyTorchObs, action_masks: Any = None) -> CategoricalDistribution:
+        """The policy at the cursors as Stable-Baselines3's distribution, twice differentiable (for TRPO).
+
+        Raises:
+            ValueError: whole texts are decided at once.
+        """
+        self._refuse_distribution()
+        if self.unit == "sequence":
+            raise ValueError("a distribution over whole texts has no one shape: make the environment with unit='token'")
+        with sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
+            packed = self._decide(_as_dict(obs), action_masks)
+        assert packed.steps is not None
+        logits = packed.log_probs[packed.steps].clamp(min=_FORBIDDEN)  # -inf would make gradients of the KL NaN
+        return CategoricalDistribution(self.num_choices).proba_distribution(logits)
+
+    def predict_values(self, obs: PyTorchObs) -> th.Tensor:
+        """The critic's value of each observation, [B, 1]."""
+        observation = _as_dict(obs)
+        return self._text_values(self._decide(observation), observation)
+
+    def _log_prob(self, packed: Packed, chosen: th.Tensor, obs: Observation) -> th.Tensor:
+        """Log-probabilities [B] of choices: [Q], or one for each row where rows share positions."""
+        if packed.steps is not None:
+            return packed.log_probs[packed.steps, chosen]
+        return self._text_sum(packed, packed.log_probs.gather(1, chosen[:, None]).squeeze(1), obs)
+
+    def _text_values(self, packed: Packed, obs: Observation) -> th.Tensor:
+        """A text's value: at the cursor, or (unit="sequence") the mean over its positions."""
+        values = self._text_sum(packed, self.values(packed), obs)
+        if packed.steps is None:
+            counts = self._text_sum(packed, th.ones_like(packed.rows, dtype=th.float32), obs)
+            values = values / counts.clamp(min=1)
+        return values[:, None]
+
+    def _refuse_distribution(self) -> None:
+        if self.distribution:
+            raise ValueError(
+                'actions="distribution" has no sampled action for a policy gradient; make the environment with '
+                'actions="token"'
+            )
+
+    def obs_to_tensor(self, observation: Any) -> tuple[PyTorchObs, bool]:
+        """Integer arrays to integer tensors (no one-hot, no float); adds the batch dimension where it is missing."""
+        if not isinstance(observation, dict):
+            raise ValueError(f"LMPolicy acts on lm_gym's Dict observations, not on {type(observation).__name__}")
+        vectorized = np.ndim(observation["input_ids"]) == 2
+        tensors = {
+            key: th.as_tensor(np.asarray(value)[None] if not vectorized else value, device=self.device)
+            for key, value in observation.items()
+        }
+        return tensors, vectorized
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes an ordinary Hugging Face checkpoint into `folder`: config with id2label, safetensors, tokenizer.
+
+        A prompt is written beside it (prompt.safetensors); an LMPolicy of that folder has it, other programs have not.
+        """
+        self.network.save_pretrained(folder)
+        if self.language_model.prompt is not None:
+            save_prompt(self.language_model.prompt, folder)
+        if self.tokenizer is not None:
+            load_tokenizer(self.tokenizer).save_pretrained(folder)
+
+
+def _as_dict(obs: PyTorchObs) -> Observation:
+    assert isinstance(obs, dict), "LMPolicy acts on lm_gym's Dict observations"
+    return obs

@@ -1,0 +1,193 @@
+"""Texts encoded once while their positions are decided one after another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch as th
+
+from lm_gym.agents.model.loading import PositionModel
+
+Observation = dict[str, th.Tensor]
+_TEXT = ("input_ids", "attention_mask", "positions")  # what hidden states at positions depend on
+_BATCHES = 2  # batches of different sizes whose texts are kept: of a rollout, and of whatever plays beside it
+_PROBES = 8  # numbers of each tensor of weights that are looked at
+
+
+@dataclass
+class Spent:
+    """What encoding has cost so far: texts, their sub-tokens, and the texts of them that carry a gradient."""
+
+    texts: int = 0
+    tokens: int = 0
+    backward: int = 0
+
+
+class TextEncoder:
+    """Hidden states at the cursors of a batch (`unit="token"`), with no text encoded more often than needed.
+
+    Within a batch, rows that read the same are encoded once. From call to call, `kept` encodes only the texts that
+    have changed since it was last asked, for as long as the weights stay what they were.
+
+    Args:
+        model: the model.
+
+    Attributes:
+        spent: what was encoded.
+    """
+
+    def __init__(self, model: PositionModel) -> None:
+        self._model = model
+        self.spent = Spent()
+        self._kept: dict[int, _Kept] = {}
+        self._weights: _Weights | None = None
+
+    def at_cursors(self, obs: Observation) -> tuple[th.Tensor, th.Tensor]:
+        """Encode the texts of a batch.
+
+        Args:
+            obs: an observation of B rows; or U texts, and `text` int64 [B]: the text of each step, of which
+                `cursor` [B, 1] is given.
+
+        Returns:
+            hidden states [Q, H] of the distinct positions at the cursors, and int64 [B]: which of them is each row's.
+        """
+        cursor = obs["cursor"].long().flatten()
+        ids, attention = obs["input_ids"].long(), obs["attention_mask"].long()
+        if "text" in obs:
+            text, owner = obs["text"].long(), obs["text"].long()
+        else:
+            first, text = _distinct(ids, attention)
+            ids, attention, owner = ids[first], attention[first], th.arange(len(text), device=text.device)
+        columns = obs["positions"].long()[owner, cursor]
+        places, steps = th.unique(text * ids.shape[1] + columns, return_inverse=True)
+        return self._encode(ids, attention, places), steps
+
+    def kept(self, obs: Observation) -> tuple[th.Tensor, th.Tensor]:
+        """As `at_cursors`, without a gradient, of a batch whose texts mostly stay from call to call."""
+        if self._weights is None or not self._weights.are_those_of(self._model):
+            self._kept.clear()
+            self._weights = _Weights(self._model)
+        batch = len(obs["input_ids"])
+        kept = self._kept.pop(batch, None)
+        if kept is None:
+            kept = _Kept({name: obs[name].clone() for name in _TEXT})
+            fresh = th.ones(batch, dtype=th.bool, device=obs["input_ids"].device)
+        else:
+            fresh = kept.take(obs)
+        self._kept[batch] = kept  # the newest last
+        if len(self._kept) > _BATCHES:
+            del self._kept[next(iter(self._kept))]
+        if fresh.any():
+            self._renew(kept, obs, fresh.nonzero().squeeze(1))
+        cursor = obs["cursor"].long().flatten()
+        rows = th.arange(batch, device=cursor.device)
+        width = obs["input_ids"].shape[1]
+        columns = obs["positions"].long()[rows, cursor]
+        places, steps = th.unique(kept.text * width + columns, return_inverse=True)
+        some = th.empty_like(places).scatter_(0, steps, rows)  # a row for each distinct position
+        return kept.hidden[some, cursor[some]], steps
+
+    def forget(self) -> None:
+        """Keep no text: the next call encodes all of them."""
+        self._kept.clear()
+        self._weights = None
+
+    def _renew(self, kept: _Kept, obs: Observation, fresh: th.Tensor) -> None:
+        ids, attention = obs["input_ids"][fresh].long(), obs["attention_mask"][fresh].long()
+        first, text = _distinct(ids, attention)
+        rows, slots = obs["position_mask"][fresh].bool().nonzero(as_tuple=True)
+        columns = obs["positions"][fresh].long()[rows, slots]
+        places, inverse = th.unique(text[rows] * ids.shape[1] + columns, return_inverse=True)
+        hidden = self._encode(ids[first], attention[first], places)
+        kept.put(hidden, inverse, fresh, rows, slots, text)
+
+    def _encode(self, ids: th.Tensor, attention: th.Tensor, places: th.Tensor) -> th.Tensor:
+        width = ids.shape[1]
+        hidden = self._model.encode(ids, attention, places // width, places % width)
+        self.spent.texts += len(ids)
+        self.spent.tokens += int(attention.sum())
+        self.spent.backward += len(ids) if hidden.requires_grad else 0
+        return hidden
+
+
+class _Kept:
+    """The texts of a batch of rows, and their hidden states.
+
+    Attributes:
+        hidden: [B, T, H], set where a row has a position.
+        text: int64 [B], a number for each text; rows that read the same since the same call share it.
+    """
+
+    hidden: th.Tensor
+
+    def __init__(self, texts: Observation) -> None:
+        self._texts = texts
+        self.text = th.zeros(len(texts["input_ids"]), dtype=th.int64, device=texts["input_ids"].device)
+        self._next = 0
+
+    def take(self, obs: Observation) -> th.Tensor:
+        """Which rows read differently from what is kept, bool [B]; the new texts are taken note of."""
+        changed = th.zeros_like(self.text, dtype=th.bool)
+        for name, leaf in self._texts.items():
+            changed |= (leaf != obs[name]).any(1)
+        for name, leaf in self._texts.items():
+            leaf[changed] = obs[name][changed]
+        return changed
+
+    def put(
+        self,
+        hidden: th.Tensor,
+        inverse: th.Tensor,
+        fresh: th.Tensor,
+        rows: th.Tensor,
+        slots: th.Tensor,
+        text: th.Tensor,
+    ) -> None:
+        """Keep hidden[inverse] at the positions (fresh[rows], slots); text int64 [F] numbers the fresh rows' texts."""
+        if self._next == 0:
+            self.hidden = hidden.new_empty((*self._texts["positions"].shape, hidden.shape[1]))
+        self.hidden[fresh[rows], slots] = hidden[inverse]
+        self.text[fresh] = self._next + text
+        self._next += int(text.max()) + 1
+
+
+class _Weights:
+    """What tells whether the weights of a model are still the same: addresses, version counters, and some numbers.
+
+    An optimizer, `load_state_dict` and any in-place write count a tensor's version up; what replaces a tensor's data
+    changes its address (held here, so that it is not given away again); what writes through `.data`, which counts
+    nothing, is seen in a few numbers of each tensor, unless it spares them.
+    """
+
+    def __init__(self, model: PositionModel) -> None:
+        tensors = [tensor.detach() for tensor in _tensors(model)]
+        self._stamps = [_stamp(tensor) for tensor in tensors]
+        self._probed = [t.flatten()[:: max(1, t.numel() // _PROBES)] for t in tensors]  # views: what is written shows
+        self._seen = self._look()
+
+    def are_those_of(self, model: PositionModel) -> bool:
+        return self._stamps == [_stamp(t) for t in _tensors(model)] and th.equal(self._seen, self._look())
+
+    def _look(self) -> th.Tensor:
+        return th.cat([numbers.double() for numbers in self._probed])
+
+
+def _stamp(tensor: th.Tensor) -> tuple[int, int]:
+    return tensor.data_ptr(), tensor._version
+
+
+def _tensors(model: PositionModel) -> list[th.Tensor]:
+    """Parameters and buffers, as `parameters()` and `buffers()` have them but in a fraction of their time."""
+    held = (group for module in model.modules() for group in (module._parameters, module._buffers))
+    return [tensor for group in held for tensor in group.values() if tensor is not None]
+
+
+def _distinct(ids: th.Tensor, attention: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+    """Rows that read differently: the index of one of each, int64 [U], and which of them every row is, int64 [B]."""
+    read = th.where(attention > 0, ids, -1)
+    _, group = th.unique(read, dim=0, return_inverse=True)
+    count = int(group.max()) + 1
+    rows = th.arange(len(group), device=group.device)
+    first = rows.new_full((count,), len(group)).scatter_reduce_(0, group, rows, "amin")
+    return first, group

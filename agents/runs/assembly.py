@@ -1,0 +1,132 @@
+"""From settings to what they name: the dataset, its environments and the agent."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+from stable_baselines3.common.utils import get_device
+
+from lm_gym.agents.algorithms.registry import ALGORITHMS
+from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
+from lm_gym.agents.model.policy import LMPolicy
+from lm_gym.agents.runs.settings import EnvSettings, Settings, SettingsError
+from lm_gym.data import Dataset, load_dataset
+from lm_gym.data.errors import nearest
+from lm_gym.envs import TextVectorEnv
+from lm_gym.tokenizer import TextTokenizer
+
+TASK_OF = {"lm_gym/NER-v0": "ner", "lm_gym/MaskedLM-v0": "masked_lm"}
+_NOT_ARGUMENTS = ("id", "num_envs", "group_size", "dataset", "tokenizer", "sampling")
+
+
+def make_dataset(env: EnvSettings, data: Mapping[str, Any]) -> Dataset:
+    """The dataset that the settings name, as it is.
+
+    Raises:
+        SettingsError: an unknown environment.
+        DataError: a dataset that cannot be used.
+    """
+    if env.id not in TASK_OF:
+        raise SettingsError(f"no environment {env.id!r}{nearest(env.id, TASK_OF)}: it is {' or '.join(TASK_OF)}")
+    return load_dataset(env.dataset, task_hint=TASK_OF[env.id], **data)  # type: ignore[arg-type]
+
+
+def make_training_dataset(settings: Settings) -> Dataset:
+    """As make_dataset, with a tenth of train held out where there is no validation split (its notes say so)."""
+    return make_dataset(settings.env, settings.data).with_holdout()
+
+
+def make_env(
+    settings: Settings,
+    dataset: Dataset,
+    split: str,
+    tokenizer: str | TextTokenizer | None = None,
+    *,
+    learning: bool = False,
+) -> TextVectorEnv:
+    """The environment over one split.
+
+    Args:
+        settings: of the run.
+        dataset: the data.
+        split: one of its splits.
+        tokenizer: take this one and not the one that the settings name.
+        learning: make it as the algorithm learns from it, and not to evaluate on.
+    """
+    arguments = {
+        key: value for key, value in asdict(settings.env).items() if value is not None and key not in _NOT_ARGUMENTS
+    }
+    taken = {"group_size": 1, **ALGORITHMS[settings.algo].env_arguments}
+    if not learning:
+        taken |= {"unit": "sequence", "group_size": 1}
+    elif settings.env.group_size is not None:
+        taken["group_size"] = settings.env.group_size
+    env = gymnasium.make_vec(
+        settings.env.id,
+        num_envs=settings.env.num_envs * taken["group_size"] if learning else settings.evaluation.num_envs,
+        vectorization_mode="vector_entry_point",
+        dataset=dataset,
+        split=split,
+        tokenizer=tokenizer or tokenizer_of(settings),
+        sampling=settings.env.sampling if learning else "sequential",
+        autoreset_mode="SameStep",
+        **arguments,
+        **taken,
+    )
+    assert isinstance(env, TextVectorEnv)
+    return env
+
+
+def make_agent(settings: Settings, env: TextVectorEnv, model: str | None = None) -> TextAlgorithm:
+    """A new agent.
+
+    Args:
+        settings: of the run.
+        env: what it learns from.
+        model: begin from this checkpoint and not from the one that the settings name.
+    """
+    policy = _policy_arguments(settings, model)
+    return ALGORITHMS[settings.algo](
+        "LMPolicy",
+        env,
+        policy_kwargs=policy,
+        seed=settings.seed,
+        device=settings.device,
+        **settings.agent,
+    )
+
+
+def make_policy(settings: Settings, env: TextVectorEnv, model: str) -> LMPolicy:
+    """The policy of a checkpoint, to act in an environment that its algorithm need not be able to learn from."""
+    names = env.task.choice_names
+    policy = LMPolicy(
+        env.single_observation_space,
+        env.single_action_space,
+        lambda _: 0.0,
+        labels=None if names is None else list(names),
+        **_policy_arguments(settings, model),
+    )
+    policy.check_tokenizer(env.task.tokenizer)
+    return policy.to(get_device(settings.device))
+
+
+def _policy_arguments(settings: Settings, model: str | None) -> dict[str, Any]:
+    policy: dict[str, Any] = {**settings.policy, **({} if model is None else {"model": model})}
+    if settings.env.tokenizer is not None and Path(settings.env.tokenizer).is_dir():
+        policy["tokenizer"] = settings.env.tokenizer  # it goes into the checkpoints
+    return policy
+
+
+def tokenizer_of(settings: Settings) -> str:
+    """What the environment's tokenizer is read from.
+
+    Raises:
+        SettingsError: the model is given as a configuration and no tokenizer is.
+    """
+    model = settings.policy["model"]
+    tokenizer = settings.env.tokenizer or model
+    if not isinstance(tokenizer, str):
+        raise SettingsError("policy.model is a configuration, without a tokenizer beside it: give env.tokenizer")
+    return tokenizer

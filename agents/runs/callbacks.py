@@ -1,0 +1,251 @@
+"""What happens while a run trains: evaluation, choice of the best model, logs of both, checkpoints.
+
+Evaluations are made in `on_step`, so that their numbers fall into the log of the same update; where an update follows
+many steps, before the next rollout, in a log of their own. Checkpoints are written
+between two updates, where the algorithm's own log of the last one stands on disk: what a checkpoint holds and what the
+curve holds always agree.
+"""
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch as th
+from rich.console import Console
+from stable_baselines3.common.callbacks import BaseCallback
+
+from lm_gym.agents.evaluation.playing import Evaluation
+from lm_gym.agents.evaluation.predictions import samples_table, write_predictions
+from lm_gym.agents.files import write_folder
+from lm_gym.agents.runs.clock import Clock
+from lm_gym.agents.runs.run_folder import RunFolder
+from lm_gym.agents.runs.settings import CheckpointSettings
+
+SHOWN = ("entity_f1", "token_accuracy", "accuracy", "perplexity")
+LOWER_IS_BETTER = ("cross_entropy", "perplexity")
+
+
+@dataclass
+class RunState:
+    """What a checkpoint keeps beside the model.
+
+    Attributes:
+        seconds: of training, evaluations and checkpoints left out.
+        peak_memory_bytes: the most memory that any process of the run had.
+        metric: the metric that chooses the best model.
+        keep: "best", or "last": the last evaluation's model counts as the best.
+        best: its best value so far; None before the first evaluation.
+        best_timesteps: when that was.
+        last: its last value.
+        evaluated_at: timesteps of the last evaluation; -1 before the first.
+    """
+
+    metric: str
+    keep: str = "best"
+    seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    best: float | None = None
+    best_timesteps: int = 0
+    last: float | None = None
+    evaluated_at: int = -1
+
+    def improves(self, value: float) -> bool:
+        """Whether `value` is better than the best so far; the first always is, and where the last is kept each is."""
+        if self.best is None or self.keep == "last":
+            return True
+        return value < self.best if self.metric in LOWER_IS_BETTER else value > self.best
+
+
+def peak_memory_bytes() -> int:
+    """The most memory this process ever had: resident on the host, and allocated on a GPU if one is used."""
+    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return host + (th.cuda.max_memory_allocated() if th.cuda.is_available() else 0)
+
+
+class Evaluate(BaseCallback):
+    """Evaluates at the start, every so many timesteps and at the end; keeps the best model and the last predictions.
+
+    Args:
+        play: evaluates the policy on the validation split.
+        due: how many evaluations are due by now, the one at the start left out.
+        folder: the run's.
+        state: read and written.
+        clock: held meanwhile.
+        console: a line for each evaluation.
+        shown: texts shown in TensorBoard with their predictions.
+        timesteps_per_pass: for the lines.
+    """
+
+    def __init__(
+        self,
+        play: Callable[[], Evaluation],
+        due: Callable[[], int],
+        folder: RunFolder,
+        state: RunState,
+        clock: Clock,
+        console: Console,
+        *,
+        shown: int,
+        timesteps_per_pass: int,
+    ) -> None:
+        super().__init__()
+        self._play, self._due, self._folder, self._state = play, due, folder, state
+        self._clock, self._console, self._shown = clock, console, shown
+        self._timesteps_per_pass = timesteps_per_pass
+        self._waiting = False  # an evaluation is recorded and not dumped yet
+
+    def _on_training_start(self) -> None:
+        self._done, self._ended = self._due(), False
+        model: Any = self.model
+        self._later = model.learns_after_many_steps  # what was played last is learned from before the next rollout
+        if self.model.num_timesteps == 0:
+            self._evaluate()
+            self._dump()
+
+    def _on_step(self) -> bool:
+        if not self._later:
+            self._evaluate_if_due()
+        return True
+
+    def _on_rollout_start(self) -> None:
+        if self._later:
+            self._evaluate_if_due()
+        self._dump()
+
+    def _evaluate_if_due(self) -> None:
+        model: Any = self.model
+        done, last = self._due(), model.done >= 1.0
+        if done > self._done or (last and not self._ended):
+            self._done, self._ended = done, last
+            self._evaluate()
+
+    def _on_training_end(self) -> None:
+        if self._state.evaluated_at != self.model.num_timesteps:
+            self._evaluate()
+        self._dump()
+
+    def _evaluate(self) -> None:
+        with self._clock.paused():
+            evaluation = self._play()
+            state, metrics, timesteps = self._state, evaluation.metrics, self.model.num_timesteps
+            value = metrics[state.metric]
+            better = state.improves(value)
+            state.last, state.evaluated_at = value, timesteps
+            if better:
+                state.best, state.best_timesteps = value, timesteps
+                policy: Any = self.model.policy
+                write_folder(self._folder.best, policy.save_pretrained)
+            for name, number in metrics.items():
+                self.logger.record(f"eval/{name}", number)
+            self.logger.record("budget/seconds", self._clock.seconds)
+            self.logger.record("budget/peak_memory_bytes", max(state.peak_memory_bytes, peak_memory_bytes()))
+            self.logger.record("eval/samples", samples_table(evaluation, self._shown))
+            write_predictions(evaluation, self._folder.path)
+            self._waiting = True
+            shown = "  ".join(f"{name} {metrics[name]:.4f}" for name in SHOWN if name in metrics)
+            passes = timesteps / self._timesteps_per_pass
+            self._console.print(f"pass {passes:5.2f}  {shown}{'  [green]best[/]' if better else ''}", highlight=False)
+
+    def _dump(self) -> None:
+        """Write what the algorithm's own log did not: it logs every so many updates only."""
+        if self.logger.name_to_value and self._waiting:
+            if self.model.num_timesteps:
+                self.model.dump_logs()
+            else:
+                self.logger.dump(0)
+        self._waiting = False
+
+
+class StopBySeconds(BaseCallback):
+    """Ends training when the clock has run so long; schedules follow the clock. Comes before all others.
+
+    Args:
+        seconds: of training, those of earlier processes included.
+        clock: the run's.
+    """
+
+    def __init__(self, seconds: float, clock: Clock) -> None:
+        super().__init__()
+        self._seconds, self._clock = seconds, clock
+
+    def _init_callback(self) -> None:
+        model: Any = self.model
+        model.budget_spent = lambda: self._clock.seconds / self._seconds
+
+    def _on_step(self) -> bool:
+        return self._clock.seconds < self._seconds
+
+
+class LogRewards(BaseCallback):
+    """Logs `reward/<term>`: what each term of the reward pays a text, unweighted, mean over the texts of an update.
+
+    Args:
+        name: of a reward with one term only.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    def _on_step(self) -> bool:
+        for info in self.locals.get("infos", ()):
+            if "reward_terms" in info:
+                for term, paid in info["reward_terms"].items():
+                    self.logger.record_mean(f"reward/{term}", float(np.sum(paid)))
+            elif "position_rewards" in info:
+                self.logger.record_mean(f"reward/{self._name}", float(np.sum(info["position_rewards"])))
+            elif "episode" in info:
+                self.logger.record_mean(f"reward/{self._name}", info["episode"]["r"])
+        return True
+
+
+class SaveCheckpoints(BaseCallback):
+    """Writes a checkpoint every so many timesteps or seconds, and at the end. Comes after Evaluate.
+
+    Args:
+        settings: how often, and how many stay.
+        timesteps_per_pass: what a pass is.
+        folder: the run's.
+        state: goes into the checkpoint.
+        clock: held meanwhile; its seconds go into the state.
+    """
+
+    def __init__(
+        self, settings: CheckpointSettings, timesteps_per_pass: int, folder: RunFolder, state: RunState, clock: Clock
+    ) -> None:
+        super().__init__()
+        self._settings, self._folder, self._state, self._clock = settings, folder, state, clock
+        self._every = settings.every_passes * timesteps_per_pass
+
+    def _on_training_start(self) -> None:
+        self._done = int(self.model.num_timesteps / self._every)
+        self._saved = time.monotonic()
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_start(self) -> None:
+        done = int(self.model.num_timesteps / self._every)
+        late = time.monotonic() - self._saved >= self._settings.every_seconds
+        # What was recorded since the last log is in no file and in no checkpoint: wait for the next log.
+        if (done > self._done or late) and not self.logger.name_to_value:
+            self._done = done
+            self._save()
+
+    def _on_training_end(self) -> None:
+        if self.logger.name_to_value:
+            self.model.dump_logs()
+        self._save()
+
+    def _save(self) -> None:
+        with self._clock.paused():
+            self._state.seconds = self._clock.seconds
+            self._state.peak_memory_bytes = max(self._state.peak_memory_bytes, peak_memory_bytes())
+            self._folder.save_checkpoint(
+                self.model.num_timesteps, self.model.save, asdict(self._state), self._settings.keep
+            )
+            self._saved = time.monotonic()

@@ -1,0 +1,241 @@
+"""The command line of a run: YAML files, then dotted options, the later over the earlier.
+
+The parser is jsonargparse's, built from the signatures of what it configures: a new argument of an algorithm is
+an option by itself. Unknown keys are refused with the nearest known one before any work is done.
+"""
+
+import re
+import sys
+import warnings
+from argparse import ArgumentError
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import yaml
+from jsonargparse import ArgumentParser, Namespace
+
+from lm_gym.agents.algorithms.registry import ALGORITHMS
+from lm_gym.agents.model.policy import LMPolicy
+from lm_gym.agents.runs.settings import (
+    BUDGETS,
+    BudgetSettings,
+    CheckpointSettings,
+    EnvSettings,
+    EvaluationSettings,
+    Settings,
+    SettingsError,
+    at_least,
+    leaves,
+)
+from lm_gym.data import load_dataset
+from lm_gym.data.errors import nearest
+
+_OF_THE_RUN = ("run_dir", "resume")  # what a config.yaml leaves out: a copy of a run goes elsewhere
+_POLICY_SKIP = {"observation_space", "action_space", "lr_schedule", "task", "labels", "tokenizer", "use_sde"}
+_AGENT_SKIP = {
+    "policy",
+    "env",
+    "policy_kwargs",
+    "tensorboard_log",
+    "verbose",
+    "seed",
+    "device",
+    "stats_window_size",
+    "monitor_wrapper",
+    "support_multi_env",
+    "use_sde",
+    "sde_sample_freq",
+    "supported_action_spaces",
+    "rollout_buffer_class",
+    "rollout_buffer_kwargs",
+    "_init_setup_model",
+}
+
+
+def build_parser(algo: str) -> ArgumentParser:
+    """The parser for one algorithm's settings."""
+    parser = ArgumentParser(
+        prog="python -m agents.train",
+        description="Trains a language model on an lm_gym environment. Without options: REINFORCE on the "
+        "builtin NER corpus with the shipped model. --agent.* are the arguments of the algorithm that --algo names.",
+        exit_on_error=False,
+        default_env=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", action="config", help="a YAML file; may be repeated, the later over the earlier")
+    parser.add_argument("--algo", type=Literal[tuple(ALGORITHMS)], default=algo, help="the algorithm")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random")
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, …")
+    parser.add_argument("--threads", type=int | None, default=None, help="threads of torch; null leaves its choice")
+    parser.add_argument("--log_interval", type=int, default=10, help="updates between two logs")
+    parser.add_argument("--run_dir", type=str | None, default=None, help="by default runs/<env>/<algo>/<time-seed>")
+    parser.add_argument("--resume", type=str | None, default=None, help="go on with the run in this folder")
+    parser.add_class_arguments(EnvSettings, "env")
+    parser.add_function_arguments(load_dataset, "data", skip={"source", "task_hint"})
+    parser.add_class_arguments(LMPolicy, "policy", skip=_POLICY_SKIP, instantiate=False)
+    parser.add_class_arguments(ALGORITHMS[algo], "agent", skip=_AGENT_SKIP, instantiate=False)
+    parser.add_class_arguments(BudgetSettings, "budget")
+    parser.add_class_arguments(EvaluationSettings, "evaluation")
+    parser.add_class_arguments(CheckpointSettings, "checkpoint")
+    parser.set_defaults(ALGORITHMS[algo].command_defaults)
+    return parser
+
+
+def parse_settings(arguments: Sequence[str]) -> Settings:
+    """Settings from a command line (without the program's name).
+
+    Raises:
+        SettingsError: an unknown key or value (the message has the nearest one), settings without meaning.
+        SystemExit: after --help and --print_config.
+    """
+    given = list(_given(arguments))
+    algos = [value for _, key, value in given if key == "algo"]
+    algo = str(algos[-1]) if algos else next(iter(ALGORITHMS))
+    if algo not in ALGORITHMS:
+        raise SettingsError(f"no algorithm {algo!r}{nearest(algo, ALGORITHMS)}: it is one of {', '.join(ALGORITHMS)}")
+    parser = build_parser(algo)
+    known = [*dict(leaves(parser.get_defaults().as_dict())), "config", "print_config", "help", "h"]
+    for source, key, _ in given:
+        check_key(source, key, known, algo)
+    try:
+        namespace = parser.parse_args([*arguments, *_one_budget(given)])
+    except ArgumentError as error:
+        raise SettingsError(_with_nearest_value(str(error))) from error
+    return _settings(parser, namespace)
+
+
+def fail(program: str, error: Exception) -> NoReturn:
+    """End a program that was used wrongly: one message on stderr, exit status 2."""
+    sys.stderr.write(f"{program}: {error}\n")
+    raise SystemExit(2)
+
+
+def show_warnings_plainly() -> None:
+    """Warnings as one line for a reader, without the place in the code, each once."""
+    said: set[str] = set()
+
+    def show(message: Warning | str, *_place: Any, **_more: Any) -> None:
+        text = re.sub(r"\x1b\[\d+m", "", str(message)).removeprefix("WARN: ")  # Gymnasium's are coloured
+        if text not in said:
+            said.add(text)
+            sys.stderr.write(f"warning: {text}\n")
+
+    warnings.showwarning = show
+
+
+def _settings(parser: ArgumentParser, namespace: Namespace) -> Settings:
+    values = namespace.as_dict()
+    run_dir, resume = (values.pop(key) for key in _OF_THE_RUN)
+    if run_dir is not None and resume is not None:
+        raise SettingsError("--resume goes on in the folder it names: leave --run_dir out")
+    values.pop("config", None)
+    for section, key in (("env", "dataset"), ("env", "tokenizer"), ("policy", "model")):
+        values[section][key] = _absolute(values[section][key])
+    at_least("log_interval", values["log_interval"], 1)
+    if values["threads"] is not None:
+        at_least("threads", values["threads"], 1)
+    for key, value in values["agent"].items():
+        if isinstance(value, str) and key == "learning_rate":
+            raise SettingsError(f"agent.learning_rate {value!r} is not a number")
+    text = yaml.safe_dump(_plain(values), sort_keys=False, allow_unicode=True)
+    sections = {
+        "env": EnvSettings,
+        "budget": BudgetSettings,
+        "evaluation": EvaluationSettings,
+        "checkpoint": CheckpointSettings,
+    }
+    typed = {name: kind(**values.pop(name)) for name, kind in sections.items()}
+    return Settings(
+        **values,
+        **typed,
+        run_dir=None if run_dir is None else Path(run_dir),
+        resume=None if resume is None else Path(resume),
+        yaml=text,
+    )
+
+
+def _given(arguments: Sequence[str]) -> Iterator[tuple[str, str, Any]]:
+    """Source, key and value of what a command line and its config files give, in order."""
+    position = 0
+    while position < len(arguments):
+        option, equals, value = arguments[position].partition("=")
+        position += 1
+        if not option.startswith("-") or re.fullmatch(r"-[\d.].*", option):
+            continue
+        key = option.lstrip("-")
+        if not equals and position < len(arguments):
+            value = arguments[position]
+        yield "the command line", key, value
+        if key == "config":
+            for inner, content in leaves(_read_yaml(value)):
+                yield value, inner, content
+
+
+def _one_budget(given: Sequence[tuple[str, str, Any]]) -> list[str]:
+    """Options that unset the other budgets: the later source wins; two in one source are a contradiction."""
+    keys = [f"budget.{name}" for name in BUDGETS]
+    found = [(source, key) for source, key, value in given if key in keys and value not in (None, "null")]
+    if not found:
+        return []
+    source, last = found[-1]
+    together = sorted({key for of, key in found if of == source}, key=keys.index)
+    if len(together) > 1:
+        raise SettingsError(f"{source} gives {' and '.join(together)}: give one of them")
+    return [f"--{key}=null" for key in keys if key != last]
+
+
+def _read_yaml(name: str) -> dict[str, Any]:
+    try:
+        text = Path(name).read_text(encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"--config {name}: {error.strerror}") from error
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"--config {name} is not YAML: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise SettingsError(f"--config {name} holds {type(content).__name__}, not keys with values")
+    return content
+
+
+def check_key(source: str, key: str, known: Sequence[str], algo: str) -> None:
+    """Raise SettingsError on a key that is not in `known`, with the nearest one that is; `source` gave it."""
+    stem = ".".join(key.rstrip("+").split(".")[:2])
+    sections = {name.partition(".")[0] for name in known}
+    if stem in known or stem in sections:
+        return
+    close = nearest(stem, known)
+    if not close:  # the right key in another section, or without one
+        last = stem.rpartition(".")[2]
+        close = next((f" (did you mean {name!r}?)" for name in known if name.rpartition(".")[2] == last), "")
+    section = stem.partition(".")[0]
+    inside = [name for name in known if name.startswith(f"{section}.")]
+    listed = f": {', '.join(inside)}" if inside else ""
+    of = f" of algorithm {algo!r}" if section == "agent" else ""
+    where = "" if source == "the command line" else f"{source}: "
+    raise SettingsError(f"{where}no setting {stem!r}{of}{close}{listed}")
+
+
+def _with_nearest_value(message: str) -> str:
+    """A parser's message about a wrong choice, with the nearest right one."""
+    given = re.search(r"Got value: (\S+)", message)
+    choices = re.findall(r"'([^']*)'", message.partition("Got value")[0])
+    return message + nearest(given.group(1), choices) if given and choices else message
+
+
+def _absolute(value: Any) -> Any:
+    """A path that stands, made absolute: a config.yaml works from anywhere."""
+    if isinstance(value, str) and value not in ("builtin", "tiny") and Path(value).exists():
+        return str(Path(value).resolve())
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

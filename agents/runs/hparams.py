@@ -1,0 +1,85 @@
+"""What TensorBoard's HParams page compares runs by.
+
+TensorBoard takes the columns of all runs from one of them, whichever it finds first: so every run declares the same
+ones, and what else was chosen stands in one of them, `changed`.
+"""
+
+from typing import Any
+
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+
+from lm_gym.agents.runs.settings import Settings
+
+_TEXT, _NUMBER = api_pb2.DATA_TYPE_STRING, api_pb2.DATA_TYPE_FLOAT64
+COLUMNS = {
+    "algo": _TEXT,
+    "changed": _TEXT,
+    "env.dataset": _TEXT,
+    "env.id": _TEXT,
+    "seed": _NUMBER,
+    "agent.advantage": _TEXT,
+    "agent.learning_rate": _NUMBER,
+    "agent.optimizer": _TEXT,
+    "agent.samples": _NUMBER,
+    "agent.search_space": _TEXT,
+    "env.num_envs": _NUMBER,
+    "env.reward": _TEXT,
+    "policy.model": _TEXT,
+}
+METRICS = (
+    *("eval/entity_f1", "eval/accuracy", "eval/cross_entropy", "eval/perplexity", "budget/forward_passes"),
+    *("eval/entity_precision", "eval/entity_recall", "eval/token_accuracy", "eval/token_macro_f1", "eval/mean_reward"),
+)
+_SHOWN = 5  # columns that the page begins with
+_SECTIONS = ("agent.", "policy.", "env.", "budget.")  # of settings that change what is learned, the nearest first
+
+
+def hparams(settings: Settings, defaults: Settings) -> dict[str, str | float]:
+    """The values of a run, by column; what an algorithm doesn't have is left out.
+
+    Args:
+        settings: of the run.
+        defaults: of its algorithm.
+    """
+    values = settings.flat()
+    usual = defaults.flat()
+    shown = list(COLUMNS)[:_SHOWN]
+    changed = [
+        f"{key.rpartition('.')[2]}={value}"
+        for section in _SECTIONS
+        for key, value in values.items()
+        if key.startswith(section) and key not in shown and value is not None and value != usual.get(key)
+    ]
+    values["changed"] = ", ".join(changed) or "nothing"
+    values["env.id"] = values["env.id"].removeprefix("lm_gym/")
+    return {
+        key: values[key] if kind == _NUMBER else str(values[key])
+        for key, kind in COLUMNS.items()
+        if values.get(key) is not None
+    }
+
+
+def hparams_summaries(settings: Settings, defaults: Settings) -> list[Summary]:
+    """What a run's events begin with: the columns, and its values. Arguments as for `hparams`."""
+    infos = [
+        api_pb2.HParamInfo(name=name, type=kind, differs=place < _SHOWN)  # those that differ come first
+        for place, (name, kind) in enumerate(COLUMNS.items())
+    ]
+    metrics = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in METRICS]
+    start = plugin_data_pb2.SessionStartInfo()
+    for name, value in hparams(settings, defaults).items():
+        if isinstance(value, str):
+            start.hparams[name].string_value = value
+        else:
+            start.hparams[name].number_value = value
+    experiment = api_pb2.Experiment(hparam_infos=infos, metric_infos=metrics)
+    return [
+        _summary(metadata.EXPERIMENT_TAG, experiment=experiment),
+        _summary(metadata.SESSION_START_INFO_TAG, session_start_info=start),
+    ]
+
+
+def _summary(tag: str, **content: Any) -> Summary:
+    data = plugin_data_pb2.HParamsPluginData(**content)
+    return Summary(value=[Summary.Value(tag=tag, metadata=metadata.create_summary_metadata(data))])

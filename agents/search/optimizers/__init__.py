@@ -1,0 +1,28 @@
+"""Gradient-free optimizers behind one ask/tell contract, by name: OPTIMIZERS."""
+
+from lm_gym.agents.search.optimizers.cma_es import CMAES
+from lm_gym.agents.search.optimizers.de import DE
+from lm_gym.agents.search.optimizers.es import ES
+from lm_gym.agents.search.optimizers.ga import GA
+from lm_gym.agents.search.optimizers.low_rank_es import LowRankES
+from lm_gym.agents.search.optimizers.mezo import MeZO
+from lm_gym.agents.search.optimizers.optimizer import Optimizer
+from lm_gym.agents.search.optimizers.pso import PSO
+from lm_gym.agents.search.optimizers.random_search import RandomSearch
+from lm_gym.agents.search.optimizers.sa import SA
+from lm_gym.agents.search.optimizers.sep_cma_es import SepCMAES
+from lm_gym.agents.search.optimizers.snes import SNES
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "es": ES,
+    "snes": SNES,
+    "sep_cma_es": SepCMAES,
+    "cma_es": CMAES,
+    "pso": PSO,
+    "ga": GA,
+    "de": DE,
+    "sa": SA,
+    "mezo": MeZO,
+    "low_rank_es": LowRankES,
+    "random_search": RandomSearch,
+}

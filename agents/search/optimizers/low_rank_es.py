@@ -1,0 +1,103 @@
+"""LowRankES: an evolution strategy over whole models, its noise of low rank in every matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch as th
+
+from lm_gym.agents.search.optimizers.ascent import Ascent, Rule
+from lm_gym.agents.search.optimizers.optimizer import StructuredOptimizer
+from lm_gym.agents.search.optimizers.shaping import SHAPINGS, Shaping
+from lm_gym.agents.search.population.population import Block, Noise, Perturbed, Population, check_pairs
+from lm_gym.naming import check_choice
+
+
+class LowRankES(StructuredOptimizer):
+    """Evolution strategy with low-rank perturbations (EGGROLL: Sarkar et al., 2025).
+
+    Members W ± σ E_i, E_i = A_i B_iᵀ/√r in every matrix, A_i and B_i standard Gaussian of r columns; vectors get full
+    noise. With u the shaped fitness, block by block, and as one matrix product for all members,
+
+        W ← W + α (1/P) Σ_i (u_i⁺ − u_i⁻) E_i
+
+    Each E_i has rank r, their sum rank r P/2. `rank=None` draws every entry on its own (Qiu et al., 2025): the same
+    search in the same memory, with a draw of the whole model for each pair.
+
+    Args:
+        centre, blocks, seed: see StructuredOptimizer.
+        popsize: P, even.
+        rank: r, or None.
+        sigma: σ, in natural steps.
+        learning_rate: α, in natural steps. None: σ/2.
+        shaping: `"z_scores"`, or `"centred_ranks"`.
+        rule: `"sgd"`, the line above, or `"adam"`, which holds twice the model's memory in moments.
+        decay: share of α that is left after each generation; a half-life of h generations is 0.5^(1/h).
+    """
+
+    def __init__(
+        self,
+        centre: Sequence[th.Tensor],
+        blocks: Sequence[Block],
+        *,
+        seed: int = 0,
+        popsize: int = 64,
+        rank: int | None = 1,
+        sigma: float = 1.0,
+        learning_rate: float | None = None,
+        shaping: Shaping = "z_scores",
+        rule: Rule = "sgd",
+        decay: float = 1.0,
+    ) -> None:
+        super().__init__(centre, blocks, seed=seed, popsize=popsize)
+        check_pairs(popsize)
+        check_choice("shaping", shaping, SHAPINGS)
+        if sigma <= 0:
+            raise ValueError(f"sigma={sigma}: give more than 0")
+        if rank is not None and rank < 1:
+            raise ValueError(f"rank={rank}: give 1 or more, or None for full rank")
+        self.rank, self.sigma, self.shaping = rank, sigma, shaping
+        self.ascent = Ascent(rule, sigma / 2 if learning_rate is None else learning_rate, self.centre, decay)
+        self.update_norm = 0.0
+
+    def _ask(self) -> Population:
+        noise = Noise(self.seed, self.generation, self.rank)
+        return Perturbed(self.centre, self.blocks, noise, self.sigma, self.popsize)
+
+    def _tell(self, population: Population, fitness: th.Tensor) -> None:
+        assert isinstance(population, Perturbed)
+        u = SHAPINGS[self.shaping](fitness.cpu().numpy())
+        weights = th.as_tensor((u[0::2] - u[1::2]) / self.popsize, dtype=th.float32, device=self.device)
+        squares = 0.0
+        for index, (tensor, block) in enumerate(zip(self.centre, self.blocks, strict=True)):
+            estimate = combined(population.noise, index, block, weights).to(tensor.dtype)
+            squares += th.linalg.vector_norm(estimate).item() ** 2
+            self.ascent.step(index, tensor, estimate, self.generation + 1, block.scale)
+        self.update_norm = squares**0.5
+
+    def _state(self) -> dict[str, Any]:
+        return self.ascent.state()
+
+    def _load(self, state: dict[str, Any]) -> None:
+        self.ascent.load(state)
+
+    def logs(self) -> dict[str, float]:
+        """`step_size` σ; `gradient_norm` of the last estimate Σ_i (u_i⁺ − u_i⁻) E_i/P."""
+        return {"step_size": self.sigma, "gradient_norm": self.update_norm}
+
+
+def combined(noise: Noise, index: int, block: Block, weights: th.Tensor) -> th.Tensor:
+    """Σ_i w_i E_i of one block, its shape; `weights` [pairs]."""
+    pairs, device = len(weights), weights.device
+    if noise.is_low_rank(block):
+        A, B = noise.low_rank(index, block, pairs, device)
+        A = A * weights[:, None, None]
+        return A.transpose(0, 1).flatten(1) @ B.transpose(0, 1).flatten(1).T
+    if noise.rank is not None:
+        return (weights @ noise.vectors(index, block, pairs, device).flatten(1)).view(block.shape)
+    total = th.zeros(block.shape, device=device)
+    for pair, weight in enumerate(weights.tolist()):
+        for rows, part in noise.slabs(index, block, pair, device):
+            total[rows].add_(part, alpha=weight)
+    return total

@@ -1,0 +1,192 @@
+"""Operators of evolutionary search: selection, crossover, mutation; pure functions of arrays and a generator.
+
+Fitness is [n], higher is better, -inf where an evaluation failed. Genes are [n, d]: real, binary (bool) or categorical
+(int64). Generators live on the genes' device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch as th
+
+from lm_gym.agents.search.optimizers.shaping import centred_ranks
+from lm_gym.agents.search.population.population import Domain
+
+# ---------------------------------------------------------------- selection: fitness [n] -> indices of parents [count]
+
+
+def roulette(fitness: th.Tensor, count: int, generator: th.Generator) -> th.Tensor:
+    """Parents with probability proportional to f − (the worst f); all alike where all tie; failed ones never."""
+    worked = fitness > -th.inf
+    weights = th.where(worked, fitness - th.where(worked, fitness, th.inf).min(), 0.0)
+    if not weights.any():
+        weights = worked.double() if worked.any() else th.ones_like(weights)
+    return th.multinomial(weights, count, replacement=True, generator=generator)
+
+
+def tournament(fitness: th.Tensor, count: int, generator: th.Generator, size: float = 3) -> th.Tensor:
+    """The best of `size` members drawn with replacement; the first drawn of those that tie."""
+    shape = (count, int(size))
+    drawn = th.randint(len(fitness), shape, generator=generator, device=fitness.device)
+    return drawn.gather(1, fitness[drawn].argmax(1, keepdim=True)).squeeze(1)
+
+
+def rank(fitness: th.Tensor, count: int, generator: th.Generator, pressure: float = 1.8) -> th.Tensor:
+    """Linear ranking (Baker, 1985): the best is drawn `pressure` times as often as the mean, the worst 2 − `pressure`.
+
+    Ties share the mean of their ranks. `pressure` is from 1 (all alike) to 2.
+    """
+    weights = th.as_tensor(1 + 2 * (pressure - 1) * centred_ranks(fitness.cpu().numpy()), device=fitness.device)
+    return th.multinomial(weights, count, replacement=True, generator=generator)
+
+
+def truncation(fitness: th.Tensor, count: int, generator: th.Generator, share: float = 0.5) -> th.Tensor:
+    """Any of the best `share` of the members (at least one), all alike."""
+    best = fitness.argsort(descending=True, stable=True)[: max(1, round(share * len(fitness)))]
+    return best[th.randint(len(best), (count,), generator=generator, device=fitness.device)]
+
+
+# ------------------------------------------------------------- crossover: two parents of each child -> children [n, d]
+
+
+def single_point(a: th.Tensor, b: th.Tensor, generator: th.Generator) -> th.Tensor:
+    """`a` up to a cut after gene 1 … d−1, `b` from there on."""
+    n, d = a.shape
+    cut = th.randint(1, max(d, 2), (n, 1), generator=generator, device=a.device)
+    return th.where(th.arange(d, device=a.device) < cut, a, b)
+
+
+def two_point(a: th.Tensor, b: th.Tensor, generator: th.Generator) -> th.Tensor:
+    """`b` between two different cuts in 0 … d, `a` around it; so some gene always comes from `b`."""
+    n, d = a.shape
+    first = th.randint(d + 1, (n, 1), generator=generator, device=a.device)
+    second = (first + th.randint(1, d + 1, (n, 1), generator=generator, device=a.device)) % (d + 1)
+    at = th.arange(d, device=a.device)
+    return th.where((at >= th.minimum(first, second)) & (at < th.maximum(first, second)), b, a)
+
+
+def uniform(a: th.Tensor, b: th.Tensor, generator: th.Generator) -> th.Tensor:
+    """Every gene of either parent, as a coin falls."""
+    return th.where(_coins(a.shape, generator), a, b)
+
+
+def sbx(a: th.Tensor, b: th.Tensor, generator: th.Generator, eta: float = 15.0) -> th.Tensor:
+    """Simulated binary crossover of real genes (Deb & Agrawal, 1995): a child as near to `a` as to `b` in the mean.
+
+    With u uniform, β = (2u)^{1/(η+1)} for u ≤ 1/2, else (2(1 − u))^{−1/(η+1)}: the child is ((1 ± β) a + (1 ∓ β) b)/2,
+    the sign by a coin for each gene. The larger η, the nearer to a parent.
+    """
+    u = th.rand(a.shape, generator=generator, device=a.device, dtype=a.dtype)
+    beta = th.where(u <= 0.5, 2 * u, 1 / (2 * (1 - u))) ** (1 / (eta + 1))
+    beta = th.where(_coins(a.shape, generator), beta, -beta)
+    return ((1 + beta) * a + (1 - beta) * b) / 2
+
+
+# ------------------------------------------------------------------------------------------------- mutation, in place
+
+
+def bit_flip(genes: th.Tensor, rate: float | th.Tensor, generator: th.Generator) -> th.Tensor:
+    """Every bit the other way with probability `rate` (a number, or [n, 1])."""
+    return genes.logical_xor_(_chance(genes.shape, rate, generator))
+
+
+def resample(genes: th.Tensor, rate: float | th.Tensor, choices: int, generator: th.Generator) -> th.Tensor:
+    """Every gene, with probability `rate`, another of its `choices` values (a token), all others alike."""
+    other = th.randint(1, max(choices, 2), genes.shape, generator=generator, device=genes.device)
+    return genes.add_(other.mul_(_chance(genes.shape, rate, generator))).remainder_(choices)
+
+
+def gaussian(genes: th.Tensor, rate: float, step: float, generator: th.Generator, decades: float = 0.0) -> th.Tensor:
+    """Every real gene, with probability `rate`, moved by N(0, s²), s between `step` and `step`/10^`decades`.
+
+    s is log-uniform, drawn for each gene: some steps are always of the size that helps now, as in the breeder genetic
+    algorithm (Mühlenbein & Schlierkamp-Voosen, 1993). With no decades all are of one size.
+    """
+    at = _hits(genes.numel(), rate, generator)
+    u = th.rand(len(at), generator=generator, device=genes.device, dtype=genes.dtype)
+    noise = th.randn(len(at), generator=generator, device=genes.device, dtype=genes.dtype)
+    genes.view(-1).index_add_(0, at, noise * step * 10 ** (-decades * u))
+    return genes
+
+
+# ------------------------------------------------------------------------------------------------------- first members
+
+
+def scatter(initial: th.Tensor, domain: Domain, count: int, spread: float, generator: th.Generator) -> th.Tensor:
+    """Members around the start, [count, d]; the first is the start itself.
+
+    Args:
+        initial: [d], the start.
+        domain: what its entries are.
+        count: how many.
+        spread: a real entry is uniform within so much of the start's; another one is, with this probability, drawn
+            anew from all its values.
+        generator: of the draws.
+    """
+    shape, device = (count, domain.dim), initial.device
+    if domain.kind == "real":
+        members = th.rand(shape, generator=generator, device=device, dtype=initial.dtype)
+        members.mul_(2 * spread).sub_(spread).add_(initial)
+    else:
+        anew = th.randint(max(domain.choices, 2), shape, generator=generator, device=device).to(initial.dtype)
+        members = th.where(_chance(shape, spread, generator), anew, initial)
+    members[0] = initial
+    return members
+
+
+def diversity(members: th.Tensor) -> float:
+    """Mean standard deviation of a real entry, or mean share of other entries that differ from the first member's."""
+    if members.is_floating_point():
+        return members.std(0, correction=0).mean().item()
+    return (members != members[0]).double().mean().item()
+
+
+def _chance(shape: tuple[int, ...], rate: float | th.Tensor, generator: th.Generator) -> th.Tensor:
+    """True with probability `rate` (a number, or one for each row, [n, 1])."""
+    if isinstance(rate, th.Tensor):
+        return th.rand(shape, generator=generator, device=generator.device) < rate
+    mask = th.zeros(shape, dtype=th.bool, device=generator.device)
+    mask.view(-1)[_hits(mask.numel(), rate, generator)] = True
+    return mask
+
+
+def _hits(count: int, rate: float, generator: th.Generator) -> th.Tensor:
+    """Which of `count` trials of probability `rate` succeed, sorted; work in proportion to how many do.
+
+    From one success to the next it is ⌈ln u/ln(1 − rate)⌉ trials, u uniform in (0, 1]. As many are drawn as are needed
+    to pass the end but once in 1e9 times; then the last few trials count as failed.
+    """
+    if rate <= 0:
+        return th.empty(0, dtype=th.int64, device=generator.device)
+    mean = count * rate
+    draws = int(mean + 6 * math.sqrt(mean) + 20)
+    u = 1 - th.rand(draws, generator=generator, device=generator.device, dtype=th.float64)
+    log = math.log1p(-rate) if rate < 1 else -math.inf
+    gaps = (u.log() / log).ceil().clamp(1, count + 1).long()
+    at = gaps.cumsum(0) - 1
+    return at[at < count]
+
+
+def _coins(shape: tuple[int, ...], generator: th.Generator) -> th.Tensor:
+    """Fair coins, 64 out of every random number."""
+    count, device = math.prod(shape), generator.device
+    numbers = th.empty(-(-count // 64), dtype=th.int64, device=device)
+    octets = numbers.random_(-(2**63), None, generator=generator).view(th.uint8)
+    powers = th.tensor([1, 2, 4, 8, 16, 32, 64, 128], dtype=th.uint8, device=device)
+    return (octets[:, None] & powers).ne(0).view(-1)[:count].view(shape)
+
+
+SELECTIONS: dict[str, Callable[..., th.Tensor]] = {
+    "roulette": roulette,
+    "tournament": tournament,
+    "rank": rank,
+    "truncation": truncation,
+}
+CROSSOVERS: dict[str, Callable[[th.Tensor, th.Tensor, th.Generator], th.Tensor]] = {
+    "single_point": single_point,
+    "two_point": two_point,
+    "uniform": uniform,
+    "sbx": sbx,
+}

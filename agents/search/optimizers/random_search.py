@@ -1,0 +1,68 @@
+"""Random search: the row to beat."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch as th
+
+from lm_gym.agents.search.optimizers.operators import scatter
+from lm_gym.agents.search.optimizers.optimizer import VectorOptimizer
+from lm_gym.agents.search.population.population import Dense, Domain, Kind, Population
+
+
+class RandomSearch(VectorOptimizer):
+    """The best of independent draws around the start: Gaussian, or entries drawn anew.
+
+    Source: Rastrigin, 1963; Bergstra & Bengio, 2012. x = initial + σ ε, ε ~ N(0, I); the answer is the best x so far.
+
+    Args:
+        initial, domain, seed: see VectorOptimizer.
+        popsize: P.
+        sigma: σ of real entries, in natural steps.
+        rate: probability that an entry of another kind is drawn anew from all its values.
+        reevaluate: the best so far is a member of every generation and must win again: for fitness that changes from
+            one generation to the next (other texts). It costs one evaluation a generation. False: its fitness counts
+            for ever.
+    """
+
+    kinds: ClassVar[frozenset[Kind]] = frozenset({"real", "binary", "categorical"})
+    remembers: ClassVar[tuple[str, ...]] = ("best", "fitness")
+
+    def __init__(
+        self,
+        initial: th.Tensor,
+        domain: Domain | None = None,
+        *,
+        seed: int = 0,
+        popsize: int = 64,
+        sigma: float = 1.0,
+        rate: float = 1.0,
+        reevaluate: bool = True,
+    ) -> None:
+        super().__init__(initial, domain, seed=seed, popsize=popsize)
+        if popsize < 2:
+            raise ValueError(f"popsize={popsize}: the start and a draw need 2 or more")
+        self.sigma, self.rate, self.reevaluate = sigma, rate, reevaluate
+        self.start, self.best = initial.clone(), initial.clone()
+        self.fitness = -th.inf
+
+    @property
+    def centre(self) -> th.Tensor:
+        """[d], the best member so far."""
+        return self.best
+
+    def _ask(self) -> Population:
+        if self.domain.kind == "real":
+            members = self._randn(self.popsize).mul_(self.sigma).add_(self.start)
+        else:
+            members = scatter(self.start, self.domain, self.popsize, self.rate, self._generator())
+        if self.reevaluate or self.generation == 0:
+            members[0] = self.best
+        return Dense(members)
+
+    def _tell(self, population: Population, fitness: th.Tensor) -> None:
+        found, index = fitness.max(0)
+        if self.reevaluate or found.item() > self.fitness:
+            self.best = population.vectors()[int(index)].clone()
+            self.fitness = found.item()

@@ -1,0 +1,162 @@
+"""Simulated annealing, several chains at once, over real, binary or categorical entries."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch as th
+
+from lm_gym.agents.search.optimizers.operators import bit_flip, diversity, resample
+from lm_gym.agents.search.optimizers.optimizer import VectorOptimizer
+from lm_gym.agents.search.population.population import Dense, Domain, Kind, Population, check_pairs
+from lm_gym.naming import check_choice
+
+COOLINGS: dict[str, Callable[[th.Tensor, float], th.Tensor]] = {
+    "geometric": lambda age, rate: rate**age,
+    "linear": lambda age, rate: (1 - (1 - rate) * age).clamp(min=0),
+    "logarithmic": lambda age, rate: 1 / (math.e + age).log(),
+}
+"""T/T₀ after `age` generations (Kirkpatrick et al., 1983; linear; Geman & Geman, 1984)."""
+TARGET, PACE = 0.2, 0.3  # acceptance that the step sizes settle at; what one more acceptance adds to their logarithm
+LARGEST_SHARE = 0.5  # of bits or tokens that a proposal changes
+WARMTH = 0.1  # T₀ over the mean |ΔE|: 1 walks at random for longer than a search over a model lasts
+
+
+class SA(VectorOptimizer):
+    """Simulated annealing: Metropolis et al., 1953; Kirkpatrick, Gelatt & Vecchi, 1983.
+
+    A chain proposes a neighbour, by a Gaussian step or by changing a few entries, and moves there with probability
+    min(1, exp(−ΔE/T)), where E = −fitness. Its step size follows acceptance: log s ← log s + 0.3 (accepted − 0.2).
+
+    Args:
+        initial, domain, seed: see VectorOptimizer. All chains begin there.
+        popsize: P members. Chains: P, or P/2 with `reevaluate`.
+        step: first standard deviation of a real proposal in natural steps; 1 where None. Of other kinds: first share
+            of the entries that change; 3/d where None (one changes at least).
+        temperature: T₀ in units of fitness; None: a tenth of the mean |ΔE| of the first
+                proposals.
+        cooling: `"geometric"` T₀ rateᵏ, `"linear"` T₀ (1 − (1 − rate) k), `"logarithmic"` T₀/ln(e + k), k generations
+            since the chain began.
+        rate: of the cooling.
+        restart_after: a chain that has not gone uphill for so many generations begins again, hot, at the best state;
+            None: never.
+        reevaluate: where chains stand is evaluated again beside their proposals, so that both are judged on the same
+            texts and a lucky evaluation doesn't last: for fitness that changes from one generation to the next. It
+            takes half of the evaluations. False: a state's fitness counts for as long as the chain stands there.
+    """
+
+    kinds: ClassVar[frozenset[Kind]] = frozenset({"real", "binary", "categorical"})
+    remembers: ClassVar[tuple[str, ...]] = (
+        *("chains", "fitness", "step", "age", "stale", "best", "best_fitness", "first_temperature", "moved"),
+    )
+
+    def __init__(
+        self,
+        initial: th.Tensor,
+        domain: Domain | None = None,
+        *,
+        seed: int = 0,
+        popsize: int = 16,
+        step: float | None = None,
+        temperature: float | None = None,
+        cooling: str = "geometric",
+        rate: float = 0.95,
+        restart_after: int | None = None,
+        reevaluate: bool = True,
+    ) -> None:
+        super().__init__(initial, domain, seed=seed, popsize=popsize)
+        if reevaluate:
+            check_pairs(popsize)
+        if temperature is not None and temperature < 0:
+            raise ValueError(f"temperature={temperature}: give 0 or more, or None to have it measured")
+        self.cool = COOLINGS[check_choice("cooling", cooling, COOLINGS)]
+        self.rate, self.restart_after, self.reevaluate = rate, restart_after, reevaluate
+        n, d = popsize // 2 if reevaluate else popsize, self.domain.dim
+        real = self.domain.kind == "real"
+        self.first_step = step if step is not None else 1.0 if real else min(3 / d, LARGEST_SHARE)
+        self.first_temperature = math.nan if temperature is None else temperature
+        self.chains = initial.repeat(n, 1)
+        self.fitness = th.full((n,), -math.inf, dtype=th.float64, device=self.device)
+        self.step = th.full((n, 1), self.first_step, dtype=self.dtype if real else th.float32, device=self.device)
+        self.age = th.zeros(n, dtype=th.int64, device=self.device)
+        self.stale = th.zeros(n, dtype=th.int64, device=self.device)
+        self.best, self.best_fitness = initial.clone(), -math.inf
+        self.moved = th.zeros(n, dtype=th.bool, device=self.device)
+
+    @property
+    def centre(self) -> th.Tensor:
+        """[d], the best state: of the chains' by the last evaluation, or where fitness is kept of all."""
+        return self.best
+
+    @property
+    def temperature(self) -> th.Tensor:
+        """T of each chain, float64 [chains]; 0 until it has been measured."""
+        first = 0.0 if math.isnan(self.first_temperature) else self.first_temperature
+        return first * self.cool(self.age.double(), self.rate)
+
+    def _ask(self) -> Population:
+        proposals = self._proposals()
+        if not self.reevaluate and self.generation == 0:
+            proposals[0] = self.chains[0]
+        return Dense(th.cat([self.chains, proposals]) if self.reevaluate else proposals)
+
+    def _proposals(self) -> th.Tensor:
+        if self.domain.kind == "real":
+            return th.addcmul(self.chains, self._randn(len(self.chains)), self.step)
+        generator, proposals = self._generator(), self.chains.clone()
+        n, d = proposals.shape
+        at = th.randint(d, (n, 1), generator=generator, device=self.device)  # an entry that changes in any case
+        here = proposals.gather(1, at)
+        if self.domain.kind == "binary":
+            return bit_flip(proposals, self.step, generator).scatter_(1, at, ~here)
+        choices = self.domain.choices
+        other = th.randint(1, max(choices, 2), (n, 1), generator=generator, device=self.device)
+        return resample(proposals, self.step, choices, generator).scatter_(1, at, (here + other) % choices)
+
+    def _tell(self, population: Population, fitness: th.Tensor) -> None:
+        members, n = population.vectors(), len(self.chains)
+        old, new = (fitness[:n], fitness[n:]) if self.reevaluate else (self.fitness, fitness)
+        proposals = members[-n:]
+        gain = (new - old).nan_to_num(-math.inf, math.inf, -math.inf)  # −ΔE; where both failed the chain stays
+        self._measure_temperature(gain)
+        u = th.rand(n, generator=self._generator(1), device=self.device, dtype=th.float64)
+        moved = self.moved = accepted(gain, self.temperature, u)
+        self.chains = th.where(moved[:, None], proposals, self.chains)
+        self.fitness = th.where(moved, new, old)
+        self.step.mul_(th.where(moved[:, None], math.exp(PACE * (1 - TARGET)), math.exp(-PACE * TARGET)))
+        if self.domain.kind != "real":
+            self.step.clamp_(max=LARGEST_SHARE)
+        self.age += 1
+        found, index = self.fitness.max(0)
+        if self.reevaluate or found.item() > self.best_fitness:
+            self.best, self.best_fitness = self.chains[int(index)].clone(), found.item()
+        if self.restart_after is not None:
+            self.stale = th.where(moved & (gain > 0), 0, self.stale + 1)
+            self._restart(self.stale >= self.restart_after)
+
+    def _measure_temperature(self, gain: th.Tensor) -> None:
+        if math.isnan(self.first_temperature):
+            compared = gain[gain.isfinite() & (gain != 0)]
+            if len(compared):
+                self.first_temperature = WARMTH * compared.abs().mean().item()
+
+    def _restart(self, chains: th.Tensor) -> None:
+        self.chains[chains], self.fitness[chains] = self.best, self.best_fitness
+        self.step[chains] = self.first_step
+        self.age[chains], self.stale[chains] = 0, 0
+
+    def logs(self) -> dict[str, float]:
+        """`temperature`, `step_size` and `acceptance_rate`, means of the chains; `diversity` of their states."""
+        return {
+            "temperature": self.temperature.mean().item(),
+            "step_size": self.step.mean().item(),
+            "acceptance_rate": self.moved.double().mean().item(),
+            "diversity": diversity(self.chains),
+        }
+
+
+def accepted(gain: th.Tensor, temperature: th.Tensor, u: th.Tensor) -> th.Tensor:
+    """Whether chains move: u < min(1, exp(gain/T)), u uniform in [0, 1); at T = 0 only where nothing is lost."""
+    return (gain >= 0) | (u < (gain / temperature).exp())  # at T = 0, gain < 0: exp(−inf) = 0, and no u is below it

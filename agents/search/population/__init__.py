@@ -1,0 +1,1 @@
+"""Populations of policies, and one forward for all of their members."""

@@ -1,0 +1,198 @@
+"""What the members of a population make of a parameter, in the forms that a batched forward takes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch as th
+
+from lm_gym.agents.search.population.population import Block, Dense, Noise, Perturbed, Population
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """A member's matrix is a shared one plus a step of A Bᵀ; c members in a row have the same factors.
+
+    Attributes:
+        A: [p/c, rows, r].
+        B: [p/c, columns, r].
+        steps: [p], how far each member goes.
+        base: the shared one [rows, columns]; None: the module's own as it is.
+    """
+
+    A: th.Tensor
+    B: th.Tensor
+    steps: th.Tensor
+    base: th.Tensor | None = None
+
+
+class Own(ABC):
+    """Every member has entries of its own, computed a few leading rows at a time and never held whole.
+
+    Attributes:
+        block: the parameter.
+    """
+
+    block: Block
+
+    @abstractmethod
+    def slabs(self) -> Iterator[tuple[slice, th.Tensor]]:
+        """Leading rows, and the members' entries there [p, k, …]; together the whole parameter."""
+
+    @abstractmethod
+    def rows(self, numbers: th.Tensor) -> th.Tensor:
+        """The members' rows of these numbers (int64 [k], ascending), [p, k, …]."""
+
+    def whole(self) -> th.Tensor:
+        """The members' entries, [p, *shape]; for vectors."""
+        return th.cat([values for _, values in self.slabs()], 1)
+
+
+Change = LowRank | Own
+
+
+class Displaced(Own):
+    """origin + steps · directions, with the directions at hand.
+
+    Args:
+        block: the parameter.
+        origin: its shape.
+        directions: [p, *shape].
+        steps: one factor a member [p], or one for all.
+    """
+
+    def __init__(self, block: Block, origin: th.Tensor, directions: th.Tensor, steps: th.Tensor | float) -> None:
+        self.block, self._origin, self._directions = block, origin, directions
+        self._steps = steps.view(-1, *[1] * len(block.shape)) if isinstance(steps, th.Tensor) else steps
+
+    def slabs(self) -> Iterator[tuple[slice, th.Tensor]]:
+        """See Own."""
+        height, total = self.block.slab_rows, self.block.shape[0]
+        for start in range(0, total, height):
+            rows = slice(start, min(start + height, total))
+            yield rows, self._at(self._origin[rows], self._directions[:, rows])
+
+    def rows(self, numbers: th.Tensor) -> th.Tensor:
+        """See Own."""
+        return self._at(self._origin[numbers], self._directions[:, numbers])
+
+    def _at(self, origin: th.Tensor, directions: th.Tensor) -> th.Tensor:
+        return (origin + self._steps * directions).to(origin.dtype)
+
+
+class Drawn(Own):
+    """centre + steps · full-rank noise, drawn again at every use and dropped after it.
+
+    Args:
+        block: the parameter.
+        index: its number.
+        centre: the live tensor.
+        noise: its directions.
+        pairs: int64 [p], each member's pair.
+        steps: [p].
+    """
+
+    def __init__(
+        self, block: Block, index: int, centre: th.Tensor, noise: Noise, pairs: th.Tensor, steps: th.Tensor
+    ) -> None:
+        self.block, self._index, self._centre, self._noise = block, index, centre, noise
+        self._pairs, self._which = th.unique(pairs, return_inverse=True)
+        self._steps = steps.view(-1, *[1] * len(block.shape))
+
+    def slabs(self) -> Iterator[tuple[slice, th.Tensor]]:
+        """See Own."""
+        yield from self._slabs(None)
+
+    def rows(self, numbers: th.Tensor) -> th.Tensor:
+        """See Own."""
+        found = []
+        for slab, values in self._slabs(set((numbers // self.block.slab_rows).tolist())):
+            here = numbers[(numbers >= slab.start) & (numbers < slab.stop)]
+            found.append(values[:, here - slab.start])
+        return th.cat(found, 1)
+
+    def _slabs(self, wanted: set[int] | None) -> Iterator[tuple[slice, th.Tensor]]:
+        device = self._centre.device
+        drawing = [self._noise.slabs(self._index, self.block, pair, device, wanted) for pair in self._pairs.tolist()]
+        for pieces in zip(*drawing, strict=True):
+            rows = pieces[0][0]
+            centre = self._centre[rows]
+            directions = pieces[0][1] if len(pieces) == 1 else th.stack([z for _, z in pieces])[self._which]
+            yield rows, (centre + self._steps * directions).to(centre.dtype)
+
+
+class Members(ABC):
+    """The changes of any members of a population."""
+
+    @abstractmethod
+    def changes(self, members: slice) -> list[Change]:
+        """One change a block, each of the members of a slice."""
+
+    @staticmethod
+    def of(
+        population: Population, blocks: Sequence[Block], live: Sequence[th.Tensor], origin: Sequence[th.Tensor]
+    ) -> Members:
+        """The members of a population over parameters.
+
+        Args:
+            population: dense vectors, displacements from `origin` in units of the blocks; or pairs around `live`.
+            blocks: the parameters.
+            live: the parameters themselves.
+            origin: where vectors are measured from.
+
+        Raises:
+            ValueError: pairs around other tensors than the live ones.
+        """
+        if isinstance(population, Perturbed):
+            if not all(a is b for a, b in zip(population.centre, live, strict=True)):
+                raise ValueError("the members are pairs around tensors that are not this search space's tensors()")
+            return _Pairs(population)
+        assert isinstance(population, Dense), f"a population over parameters cannot be a {type(population).__name__}"
+        return _Vectors(population.members, blocks, origin)
+
+
+class _Vectors(Members):
+    def __init__(self, vectors: th.Tensor, blocks: Sequence[Block], origin: Sequence[th.Tensor]) -> None:
+        self._vectors, self._blocks, self._origin = vectors, blocks, origin
+
+    def changes(self, members: slice) -> list[Change]:
+        parts = th.split(self._vectors[members], [block.size for block in self._blocks], 1)
+        return [
+            Displaced(block, origin, part.view(-1, *block.shape), block.scale)
+            for block, origin, part in zip(self._blocks, self._origin, parts, strict=True)
+        ]
+
+
+class _Pairs(Members):
+    """Factors and vectors of all pairs are drawn once and kept while a population is evaluated."""
+
+    def __init__(self, population: Perturbed) -> None:
+        self._population, noise = population, population.noise
+        self._factors: dict[int, tuple[th.Tensor, th.Tensor]] = {}
+        self._directions: dict[int, th.Tensor] = {}
+        for index, (block, centre) in enumerate(zip(population.blocks, population.centre, strict=True)):
+            if noise.is_low_rank(block):
+                self._factors[index] = noise.low_rank(index, block, population.pairs, centre.device)
+            elif noise.rank is not None:
+                self._directions[index] = noise.vectors(index, block, population.pairs, centre.device)
+
+    def changes(self, members: slice) -> list[Change]:
+        population = self._population
+        numbers = th.arange(population.size)[members]
+        pairs, signs = numbers // 2, 1.0 - 2.0 * (numbers % 2)
+        first, last = int(pairs[0]), int(pairs[-1])
+        if len(numbers) not in (1, 2 * (last + 1 - first)):
+            raise ValueError(f"members {members.start} to {members.stop - 1} are neither one nor whole pairs")
+        changes: list[Change] = []
+        for index, (block, centre) in enumerate(zip(population.blocks, population.centre, strict=True)):
+            steps = (signs * (population.sigma * block.scale)).to(centre.device)
+            if index in self._factors:
+                A, B = (factor[first : last + 1].to(centre.dtype) for factor in self._factors[index])
+                changes.append(LowRank(A, B, steps.to(centre.dtype)))
+            elif index in self._directions:
+                changes.append(Displaced(block, centre, self._directions[index][pairs], steps))
+            else:
+                changes.append(Drawn(block, index, centre, population.noise, pairs, steps))
+        return changes

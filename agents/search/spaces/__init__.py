@@ -1,0 +1,21 @@
+"""Search spaces by name: SEARCH_SPACES."""
+
+from lm_gym.agents.search.spaces.bias import Bias
+from lm_gym.agents.search.spaces.discrete_prompt import DiscretePrompt
+from lm_gym.agents.search.spaces.full import Full, LastLayers
+from lm_gym.agents.search.spaces.head import Head
+from lm_gym.agents.search.spaces.head_mask import HeadMask
+from lm_gym.agents.search.spaces.lora import LoRA
+from lm_gym.agents.search.spaces.soft_prompt import SoftPrompt
+from lm_gym.agents.search.spaces.space import SearchSpace
+
+SEARCH_SPACES: dict[str, type[SearchSpace]] = {
+    "full": Full,
+    "last_k_layers": LastLayers,
+    "head": Head,
+    "bias": Bias,
+    "lora": LoRA,
+    "soft_prompt": SoftPrompt,
+    "head_mask": HeadMask,
+    "discrete_prompt": DiscretePrompt,
+}

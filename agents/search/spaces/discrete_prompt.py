@@ -1,0 +1,87 @@
+"""A prompt of real tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch as th
+from torch import nn
+
+from lm_gym.agents.model.loading import load_tokenizer
+from lm_gym.agents.model.policy import LMPolicy
+from lm_gym.agents.model.prompts import Place, Prompt, default_place, install
+from lm_gym.agents.search.population.population import Domain, Population
+from lm_gym.agents.search.spaces.soft_prompt import read_with
+from lm_gym.agents.search.spaces.space import SearchSpace, require_language_model
+
+
+class DiscretePrompt(SearchSpace):
+    """k tokens in every text, each out of a list of candidates.
+
+    The list is the vocabulary pruned to the first tokens that begin a word and are two letters or more: vocabularies of
+    WordPiece and byte-pair encodings are numbered about by frequency. Making the space puts a random prompt into the
+    policy.
+
+    Args:
+        policy: an LMPolicy.
+        tokens: k.
+        candidates: how many of them, or the token ids themselves.
+        place: see SoftPrompt.
+        seed: of the first prompt.
+
+    Raises:
+        TypeError: a policy that is no LMPolicy.
+        ValueError: texts and prompt longer than the model takes, fewer than two candidates, ids outside the
+            vocabulary, or a policy whose tokenizer isn't known and no list of ids.
+    """
+
+    def __init__(
+        self,
+        policy: nn.Module,
+        *,
+        tokens: int = 4,
+        candidates: int | Sequence[int] = 500,
+        place: Place | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.policy = require_language_model(policy, "discrete_prompt")
+        if tokens < 1:
+            raise ValueError(f"tokens={tokens}: give 1 or more")
+        ids = frequent_words(self.policy, candidates) if isinstance(candidates, int) else list(candidates)
+        size = int(self.policy.network.config.vocab_size)
+        if len(set(ids)) < 2 or not all(0 <= i < size for i in ids):
+            raise ValueError(f"candidates: give at least two different ids, 0 to {size - 1}; got {len(set(ids))}")
+        self._ids = th.tensor(ids, device=self.policy.device)
+        self.domain = Domain("categorical", tokens, len(ids))
+        drawn = th.randint(len(ids), (tokens,), generator=th.Generator().manual_seed(seed))
+        self._start = drawn.to(self.policy.device)
+        self._prompt = Prompt(self._ids[self._start], place or default_place(self.policy.network))
+        install(self.policy, self._prompt)
+
+    def initial(self) -> th.Tensor:
+        """The first prompt: tokens drawn from the candidates."""
+        return self._start.clone()
+
+    def write(self, vector: th.Tensor) -> None:
+        """See SearchSpace."""
+        self._prompt.values.copy_(self._ids[vector])
+
+    def _evaluator(self, obs: dict[str, th.Tensor], population: Population) -> Callable[[slice], th.Tensor]:
+        return lambda chunk: read_with(self.policy, self._prompt, self._ids[population.vectors(chunk)], obs)
+
+
+def frequent_words(policy: LMPolicy, count: int) -> list[int]:
+    """Ids of the first tokens that begin a word: letters only, two or more, no special tokens."""
+    if policy.tokenizer is None:
+        raise ValueError("the policy's tokenizer isn't known: give candidates as a list of token ids")
+    tokenizer: Any = load_tokenizer(policy.tokenizer)
+    tokens = tokenizer.convert_ids_to_tokens(range(int(policy.network.config.vocab_size)))
+    marks = [mark for mark in ("Ġ", "▁") if any(token.startswith(mark) for token in tokens)]
+    words = []
+    for i, token in enumerate(tokens):
+        word = token.removeprefix(marks[0]) if marks else token  # WordPiece marks the other ones, by ##
+        begins = not marks or word != token
+        if begins and len(word) > 1 and word.isalpha() and token not in tokenizer.all_special_tokens:
+            words.append(i)
+    return words[:count]

@@ -1,0 +1,64 @@
+"""The whole model, parts of it by name, or its last layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatch
+
+from torch import nn
+
+from lm_gym.agents.search.population.forward import encoder_layers
+from lm_gym.agents.search.spaces.parameters import ParameterSpace, acting_parameters
+from lm_gym.agents.search.spaces.space import require_language_model
+
+
+class Full(ParameterSpace):
+    """All parameters, or those whose names match a pattern, e.g. `only=("*layer.3.*",)` for one layer.
+
+    Scale: with step size 1, noise of 5% of the size of every module's output.
+
+    Args:
+        policy: an LMPolicy, or any SB3 policy.
+        only: glob patterns over parameter names; None: all.
+        scale: see ParameterSpace.
+
+    Raises:
+        ValueError: a pattern that matches nothing; see also ParameterSpace.
+    """
+
+    def __init__(self, policy: nn.Module, *, only: Sequence[str] | None = None, scale: float = 0.05) -> None:
+        parameters = acting_parameters(policy)
+        if only is not None:
+            for pattern in only:
+                if not any(fnmatch(name, pattern) for name in parameters):
+                    first, *_, last = parameters
+                    raise ValueError(
+                        f"only={pattern!r} matches no parameter that is free; names look like {first!r}, {last!r}"
+                    )
+            parameters = {n: p for n, p in parameters.items() if any(fnmatch(n, pattern) for pattern in only)}
+        super().__init__(policy, parameters, scale)
+
+
+class LastLayers(ParameterSpace):
+    """The last k transformer layers and the head.
+
+    The layers below run once for all members.
+
+    Args:
+        policy: an LMPolicy.
+        k: how many, 1 … the model's.
+        scale: see ParameterSpace.
+
+    Raises:
+        TypeError: a policy that is no LMPolicy.
+        ValueError: a k that is out of range.
+    """
+
+    def __init__(self, policy: nn.Module, *, k: int = 1, scale: float = 0.05) -> None:
+        policy = require_language_model(policy, "last_k_layers")
+        layers = encoder_layers(policy.network)
+        if not 1 <= k <= len(layers):
+            raise ValueError(f"k={k}: the model has {len(layers)} layers, give 1 to {len(layers)}")
+        chosen = {id(p) for layer in layers[-k:] for p in layer.parameters()}
+        chosen |= {id(p) for p in policy.network.parameters()} - {id(p) for p in policy.network.base_model.parameters()}
+        super().__init__(policy, {n: p for n, p in acting_parameters(policy).items() if id(p) in chosen}, scale)

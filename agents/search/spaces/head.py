@@ -1,0 +1,28 @@
+"""The head alone."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from lm_gym.agents.model.policy import LMPolicy
+from lm_gym.agents.search.spaces.parameters import ParameterSpace, acting_parameters
+
+
+class Head(ParameterSpace):
+    """What is above the encoder: a classifier, or a masked LM's head without the output matrix where that is tied.
+
+    The texts are encoded once for all members. Scale: with step size 1, logits move by about 1.
+
+    Args:
+        policy: an LMPolicy, or an SB3 policy (its `action_net`).
+        scale: see ParameterSpace.
+    """
+
+    def __init__(self, policy: nn.Module, *, scale: float = 1.0) -> None:
+        parameters = acting_parameters(policy)
+        if isinstance(policy, LMPolicy):
+            encoder = {id(p) for p in policy.network.base_model.parameters()}
+            head = {name: p for name, p in parameters.items() if id(p) not in encoder}
+        else:
+            head = {name: p for name, p in parameters.items() if name.startswith("action_net")}
+        super().__init__(policy, head, scale)

@@ -1,0 +1,121 @@
+"""Which attention heads to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch as th
+import torch.nn.functional as F
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from lm_gym.agents.model.policy import LMPolicy
+from lm_gym.agents.search.population.forward import answering, encoder_layers, read_together
+from lm_gym.agents.search.population.population import Domain, Population
+from lm_gym.agents.search.spaces.space import SearchSpace, require_language_model
+
+_OUTPUTS = ("attention.output.dense", "attention.out_lin", "attn.c_proj")  # BERT and its kin, DistilBERT, GPT-2
+
+
+class HeadMask(SearchSpace):
+    """One bit for each attention head, layer by layer: True keeps it (Michel et al. 2019).
+
+    A head is removed by zeroing what the attention's output projection takes from it, so the result is an ordinary
+    checkpoint.
+
+    Args:
+        policy: an LMPolicy.
+        price: what keeping all heads costs, in units of fitness; a member pays its share of heads kept.
+
+    Raises:
+        TypeError: a policy that is no LMPolicy.
+        ValueError: layers whose output projection isn't known, or a negative price.
+    """
+
+    def __init__(self, policy: nn.Module, *, price: float = 0.0) -> None:
+        self.policy = require_language_model(policy, "head_mask")
+        if price < 0:
+            raise ValueError(f"price={price}: give 0 or more")
+        self._price = price
+        self._outputs = _find_outputs(self.policy)
+        self._heads = int(self.policy.network.config.num_attention_heads)
+        self.domain = Domain("binary", len(self._outputs) * self._heads, 2)
+        self._origin: list[th.Tensor] | None = None
+
+    def initial(self) -> th.Tensor:
+        """Every head is kept."""
+        return th.ones(self.domain.dim, dtype=th.bool, device=self.policy.device)
+
+    def write(self, vector: th.Tensor) -> None:
+        """See SearchSpace."""
+        with th.inference_mode(False), th.no_grad():
+            if self._origin is None:
+                self._origin = [module.weight.detach().clone() for module in self._outputs]
+            for module, origin, kept in zip(self._outputs, self._origin, vector.view(-1, self._heads), strict=True):
+                inputs = kept.repeat_interleave(_inputs(module) // self._heads).to(origin.dtype)
+                module.weight.detach().copy_(origin * (inputs[:, None] if isinstance(module, Conv1D) else inputs))
+
+    def _evaluator(self, obs: dict[str, th.Tensor], population: Population) -> Callable[[slice], th.Tensor]:
+        weights = self._origin or [module.weight for module in self._outputs]
+
+        def evaluate(chunk: slice) -> th.Tensor:
+            kept = population.vectors(chunk).view(-1, len(self._outputs), self._heads)  # [p, layers, heads]
+            forwards = {
+                module: partial(_masked, module, weight, kept[:, layer])
+                for layer, (module, weight) in enumerate(zip(self._outputs, weights, strict=True))
+            }
+            with answering(forwards):
+                return read_together(self.policy, obs, len(kept))
+
+        return evaluate
+
+    def cost(self, population: Population) -> th.Tensor | None:
+        """See SearchSpace."""
+        return self._price * population.vectors().double().mean(1) if self._price else None
+
+    def summary(self) -> dict[str, float]:
+        """`heads_kept`, the share of heads whose part of the output projection is not zero."""
+        kept = [_by_head(module, self._heads).any(1) for module in self._outputs]
+        return {"heads_kept": th.cat(kept).double().mean().item()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The projections with every head in them, once some were removed."""
+        return {} if self._origin is None else {"origin": list(self._origin)}
+
+    def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
+        """Take `state_dict`'s; `strict` is there for Stable-Baselines3."""
+        device = self.policy.device
+        self._origin = [tensor.to(device) for tensor in state["origin"]] if "origin" in state else None
+
+
+def _masked(module: nn.Linear | Conv1D, weight: th.Tensor, kept: th.Tensor, x: th.Tensor) -> th.Tensor:
+    """The projection of x [p·B, L, heads·size] without what a member's heads [p, heads] leave out."""
+    by_head = x.reshape(len(kept), -1, kept.shape[1], x.shape[-1] // kept.shape[1])
+    x = (by_head * kept[:, None, :, None]).view(x.shape)
+    return F.linear(x, weight.T if isinstance(module, Conv1D) else weight, module.bias)
+
+
+def _by_head(module: nn.Linear | Conv1D, heads: int) -> th.Tensor:
+    """The projection's weights [heads, numbers of each]."""
+    weight = module.weight if isinstance(module, Conv1D) else module.weight.T
+    return weight.detach().reshape(heads, -1)
+
+
+def _find_outputs(policy: LMPolicy) -> list[Any]:
+    found = []
+    for number, layer in enumerate(encoder_layers(policy.network)):
+        modules = dict(layer.named_modules())
+        names = [name for name in _OUTPUTS if name in modules]
+        if not names:
+            raise ValueError(
+                f"head_mask does not know the attention's output projection in layer {number} of "
+                f"{type(policy.network).__name__}: looked for {', '.join(_OUTPUTS)}"
+            )
+        found.append(modules[names[0]])
+    return found
+
+
+def _inputs(module: nn.Linear | Conv1D) -> int:
+    return int(module.weight.shape[0 if isinstance(module, Conv1D) else 1])

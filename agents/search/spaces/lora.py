@@ -1,0 +1,168 @@
+"""Low-rank terms added to chosen matrices."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import torch as th
+from safetensors.torch import save_file
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from lm_gym.agents.model.policy import LMPolicy
+from lm_gym.agents.search.population.changes import LowRank
+from lm_gym.agents.search.population.forward import PopulationForward
+from lm_gym.agents.search.population.population import Domain, Population
+from lm_gym.agents.search.spaces.space import SearchSpace, require_language_model
+
+_ATTENTION = ("*query", "*value", "*q_lin", "*v_lin", "*attn.c_attn")
+
+
+class LoRA(SearchSpace):
+    """W' = W + L R for chosen matrices, L [out, r], R [r, in] (Hu et al. 2021), merged into the weights.
+
+    At v = 0 L is zero and R is random, fixed by the seed: the policy is unchanged, and moving L changes it at once,
+    moving R as soon as L has moved. One unit of an entry of L is 1/√r, of R 1/√in, its own size; times `scale`.
+
+    Args:
+        policy: an LMPolicy.
+        rank: r.
+        targets: glob patterns over the names of Linear (or GPT-2's Conv1D) modules; by default the attention's query
+            and value projections.
+        factors: `"both"` are searched, or the `"output"` factor L alone (R stays random; half the numbers).
+        scale: one unit of the vector.
+        seed: of R.
+
+    Raises:
+        TypeError: a policy that is no LMPolicy.
+        ValueError: patterns that match no such module, a rank that is out of range, or factors that give no signal.
+    """
+
+    def __init__(
+        self,
+        policy: nn.Module,
+        *,
+        rank: int = 4,
+        targets: Sequence[str] = _ATTENTION,
+        factors: str = "both",
+        scale: float = 0.3,
+        seed: int = 0,
+    ) -> None:
+        self.policy = require_language_model(policy, "lora")
+        if factors == "input":
+            raise ValueError(
+                "factors='input' gives no signal: the output factor would stay zero, and so would every member's "
+                "change; search 'output' or 'both'"
+            )
+        if factors not in ("both", "output"):
+            raise ValueError(f"factors={factors!r} is neither 'both' nor 'output'")
+        self._modules = _find_targets(self.policy, targets)
+        self._rank, self._both, self._scale = rank, factors == "both", scale
+        self._shapes = [_inputs_outputs(module) for module in self._modules.values()]
+        least = min(min(shape) for shape in self._shapes)
+        if not 1 <= rank <= least:
+            raise ValueError(f"rank={rank}: the smallest side of a chosen matrix is {least}, give 1 to {least}")
+        generator = th.Generator().manual_seed(seed)
+        self._start = [
+            (th.randn(rank, inputs, generator=generator) / math.sqrt(inputs)).to(self.policy.device)
+            for inputs, _ in self._shapes
+        ]
+        self._sizes = [rank * (out + self._both * inputs) for inputs, out in self._shapes]
+        self.domain = Domain("real", sum(self._sizes))
+        self._vector = self.initial()
+        self._origin: list[th.Tensor] | None = None
+        weights = {f"{name}.weight": module.weight for name, module in self._modules.items()}
+        self._forward = PopulationForward(self.policy, weights)
+
+    def initial(self) -> th.Tensor:
+        """Zeros."""
+        return th.zeros(self.domain.dim, device=self.policy.device)
+
+    def factors(self, vectors: th.Tensor) -> list[tuple[th.Tensor, th.Tensor]]:
+        """For each matrix L [p, out, r] and R [p, r, in] of vectors [p, d]."""
+        found = []
+        for part, start, (inputs, out) in zip(
+            th.split(vectors, self._sizes, 1), self._start, self._shapes, strict=True
+        ):
+            r = self._rank
+            L = part[:, : r * out].view(-1, out, r) * (self._scale / math.sqrt(r))
+            R = start.expand(len(part), r, inputs)
+            if self._both:
+                R = R + part[:, r * out :].view(-1, r, inputs) * (self._scale / math.sqrt(inputs))
+            found.append((L, R))
+        return found
+
+    def write(self, vector: th.Tensor) -> None:
+        """See SearchSpace."""
+        with th.inference_mode(False), th.no_grad():
+            if self._origin is None:
+                self._origin = [module.weight.detach().clone() for module in self._modules.values()]
+            self._vector = vector.clone()
+            for module, origin, (L, R) in zip(
+                self._modules.values(), self._origin, self.factors(vector[None]), strict=True
+            ):
+                change = L[0] @ R[0]
+                module.weight.detach().copy_(origin + (change.T if isinstance(module, Conv1D) else change))
+
+    def _evaluator(self, obs: dict[str, th.Tensor], population: Population) -> Callable[[slice], th.Tensor]:
+        run = self._forward.share(obs)
+        bases = self._origin or [module.weight for module in self._modules.values()]
+
+        def evaluate(chunk: slice) -> th.Tensor:
+            changes = []
+            for module, base, (L, R) in zip(
+                self._modules.values(), bases, self.factors(population.vectors(chunk)), strict=True
+            ):
+                L, Rt = L.to(module.weight.dtype), R.mT.to(module.weight.dtype)
+                A, B = (Rt, L) if isinstance(module, Conv1D) else (L, Rt)
+                changes.append(LowRank(A, B, L.new_ones(len(L)), base))
+            return run(changes, chunk.stop - chunk.start)
+
+        return evaluate
+
+    def state_dict(self) -> dict[str, Any]:
+        """The matrices before anything was merged into them, and the vector that has been."""
+        return {} if self._origin is None else {"origin": list(self._origin), "vector": self._vector}
+
+    def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
+        """Take `state_dict`'s; `strict` is there for Stable-Baselines3."""
+        device = self.policy.device
+        self._origin = [tensor.to(device) for tensor in state["origin"]] if "origin" in state else None
+        self._vector = state["vector"].to(device) if "vector" in state else self.initial()
+
+    def save_adapter(self, folder: str | Path) -> None:
+        """Writes the factors as PEFT's LoraConfig and weights, to be put on the model that the search began from."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {}
+        for name, (L, R) in zip(self._modules, self.factors(self._vector[None]), strict=True):
+            tensors[f"base_model.model.{name}.lora_A.weight"] = R[0].contiguous().cpu()
+            tensors[f"base_model.model.{name}.lora_B.weight"] = L[0].contiguous().cpu()
+        save_file(tensors, folder / "adapter_model.safetensors")
+        config = {
+            "peft_type": "LORA",
+            "r": self._rank,
+            "lora_alpha": self._rank,  # PEFT scales by alpha/r
+            "target_modules": list(self._modules),
+            "fan_in_fan_out": any(isinstance(module, Conv1D) for module in self._modules.values()),
+            "bias": "none",
+        }
+        (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _find_targets(policy: LMPolicy, patterns: Sequence[str]) -> dict[str, Any]:
+    modules = {name: module for name, module in policy.network.named_modules() if type(module) in (nn.Linear, Conv1D)}
+    chosen = {name: m for name, m in modules.items() if any(fnmatch(name, pattern) for pattern in patterns)}
+    if not chosen:
+        raise ValueError(f"targets={list(patterns)} match no linear module; there are {', '.join(modules)}")
+    return chosen
+
+
+def _inputs_outputs(module: nn.Linear | Conv1D) -> tuple[int, int]:
+    first, second = module.weight.shape
+    return (int(first), int(second)) if isinstance(module, Conv1D) else (int(second), int(first))

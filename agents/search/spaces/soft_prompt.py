@@ -1,0 +1,118 @@
+"""A prompt of virtual tokens."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch as th
+from torch import nn
+
+from lm_gym.agents.model.prompts import Place, Prompt, default_place, install
+from lm_gym.agents.search.population.forward import read_together
+from lm_gym.agents.search.population.population import Block, Domain, Perturbed, Population
+from lm_gym.agents.search.spaces.space import SearchSpace, require_language_model
+
+
+class SoftPrompt(SearchSpace):
+    """k virtual tokens in every text: p0 + A z, A a fixed random projection from d numbers (BBT, Sun et al. 2022).
+
+    p0 is the embeddings of k tokens drawn from the vocabulary, or the soft prompt of k tokens that the policy has
+    already. A is N(0, s²/d) with s the standard deviation of the model's token embeddings, so that z ~ N(0, 1) moves
+    the prompt by what embeddings differ from one another (BBTv2's calibration). Without a projection the vector is the
+    displacement itself, in units of s.
+
+    Making the space puts the prompt into the policy.
+
+    Args:
+        policy: an LMPolicy.
+        tokens: k.
+        dim: d, less than k times the width of embeddings; None: no projection.
+        place: `"after_first"` token ([CLS]) or at the `"front"`; None: the front of a causal model's texts, else after
+            the first token.
+        scale: one unit of the vector, in those units.
+        seed: of p0 and A.
+
+    Raises:
+        TypeError: a policy that is no LMPolicy.
+        ValueError: texts and prompt longer than the model takes, or a d that is out of range.
+    """
+
+    def __init__(
+        self,
+        policy: nn.Module,
+        *,
+        tokens: int = 10,
+        dim: int | None = 500,
+        place: Place | None = None,
+        scale: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        self.policy = require_language_model(policy, "soft_prompt")
+        if tokens < 1:
+            raise ValueError(f"tokens={tokens}: give 1 or more")
+        table = self.policy.network.get_input_embeddings().weight.detach()
+        self._shape, full = (tokens, table.shape[1]), tokens * table.shape[1]
+        if dim is not None and not 1 <= dim < full:
+            raise ValueError(
+                f"dim={dim}: {tokens} tokens of {table.shape[1]} are {full} numbers, project from fewer to them, "
+                "or give dim=None to search them directly"
+            )
+        generator = th.Generator().manual_seed(seed)
+        drawn = table[th.randint(len(table), (tokens,), generator=generator).to(table.device)].clone()
+        installed = self.policy.language_model.prompt
+        if installed is None or not installed.soft or len(installed) != tokens:
+            installed = Prompt(drawn, place or default_place(self.policy.network), float(table.float().std()))
+            install(self.policy, installed)
+        self._prompt, self._start = installed, installed.values.clone()
+        self._unit, self._projection = scale * installed.unit, None
+        if dim is None:
+            self.blocks = (Block("prompt", self._shape, self._unit),)
+        else:
+            projection = th.randn(full, dim, generator=generator) * (self._unit / math.sqrt(dim))
+            self._projection = projection.to(table.device)
+        self.domain = Domain("real", full if dim is None else dim)
+
+    def tensors(self) -> Sequence[th.Tensor]:
+        """The prompt itself, where nothing is projected."""
+        return (self._prompt.values,) if self._projection is None else super().tensors()
+
+    def initial(self) -> th.Tensor:
+        """Zeros."""
+        return th.zeros(self.domain.dim, device=self._start.device)
+
+    def write(self, vector: th.Tensor) -> None:
+        """See SearchSpace."""
+        self._prompt.values.copy_(self._prompts(vector[None])[0])
+
+    def _prompts(self, vectors: th.Tensor) -> th.Tensor:
+        """[p, d] to [p, k, H]."""
+        moved = vectors * self._unit if self._projection is None else vectors @ self._projection.T
+        prompts: th.Tensor = (self._start + moved.view(-1, *self._shape)).to(self._start.dtype)
+        return prompts
+
+    def _evaluator(self, obs: dict[str, th.Tensor], population: Population) -> Callable[[slice], th.Tensor]:
+        def prompts(chunk: slice) -> th.Tensor:
+            if isinstance(population, Perturbed):
+                return th.stack([population.tensor(0, member) for member in range(chunk.start, chunk.stop)])
+            return self._prompts(population.vectors(chunk))
+
+        return lambda chunk: read_with(self.policy, self._prompt, prompts(chunk), obs)
+
+    def state_dict(self) -> dict[str, Any]:
+        """p0."""
+        return {"origin": self._start}
+
+    def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
+        """Take `state_dict`'s; `strict` is there for Stable-Baselines3."""
+        self._start = state["origin"].to(self._start.device)
+
+
+def read_with(policy: Any, prompt: Prompt, values: th.Tensor, obs: dict[str, th.Tensor]) -> th.Tensor:
+    """Log-probabilities [p, Q, n] where each member has a prompt of its own, values [p, k, …]."""
+    before, prompt.values = prompt.values, values
+    try:
+        return read_together(policy, obs, len(values))
+    finally:
+        prompt.values = before
