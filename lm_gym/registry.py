@@ -1,0 +1,87 @@
+"""Names of things that users choose by name, their own included."""
+
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import TypeVar
+
+from lm_gym.naming import among
+
+T = TypeVar("T")
+
+
+class Registry(dict[str, T]):
+    """A dictionary from names to what they stand for.
+
+    `find("my_module:name")` imports `my_module` and returns what it registers as `name`, or defines under that name.
+
+    Args:
+        what: what the entries are, in the singular, for messages.
+        entries: the first entries.
+    """
+
+    def __init__(self, what: str, entries: Mapping[str, T]) -> None:
+        super().__init__(entries)
+        self.what = what
+
+    def register(self, name: str, value: T) -> T:
+        """Add an entry.
+
+        Raises:
+            ValueError: the name is taken by something else, or is empty or holds a colon.
+        """
+        if not name or ":" in name:
+            raise ValueError(f"{self.what} name {name!r}: give a name without a colon")
+        if name in self and not _same(self[name], value):
+            raise ValueError(f"{self.what} {name!r} is taken by {self[name]!r}: register yours under another name")
+        self[name] = value
+        return value
+
+    def find(self, name: str) -> T:
+        """Look a name up.
+
+        Args:
+            name: a key, or `module:name` for an entry of a module of the user's.
+
+        Raises:
+            ValueError: there is no such name (the message has the nearest one), or no such module.
+        """
+        if name in self:
+            return self[name]
+        module_name, colon, own = name.rpartition(":")
+        if not colon:
+            raise ValueError(f"unknown {self.what} {name!r}{among(name, self)}")
+        module = import_user_module(module_name, f"{self.what} {name!r}")
+        if own in self:
+            return self[own]
+        if not hasattr(module, own):
+            raise ValueError(f"{self.what} {name!r}: {module.__file__} registers and defines no {own!r}")
+        value: T = getattr(module, own)
+        return value
+
+
+def import_user_module(name: str, wanted_for: str) -> ModuleType:
+    """Import a user's module, from the current folder too.
+
+    Raises:
+        ValueError: there is no such module; the message says where it was looked for.
+    """
+    here = str(Path.cwd())
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
+            raise  # the module is there, and something that it imports is not
+        raise ValueError(
+            f"{wanted_for}: no module {name!r} in {here} or on PYTHONPATH: run from the folder that holds it"
+        ) from None
+
+
+def _same(one: object, other: object) -> bool:
+    """Whether two entries are one definition: a module that is run again defines its classes again."""
+    names = [(getattr(value, "__module__", None), getattr(value, "__qualname__", None)) for value in (one, other)]
+    return one is other or (names[0] == names[1] and names[0][1] is not None)
