@@ -1,7 +1,6 @@
 """Plays the best model of a run on a split: `python -m agents.evaluate RUN_DIR`, see --help.
 
-Prints the entity report and the token-level report (masked LM: its metrics) and writes them, and the predictions, into
-the run folder.
+Prints the task's reports (of a task without, its metrics) and writes them, and the predictions, into the run folder.
 """
 
 import sys
@@ -12,14 +11,15 @@ from pathlib import Path
 from rich.console import Console
 from transformers.utils.logging import disable_progress_bar
 
-from lm_gym.agents.evaluation.playing import Evaluation
 from lm_gym.agents.evaluation.playing import evaluate as play
-from lm_gym.agents.evaluation.predictions import format_predictions, is_tagging
+from lm_gym.agents.evaluation.predictions import format_predictions
 from lm_gym.agents.evaluation.report import reports
 from lm_gym.agents.files import write_json, write_text
 from lm_gym.agents.runs.command_line import fail, show_warnings_plainly
 from lm_gym.agents.runs.run_folder import RunFolder, RunFolderError
 from lm_gym.agents.runs.trained_run import open_run, run_parser
+from lm_gym.envs import TextVectorEnv
+from lm_gym.tasks import Evaluation
 
 PROGRAM = "python -m agents.evaluate"
 
@@ -31,23 +31,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     show_warnings_plainly()
     try:
         run = open_run(options.run_dir, overrides)
-        evaluation = play(*run.player(options.split))
-        written = write(run.folder, evaluation, options)
+        policy, env = run.player(options.split)
+        evaluation = play(policy, env)
+        written = write(run.folder, env, evaluation, options)
     except (ValueError, OSError, RunFolderError) as error:
         fail(PROGRAM, error)
     console = Console()
-    name = f"{evaluation.env.dataset.name}, {evaluation.env.split}: {len(evaluation.texts):,} texts"
+    name = f"{env.dataset.name}, {env.split}: {len(evaluation.texts):,} texts"
     console.print(f"[bold]{name}[/]", highlight=False)
     for part in reports(evaluation):
         console.print(f"\n{part}", highlight=False, markup=False, soft_wrap=True)
     console.print("\n" + "\n".join(map(str, written)), highlight=False, markup=False, soft_wrap=True)
 
 
-def write(folder: RunFolder, evaluation: Evaluation, options: Namespace) -> list[Path]:
-    """Write the reports and the predictions of an evaluation; their paths come back."""
-    dataset, split = evaluation.env.dataset, evaluation.env.split
+def write(folder: RunFolder, env: TextVectorEnv, evaluation: Evaluation, options: Namespace) -> list[Path]:
+    """Write the reports and the predictions of an evaluation, and return their paths."""
+    dataset, split = env.dataset, env.split
     stem = folder.path / f"evaluation-{dataset.name.replace('/', '-')}-{split}"
-    predictions = options.predictions or stem.with_name(f"{stem.name}.{'conll' if is_tagging(evaluation) else 'jsonl'}")
+    predictions = options.predictions or stem.with_name(f"{stem.name}.{env.task.predictions_suffix}")
     predictions.parent.mkdir(parents=True, exist_ok=True)
     write_text(predictions, format_predictions(evaluation))
     content = {
@@ -56,10 +57,8 @@ def write(folder: RunFolder, evaluation: Evaluation, options: Namespace) -> list
         "fingerprint": dataset.fingerprint,
         "texts": len(evaluation.texts),
         "metrics": evaluation.metrics,
+        **{f"{name}_report": report.to_dict() for name, report in evaluation.reports.items()},
     }
-    if evaluation.entity_report is not None and evaluation.token_report is not None:
-        content["entity_report"] = evaluation.entity_report.to_dict()
-        content["token_report"] = evaluation.token_report.to_dict()
     numbers, text = stem.with_name(f"{stem.name}.json"), stem.with_name(f"{stem.name}.txt")
     write_json(numbers, content)
     write_text(text, "\n\n".join(reports(evaluation)) + "\n")
@@ -68,7 +67,7 @@ def write(folder: RunFolder, evaluation: Evaluation, options: Namespace) -> list
 
 def _parser() -> ArgumentParser:
     parser = run_parser(PROGRAM, __doc__, "test")
-    parser.add_argument("--predictions", type=Path, help="where to write them: word, gold, predicted (or JSON lines)")
+    parser.add_argument("--predictions", type=Path, help="where to write them, in the task's format")
     return parser
 
 

@@ -15,7 +15,7 @@ from rich.text import Text
 from transformers.utils.logging import disable_progress_bar
 
 from lm_gym.agents.evaluation.page import Facts, page
-from lm_gym.agents.evaluation.played import Decision, PlayedText, play_text
+from lm_gym.agents.evaluation.played import PlayedPosition, PlayedText, play_text
 from lm_gym.agents.files import write_text
 from lm_gym.agents.runs.command_line import fail, show_warnings_plainly
 from lm_gym.agents.runs.run_folder import RunFolderError
@@ -118,38 +118,38 @@ def show(console: Console, env: TextVectorEnv, played: PlayedText) -> None:
     console.rule(Text(title, "bold"), align="left", style="dim")
     console.print(Text.from_ansi(played.rendered), highlight=False)
     console.print(_table(played))
-    count = len(played.decisions)
+    count = len(played.positions)
     paid = f"reward {played.reward:.2f} ({env.reward.name}), {played.num_right} of {count} right"
     console.print(f"{paid}\n", highlight=False, markup=False)
 
 
 def _table(played: PlayedText) -> Table:
+    task = played.task
     table = Table(box=None, header_style="dim", pad_edge=False, expand=True)
     table.add_column("", width=1)
-    table.add_column("word" if played.tagging else "masked", no_wrap=True)
-    if played.tagging:
+    table.add_column(task.nouns.position, no_wrap=True)
+    if not task.choice_is_text:
         table.add_column("gold", no_wrap=True)
     table.add_column("predicted", no_wrap=True)
     table.add_column("reward", justify="right", no_wrap=True)
     table.add_column("first choices", no_wrap=True, ratio=1)  # what is left of the line
-    for piece in played.pieces:
-        decision = piece.decision
-        if decision is None:
+    for part, position in played.parts:
+        if position is None:
             continue
-        words = [piece.text, decision.gold] if played.tagging else [decision.gold]
-        style = "bold red" if not decision.right else "dim" if played.tagging and decision.gold == "O" else "green"
-        cells = [Text(cell, style) for cell in ("" if decision.right else "✗", *words, decision.predicted)]
-        table.add_row(*cells, f"{decision.reward:.2f}", _choices(decision))
+        gold = [position.gold] if task.choice_is_text else [part.text, position.gold]
+        style = "bold red" if not position.right else "dim" if position.quiet else "green"
+        cells = [Text(cell, style) for cell in ("" if position.right else "✗", *gold, position.predicted)]
+        table.add_row(*cells, f"{position.reward:.2f}", _choices(position))
     return table
 
 
-def _choices(decision: Decision) -> Text:
+def _choices(position: PlayedPosition) -> Text:
     """The choices that have a percent or more, or the first one; the right one underlined."""
     line = Text()
-    for place, (name, probability) in enumerate(decision.top):
+    for place, (name, probability) in enumerate(position.top):
         if place and probability < 0.01:
             break
-        style = "underline" if name == decision.gold else ""
+        style = "underline" if name == position.gold else ""
         line.append("  " if place else "").append(name, style).append(f" {probability:.2f}", "dim")
     return line
 

@@ -22,7 +22,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from lm_gym.agents.algorithms.registry import ALGORITHMS
 from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
-from lm_gym.agents.evaluation.playing import baselines, evaluate, known_metrics
+from lm_gym.agents.evaluation.playing import baselines, evaluate
 from lm_gym.agents.evaluation.report import closing_table, markdown, reports
 from lm_gym.agents.files import write_json, write_text
 from lm_gym.agents.runs.assembly import make_agent, make_env, make_training_dataset
@@ -254,7 +254,7 @@ def _refuse_changes(saved: Settings, settings: Settings) -> None:
 
 def _first_state(settings: Settings, env: TextVectorEnv) -> RunState:
     """The state of a run that begins, with the metric that chooses its model."""
-    known = known_metrics(tagging=env.task.choice_names is not None)
+    known = [metric.name for metric in env.task.all_metrics()]
     metric = settings.evaluation.metric or known[0]
     if metric not in known:
         raise SettingsError(
@@ -282,7 +282,8 @@ def _set_threads(settings: Settings) -> None:
 def _notes(dataset: Dataset, envs: Sequence[TextVectorEnv]) -> list[str]:
     """What a reader of the results should know of the data."""
     cuts = [
-        f"max_length cuts {env.cut.texts} texts of {env.split}: {env.cut.positions} words are not decided"
+        f"max_length cuts {env.cut.texts} texts of {env.split}: {env.cut.positions} {env.task.nouns.positions} are not "
+        "decided"
         for env in envs
         if env.cut.positions
     ]

@@ -1,46 +1,48 @@
-"""Masked-LM and NER tasks as Gymnasium environments.
+"""Text tasks as Gymnasium environments.
 
-Importing the package registers `lm_gym/MaskedLM-v0` and `lm_gym/NER-v0`, for `gymnasium.make` (one text at a time)
-and `gymnasium.make_vec` (many at once, natively), with the same arguments; `"lm_gym:lm_gym/NER-v0"` does so by
-itself.
+Importing the package registers an environment for every task in `TASKS`, such as `lm_gym/MaskedLM-v0` and
+`lm_gym/NER-v0`, for `gymnasium.make` (one text at a time) and `gymnasium.make_vec` (many at once, natively), with the
+same arguments. The id `"lm_gym:lm_gym/NER-v0"` imports the package by itself.
 """
 
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
-from gymnasium.envs.registration import register, registry
-
+from lm_gym import envs
 from lm_gym.data import Corpus, Dataset, load_dataset
-from lm_gym.envs import MaskedLMEnv, MaskedLMVectorEnv, NEREnv, NERVectorEnv, TextEnv, TextVectorEnv
-from lm_gym.rewards import REWARDS, Reward, make_reward
-from lm_gym.tasks import TASKS, Task
+from lm_gym.envs import TextEnv, TextVectorEnv, find_task, register_task
+from lm_gym.rewards import REWARDS, Reward, make_reward, register_reward
+from lm_gym.tasks import METRICS, TASKS, Metric, Task, WordLabels
 from lm_gym.tokenizer import TextTokenizer, load_tokenizer
 
 __all__ = [
+    "METRICS",
     "REWARDS",
     "TASKS",
     "Corpus",
     "Dataset",
-    "MaskedLMEnv",
-    "MaskedLMVectorEnv",
-    "NEREnv",
-    "NERVectorEnv",
+    "Metric",
     "Reward",
     "Task",
     "TextEnv",
     "TextTokenizer",
     "TextVectorEnv",
+    "WordLabels",
+    "find_task",
     "load_dataset",
     "load_tokenizer",
     "make_reward",
+    "register_reward",
+    "register_task",
 ]
-
-_ENVIRONMENTS = {"lm_gym/MaskedLM-v0": "masked_lm:MaskedLM", "lm_gym/NER-v0": "ner:NER"}
 
 try:
     __version__ = version("lm-gym")
 except PackageNotFoundError:  # a checkout that isn't installed
     __version__ = "0.1.0"
 
-for _id, _entry in _ENVIRONMENTS.items():
-    if _id not in registry:
-        register(_id, entry_point=f"lm_gym.envs.{_entry}Env", vector_entry_point=f"lm_gym.envs.{_entry}VectorEnv")
+
+def __getattr__(name: str) -> Any:
+    if name.endswith("Env"):
+        return getattr(envs, name)  # the environment class of a task, such as NEREnv
+    raise AttributeError(f"module 'lm_gym' has no attribute {name!r}")

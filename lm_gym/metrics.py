@@ -5,7 +5,6 @@ an entity counts when its type and both ends are right, and O never counts. All 
 of a `Corpus`, without a loop over tokens; `flat_tags` makes them out of lists of strings.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-_TAG = re.compile(r"O|([BI])-(.+)")
+from lm_gym.iob2 import entity_types, split_tag
 
 
 @dataclass(frozen=True)
@@ -71,15 +70,6 @@ class TokenReport(Report):
     """Scores by tag, O among them: `micro.f1` is the token accuracy. It is not entity F1."""
 
 
-def entity_types(tag_names: Sequence[str]) -> tuple[str, ...]:
-    """The entity types of IOB2 tags, sorted.
-
-    Raises:
-        ValueError: a name that is not O, B-TYPE or I-TYPE.
-    """
-    return tuple(sorted({name for letter, name in _split(tag_names) if letter != "O"}))
-
-
 def entity_spans(
     tags: ArrayLike, tag_names: Sequence[str], offsets: ArrayLike | None = None, *, strict: bool = False
 ) -> NDArray[np.int64]:
@@ -102,7 +92,7 @@ def entity_spans(
     """
     ids = _ids(tags, tag_names, "tags")
     types = {name: index for index, name in enumerate(entity_types(tag_names))}
-    parts = _split(tag_names)
+    parts = [split_tag(tag) for tag in tag_names]
     begins = np.array([letter == "B" for letter, _ in parts])[ids]
     inside = np.array([letter == "I" for letter, _ in parts])[ids]
     type_of = np.array([types.get(name, -1) for _, name in parts], np.int64)[ids]
@@ -159,10 +149,22 @@ def token_report(gold: ArrayLike, predicted: ArrayLike, tag_names: Sequence[str]
     Raises:
         ValueError: a tag outside `tag_names`, or arrays of different lengths.
     """
-    _same_length(gold, predicted)
-    true, guess = _ids(gold, tag_names, "gold"), _ids(predicted, tag_names, "predicted")
-    counts = [np.bincount(ids, minlength=len(tag_names)) for ids in (true[true == guess], guess, true)]
-    return TokenReport("Token-level report (O included; not entity F1)", *_averaged(tag_names, *counts))
+    return TokenReport("Token-level report (O included; not entity F1)", *_by_class(gold, predicted, tag_names))
+
+
+def class_report(gold: ArrayLike, predicted: ArrayLike, names: Sequence[str], title: str = "Report by class") -> Report:
+    """Precision, recall and F1 of every class: scikit-learn's classification_report.
+
+    Args:
+        gold: integers [P], index into `names`.
+        predicted: integers [P], the same.
+        names: of the classes.
+        title: of the report.
+
+    Raises:
+        ValueError: a class outside `names`, or arrays of different lengths.
+    """
+    return Report(title, *_by_class(gold, predicted, names))
 
 
 def accuracy(gold: ArrayLike, predicted: ArrayLike) -> float:
@@ -225,6 +227,16 @@ def flat_tags(
     return true, guess, names, np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
 
 
+def _by_class(
+    gold: ArrayLike, predicted: ArrayLike, names: Sequence[str]
+) -> tuple[dict[str, Scores], Scores, Scores, Scores]:
+    """Scores by class that occurs, then micro, macro and weighted."""
+    _same_length(gold, predicted)
+    true, guess = _ids(gold, names, "gold"), _ids(predicted, names, "predicted")
+    counts = [np.bincount(ids, minlength=len(names)) for ids in (true[true == guess], guess, true)]
+    return _averaged(names, *counts)
+
+
 def _averaged(
     names: Sequence[str], right: NDArray[np.int64], guessed: NDArray[np.int64], support: NDArray[np.int64]
 ) -> tuple[dict[str, Scores], Scores, Scores, Scores]:
@@ -251,17 +263,6 @@ def _scores(right: NDArray[np.int64], guessed: NDArray[np.int64], support: NDArr
     precision = right / np.maximum(1, guessed)
     recall = right / np.maximum(1, support)
     return np.stack((precision, recall, 2 * right / np.maximum(1, guessed + support)))
-
-
-def _split(tag_names: Sequence[str]) -> list[tuple[str, str]]:
-    """("B", "PER") for "B-PER", ("O", "") for "O"."""
-    parts = []
-    for name in tag_names:
-        match = _TAG.fullmatch(name)
-        if match is None:
-            raise ValueError(f"tag {name!r} is not IOB2: tags are O, B-TYPE and I-TYPE")
-        parts.append((match[1] or "O", match[2] or ""))
-    return parts
 
 
 def _ids(values: ArrayLike, names: Sequence[str], what: str) -> NDArray[np.int64]:

@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,31 @@ class TextTokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """Turn ids into readable text, special tokens included."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=False))
+
+    def spell(self, id_: int) -> tuple[bool, str]:
+        """How a token is written: whether a space stands before it, and its characters."""
+        token = self.tokenizer.id_to_token(id_) or ""
+        if self.continuation is not None:
+            continues = token.startswith(self.continuation)
+            return not continues, token.removeprefix(self.continuation) if continues else token
+        if self.special[id_]:
+            return True, token
+        return token[:1] in "Ġ▁", self.decode([id_]).strip()
+
+    def spell_around(self, ids: Sequence[int], places: Sequence[int]) -> Iterator[tuple[bool, str, int | None]]:
+        """A text in parts: each of `places` alone, and what stands between them.
+
+        Args:
+            ids: sub-tokens of the text, special tokens around it included.
+            places: indices into ids, ascending.
+
+        Yields:
+            Whether a space stands before the part, its characters, and its number in places or None.
+        """
+        number = {place: k for k, place in enumerate(places)}
+        for k, run in groupby(range(len(self.prefix), len(ids) - len(self.suffix)), number.get):
+            spelled = [self.spell(ids[index]) for index in run]
+            yield spelled[0][0], "".join(" " * spaced + piece for spaced, piece in spelled).lstrip(" "), k
 
     def encode_words(self, words: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """Encode distinct words, each on its own, as they would be encoded inside a text of separate words.

@@ -13,17 +13,18 @@ from gymnasium.vector import AutoresetMode
 
 import lm_gym
 from lm_gym.envs.sampler import SAMPLINGS
-from lm_gym.envs.settings import ACTIONS, FILLS, UNITS, Settings
+from lm_gym.envs.settings import ACTIONS, UNITS, Settings
+from lm_gym.tasks import load_data
 
 MODES = [mode.name for mode in AutoresetMode]
 IDS = sorted(id_ for id_, spec in registry.items() if spec.namespace == "lm_gym")
-COMBINED = {"unit": UNITS, "actions": ACTIONS, "fill": FILLS, "dense": (True, False), "mask_actions": (False, True)}
+COMBINED = {"unit": UNITS, "actions": ACTIONS, "dense": (True, False), "mask_actions": (False, True)}
+OPTIONS = {"masked_lm": {"fill": ("parallel", "sequential"), "mask_probability": (0.15, 0.4)}}  # of tasks, combined too
 ALONE = {  # one at a time, beside the first of each of the others
     "sampling": SAMPLINGS[1:],
     "reward": (*lm_gym.REWARDS, {"accuracy": 1.0, "balanced_accuracy": 0.5}),
     "max_episode_steps": (2,),
     "max_length": (24,),
-    "mask_probability": (0.4,),
     "split": ("test",),
     "render_mode": ("ansi",),
 }
@@ -33,28 +34,34 @@ assert {field.name for field in fields(Settings)} == {*COMBINED, *ALONE, *SOURCE
 
 def kind(id_: str) -> type[lm_gym.Task]:
     """The task of an environment."""
-    return lm_gym.TASKS[load_env_creator(registry[id_].entry_point).vector_class.task_name]
+    return load_env_creator(registry[id_].entry_point).task_class
 
 
 def refused(id_: str, options: dict[str, Any]) -> bool:
     """Whether these arguments contradict one another, or the task."""
     task, whole = kind(id_), options.get("unit") == "sequence"
-    sequential = options.get("fill") == "sequential" and (whole or not task.writable)
+    sequential = options.get("fill") == "sequential" and whole
     masked = options.get("mask_actions", False) and whole and not task.static_masks
-    return sequential or masked or (options.get("reward") == "f1" != task.default_reward)
+    reward = options.get("reward")
+    return sequential or masked or (isinstance(reward, str) and not lm_gym.make_reward(reward).gold & task.gold)
 
 
 def combinations() -> list[tuple[str, dict[str, Any]]]:
     """(id, arguments), those that are refused included."""
-    products = [dict(zip(COMBINED, values, strict=True)) for values in itertools.product(*COMBINED.values())]
-    singles = [{name: value} for name, values in ALONE.items() for value in values]
-    return [(id_, options) for id_ in IDS for options in products + singles]
+    found = []
+    for id_ in IDS:
+        own = OPTIONS.get(kind(id_).name, {})
+        assert {field.name for field in fields(kind(id_).Options)} == set(own), "an option of a task goes untested"
+        axes = COMBINED | own
+        found += [(id_, dict(zip(axes, values, strict=True))) for values in itertools.product(*axes.values())]
+        found += [(id_, {name: value}) for name, values in ALONE.items() for value in values]
+    return found
 
 
 def label(case: tuple[str, dict[str, Any]]) -> str:
     """A test's name."""
     id_, options = case
-    if options.keys() == COMBINED.keys():
+    if len(options) > 1:
         return "-".join([id_.partition("/")[2], *(str(value) for value in options.values())])
     return f"{id_.partition('/')[2]}-" + "-".join(f"{name}={value}" for name, value in options.items())
 
@@ -66,7 +73,7 @@ REFUSED = [pytest.param(*case, id=label(case)) for case in combinations() if ref
 @cache
 def dataset(id_: str) -> lm_gym.Dataset:
     """Forty texts of each split of the builtin data, the shortest."""
-    whole = lm_gym.load_dataset("builtin", task_hint=kind(id_).name)
+    whole = load_data(kind(id_), "builtin")
     splits = {
         name: corpus.take(np.argsort(np.diff(corpus.offsets), kind="stable")[:40])
         for name, corpus in whole.splits.items()

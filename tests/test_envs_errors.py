@@ -16,7 +16,7 @@ from tests.test_envs import DATA, NER, playable, vector
     [
         ({"unit": "tokens"}, ValueError, "did you mean 'token'"),
         ({"actions": "logits"}, ValueError, "there are distribution, token"),
-        ({"fill": "seq"}, ValueError, "unknown fill"),
+        ({"fill": "sequential"}, TypeError, "unexpected keyword argument 'fill'"),
         ({"sampling": "bucket"}, ValueError, "did you mean 'bucketed'"),
         ({"reward": "F1"}, ValueError, "unknown reward"),
         ({"split": "dev"}, ValueError, "there are test, train, validation"),
@@ -26,14 +26,26 @@ from tests.test_envs import DATA, NER, playable, vector
         ({"render_mode": "human"}, ValueError, "unknown render_mode"),
         ({"num_envs": 0}, ValueError, "give 1 or more"),
         ({"max_episode_steps": 0}, ValueError, "give 1 or more"),
-        ({"fill": "sequential"}, ValueError, "writes predictions"),
-        ({"fill": "sequential", "unit": "sequence"}, ValueError, "all at once"),
         ({"mask_actions": True, "unit": "sequence"}, ValueError, "take unit='token'"),
     ],
 )
 def test_bad_arguments(options, error, message):
     with pytest.raises(error, match=message):
         lm_gym.NERVectorEnv(**{"num_envs": 2, "dataset": DATA[NER]} | options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fill": "seq"}, "unknown fill"),
+        ({"fill": "sequential", "unit": "sequence"}, "all at once"),
+        ({"mask_probability": 0.0}, r"mask_probability=0.0 is outside \(0, 1\]"),
+        ({"reward": "f1"}, "reward 'f1' needs gold of kind iob2.* take 'accuracy'"),
+    ],
+)
+def test_bad_arguments_of_masked_lm(options, message):
+    with pytest.raises(ValueError, match=message):
+        lm_gym.MaskedLMVectorEnv(**{"num_envs": 2, "dataset": DATA[NER]} | options)
 
 
 @pytest.mark.parametrize(

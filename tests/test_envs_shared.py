@@ -23,7 +23,7 @@ def tokenizer():
 
 def test_every_text_of_conll_encodes_as_it_does_whole(tokenizer):
     data = lm_gym.load_dataset(SHARED / "data" / "conll2003", task_hint="ner")
-    encoded = build_task("ner", data, "validation", tokenizer, 256).encoded
+    encoded = build_task(lm_gym.tasks.NER, data, "validation", tokenizer, 256).encoded
     corpus = data.splits["validation"]
     texts = [corpus.text(index) for index in range(len(corpus))]
     whole = tokenizer.tokenizer.encode_batch(texts, is_pretokenized=True)
@@ -58,7 +58,7 @@ def test_gold_tags_of_conll_have_f1_one_and_majority_tags_less(tokenizer):
 def test_pieces_of_wikitext_put_together_are_its_texts(tokenizer):
     data = lm_gym.load_dataset(SHARED / "data" / "wikitext2", task_hint="masked_lm")
     split = next(iter(data.splits))
-    task = build_task("masked_lm", data, split, tokenizer, 64)
+    task = build_task(lm_gym.tasks.MaskedLM, data, split, tokenizer, 64)
     corpus, encoded = data.splits[split], task.encoded
     whole = tokenizer.tokenizer.encode_batch(
         [corpus.text(i) for i in range(400)], is_pretokenized=True, add_special_tokens=False

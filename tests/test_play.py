@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from lm_gym.agents.evaluation.page import Facts, page
-from lm_gym.agents.evaluation.played import Choice, Decision, Piece, PlayedText, play_text
+from lm_gym.agents.evaluation.played import Choice, PlayedPart, PlayedPosition, PlayedText, play_text
 from lm_gym.agents.play import main, next_text
 from lm_gym.agents.runs.trained_run import open_run
+from lm_gym.tasks import NER, Mark, MaskedLM, Part
+from lm_gym.tasks.ner import entity_marks
 from tests.runs import train, write_corpus
 
 CATS = [f"the {kind} cat sat on the mat with <b> & {kind} friends" for kind in ("red", "old", "big", "wet", "sad")]
@@ -57,13 +59,13 @@ def test_without_a_terminal_the_first_texts_are_printed(
     policy, env = open_run(tagger, ["--evaluation.num_envs=1"]).player("validation")
     played = play_text(policy, env, 1)
     lines = output.split("text 2 of")[1].splitlines()
-    for piece in played.pieces:
-        assert piece.decision is not None
-        row = next(line.split() for line in lines if piece.text in line.removeprefix("✗").split()[:1])
-        words = [] if piece.decision.right else ["✗"]
-        words += [piece.text, piece.decision.gold, piece.decision.predicted, f"{piece.decision.reward:.2f}"]
+    for part, position in played.parts:
+        assert position is not None
+        row = next(line.split() for line in lines if part.text in line.removeprefix("✗").split()[:1])
+        words = [] if position.right else ["✗"]
+        words += [part.text, position.gold, position.predicted, f"{position.reward:.2f}"]
         assert row[: len(words)] == words
-        assert row[len(words)] == piece.decision.predicted  # the first of the first choices
+        assert row[len(words)] == position.predicted  # the first of the first choices
     assert f"{played.num_right} of 4 right" in output.split("text 2 of")[1]
 
 
@@ -119,15 +121,15 @@ def test_what_is_played_is_the_policys_and_the_environments(
     chosen = env.targets.copy()
     obs, _ = env.reset(options={"indices": [2]})
     chosen = np.asarray(policy.predict(obs, deterministic=True)[0])
-    assert [d.reward for d in played.decisions] == env.position_rewards(chosen)[0, :count].tolist()
-    assert [d.right for d in played.decisions] == (chosen == env.targets)[0, :count].tolist()
-    for decision in played.decisions:
-        probabilities = [choice.probability for choice in decision.top]
+    assert [d.reward for d in played.positions] == env.position_rewards(chosen)[0, :count].tolist()
+    assert [d.right for d in played.positions] == (chosen == env.targets)[0, :count].tolist()
+    for position in played.positions:
+        probabilities = [choice.probability for choice in position.top]
         assert probabilities == sorted(probabilities, reverse=True)
         assert 0 < sum(probabilities) <= 1 + 1e-5
-        assert decision.top[0].name == decision.predicted
+        assert position.top[0].name == position.predicted
     if run == "filler":
-        whole = "".join(" " * piece.spaced + piece.text for piece in played.pieces)
+        whole = "".join(" " * part.spaced + part.text for part, _ in played.parts)
         assert whole.split() == env.task.text(2).split() or whole.replace(" ", "") == env.task.text(2).replace(" ", "")
 
 
@@ -136,8 +138,8 @@ def test_words_beyond_max_length_are_not_decided(tagger: Path) -> None:
     with pytest.warns(UserWarning, match="cuts"):
         policy, env = open_run(tagger, overrides).player("test")
     played = play_text(policy, env, 0)
-    assert len(played.pieces) == 4
-    assert [piece.decision is None for piece in played.pieces][-1]
+    assert len(played.parts) == 4
+    assert [position is None for _, position in played.parts][-1]
     assert 'class="word cut"' in page(Facts("run", "algo", "people", "test", 1), [played])
 
 
@@ -183,11 +185,13 @@ def test_a_page_needs_nothing_else(
 
 
 def text_of(*decided: tuple[str, str, str], tagging: bool = True) -> PlayedText:
-    pieces = tuple(
-        Piece(word, True, Decision(gold, said, gold == said, 1.0 * (gold == said), (Choice(said, 0.9),)))
-        for word, gold, said in decided
+    words, gold, said = zip(*decided, strict=True)
+    marks = [entity_marks(tags) if tagging else [Mark(tag) for tag in tags] for tags in (gold, said)]
+    parts = tuple(
+        PlayedPart(Part(w, slot=k), PlayedPosition(g, s, g == s, g == "O", *m, 1.0 * (g == s), (Choice(s, 0.9),)))
+        for k, (w, g, s, *m) in enumerate(zip(words, gold, said, *marks, strict=True))
     )
-    return PlayedText(0, pieces, "", tagging)
+    return PlayedText(0, parts, "", NER if tagging else MaskedLM)
 
 
 FACTS = Facts("runs/<x>", "algo", "people", "test", 1)

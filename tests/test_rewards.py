@@ -14,9 +14,11 @@ from lm_gym.rewards import (
     AtTheEnd,
     Board,
     Choices,
+    Decision,
     EntityF1,
     LogLikelihood,
     Reward,
+    bind_reward,
     make_reward,
 )
 
@@ -44,7 +46,7 @@ def follow(reward: Reward, predictions, targets, log_probs=None):
         made[here, t] = chosen[here]
         gold = np.where(here, targets[:, t], 0)
         probs = None if log_probs is None else log_probs[:, t]
-        paid[:, t] = np.where(here, track.pay(chosen, gold, probs, np.full(len(rows), t), counts == t + 1), 0)
+        paid[:, t] = np.where(here, track.pay(Decision(chosen, gold, probs, np.full(len(rows), t), counts == t + 1)), 0)
     return paid
 
 
@@ -118,9 +120,18 @@ def test_f1_takes_an_entity_with_a_wrong_end_for_wrong():
     assert bind("f1").score(np.array([[2, 2, 0]]), gold).sum() == 1  # I-LOC begins an entity, as in the CoNLL scorer
 
 
-def test_f1_without_tags_names_the_way_out():
-    with pytest.raises(ValueError, match="take 'accuracy'"):
-        EntityF1().bind(Choices(3, None, np.ones(3, np.int64)))
+def test_f1_refuses_names_that_are_no_tags():
+    with pytest.raises(ValueError, match="'bad' is not IOB2"):
+        EntityF1().bind(Choices(2, ("bad", "sad"), np.ones(2, np.int64)))
+
+
+@pytest.mark.parametrize("spec", ["f1", {"accuracy": 1.0, "f1": 1.0}])
+def test_a_reward_that_does_not_understand_the_gold_names_those_that_do(spec):
+    plain = Choices(3, range(3), np.ones(3, np.int64), gold=frozenset({"choice"}))
+    with pytest.raises(ValueError, match=r"needs gold of kind iob2.* take 'accuracy' or 'balanced_accuracy' or"):
+        bind_reward(make_reward(spec), plain)
+    tagged = Choices(N, TAGS, np.ones(N, np.int64), gold=frozenset({"choice", "iob2"}))
+    assert bind_reward(make_reward(spec), tagged).choices is tagged
 
 
 def test_accuracy_by_hand():
@@ -194,7 +205,7 @@ def test_noisy_channel_with_a_reference_asks_it_once_a_text():
     expected = np.log(0.9 * (made == targets) + 0.1 * np.exp(np.take_along_axis(log_u, made[..., None], -1)[..., 0]))
     expected[0, 2] = 0
     np.testing.assert_allclose(paid, [expected, expected], rtol=1e-5)
-    one = track.pay(made[:, 1], targets[:, 1], None, np.array([1, 1]), np.array([True, False]))
+    one = track.pay(Decision(made[:, 1], targets[:, 1], None, np.array([1, 1]), np.array([True, False])))
     np.testing.assert_allclose(one, expected[:, 1], rtol=1e-5)
     track.enter(np.array([1]))
     track.score(made, None)

@@ -155,11 +155,11 @@ def test_ner_drops_and_counts_words_that_begin_beyond_max_length():
 def test_ner_warns_of_what_it_drops():
     data = Dataset.from_sentences("letters", [(["a", "b", "c"], ["O", "B-X", "O"])])
     with pytest.warns(UserWarning, match="cuts 1 texts of letters/train and drops 1 of their words"):
-        build_task("ner", data, "train", load_tokenizer(wordpiece()), 4)
+        build_task(NER, data, "train", load_tokenizer(wordpiece()), 4)
 
 
 def test_ner_without_tags():
-    with pytest.raises(ValueError, match="MaskedLM-v0"):
+    with pytest.raises(ValueError, match="no tags, and lm_gym/NER-v0 needs one for each word"):
         NER.encode(corpus("a b"), load_tokenizer(wordpiece()), 64)
 
 
@@ -171,11 +171,11 @@ def test_max_length_must_leave_room(task):
 
 def test_sizes_are_those_of_all_splits():
     data = Dataset.from_sentences("letters", [["a"] * 3, ["b"] * 3], [["c"] * 6], [["d"] * 4])
-    shapes = {build_task("masked_lm", data, split, load_tokenizer(wordpiece()), 64).shape for split in data.splits}
+    shapes = {build_task(MaskedLM, data, split, load_tokenizer(wordpiece()), 64).shape for split in data.splits}
     assert shapes == {(8, 1, len(VOCABULARY))}
-    assert build_task("masked_lm", data, "test", load_tokenizer(wordpiece()), 7).shape.tokens == 7
+    assert build_task(MaskedLM, data, "test", load_tokenizer(wordpiece()), 7).shape.tokens == 7
     with pytest.raises(ValueError, match="there are test, train, validation"):
-        build_task("masked_lm", data, "dev", load_tokenizer(wordpiece()), 64)
+        build_task(MaskedLM, data, "dev", load_tokenizer(wordpiece()), 64)
 
 
 def test_masked_lm_cuts_long_texts_between_words():
@@ -197,7 +197,7 @@ def test_masked_lm_drops_pieces_without_anything_to_mask():
 @pytest.mark.parametrize("probability", [0.0, 1.5, float("nan")])
 def test_mask_probability_must_be_one(probability):
     with pytest.raises(ValueError, match="mask_probability"):
-        MaskedLM.encode(TAGGED, load_tokenizer(wordpiece()), 64, mask_probability=probability)
+        MaskedLM.Options(mask_probability=probability)
 
 
 def test_masked_lm_needs_a_mask_token():
@@ -212,12 +212,12 @@ def masked(num_texts=40, **options):
         for _ in range(num_texts)
     ]
     return build_task(
-        "masked_lm",
+        MaskedLM,
         Dataset.from_sentences("letters", texts, max_overlap=1),
         "train",
         load_tokenizer(wordpiece()),
         64,
-        **options,
+        MaskedLM.Options(**options),
     )
 
 
@@ -253,7 +253,7 @@ def test_masks_depend_on_key_visit_and_text_and_on_nothing_else():
 
 def test_every_token_is_masked_equally_often():
     data = Dataset.from_sentences("letters", [list("abcdefghij")])
-    task = build_task("masked_lm", data, "train", load_tokenizer(wordpiece()), 64, mask_probability=0.2)
+    task = build_task(MaskedLM, data, "train", load_tokenizer(wordpiece()), 64, MaskedLM.Options(mask_probability=0.2))
     visits = np.arange(5000)
     opened = task.open(visits * 0, visits, 3)
     often = np.bincount(opened.positions[opened.positions > 0], minlength=12)[1:11] / 5000
@@ -265,7 +265,7 @@ def test_target_counts_leave_out_what_is_never_masked():
     assert counts[:5].sum() == 0
     assert (counts[7:17] > 0).all()
     ner = build_task(
-        "ner",
+        NER,
         Dataset.from_sentences("x", [(["a", "b", "c"], ["O", "B-X", "O"])]),
         "train",
         load_tokenizer(wordpiece()),

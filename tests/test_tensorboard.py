@@ -12,7 +12,7 @@ from tensorboard import default, program
 
 from lm_gym.agents.runs.command_line import parse_settings
 from lm_gym.agents.runs.curve import read_metrics
-from lm_gym.agents.runs.hparams import COLUMNS, METRICS, hparams
+from lm_gym.agents.runs.hparams import COLUMNS, hparams, metric_tags
 from lm_gym.agents.train import main
 from tests.runs import train, write_corpus
 
@@ -100,7 +100,7 @@ def test_hparams_have_the_same_columns_for_every_run_and_its_last_metrics(runs: 
     columns = ask("plugin/hparams/experiment", body={"experimentName": ""})
     assert [info["name"] for info in columns["hparamInfos"][:5]] == ["algo", "changed", "env.dataset", "env.id", "seed"]
     assert {info["name"] for info in columns["hparamInfos"]} == set(COLUMNS)
-    assert [info["name"]["tag"] for info in columns["metricInfos"]] == list(METRICS)
+    assert [info["name"]["tag"] for info in columns["metricInfos"]] == metric_tags()
     asked = {"startIndex": 0, "sliceSize": 9, "colParams": [], "allowedStatuses": STATUSES}
     found = {group["name"]: group for group in ask("plugin/hparams/session_groups", body=asked)["sessionGroups"]}
     assert set(found) == {"tags/tensorboard", "masks/tensorboard"}
@@ -114,7 +114,7 @@ def test_hparams_have_the_same_columns_for_every_run_and_its_last_metrics(runs: 
         for row in read_metrics(runs / run / "metrics.jsonl"):
             last |= row
         values = {value["name"]["tag"]: value["value"] for value in found[f"{run}/tensorboard"]["metricValues"]}
-        assert values == pytest.approx({tag: last[tag] for tag in METRICS if tag in last})
+        assert values == pytest.approx({tag: last[tag] for tag in metric_tags() if tag in last})
         assert {"eval/cross_entropy", "eval/perplexity", "budget/forward_passes"} <= set(values)
 
 

@@ -20,7 +20,8 @@ from lm_gym.agents.comparison.statistics import (
     performance_profile,
     probability_of_improvement,
 )
-from lm_gym.agents.evaluation.report import COLUMNS, split_of
+from lm_gym.agents.evaluation.report import split_of
+from lm_gym.tasks.metric import metric_of
 
 # Okabe & Ito (2008), without the yellow that white paper swallows: told apart with any colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -73,9 +74,7 @@ def _look(results: Results, row: str) -> tuple[str, str | tuple[int, tuple[int, 
 
 
 def _name(metric: str) -> str:
-    return {"cross_entropy": "cross-entropy", "token_accuracy": "token accuracy"}.get(
-        metric, COLUMNS.get(metric, metric)
-    )
+    return {"cross_entropy": "cross-entropy", "token_accuracy": "token accuracy"}.get(metric, metric_of(metric).label)
 
 
 def _panel(height: float, title: str, names: Sequence[str], *, before: bool = False) -> tuple[Figure, Axes]:

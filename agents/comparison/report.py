@@ -19,8 +19,8 @@ from lm_gym.agents.comparison.results import Results
 from lm_gym.agents.comparison.search import chosen_settings, trials_of
 from lm_gym.agents.comparison.study import Study
 from lm_gym.agents.comparison.tables import Table, best_of_families, cost_table, goal, main_table, split_shown
-from lm_gym.agents.evaluation.report import COLUMNS
 from lm_gym.agents.files import write_text
+from lm_gym.tasks.metric import metric_of
 
 CAPTIONS = {
     "scores": "What each row reached: interquartile mean, 95% bootstrap interval, one dot a seed.",
@@ -160,8 +160,8 @@ def _chosen_by(study: Study) -> str:
         if row.settings.get("evaluation.keep") == "last":
             others.setdefault("is the last", []).append(repr(name))
         elif metric != study.metric:
-            others.setdefault(f"is by {COLUMNS.get(metric, metric)}", []).append(repr(name))
-    parts = [f"{COLUMNS.get(study.metric, study.metric)} on validation"]
+            others.setdefault(f"is by {metric_of(metric).label}", []).append(repr(name))
+    parts = [f"{metric_of(study.metric).label} on validation"]
     return "; ".join([*parts, *(f"that of {', '.join(names)} {how}" for how, names in others.items())])
 
 

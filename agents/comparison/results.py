@@ -19,9 +19,9 @@ from lm_gym.agents.comparison.statistics import Scores
 from lm_gym.agents.comparison.study import Row, Study, family_of
 from lm_gym.agents.evaluation.report import split_of
 from lm_gym.agents.files import write_text
-from lm_gym.agents.runs.callbacks import LOWER_IS_BETTER
 from lm_gym.agents.runs.curve import read_metrics
 from lm_gym.agents.runs.settings import equivalents
+from lm_gym.tasks.metric import metric_of
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Results:
     @property
     def sign(self) -> int:
         """1 where more of the metric is better, −1 elsewhere."""
-        return -1 if self.study.metric in LOWER_IS_BETTER else 1
+        return -1 if metric_of(self.study.metric).lower_is_better else 1
 
     def scores(self, row: str, metric: str | None = None) -> Scores:
         """A metric of a row's finished runs, [S]."""

@@ -15,7 +15,7 @@ import numpy as np
 from lm_gym.agents.comparison.results import write_csv
 from lm_gym.agents.comparison.runs import Job, read_failures
 from lm_gym.agents.comparison.study import Row, Study
-from lm_gym.agents.runs.callbacks import LOWER_IS_BETTER
+from lm_gym.tasks.metric import metric_of
 
 TRIAL_SEED = 10_000  # of every trial, so that they differ by their settings alone; a study has fewer seeds
 
@@ -56,7 +56,7 @@ def record_trials(study: Study, out: Path, trials: Sequence[tuple[Row, dict[str,
         line = {"row": row.name, "trial": len(found), "settings": json.dumps(settings), "seed": job.seed}
         line |= {f"validation/{study.metric}": value, "chosen": False, "failure": failures.get(job.folder.name)}
         found.append(line)
-    sign = -1 if study.metric in LOWER_IS_BETTER else 1
+    sign = -1 if metric_of(study.metric).lower_is_better else 1
     for found in by_row.values():
         scored = [line for line in found if line[f"validation/{study.metric}"] is not None]
         if scored:

@@ -11,7 +11,6 @@ from typing import Any
 import yaml
 
 from lm_gym.agents.algorithms.registry import ALGORITHMS
-from lm_gym.agents.evaluation.playing import known_metrics
 from lm_gym.agents.runs.assembly import make_agent, make_env, make_training_dataset, tokenizer_of
 from lm_gym.agents.runs.command_line import parse_settings
 from lm_gym.agents.runs.settings import BUDGETS, Settings, SettingsError, at_least
@@ -224,7 +223,7 @@ def _try(settings: Settings, root: Settings, metric: str) -> None:
     dataset = make_training_dataset(settings)
     tokenizer = settings.env.tokenizer or tokenizer_of(root)
     env = make_env(settings, dataset, "train", tokenizer, learning=True)
-    known = known_metrics(tagging=env.task.choice_names is not None)
+    known = [known.name for known in env.task.all_metrics()]
     if metric not in known:
         raise SettingsError(f"no metric {metric!r}{nearest(metric, known)}: metric is one of {', '.join(known)}")
     make_agent(settings, env, model=root.policy["model"])

@@ -8,7 +8,8 @@ import numpy as np
 
 from lm_gym.agents.comparison.results import Results, Run, tokens_per_second
 from lm_gym.agents.comparison.statistics import first_reach, iqm, summary
-from lm_gym.agents.evaluation.report import COLUMNS, split_of
+from lm_gym.agents.evaluation.report import split_of
+from lm_gym.tasks.metric import metric_of
 
 Cells = list[str]
 
@@ -33,7 +34,7 @@ def main_table(results: Results) -> Table:
     study = results.study
     metrics = [study.metric, *study.shown]
     costs = ["forward passes", "backward passes", "equivalents", "seconds", "tokens/s", "peak MiB"]
-    columns = ["", *(COLUMNS.get(metric, metric) for metric in metrics), "at the end", *costs]
+    columns = ["", *(metric_of(metric).label for metric in metrics), "at the end", *costs]
     rows, first = [], results.first
     pale = []
     for name, values in (first["baselines"] if first else {}).items():

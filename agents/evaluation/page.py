@@ -1,4 +1,4 @@
-"""Texts as one HTML page: coloured entities, gold above predicted, or filled masks. Needs nothing but itself.
+"""Texts as one HTML page: coloured labels, gold above predicted, or choices in their places. Needs nothing but itself.
 
 Errors are hatched and crossed, not only coloured, and every bar is labelled; colours are Okabe and Ito's, which the
 colour-blind tell apart, lightened until black letters are legible on them, on a light page and on a dark one.
@@ -7,12 +7,12 @@ colour-blind tell apart, lightened until black letters are legible on them, on a
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from importlib.resources import files
-from itertools import pairwise
 from typing import NamedTuple
 
-from lm_gym.agents.evaluation.played import Decision, Piece, PlayedText
+from lm_gym.agents.evaluation.played import PlayedPart, PlayedPosition, PlayedText
+from lm_gym.tasks import Mark
 
-_COLOURS = 8  # in page.css; more types of entities share them
+_COLOURS = 8  # in page.css; more labels share them
 
 
 class Facts(NamedTuple):
@@ -40,12 +40,12 @@ def page(facts: Facts, texts: Sequence[PlayedText]) -> str:
         facts: its head.
         texts: one or more, all of one task.
     """
-    tagging = texts[0].tagging
-    types = sorted({_type(tag) for text in texts for d in text.decisions for tag in (d.gold, d.predicted)} - {""})
-    colour_of = {name: f"c{number % _COLOURS}" for number, name in enumerate(types)} if tagging else {}
-    counts = [len(text.decisions) for text in texts]
+    task = texts[0].task
+    marks = {mark.label for text in texts for p in text.positions for mark in (p.gold_mark, p.predicted_mark)}
+    labels = [] if task.choice_is_text else sorted(marks - {""})
+    colour_of = {name: f"c{number % _COLOURS}" for number, name in enumerate(labels)}
+    counts = [len(text.positions) for text in texts]
     right = sum(text.num_right for text in texts)
-    what = "words" if tagging else "masked tokens"
     return "\n".join(
         [
             "<!DOCTYPE html>",
@@ -55,10 +55,11 @@ def page(facts: Facts, texts: Sequence[PlayedText]) -> str:
             f"<style>\n{files('lm_gym.agents.evaluation').joinpath('page.css').read_text(encoding='utf-8')}</style></head><body>",
             f"<header><h1>{escape(facts.algo)} on {escape(facts.dataset)}, {escape(facts.split)}</h1>",
             f"<p><code>{escape(facts.run)}</code></p>",
-            f"<p>{len(texts):,} of {facts.num_texts:,} texts; {right:,} of {sum(counts):,} {what} right; "
+            f"<p>{len(texts):,} of {facts.num_texts:,} texts; "
+            f"{right:,} of {sum(counts):,} {task.nouns.positions} right; "
             f"{sum(text.flawless for text in texts):,} texts without an error; reward "
             f"{sum(text.reward for text in texts) / len(texts):.2f} a text.</p>",
-            f'<p class="legend">{_legend(colour_of, tagging)}</p>',
+            f'<p class="legend">{_legend(colour_of, texts[0])}</p>',
             '<p><label><input type="checkbox" id="errors"> only texts with errors</label></p></header>',
             *(_article(text, colour_of) for text in texts),
             "</body></html>\n",
@@ -66,92 +67,89 @@ def page(facts: Facts, texts: Sequence[PlayedText]) -> str:
     )
 
 
-def _legend(colour_of: dict[str, str], tagging: bool) -> str:
-    if not tagging:
+def _legend(colour_of: dict[str, str], text: PlayedText) -> str:
+    position = text.task.nouns.position
+    if text.task.choice_is_text:
         return (
-            'Above the masked token, below what was filled in: <i class="bar right start end">right</i> '
+            f'Above the {position}, below what was filled in: <i class="bar right start end">right</i> '
             '<i class="bar wrong start end">✗ wrong</i>. Point at one for the first choices.'
         )
     names = " ".join(f'<i class="bar {c} start end">{escape(name)}</i>' for name, c in colour_of.items())
     return (
-        f"{names} Under each word gold, and below it what was predicted: "
+        f"{names} Under each {position} gold, and below it what was predicted: "
         '<i class="bar error start end">✗ wrong</i>, <i class="bar missed start end">✗ missed</i>. '
-        "Point at a word for the first choices."
+        f"Point at a {position} for the first choices."
     )
 
 
 def _article(text: PlayedText, colour_of: dict[str, str]) -> str:
-    body = "".join(_tagged(text.pieces, colour_of) if text.tagging else _filled(text.pieces))
+    filled = text.task.choice_is_text
+    body = "".join(_filled(text.parts) if filled else _labelled(text.parts, colour_of))
     kind = "flawless" if text.flawless else "flawed"
-    count = f"{text.num_right} of {len(text.decisions)} right<br>reward {text.reward:.2f}"
+    count = f"{text.num_right} of {len(text.positions)} right<br>reward {text.reward:.2f}"
     return (
         f'<article class="{kind}" id="text-{text.index + 1}"><div class="number">{text.index + 1}</div>'
-        f'<div class="{"tagged" if text.tagging else "filled"}">{body}</div><aside>{count}</aside></article>'
+        f'<div class="{"filled" if filled else "tagged"}">{body}</div><aside>{count}</aside></article>'
     )
 
 
-def _tagged(pieces: Sequence[Piece], colour_of: dict[str, str]) -> Iterator[str]:
-    gold = _bars([piece.decision.gold if piece.decision else "O" for piece in pieces])
-    predicted = _bars([piece.decision.predicted if piece.decision else "O" for piece in pieces])
-    for piece, (g, g_shape), (p, p_shape) in zip(pieces, gold, predicted, strict=True):
-        if piece.decision is None:
-            yield f'<span class="word cut" title="beyond max_length: not decided"><b>{escape(piece.text)}</b></span>'
+def _labelled(parts: Sequence[PlayedPart], colour_of: dict[str, str]) -> Iterator[str]:
+    none = Mark("")
+    gold = _bars([position.gold_mark if position else none for _, position in parts])
+    predicted = _bars([position.predicted_mark if position else none for _, position in parts])
+    for (part, position), (g, g_shape), (p, p_shape) in zip(parts, gold, predicted, strict=True):
+        if position is None:
+            yield f'<span class="word cut" title="{escape(part.note)}"><b>{escape(part.text)}</b></span>'
             continue
         bars = ""
         if g:
             bars = f'<i class="bar {colour_of[g]} {g_shape}">{escape(g) if "start" in g_shape else ""}</i>'
         elif p:
             bars = '<i class="bar"></i>'
-        if p and piece.decision.right:
+        if p and position.right:
             bars += f'<i class="bar {colour_of[p]} {p_shape}">{escape(p) if "start" in p_shape else ""}</i>'
         elif p:
             bars += f'<i class="bar error {colour_of[p]} {p_shape}">✗ {escape(p)}</i>'
         elif g:
-            bars += '<i class="bar missed start end">✗ O</i>'
+            bars += f'<i class="bar missed start end">✗ {escape(position.predicted)}</i>'
         yield (
-            f'<span class="word" tabindex="0"><b>{escape(piece.text)}</b>{bars}'
-            f"{_details(piece.text, piece.decision)}</span>"
+            f'<span class="word" tabindex="0"><b>{escape(part.text)}</b>{bars}{_details(part.text, position)}</span>'
         )
 
 
-def _filled(pieces: Iterable[Piece]) -> Iterator[str]:
-    for piece in pieces:
-        yield " " * piece.spaced
-        if piece.decision is None:
-            yield escape(piece.text)
+def _filled(parts: Iterable[PlayedPart]) -> Iterator[str]:
+    for part, position in parts:
+        yield " " * part.spaced
+        if position is None:
+            yield escape(part.text)
             continue
-        kind, mark = ("right", "") if piece.decision.right else ("wrong", "✗ ")
+        kind, mark = ("right", "") if position.right else ("wrong", "✗ ")
         yield (
-            f'<span class="word" tabindex="0"><b>{escape(piece.text)}</b>'
-            f'<i class="bar {kind} start end">{mark}{escape(piece.decision.predicted)}</i>'
-            f"{_details(piece.decision.gold, piece.decision)}</span>"
+            f'<span class="word" tabindex="0"><b>{escape(part.text)}</b>'
+            f'<i class="bar {kind} start end">{mark}{escape(position.predicted)}</i>'
+            f"{_details(position.gold, position)}</span>"
         )
 
 
-def _bars(tags: Sequence[str]) -> list[tuple[str, str]]:
-    """Entity type of each word ("" outside), and whether its bar starts or ends there; read as conlleval reads tags."""
-    ends = ["O", *tags, "O"]
-    joined = [after.startswith("I-") and _type(before) == _type(after) for before, after in pairwise(ends)]
+def _bars(marks: Sequence[Mark]) -> list[tuple[str, str]]:
+    """The label of each part ("" for none), and whether its bar starts or ends there."""
+    joined = [*(mark.joined for mark in marks), False]
     shapes = [
         " ".join(name for name, here in (("start", not joined[k]), ("end", not joined[k + 1])) if here)
-        for k in range(len(tags))
+        for k in range(len(marks))
     ]
-    return [(_type(tag), shape) for tag, shape in zip(tags, shapes, strict=True)]
+    return [(mark.label, shape) for mark, shape in zip(marks, shapes, strict=True)]
 
 
-def _type(tag: str) -> str:
-    return tag[2:] if tag[:2] in ("B-", "I-") else ""
-
-
-def _details(word: str, decision: Decision) -> str:
+def _details(word: str, position: PlayedPosition) -> str:
     """What pointing at a position shows."""
     top = "".join(
-        f'<span class="choice{" gold" if choice.name == decision.gold else ""}" style="--p:{choice.probability:.1%}">'
+        f'<span class="choice{" gold" if choice.name == position.gold else ""}" style="--p:{choice.probability:.1%}">'
         f"<span>{escape(choice.name)}</span><span>{choice.probability:.3f}</span></span>"
-        for choice in decision.top
+        for choice in position.top
     )
     return (
         f'<span class="details"><strong>{escape(word)}</strong>'
-        f"<span>gold {escape(decision.gold)} · predicted {escape(decision.predicted)} · "
-        f"reward {decision.reward:.2f}</span>{top}</span>"
+        f"<span>gold {escape(position.gold)} · predicted {escape(position.predicted)} · "
+        f"reward {position.reward:.2f}</span>{top}</span>"
     )

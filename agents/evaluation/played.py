@@ -1,18 +1,14 @@
 """One text as a policy decides it: what stands where, gold, prediction, reward and the policy's first choices."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import NamedTuple
 
 from lm_gym.agents.evaluation.playing import most_probable, position_rewards, read
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.envs import TextVectorEnv
-from lm_gym.rendering import render_text, spell_around
-from lm_gym.tasks import Task
+from lm_gym.rendering import render_text
+from lm_gym.tasks import DecidedText, Mark, Part, Task
 
 TOP = 5
 
@@ -25,13 +21,15 @@ class Choice(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Decision:
+class PlayedPosition:
     """One position.
 
     Attributes:
-        gold: the right choice, a tag or a token.
-        predicted: the most probable one.
+        gold: name of the right choice.
+        predicted: name of the most probable one.
         right: whether they are the same (of tokens, names alone don't tell).
+        quiet: whether the gold choice needs no mention, such as O.
+        gold_mark, predicted_mark: how the choices are drawn beside the part.
         reward: what the environment pays for it.
         top: the policy's first `TOP` choices, most probable first.
     """
@@ -39,22 +37,18 @@ class Decision:
     gold: str
     predicted: str
     right: bool
+    quiet: bool
+    gold_mark: Mark
+    predicted_mark: Mark
     reward: float
     top: tuple[Choice, ...]
 
 
-class Piece(NamedTuple):
-    """A part of a text.
+class PlayedPart(NamedTuple):
+    """A part of a text, and the position decided there, None where there is nothing to decide."""
 
-    Attributes:
-        text: its characters; of a masked token, the gold ones.
-        spaced: whether a space stands before it.
-        decision: of the position here, None where there is nothing to decide.
-    """
-
-    text: str
-    spaced: bool
-    decision: Decision | None
+    part: Part
+    position: PlayedPosition | None
 
 
 @dataclass(frozen=True)
@@ -63,35 +57,35 @@ class PlayedText:
 
     Attributes:
         index: of the text in its split.
-        pieces: words (NER), or masked tokens and what stands between them (masked LM), in order.
+        parts: in order.
         rendered: the environment's rendering, in ANSI colours.
-        tagging: whether words were tagged, and not masked tokens filled in.
+        task: the task's class.
     """
 
     index: int
-    pieces: tuple[Piece, ...]
+    parts: tuple[PlayedPart, ...]
     rendered: str
-    tagging: bool
+    task: type[Task]
 
     @cached_property
-    def decisions(self) -> list[Decision]:
-        """Of all positions, in order."""
-        return [piece.decision for piece in self.pieces if piece.decision is not None]
+    def positions(self) -> list[PlayedPosition]:
+        """All positions, in order."""
+        return [position for _, position in self.parts if position is not None]
 
     @property
     def reward(self) -> float:
-        """Of the whole text."""
-        return sum(decision.reward for decision in self.decisions)
+        """The reward of the whole text."""
+        return sum(position.reward for position in self.positions)
 
     @property
     def num_right(self) -> int:
-        """Positions decided as gold has them."""
-        return sum(decision.right for decision in self.decisions)
+        """Number of positions decided as gold has them."""
+        return sum(position.right for position in self.positions)
 
     @property
     def flawless(self) -> bool:
         """Whether every position is right."""
-        return self.num_right == len(self.decisions)
+        return self.num_right == len(self.positions)
 
 
 def play_text(policy: LMPolicy, env: TextVectorEnv, index: int) -> PlayedText:
@@ -102,47 +96,27 @@ def play_text(policy: LMPolicy, env: TextVectorEnv, index: int) -> PlayedText:
         env: with one row, `unit="sequence"`; it is left reset.
         index: of the text in the environment's split.
     """
+    task = env.task
     obs, _ = env.reset(options={"indices": [index]})
     packed = read(policy, obs)
-    said = most_probable(packed, env)
+    said = most_probable(packed, env.targets)
     rewards = position_rewards(env, said.choices, said.target_log_probs)[0]
     log_probs, choices = packed.log_probs.topk(min(TOP, packed.log_probs.shape[1]))
-    decisions = [
-        Decision(
-            gold=_name(env.task, int(env.targets[0, slot])),
-            predicted=_name(env.task, int(said.choices[0, slot])),
-            right=bool(env.targets[0, slot] == said.choices[0, slot]),
-            reward=float(rewards[slot]),
-            top=tuple(Choice(_name(env.task, c), p) for c, p in zip(ids, probabilities, strict=True)),
+    slots = packed.slots.tolist()
+    text = DecidedText(index, obs["positions"][0, slots], env.targets[0, slots], said.choices[0, slots])
+    gold_marks, predicted_marks = (task.marks(values.tolist()) for values in (text.targets, text.choices))
+    positions = [
+        PlayedPosition(
+            gold=task.choice_name(int(text.targets[k])),
+            predicted=task.choice_name(int(text.choices[k])),
+            right=bool(text.targets[k] == text.choices[k]),
+            quiet=bool(text.targets[k] == task.quiet),
+            gold_mark=gold_marks[k],
+            predicted_mark=predicted_marks[k],
+            reward=float(rewards[slots[k]]),
+            top=tuple(Choice(task.choice_name(c), p) for c, p in zip(ids, probabilities, strict=True)),
         )
-        for slot, ids, probabilities in zip(
-            packed.slots.tolist(), choices.tolist(), log_probs.exp().tolist(), strict=True
-        )
+        for k, (ids, probabilities) in enumerate(zip(choices.tolist(), log_probs.exp().tolist(), strict=True))
     ]
-    leaves = {name: leaf[0] for name, leaf in (obs | {"predictions": said.choices}).items()}
-    tagging = env.task.choice_names is not None
-    pieces = _words(env, index, decisions) if tagging else _tokens(env.task, leaves, env.targets[0], decisions)
-    return PlayedText(index, tuple(pieces), render_text(env.task, leaves, env.targets[0]), tagging)
-
-
-def _name(task: Task, choice: int) -> str:
-    return task.tokenizer.decode([choice]).strip() if task.choice_names is None else task.choice_names[choice]
-
-
-def _words(env: TextVectorEnv, index: int, decisions: list[Decision]) -> Iterator[Piece]:
-    """The words of a tagged text; those that `max_length` cut off have no decision."""
-    words = env.dataset[env.split].text(index)
-    undecided = [None] * (len(words) - len(decisions))
-    for word, decision in zip(words, [*decisions, *undecided], strict=True):
-        yield Piece(word, True, decision)
-
-
-def _tokens(
-    task: Task, leaves: dict[str, NDArray[Any]], targets: NDArray[np.int64], decisions: list[Decision]
-) -> Iterator[Piece]:
-    """The masked tokens of a text, and what stands between them."""
-    places = leaves["positions"][leaves["position_mask"] > 0].tolist()
-    ids = leaves["input_ids"][: int(leaves["attention_mask"].sum())].copy()
-    ids[places] = targets[: len(places)]
-    for spaced, text, slot in spell_around(task.tokenizer, ids.tolist(), places):
-        yield Piece(text, spaced, None if slot is None else decisions[slot])
+    parts = (PlayedPart(part, None if part.slot is None else positions[part.slot]) for part in task.parts(text))
+    return PlayedText(index, tuple(parts), render_text(task, text), type(task))

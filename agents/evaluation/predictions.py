@@ -1,31 +1,20 @@
-"""Predictions as files and as tables: CoNLL columns for tags, JSON lines for masked words."""
+"""Predictions as files and as tables."""
 
-import json
 from itertools import islice
 from pathlib import Path
 
-from lm_gym.agents.evaluation.playing import Evaluation
 from lm_gym.agents.files import write_text
-
-
-def is_tagging(evaluation: Evaluation) -> bool:
-    """Whether texts were tagged, and not filled in."""
-    return evaluation.env.task.choice_names is not None
+from lm_gym.tasks import DecidedText, Evaluation, Part, Task
 
 
 def format_predictions(evaluation: Evaluation) -> str:
-    """NER: a line `word gold predicted` for each word, a blank line after each text. Masked LM: JSON lines."""
-    if is_tagging(evaluation):
-        return "".join(
-            "".join(f"{word} {gold} {predicted}\n" for word, gold, predicted in text) + "\n"
-            for text in evaluation.tagged_texts()
-        )
-    return "".join(json.dumps(text, ensure_ascii=False) + "\n" for text in evaluation.filled_texts())
+    """All texts with gold and predicted choices, in the task's format."""
+    return "".join(map(evaluation.task.format_prediction, evaluation))
 
 
 def write_predictions(evaluation: Evaluation, folder: Path) -> Path:
-    """Write predictions.conll or predictions.jsonl into `folder`; the path comes back."""
-    path = folder / ("predictions.conll" if is_tagging(evaluation) else "predictions.jsonl")
+    """Write `predictions.*` into `folder`, with the task's ending, and return its path."""
+    path = folder / f"predictions.{evaluation.task.predictions_suffix}"
     write_text(path, format_predictions(evaluation))
     return path
 
@@ -35,33 +24,26 @@ def samples_table(evaluation: Evaluation, count: int) -> str:
 
     Args:
         evaluation: what was played.
-        count: texts shown.
+        count: number of texts shown.
     """
     lines = ["| how many are right, and the text (**predicted**, gold) |", "|---|"]  # TensorBoard breaks narrow columns
-    if is_tagging(evaluation):
-        for text in islice(evaluation.tagged_texts(), count):
-            cells = " ".join(_tagged(*word) for word in text)
-            lines.append(f"| {sum(g == p for _, g, p in text)}/{len(text)}: {cells} |")
-    else:
-        for parts in islice(evaluation.masked_texts(), count):
-            right = [is_right for _, filled, is_right in parts if filled is not None]
-            cells = "".join(_filled(*part) for part in parts)
-            lines.append(f"| {sum(right)}/{len(right)}: {cells.strip()} |")
+    for text in islice(evaluation, count):
+        right = int((text.targets == text.choices).sum())
+        cells = "".join(" " * part.spaced + _cell(evaluation.task, part, text) for part in evaluation.task.parts(text))
+        lines.append(f"| {right}/{len(text.targets)}: {cells.strip()} |")
     return "\n".join(lines)
 
 
-def _tagged(word: str, gold: str, predicted: str) -> str:
-    word = _escape(word)
-    if gold == predicted:
-        return word if gold == "O" else f"{word} `{gold}`"
-    return f"{word} **`{predicted}`** (gold `{gold}`)"
-
-
-def _filled(part: str, filled: str | None, right: bool) -> str:
-    if filled is None:
-        return _escape(part)
-    space, gold = part[: len(part) - len(part.lstrip())], _escape(part.strip())
-    return f"{space}[{gold}]" if right else f"{space}[**{_escape(filled.strip())}**, gold {gold}]"
+def _cell(task: Task, part: Part, text: DecidedText) -> str:
+    shown = _escape(part.text)
+    if part.slot is None:
+        return shown
+    choice, gold = int(text.choices[part.slot]), int(text.targets[part.slot])
+    if task.choice_is_text:
+        return f"[{shown}]" if choice == gold else f"[**{_escape(task.choice_name(choice))}**, gold {shown}]"
+    if choice == gold:
+        return shown if gold == task.quiet else f"{shown} `{task.choice_name(gold)}`"
+    return f"{shown} **`{task.choice_name(choice)}`** (gold `{task.choice_name(gold)}`)"
 
 
 def _escape(text: str) -> str:

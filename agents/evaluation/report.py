@@ -1,7 +1,7 @@
 """What a run reached: report.json, report.md and the closing table.
 
-Results stand beside the rows to beat: random choices, each word's most frequent tag (or the most frequent token), and
-the policy before training. Everything is played on the test split, by the model that was best on the validation split.
+Results stand beside the rows to beat: those of the task, such as random choices, and the policy before training.
+Everything is played on the test split, by the model that was best on the validation split.
 """
 
 from collections.abc import Mapping
@@ -9,28 +9,16 @@ from typing import Any
 
 from rich.table import Table
 
-from lm_gym.agents.evaluation.playing import Evaluation
+from lm_gym.envs import find_task
+from lm_gym.tasks import Evaluation
+from lm_gym.tasks.metric import columns
 
-COLUMNS = {
-    "entity_f1": "entity F1",
-    "entity_precision": "entity prec.",
-    "entity_recall": "entity rec.",
-    "token_accuracy": "token acc.",
-    "token_macro_f1": "macro F1",
-    "accuracy": "accuracy",
-    "cross_entropy": "cross-ent.",
-    "perplexity": "perplexity",
-    "mean_reward": "reward",
-    "heads_kept": "heads kept",
-}
-_IN_TERMINALS = ("entity_f1", "token_accuracy", "token_macro_f1", "accuracy", "perplexity", "mean_reward", "heads_kept")
 Metrics = Mapping[str, float]
 
 
 def table_rows(report: Mapping[str, Any]) -> dict[str, Metrics]:
     """The rows of the closing table, all on one split: this run, then the rows to beat."""
-    majority = "majority tag" if "NER" in report["env"] else "most frequent token"
-    names = {"majority": majority, "untrained": "untrained policy"}
+    names = {row.name: row.label for row in find_task(report["env"]).baselines} | {"untrained": "untrained policy"}
     rows: dict[str, Metrics] = {"this run": report["metrics"][split_of(report)]}
     return rows | {names.get(name, name): metrics for name, metrics in report["baselines"].items()}
 
@@ -43,15 +31,15 @@ def split_of(report: Mapping[str, Any]) -> str:
 def closing_table(report: Mapping[str, Any]) -> Table:
     """The table that a run ends with."""
     rows = table_rows(report)
-    columns = [column for column in _columns(rows) if column in _IN_TERMINALS]
+    shown = [metric for metric in columns(rows) if metric.in_terminal]
     title = f"{report['algo']} on {report['dataset']}, {split_of(report)}"
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("")
-    for column in columns:
-        table.add_column(COLUMNS[column], justify="right", no_wrap=True)
+    for metric in shown:
+        table.add_column(metric.label, justify="right", no_wrap=True)
     for name, metrics in rows.items():
         style = "bold" if name == "this run" else None
-        table.add_row(name, *(_number(metrics.get(column)) for column in columns), style=style)
+        table.add_row(name, *(_number(metrics.get(metric.name)) for metric in shown), style=style)
     return table
 
 
@@ -66,7 +54,7 @@ def markdown(report: Mapping[str, Any], evaluation: Evaluation, best: str, notes
         command: the command line.
     """
     rows = table_rows(report)
-    columns = _columns(rows)
+    shown = columns(rows)
     lines = [
         f"# {report['algo']} on {report['dataset']}",
         "",
@@ -74,9 +62,9 @@ def markdown(report: Mapping[str, Any], evaluation: Evaluation, best: str, notes
         "",
         f"Environment {report['env']}, model {report['model']}, seed {report['seed']}. {best}",
         "",
-        f"| {split_of(report)} | " + " | ".join(COLUMNS[column] for column in columns) + " |",
-        "|---|" + "---:|" * len(columns),
-        *(f"| {n} | " + " | ".join(_number(m.get(c)) for c in columns) + " |" for n, m in rows.items()),
+        f"| {split_of(report)} | " + " | ".join(metric.label for metric in shown) + " |",
+        "|---|" + "---:|" * len(shown),
+        *(f"| {n} | " + " | ".join(_number(m.get(metric.name)) for metric in shown) + " |" for n, m in rows.items()),
         "",
         f"{report['timesteps']:,} timesteps, {report['forward_passes']:,} forward and "
         f"{report['backward_passes']:,} backward passes, {report['tokens']:,} tokens, "
@@ -92,16 +80,12 @@ def markdown(report: Mapping[str, Any], evaluation: Evaluation, best: str, notes
 
 
 def reports(evaluation: Evaluation) -> list[str]:
-    """The entity report and the token-level report as text, each named as what it is; masked LM: its metrics."""
-    if evaluation.entity_report is None or evaluation.token_report is None:
-        width = max(map(len, evaluation.metrics))
-        lines = (f"{name:{width}}  {value:.4f}" for name, value in evaluation.metrics.items())
-        return ["Masked positions\n" + "\n".join(lines)]
-    return [str(evaluation.entity_report), str(evaluation.token_report)]
-
-
-def _columns(rows: Mapping[str, Metrics]) -> list[str]:
-    return [column for column in COLUMNS if any(column in metrics for metrics in rows.values())]
+    """The task's reports as text, each named as what it is; the metrics of a task without."""
+    if evaluation.reports:
+        return [str(report) for report in evaluation.reports.values()]
+    width = max(map(len, evaluation.metrics))
+    lines = (f"{name:{width}}  {value:.4f}" for name, value in evaluation.metrics.items())
+    return [f"{evaluation.task.nouns.positions.capitalize()}\n" + "\n".join(lines)]
 
 
 def _number(value: float | None) -> str:

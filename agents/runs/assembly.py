@@ -1,7 +1,7 @@
 """From settings to what they name: the dataset, its environments and the agent."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,11 @@ from lm_gym.agents.algorithms.registry import ALGORITHMS
 from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.runs.settings import EnvSettings, Settings, SettingsError
-from lm_gym.data import Dataset, load_dataset
-from lm_gym.data.errors import nearest
-from lm_gym.envs import TextVectorEnv
+from lm_gym.data import Dataset
+from lm_gym.envs import TextVectorEnv, find_task
+from lm_gym.tasks import load_data
 from lm_gym.tokenizer import TextTokenizer
 
-TASK_OF = {"lm_gym/NER-v0": "ner", "lm_gym/MaskedLM-v0": "masked_lm"}
 _NOT_ARGUMENTS = ("id", "num_envs", "group_size", "dataset", "tokenizer", "sampling")
 
 
@@ -25,12 +24,10 @@ def make_dataset(env: EnvSettings, data: Mapping[str, Any]) -> Dataset:
     """The dataset that the settings name, as it is.
 
     Raises:
-        SettingsError: an unknown environment.
+        ValueError: an unknown environment.
         DataError: a dataset that cannot be used.
     """
-    if env.id not in TASK_OF:
-        raise SettingsError(f"no environment {env.id!r}{nearest(env.id, TASK_OF)}: it is {' or '.join(TASK_OF)}")
-    return load_dataset(env.dataset, task_hint=TASK_OF[env.id], **data)  # type: ignore[arg-type]
+    return load_data(find_task(env.id), env.dataset, **data)
 
 
 def make_training_dataset(settings: Settings) -> Dataset:
@@ -55,9 +52,11 @@ def make_env(
         tokenizer: take this one and not the one that the settings name.
         learning: make it as the algorithm learns from it, and not to evaluate on.
     """
-    arguments = {
-        key: value for key, value in asdict(settings.env).items() if value is not None and key not in _NOT_ARGUMENTS
-    }
+    task = find_task(settings.env.id)
+    given = {key: value for key, value in asdict(settings.env).items() if key not in _NOT_ARGUMENTS}
+    options = task.Options(**{option.name: given.pop(option.name) for option in fields(task.Options)})
+    arguments = {key: value for key, value in given.items() if value is not None}
+    arguments |= asdict(options if learning else task.whole(options))
     taken = {"group_size": 1, **ALGORITHMS[settings.algo].env_arguments}
     if not learning:
         taken |= {"unit": "sequence", "group_size": 1}

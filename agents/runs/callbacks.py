@@ -18,15 +18,13 @@ import torch as th
 from rich.console import Console
 from stable_baselines3.common.callbacks import BaseCallback
 
-from lm_gym.agents.evaluation.playing import Evaluation
 from lm_gym.agents.evaluation.predictions import samples_table, write_predictions
 from lm_gym.agents.files import write_folder
 from lm_gym.agents.runs.clock import Clock
 from lm_gym.agents.runs.run_folder import RunFolder
 from lm_gym.agents.runs.settings import CheckpointSettings
-
-SHOWN = ("entity_f1", "token_accuracy", "accuracy", "perplexity")
-LOWER_IS_BETTER = ("cross_entropy", "perplexity")
+from lm_gym.tasks import Evaluation
+from lm_gym.tasks.metric import metric_of
 
 
 @dataclass
@@ -57,7 +55,7 @@ class RunState:
         """Whether `value` is better than the best so far; the first always is, and where the last is kept each is."""
         if self.best is None or self.keep == "last":
             return True
-        return value < self.best if self.metric in LOWER_IS_BETTER else value > self.best
+        return metric_of(self.metric).better(value, self.best)
 
 
 def peak_memory_bytes() -> int:
@@ -146,7 +144,7 @@ class Evaluate(BaseCallback):
             self.logger.record("eval/samples", samples_table(evaluation, self._shown))
             write_predictions(evaluation, self._folder.path)
             self._waiting = True
-            shown = "  ".join(f"{name} {metrics[name]:.4f}" for name in SHOWN if name in metrics)
+            shown = "  ".join(f"{name} {v:.4f}" for name, v in metrics.items() if metric_of(name).while_training)
             passes = timesteps / self._timesteps_per_pass
             self._console.print(f"pass {passes:5.2f}  {shown}{'  [green]best[/]' if better else ''}", highlight=False)
 

@@ -26,10 +26,12 @@ from lm_gym.agents.runs.settings import (
     Settings,
     SettingsError,
     at_least,
+    env_settings,
     leaves,
 )
 from lm_gym.data import load_dataset
 from lm_gym.data.errors import nearest
+from lm_gym.envs import find_task
 
 _OF_THE_RUN = ("run_dir", "resume")  # what a config.yaml leaves out: a copy of a run goes elsewhere
 _POLICY_SKIP = {"observation_space", "action_space", "lr_schedule", "task", "labels", "tokenizer", "use_sde"}
@@ -53,8 +55,8 @@ _AGENT_SKIP = {
 }
 
 
-def build_parser(algo: str) -> ArgumentParser:
-    """The parser for one algorithm's settings."""
+def build_parser(algo: str, env_id: str = EnvSettings.id) -> ArgumentParser:
+    """The parser for the settings of one algorithm in one environment."""
     parser = ArgumentParser(
         prog="python -m agents.train",
         description="Trains a language model on an lm_gym environment. Without options: REINFORCE on the "
@@ -71,8 +73,8 @@ def build_parser(algo: str) -> ArgumentParser:
     parser.add_argument("--log_interval", type=int, default=10, help="updates between two logs")
     parser.add_argument("--run_dir", type=str | None, default=None, help="by default runs/<env>/<algo>/<time-seed>")
     parser.add_argument("--resume", type=str | None, default=None, help="go on with the run in this folder")
-    parser.add_class_arguments(EnvSettings, "env")
-    parser.add_function_arguments(load_dataset, "data", skip={"source", "task_hint"})
+    parser.add_class_arguments(env_settings(find_task(env_id)), "env")
+    parser.add_function_arguments(load_dataset, "data", skip={"source", "fields", "builtin"})
     parser.add_class_arguments(LMPolicy, "policy", skip=_POLICY_SKIP, instantiate=False)
     parser.add_class_arguments(ALGORITHMS[algo], "agent", skip=_AGENT_SKIP, instantiate=False)
     parser.add_class_arguments(BudgetSettings, "budget")
@@ -94,7 +96,11 @@ def parse_settings(arguments: Sequence[str]) -> Settings:
     algo = str(algos[-1]) if algos else next(iter(ALGORITHMS))
     if algo not in ALGORITHMS:
         raise SettingsError(f"no algorithm {algo!r}{nearest(algo, ALGORITHMS)}: it is one of {', '.join(ALGORITHMS)}")
-    parser = build_parser(algo)
+    ids = [value for _, key, value in given if key == "env.id"]
+    try:
+        parser = build_parser(algo, str(ids[-1]) if ids else EnvSettings.id)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
     known = [*dict(leaves(parser.get_defaults().as_dict())), "config", "print_config", "help", "h"]
     for source, key, _ in given:
         check_key(source, key, known, algo)
@@ -140,7 +146,7 @@ def _settings(parser: ArgumentParser, namespace: Namespace) -> Settings:
             raise SettingsError(f"agent.learning_rate {value!r} is not a number")
     text = yaml.safe_dump(_plain(values), sort_keys=False, allow_unicode=True)
     sections = {
-        "env": EnvSettings,
+        "env": env_settings(find_task(values["env"]["id"])),
         "budget": BudgetSettings,
         "evaluation": EvaluationSettings,
         "checkpoint": CheckpointSettings,

@@ -10,6 +10,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 
 from lm_gym.agents.runs.settings import Settings
+from lm_gym.tasks import TASKS
 
 _TEXT, _NUMBER = api_pb2.DATA_TYPE_STRING, api_pb2.DATA_TYPE_FLOAT64
 COLUMNS = {
@@ -27,12 +28,16 @@ COLUMNS = {
     "env.reward": _TEXT,
     "policy.model": _TEXT,
 }
-METRICS = (
-    *("eval/entity_f1", "eval/accuracy", "eval/cross_entropy", "eval/perplexity", "budget/forward_passes"),
-    *("eval/entity_precision", "eval/entity_recall", "eval/token_accuracy", "eval/token_macro_f1", "eval/mean_reward"),
-)
 _SHOWN = 5  # columns that the page begins with
 _SECTIONS = ("agent.", "policy.", "env.", "budget.")  # of settings that change what is learned, the nearest first
+
+
+def metric_tags() -> list[str]:
+    """The tags of the page's metrics: what chooses models first, the same for the runs of every task."""
+    first = [kind.metrics[0].name for kind in TASKS.values()] + ["cross_entropy", "perplexity"]
+    rest = [metric.name for kind in TASKS.values() for metric in kind.all_metrics() if metric.name not in first]
+    names = dict.fromkeys(first), dict.fromkeys(rest)
+    return [*(f"eval/{name}" for name in names[0]), "budget/forward_passes", *(f"eval/{name}" for name in names[1])]
 
 
 def hparams(settings: Settings, defaults: Settings) -> dict[str, str | float]:
@@ -66,7 +71,7 @@ def hparams_summaries(settings: Settings, defaults: Settings) -> list[Summary]:
         api_pb2.HParamInfo(name=name, type=kind, differs=place < _SHOWN)  # those that differ come first
         for place, (name, kind) in enumerate(COLUMNS.items())
     ]
-    metrics = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in METRICS]
+    metrics = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in metric_tags()]
     start = plugin_data_pb2.SessionStartInfo()
     for name, value in hparams(settings, defaults).items():
         if isinstance(value, str):

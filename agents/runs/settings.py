@@ -7,11 +7,15 @@ the shipped model.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, make_dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 import yaml
+
+from lm_gym.envs.manual import described
+from lm_gym.tasks import Task
 
 BUDGETS = ("passes", "timesteps", "forward_passes", "equivalents", "seconds")
 ENDLESS = 2**62  # timesteps of a run that its clock ends
@@ -35,10 +39,10 @@ def above(name: str, value: float, bound: float) -> None:
 
 @dataclass(frozen=True)
 class EnvSettings:
-    """The environment.
+    """The environment; a task's own options stand beside these (`env_settings`).
 
     Args:
-        id: a Gymnasium id of lm_gym.
+        id: a Gymnasium id of lm_gym, or "my_module:MyTask-v0" for a task of yours.
         num_envs: texts in a batch: one update of an agent decides so many.
         group_size: rows that play each of them; null for the algorithm's own (PPO's advantages compare them).
         dataset: "builtin", a file, a folder with a file for each split, or "hub:<id>".
@@ -48,7 +52,6 @@ class EnvSettings:
         reward_kwargs: arguments of that reward, such as `weights: balanced`.
         dense: pay at each position, or all at the last one.
         sampling: order of the training texts; "bucketed" shuffles texts of like length together.
-        mask_probability: part of a text's tokens that is masked (masked LM only).
     """
 
     id: str = "lm_gym/NER-v0"
@@ -61,12 +64,21 @@ class EnvSettings:
     reward_kwargs: dict[str, Any] | None = None
     dense: bool = True
     sampling: Literal["shuffled", "bucketed", "sequential"] = "bucketed"
-    mask_probability: float | None = None
 
     def __post_init__(self) -> None:
         at_least("env.num_envs", self.num_envs, 1)
         if self.group_size is not None:
             at_least("env.group_size", self.group_size, 1)
+
+
+@cache
+def env_settings(task: type[Task]) -> type[EnvSettings]:
+    """`EnvSettings` with the options of a task beside them."""
+    hints = get_type_hints(task.Options)
+    own = [(option.name, hints[option.name], field(default=option.default)) for option in fields(task.Options)]
+    said = "".join(f"        {name}: {text}\n" for name, text in described(task.Options).items())
+    doc = (EnvSettings.__doc__ or "").rstrip() + f"\n{said}    "
+    return make_dataclass("EnvSettings", own, bases=(EnvSettings,), frozen=True, namespace={"__doc__": doc})
 
 
 @dataclass(frozen=True)
@@ -122,7 +134,7 @@ class EvaluationSettings:
         every_passes: passes over the training texts between two evaluations.
         times: evaluate so often, evenly over the budget, whatever a pass is; null for every_passes.
         texts: play so many, evenly spaced, while training (by default all); the last evaluation plays all.
-        metric: chooses the best model; by default entity_f1 (NER) or accuracy.
+        metric: chooses the best model; null for the task's first metric.
         keep: the model that is kept and reported: the best of the run by that metric, or the last, where training
             itself weighs more than the metric says (the price of attention heads).
         num_envs: texts in a batch.

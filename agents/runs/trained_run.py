@@ -3,7 +3,7 @@
 import json
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
@@ -13,11 +13,10 @@ from lm_gym.agents.runs.assembly import make_dataset, make_env, make_policy, mak
 from lm_gym.agents.runs.command_line import parse_settings
 from lm_gym.agents.runs.run_folder import RunFolder, RunFolderError
 from lm_gym.agents.runs.settings import Settings, SettingsError
-from lm_gym.data import Dataset
-from lm_gym.envs import TextVectorEnv
+from lm_gym.envs import TextVectorEnv, find_task
 
 Which = Literal["best", "last"]
-MAY_CHANGE = ("env.dataset", "env.max_length", "env.mask_probability", "data.", "evaluation.", "device", "threads")
+MAY_CHANGE = ("env.dataset", "env.max_length", "data.", "evaluation.", "device", "threads")  # and the task's options
 
 
 def run_parser(program: str, description: str | None, split: str, keys: str = "") -> ArgumentParser:
@@ -30,6 +29,7 @@ def run_parser(program: str, description: str | None, split: str, keys: str = ""
         keys: what a reader presses, for the help's end.
     """
     may_change = "Settings of the run that may be given anew: " + ", ".join(f"--{key}" for key in MAY_CHANGE)
+    may_change += ", and the options of the environment's task"
     parser = ArgumentParser(
         prog=program,
         description=description,
@@ -75,7 +75,7 @@ class TrainedRun:
         if which == "last" and checkpoint is None:
             raise RunFolderError(f"{folder.path} has no checkpoint yet: take the best model, or {go_on}")
         dataset = make_training_dataset(settings) if self.own_data else make_dataset(settings.env, settings.data)
-        dataset = _with_labels(dataset, folder.best)
+        dataset = find_task(settings.env.id).relabel(dataset, _labels(folder.best))
         own = (folder.best / "tokenizer.json").is_file() and not str(settings.env.tokenizer).endswith(".json")
         env = make_env(settings, dataset, split, str(folder.best) if own else None)
         if checkpoint is None:
@@ -103,15 +103,13 @@ def open_run(path: Path, overrides: Sequence[str] = ()) -> TrainedRun:
 
 def _refuse_changes(saved: Settings, settings: Settings) -> None:
     before, after = saved.flat(), settings.flat()
+    options = tuple(f"env.{option.name}" for option in fields(find_task(saved.env.id).Options))
     for key in before | after:
-        if before.get(key) != after.get(key) and not key.startswith(MAY_CHANGE):
+        if before.get(key) != after.get(key) and not key.startswith(MAY_CHANGE + options):
             raise SettingsError(f"--{key} is the run's own, {before.get(key)!r}: leave it out")
 
 
-def _with_labels(dataset: Dataset, model: Path) -> Dataset:
-    """The dataset with its tags numbered as the model numbers its labels."""
-    if not dataset.tag_names:
-        return dataset
+def _labels(model: Path) -> list[str]:
+    """The labels of a checkpoint, in order."""
     labels = json.loads((model / "config.json").read_text(encoding="utf-8")).get("id2label", {})
-    names = [labels[number] for number in sorted(labels, key=int)]
-    return dataset.with_tag_names(names) if "O" in names else dataset
+    return [labels[number] for number in sorted(labels, key=int)]

@@ -56,3 +56,7 @@ def _named(names: Sequence[str], wanted: Column | None, usual: Sequence[str], pl
         return wanted
     by_lower = {name.strip().lower(): name for name in reversed(names)}
     return next((by_lower[name] for name in usual if name in by_lower), None)
+
+
+class Field:
+    """Replaced by the fields of records."""

@@ -21,6 +21,8 @@ TaskHint = Literal["ner", "masked_lm"]
 def load_dataset(
     source: str | os.PathLike[str] | Dataset,
     *,
+    fields: object = None,
+    builtin: object = None,
     task_hint: TaskHint | None = None,
     token_column: Column | None = None,
     tag_column: Column | None = None,
@@ -56,6 +58,8 @@ def load_dataset(
     Raises:
         DataError: nothing there by this name, or data that cannot be used; the message names file and line.
     """
+    if isinstance(builtin, str):
+        task_hint = builtin.removeprefix("builtin/")
     if isinstance(source, Dataset):
         dataset = source
     else:

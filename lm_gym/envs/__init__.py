@@ -1,8 +1,24 @@
-"""Environments: texts with positions to decide, as Gymnasium's single and vector environments."""
+"""Environments: texts with positions to decide, as Gymnasium's single and vector environments.
+
+Each task has two classes here, made from it: `NEREnv` and `NERVectorEnv` of `lm_gym/NER-v0`.
+"""
+
+from typing import Any
 
 from lm_gym.envs.env import TextEnv
-from lm_gym.envs.masked_lm import MaskedLMEnv, MaskedLMVectorEnv
-from lm_gym.envs.ner import NEREnv, NERVectorEnv
-from lm_gym.envs.vector import TextVectorEnv
+from lm_gym.envs.registration import class_names, class_of, find_task, register_task
+from lm_gym.envs.vector import TextVectorEnv, environment_class
+from lm_gym.tasks import TASKS
 
-__all__ = ["MaskedLMEnv", "MaskedLMVectorEnv", "NEREnv", "NERVectorEnv", "TextEnv", "TextVectorEnv"]
+__all__ = ["TextEnv", "TextVectorEnv", "environment_class", "find_task", "register_task"]
+
+for _kind in TASKS.values():
+    register_task(_kind)
+
+
+def __getattr__(name: str) -> Any:
+    return class_of(name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *class_names()]

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from lm_gym.data import Dataset
 from lm_gym.envs.episodes import Observation
-from lm_gym.envs.vector import TextVectorEnv
+from lm_gym.envs.vector import TextVectorEnv, environment_class, remade
 from lm_gym.rewards import Reward
 from lm_gym.tasks import Cut, Task
 
 
 class TextEnv(gymnasium.Env[Observation, Any]):
-    """One text at a time; what the environments of every task have in common.
+    """One text at a time: the base of every task's single environment (`lm_gym.envs.environment_class`).
 
     Args:
         arguments: see `lm_gym.envs.settings.Settings`, and the manual of the task's environment.
@@ -24,11 +24,12 @@ class TextEnv(gymnasium.Env[Observation, Any]):
         vector: the vector environment with N = 1 that plays.
     """
 
-    vector_class: ClassVar[type[TextVectorEnv]]
+    task_class: ClassVar[type[Task]]
     metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012  (Gymnasium's own)
 
     def __init__(self, **arguments: Any) -> None:
-        self.vector = self.vector_class(1, autoreset_mode=AutoresetMode.DISABLED, **arguments)
+        kind = environment_class(self.task_class, TextVectorEnv)
+        self.vector: TextVectorEnv = kind(1, autoreset_mode=AutoresetMode.DISABLED, **arguments)
         self.observation_space = self.vector.single_observation_space
         self.action_space = self.vector.single_action_space
         self.render_mode = self.vector.render_mode
@@ -126,6 +127,10 @@ class TextEnv(gymnasium.Env[Observation, Any]):
     def render(self) -> str | None:
         """The text with its decisions, in ANSI colours, where `render_mode="ansi"`."""
         return None if self.render_mode is None else self.vector.render_row(0)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by task: the class is made for it."""
+        return remade, (self.task_class, TextEnv), self.__dict__
 
     def _observation(self) -> Observation:
         return {key: leaf[0].copy() for key, leaf in self.vector.episodes.observation.items()}

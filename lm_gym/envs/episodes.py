@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lm_gym.rewards import Board, Reward
-from lm_gym.tasks import Task
+from lm_gym.rewards import Board, Decision, Reward
+from lm_gym.tasks import DecidedText, Task
 
 Observation = dict[str, NDArray[Any]]
 
@@ -19,12 +19,11 @@ class Episodes:
         reward: what decisions pay, bound to the task.
         num_rows: N.
         cursor: whether the observation has one (`unit="token"`).
-        write: whether predictions are written into `input_ids` (`fill="sequential"`).
         mask_actions: whether the observation has `action_mask`.
         distributions: whether actions are distributions.
 
     Attributes:
-        observation: the live observation, each leaf [N, …]; copy what leaves this house.
+        observation: the live observation, each leaf [N, …]; copy what is returned to users.
         targets: int64 [N, T], gold choices, n where padded.
         counts: int64 [N], positions.
         decided: int64 [N], positions decided.
@@ -42,7 +41,6 @@ class Episodes:
         num_rows: int,
         *,
         cursor: bool,
-        write: bool,
         mask_actions: bool,
         distributions: bool,
     ) -> None:
@@ -67,7 +65,7 @@ class Episodes:
         self._cursor = np.zeros((num_rows, 1), np.int64)
         if cursor:
             self.observation["cursor"] = self._cursor
-        self._write = write
+        self._write = task.writes
         self._masks = mask_actions and not task.static_masks
         if mask_actions:
             self.observation["action_mask"] = np.repeat(task.always_legal[None].astype(np.int8), num_rows, axis=0)
@@ -123,9 +121,9 @@ class Episodes:
         if self.log_probs is not None and log_probs is not None:
             self.log_probs[rows, cursor[rows]] = log_probs[rows]
         if self._write:
-            self._write_predictions(choices, live)
-        last = self.decided >= self.counts
-        rewards = self.track.pay(choices, targets, log_probs, cursor, last)
+            self.task.write(self.observation, rows, cursor[rows], choices[rows])
+        last = self.task.ended(self.decided, self.counts)
+        rewards = self.track.pay(Decision(choices, targets, log_probs, cursor, last))
         np.minimum(self.decided, self.counts - 1, out=cursor)
         if self._masks:
             self._update_masks()
@@ -160,10 +158,11 @@ class Episodes:
         here = self.task.legal(self._predictions, self._cursor[:, 0])
         return np.repeat(always[None], len(self.counts), axis=0) if here is None else here & always
 
-    def _write_predictions(self, choices: NDArray[np.int64], live: NDArray[np.bool_] | None) -> None:
-        rows = self._rows if live is None else self._rows[live]
-        places = self.observation["positions"][rows, self._cursor[rows, 0]]
-        self.observation["input_ids"][rows, places] = choices[rows]
+    def decided_text(self, row: int) -> DecidedText:
+        """The text of a row with its decisions so far."""
+        inside = self.observation["position_mask"][row] > 0
+        places, choices = self.observation["positions"][row][inside], self._predictions[row][inside]
+        return DecidedText(int(self.text_index[row]), places, self.targets[row][inside], choices)
 
     def _update_masks(self) -> None:
         self.observation["action_mask"][...] = self.legal()

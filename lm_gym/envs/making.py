@@ -1,38 +1,38 @@
 """From settings to a task and a reward."""
 
+from typing import Any
+
 from lm_gym.data import Dataset
 from lm_gym.envs.settings import Settings
-from lm_gym.rewards import AtTheEnd, Choices, Reward, make_reward
-from lm_gym.tasks import TASKS, Task, build_task
+from lm_gym.rewards import AtTheEnd, Choices, Reward, bind_reward, make_reward
+from lm_gym.tasks import Task, build_task
 from lm_gym.tokenizer import load_tokenizer
 
 
-def make_task(name: str, dataset: Dataset, settings: Settings) -> Task:
+def make_task(kind: type[Task], dataset: Dataset, settings: Settings, options: Any) -> Task:
     """Encode what the settings ask for.
 
     Raises:
-        ValueError: if the settings don't suit the task or the data.
+        ValueError: the settings don't suit the task or the data.
     """
-    kind = TASKS[name]
-    if settings.fill == "sequential" and not kind.writable:
-        raise ValueError(f"fill='sequential' writes predictions into input_ids, and those of {name} are no tokens")
+    kind.check(settings.unit, options)
     if settings.mask_actions and settings.unit == "sequence" and not kind.static_masks:
         raise ValueError(
-            f"mask_actions=True with unit='sequence': which choices of {name} make sense depends on earlier ones, so "
-            "no mask can be given before them; take unit='token'"
+            f"mask_actions=True with unit='sequence': which choices of {kind.env_id} make sense depends on earlier "
+            "ones, so no mask can be given before them; take unit='token'"
         )
-    options = {"mask_probability": settings.mask_probability}
-    return build_task(name, dataset, settings.split, load_tokenizer(settings.tokenizer), settings.max_length, **options)
+    return build_task(kind, dataset, settings.split, load_tokenizer(settings.tokenizer), settings.max_length, options)
 
 
-def bind_reward(settings: Settings, task: Task) -> Reward:
-    """Make the reward that the settings ask for, bound to the task.
+def reward_of(settings: Settings, task: Task) -> Reward:
+    """The reward that the settings ask for, bound to the task.
 
     Raises:
-        ValueError: if there is no such reward, or it doesn't suit the task.
+        ValueError: there is no such reward, or it doesn't suit the task.
     """
     reward = make_reward(task.default_reward if settings.reward is None else settings.reward, settings.reward_kwargs)
     if not settings.dense:
         reward = AtTheEnd(reward)
     distribution = settings.actions == "distribution"
-    return reward.bind(Choices(task.shape.choices, task.choice_names, task.target_counts, distribution))
+    choices = Choices(task.shape.choices, task.choice_keys(), task.target_counts, distribution, task.gold)
+    return bind_reward(reward, choices)

@@ -17,15 +17,30 @@ if TYPE_CHECKING:
 
 UNITS = ("token", "sequence")
 ACTIONS = ("token", "distribution")
-FILLS = ("parallel", "sequential")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What an environment is built of; the manuals of the environments say what each argument means.
+    """Arguments of every environment.
+
+    Args:
+        dataset: `"builtin"`, a file, a folder, `"hub:<id>"`, Python data, or a `Dataset` (see `lm_gym.load_dataset`)
+        split: `"train"`, `"validation"` or `"test"`
+        tokenizer: `"tiny"`, a folder or file, `"hub:<id>"`, or a tokenizer (see `lm_gym.load_tokenizer`)
+        max_length: most sub-tokens of a text, special tokens included
+        unit: `"token"`: a step decides one {position}; `"sequence"`: all of them
+        actions: `"token"`: a {choice}; `"distribution"`: log-probabilities of all
+        reward: a name, `{{name: weight}}`, a `Reward`, or a function (see `lm_gym.make_reward`)
+        reward_kwargs: arguments of a named reward
+        dense: pay at each {position}; `False`: the sum, at the last one
+        sampling: `"shuffled"`: epochs without replacement; `"bucketed"`: the same in windows sorted by length, so that
+            a batch has little padding; `"sequential"`: the order of the corpus
+        mask_actions: whether the observation has `action_mask`
+        max_episode_steps: most steps of an episode
+        render_mode: `None` or `"ansi"`
 
     Raises:
-        ValueError: if a value is unknown or out of range, or two arguments contradict one another.
+        ValueError: a value is unknown or out of range, or two arguments contradict one another.
     """
 
     dataset: "str | Path | Dataset" = "builtin"
@@ -37,9 +52,7 @@ class Settings:
     reward: RewardSpec | None = None
     reward_kwargs: Mapping[str, Any] | None = None
     dense: bool = True
-    fill: str = "parallel"
     sampling: str = "shuffled"
-    mask_probability: float = 0.15
     mask_actions: bool = False
     max_episode_steps: int | None = None
     render_mode: str | None = None
@@ -47,7 +60,6 @@ class Settings:
     def __post_init__(self) -> None:
         check_choice("unit", self.unit, UNITS)
         check_choice("actions", self.actions, ACTIONS)
-        check_choice("fill", self.fill, FILLS)
         check_choice("sampling", self.sampling, SAMPLINGS)
         if self.render_mode is not None:
             check_choice("render_mode", self.render_mode, ("ansi",))
@@ -55,22 +67,24 @@ class Settings:
             raise ValueError(f"max_length={self.max_length!r} is not a positive number of sub-tokens")
         if self.max_episode_steps is not None and self.max_episode_steps < 1:
             raise ValueError(f"max_episode_steps={self.max_episode_steps} leaves no step: give 1 or more, or None")
-        if self.fill == "sequential" and self.unit == "sequence":
-            raise ValueError(
-                "fill='sequential' shows earlier predictions to later decisions, and unit='sequence' decides all at "
-                "once: take unit='token' or fill='parallel'"
-            )
 
-    @classmethod
-    def of(cls, arguments: Mapping[str, Any]) -> "Settings":
-        """Build settings of keyword arguments.
 
-        Raises:
-            TypeError: if an argument is unknown.
-            ValueError: if a value is.
-        """
-        known = [field.name for field in fields(cls)]
-        for name in arguments:
-            if name not in known:
-                raise TypeError(f"unexpected keyword argument {name!r}{among(name, known)}")
-        return cls(**arguments)
+def read_arguments(arguments: Mapping[str, Any], options: type[Any]) -> tuple[Settings, Any]:
+    """The settings of an environment, and its task's own options, of keyword arguments.
+
+    Args:
+        arguments: of the environment.
+        options: the task's dataclass of options.
+
+    Raises:
+        TypeError: an argument is unknown.
+        ValueError: a value is.
+    """
+    common, own = ({field.name for field in fields(kind)} for kind in (Settings, options))
+    for name in arguments:
+        if name not in common | own:
+            raise TypeError(f"unexpected keyword argument {name!r}{among(name, common | own)}")
+    return tuple(  # type: ignore[return-value]
+        kind(**{name: value for name, value in arguments.items() if name in known})
+        for kind, known in ((Settings, common), (options, own))
+    )

@@ -9,28 +9,55 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from lm_gym.data import Dataset, load_dataset
+from lm_gym.data import Dataset
 from lm_gym.envs.decisions import Decisions, read_choices, read_distributions, read_log_probs
 from lm_gym.envs.episodes import Episodes, Observation
 from lm_gym.envs.infos import begun_info, final_info, paid_info
-from lm_gym.envs.making import bind_reward, make_task
+from lm_gym.envs.making import make_task, reward_of
+from lm_gym.envs.manual import manual
 from lm_gym.envs.options import ResetOptions, read_options
 from lm_gym.envs.sampler import Sampler
-from lm_gym.envs.settings import Settings
+from lm_gym.envs.settings import read_arguments
 from lm_gym.envs.spaces import action_space, observation_space
 from lm_gym.envs.state import restore_episodes, save_episodes
 from lm_gym.naming import check_choice
 from lm_gym.rendering import render_text
-from lm_gym.tasks import Cut
+from lm_gym.tasks import Cut, Task, load_data
 
 _FIXED_KEY = 0x5EED  # masks of texts played by `indices`: the same for every environment and seed
+_CLASSES: dict[tuple[type[Task], type[Any]], type[Any]] = {}
 _MODES = {mode.value: mode for mode in AutoresetMode} | {mode.name: mode for mode in AutoresetMode}
+
+
+def environment_class(task: type[Task], base: type[Any]) -> type[Any]:
+    """The environment class of a task, made once: `NEREnv` of `lm_gym/NER-v0`.
+
+    Args:
+        task: the task.
+        base: `TextEnv` or `TextVectorEnv`.
+    """
+    if (task, base) not in _CLASSES:
+        members: dict[str, Any] = {"task_class": task, "__module__": "lm_gym.envs", "__doc__": manual(task)}
+        _CLASSES[task, base] = type(class_name(task, base), (base,), members)
+    return _CLASSES[task, base]
+
+
+def class_name(task: type[Task], base: type[Any]) -> str:
+    """The name of a task's environment class."""
+    return task.env_id.rpartition("/")[2].rpartition("-v")[0] + base.__name__.removeprefix("Text")
+
+
+def remade(task: type[Task], base: type[Any]) -> Any:
+    """An environment without its state, for pickle."""
+    kind = environment_class(task, base)
+    return object.__new__(kind)
+
 
 StepResult = tuple[Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
 
 
 class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
-    """N texts played at once; what the environments of every task have in common.
+    """N texts played at once: the base of every task's vector environment (`lm_gym.envs.environment_class`).
 
     Args:
         num_envs: N.
@@ -40,7 +67,7 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             `reset(options={"reset_mask": ended})`.
         group_size: G, rows that play the same text: rows k·G … k·G + G - 1 have one visit of it (so the same masks),
             begin and end together, and count as one draw. It divides N.
-        arguments: see `Settings`, and the manual of the task's environment.
+        arguments: see `lm_gym.envs.settings.Settings`, and the manual of the task's environment.
 
     Attributes:
         dataset: the data.
@@ -55,7 +82,7 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         draws: texts drawn so far by the sampler, one a group: the whole of its state beside the seed.
     """
 
-    task_name: ClassVar[str]
+    task_class: ClassVar[type[Task]]
     metadata: dict[str, Any] = {  # noqa: RUF012  (Gymnasium's own declaration)
         "render_modes": ["ansi"],
         "render_fps": 4,
@@ -74,7 +101,7 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             raise ValueError(f"num_envs={num_envs}: give 1 or more")
         if group_size < 1 or num_envs % group_size:
             raise ValueError(f"group_size={group_size} does not divide num_envs={num_envs}: give a divisor of it")
-        settings = Settings.of(arguments)
+        settings, options = read_arguments(arguments, self.task_class.Options)
         self.settings = settings
         self.autoreset_mode = (
             autoreset_mode
@@ -84,10 +111,10 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.render_mode = settings.render_mode
         self.num_envs, self.group_size = num_envs, group_size
-        self.dataset: Dataset = load_dataset(settings.dataset, task_hint=self.task_name)  # type: ignore[arg-type]
+        self.dataset: Dataset = load_data(self.task_class, settings.dataset)
         self.split = settings.split
-        self.task = make_task(self.task_name, self.dataset, settings)
-        self.reward = bind_reward(settings, self.task)
+        self.task = make_task(self.task_class, self.dataset, settings, options)
+        self.reward = reward_of(settings, self.task)
         self.single_observation_space = observation_space(self.task, settings)
         self.single_action_space = action_space(self.task, settings)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -97,7 +124,6 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             self.reward,
             num_envs,
             cursor=settings.unit == "token",
-            write=settings.fill == "sequential",
             mask_actions=settings.mask_actions,
             distributions=settings.actions == "distribution",
         )
@@ -153,7 +179,7 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         return {**save_episodes(self.episodes), "ended": self._ended.copy(), **sampler}
 
     def set_state(self, state: Mapping[str, Any]) -> Observation:
-        """Go on as the environment did that gave this state; one with the same arguments is meant.
+        """Resume from a state saved by an identically configured environment.
 
         Returns:
             The observation where it was.
@@ -303,8 +329,11 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
 
     def render_row(self, row: int) -> str:
         """One text with its decisions, in ANSI colours."""
-        leaves = {key: leaf[row] for key, leaf in self.episodes.observation.items()}
-        return render_text(self.task, leaves, self.episodes.targets[row])
+        return render_text(self.task, self.episodes.decided_text(row))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by task: the class is made for it."""
+        return remade, (self.task_class, TextVectorEnv), self.__dict__
 
     # Within
 

@@ -5,11 +5,12 @@ from functools import partial
 from typing import Any
 
 from lm_gym.naming import among
+from lm_gym.registry import Registry
 from lm_gym.rewards.accuracy import Accuracy
 from lm_gym.rewards.compose import AtTheEnd, FunctionReward, RewardFunction, WeightedSum
 from lm_gym.rewards.entity_f1 import EntityF1
 from lm_gym.rewards.log_likelihood import LogLikelihood
-from lm_gym.rewards.reward import Board, Choices, Reward, Separable, Track
+from lm_gym.rewards.reward import Board, Choices, Decision, GoldError, Reward, Separable, Track
 
 __all__ = [
     "REWARDS",
@@ -17,8 +18,10 @@ __all__ = [
     "AtTheEnd",
     "Board",
     "Choices",
+    "Decision",
     "EntityF1",
     "FunctionReward",
+    "GoldError",
     "LogLikelihood",
     "Reward",
     "RewardFunction",
@@ -26,17 +29,52 @@ __all__ = [
     "Separable",
     "Track",
     "WeightedSum",
+    "bind_reward",
     "make_reward",
+    "makes_reward",
+    "register_reward",
 ]
 
-REWARDS: dict[str, Callable[..., Reward]] = {
-    "accuracy": Accuracy,
-    "balanced_accuracy": partial(Accuracy, weights="balanced"),
-    "f1": EntityF1,
-    "log_likelihood": LogLikelihood,
-}
+REWARDS: Registry[Callable[..., Any]] = Registry(
+    "reward",
+    {
+        "accuracy": Accuracy,
+        "balanced_accuracy": partial(Accuracy, weights="balanced"),
+        "f1": EntityF1,
+        "log_likelihood": LogLikelihood,
+    },
+)
+"""Names to what makes a reward (a class, or a function of its arguments), or to a function that is one."""
 
 RewardSpec = str | Mapping[str, float] | Reward | RewardFunction
+
+
+def register_reward(name: str, reward: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a reward a name, for `reward="name"` and `--env.reward my_module:name`.
+
+    Args:
+        name: without a colon.
+        reward: a `Reward` class, whose arguments are `reward_kwargs`; or a function (see `FunctionReward`).
+
+    Raises:
+        ValueError: the name is taken by something else.
+    """
+    return REWARDS.register(name, reward)
+
+
+def bind_reward(reward: Reward, choices: Choices) -> Reward:
+    """A copy of a reward that is ready for a task.
+
+    Raises:
+        ValueError: the reward does not suit the task; the message names those that understand its gold.
+    """
+    try:
+        return reward.bind(choices)
+    except GoldError as error:
+        fitting = [
+            name for name, make in REWARDS.items() if makes_reward(make) and make().gold & (choices.gold or set())
+        ]
+        raise ValueError(f"{error}: take {' or '.join(map(repr, fitting)) or 'a function of yours'}") from None
 
 
 def make_reward(reward: RewardSpec, arguments: Mapping[str, Any] | None = None) -> Reward:
@@ -68,9 +106,19 @@ def make_reward(reward: RewardSpec, arguments: Mapping[str, Any] | None = None) 
 
 
 def _named(name: str, arguments: Mapping[str, Any]) -> Reward:
-    if name not in REWARDS:
-        raise ValueError(f"unknown reward {name!r}{among(name, REWARDS)}")
+    make = REWARDS.find(name)
+    if not makes_reward(make):
+        if arguments:
+            raise ValueError(f"reward {name!r} is a function and takes no reward_kwargs, got {dict(arguments)}")
+        return FunctionReward(make, name.rpartition(":")[2])
     try:
-        return REWARDS[name](**arguments)
+        reward: Reward = make(**arguments)
     except TypeError as error:
         raise ValueError(f"reward {name!r} can't take reward_kwargs={dict(arguments)}: {error}") from error
+    return reward
+
+
+def makes_reward(make: Callable[..., Any]) -> bool:
+    """Whether an entry of `REWARDS` makes a reward when it is called, and is not the reward's own function."""
+    kind = make.func if isinstance(make, partial) else make
+    return isinstance(kind, type) and issubclass(kind, Reward)

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lm_gym.naming import among
-from lm_gym.rewards.reward import Separable
+from lm_gym.rewards.reward import Choices, Separable
 
 
 class Accuracy(Separable):
@@ -29,11 +28,14 @@ class Accuracy(Separable):
         if isinstance(weights, str) and weights != "balanced":
             raise ValueError(f"weights={weights!r} is none of None, 'balanced' and a mapping {{choice: weight}}")
         self.weights = weights
-        self.name = "balanced_accuracy" if weights == "balanced" else "accuracy"
+        self.name, self.summary = "accuracy", "1 where a {choice} is right, else 0"
+        if weights == "balanced":
+            self.name = "balanced_accuracy"
+            self.summary = "the same, weighted by the inverse frequency of the gold {choice}"
 
     def _prepare(self) -> None:
         if isinstance(self.weights, Mapping):
-            self._table = _given(self.weights, self.choices.num_choices, self.choices.names)
+            self._table = _given(self.weights, self.choices)
         elif self.weights == "balanced":
             self._table = balanced_weights(self.choices.target_counts)
         else:
@@ -59,14 +61,10 @@ def balanced_weights(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.asarray(weights, np.float64)
 
 
-def _given(weights: Mapping[Any, float], num_choices: int, names: tuple[str, ...] | None) -> NDArray[np.float64]:
-    table = np.ones(num_choices)
-    index = {name: i for i, name in enumerate(names)} if names is not None else {i: i for i in range(num_choices)}
-    for choice, weight in weights.items():
-        if choice not in index:
-            known = among(choice, names) if names else f": there are 0 … {num_choices - 1}"
-            raise ValueError(f"no choice {choice!r} to weight{known}")
+def _given(weights: Mapping[Any, float], choices: Choices) -> NDArray[np.float64]:
+    table = np.ones(choices.num_choices)
+    for name, weight in weights.items():
         if not (np.isfinite(weight) and weight >= 0):
-            raise ValueError(f"the weight of {choice!r} is {weight}: give a finite number, 0 or more")
-        table[index[choice]] = weight
+            raise ValueError(f"the weight of {name!r} is {weight}: give a finite number, 0 or more")
+        table[choices.find(name)] = weight
     return table

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lm_gym.rewards.reward import Board, Choices, Reward, Track
+from lm_gym.rewards.reward import Board, Choices, Decision, Reward, Track
 
 RewardFunction = Callable[[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]], NDArray[Any]]
 
@@ -20,6 +20,8 @@ class WeightedSum(Reward):
     Raises:
         ValueError: if there is none, or a weight isn't finite.
     """
+
+    gold = None
 
     def __init__(self, parts: Mapping[str, tuple[Reward, float]]) -> None:
         if not parts:
@@ -77,9 +79,9 @@ class WeightedSumTrack(Track):
         for track in self.tracks:
             track.enter(rows)
 
-    def pay(self, *decision: Any) -> NDArray[np.float64]:
+    def pay(self, decision: Decision) -> NDArray[np.float64]:
         """Reward one decision of every row (see `Track.pay`)."""
-        paid = (weight * track.pay(*decision) for weight, track in zip(self.weights, self.tracks, strict=True))
+        paid = (weight * track.pay(decision) for weight, track in zip(self.weights, self.tracks, strict=True))
         return np.asarray(sum(paid), np.float64)
 
     def score(self, choices: NDArray[np.int64], log_probs: NDArray[Any] | None) -> NDArray[np.float32]:
@@ -94,6 +96,8 @@ class WeightedSumTrack(Track):
 
 class AtTheEnd(Reward):
     """Another reward, its sum over a text paid at the last position (`dense=False`)."""
+
+    gold = None
 
     def __init__(self, reward: Reward) -> None:
         self.reward = reward
@@ -136,17 +140,10 @@ class AtTheEndTrack(Track):
         self._sum[rows] = 0.0
         self.inner.enter(rows)
 
-    def pay(
-        self,
-        choices: NDArray[np.int64],
-        targets: NDArray[np.int64],
-        log_probs: NDArray[Any] | None,
-        cursor: NDArray[np.int64],
-        last: NDArray[np.bool_],
-    ) -> NDArray[np.float64]:
+    def pay(self, decision: Decision) -> NDArray[np.float64]:
         """Reward one decision of every row (see `Track.pay`)."""
-        self._sum += self.inner.pay(choices, targets, log_probs, cursor, last)
-        return np.where(last, self._sum, 0.0)
+        self._sum += self.inner.pay(decision)
+        return np.where(decision.last, self._sum, 0.0)
 
     def score(self, choices: NDArray[np.int64], log_probs: NDArray[Any] | None) -> NDArray[np.float32]:
         """Reward whole texts, [..., N, T] (see `Reward.score`)."""
@@ -176,11 +173,14 @@ class FunctionReward(Reward):
             With `unit="token"` it is called at each step with what is decided so far, and column t is what
             position t pays: let it depend on predictions up to t only. Attributes `minimum` and `separable` of the
             function, if there are any, are taken over.
+        name: how it is called in logs; the function's own by default.
     """
 
-    def __init__(self, function: RewardFunction) -> None:
+    gold = None
+
+    def __init__(self, function: RewardFunction, name: str | None = None) -> None:
         self.function = function
-        self.name = getattr(function, "__name__", type(function).__name__)
+        self.name = str(name or getattr(function, "__name__", type(function).__name__))
         self.minimum = float(getattr(function, "minimum", -np.inf))
         self.total_minimum = 0.0 if self.minimum >= 0 else -np.inf
         self.separable = bool(getattr(function, "separable", False))
@@ -225,15 +225,10 @@ class FunctionReward(Reward):
 class FunctionTrack(Track):
     """A user's own reward along episodes."""
 
-    def pay(
-        self,
-        choices: NDArray[np.int64],
-        targets: NDArray[np.int64],
-        log_probs: NDArray[Any] | None,
-        cursor: NDArray[np.int64],
-        last: NDArray[np.bool_],
-    ) -> NDArray[np.float64]:
+    def pay(self, decision: Decision) -> NDArray[np.float64]:
         """Reward one decision of every row (see `Track.pay`)."""
         assert isinstance(self.reward, FunctionReward)
         paid = self.reward.call(self.board.predictions, self.board.targets)
-        return np.where(last, paid, 0.0) if paid.ndim == 1 else paid[np.arange(len(paid)), cursor]
+        if paid.ndim == 1:
+            return np.where(decision.last, paid, 0.0)
+        return np.asarray(paid[np.arange(len(paid)), decision.cursor])

@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lm_gym.rewards.reward import Board, Reward, Track
-
-_ENDS, _BEGINS = 1, 2
+from lm_gym.iob2 import ENDS, boundaries
+from lm_gym.rewards.reward import Board, Decision, Reward, Track
 
 
 class EntityF1(Reward):
@@ -24,13 +23,14 @@ class EntityF1(Reward):
     name = "f1"
     minimum = -1.0
     total_minimum = 0.0
+    gold = frozenset({"iob2"})
+    summary = (
+        "the change in the sentence's entity F1 that a {choice} makes; the changes of a text sum to its F1 "
+        "(`lm_gym.rewards.EntityF1`)"
+    )
 
     def _prepare(self) -> None:
-        if self.choices.names is None:
-            raise ValueError(
-                "reward='f1' needs tags, and this task chooses vocabulary ids: take 'accuracy' or 'log_likelihood'"
-            )
-        self.codes, self.types = entity_tables(self.choices.names)
+        self.codes, self.types = boundaries(self.choices.names)
 
     def track(self, board: Board) -> "EntityF1Track":
         """Follow episodes position by position."""
@@ -52,25 +52,6 @@ class EntityF1(Reward):
             change = state.advance(chosen, gold[:, t], state.gold_codes[:, t], counts == t + 1)
             paid[..., t] = np.where(here, change, 0.0)
         return paid
-
-
-def entity_tables(names: tuple[str, ...]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Build the tables of CoNLL's chunk rules.
-
-    Args:
-        names: IOB2 tags, "O" first.
-
-    Returns:
-        (codes uint8 [n * n], types int64 [n]): codes[before * n + tag] has bit 1 where an entity ends before `tag`,
-        bit 2 where one begins at it; types[0] is 0, for O.
-    """
-    kinds = sorted({name[2:] for name in names if name != "O"})
-    types = np.array([0 if name == "O" else 1 + kinds.index(name[2:]) for name in names], np.int64)
-    begins = np.array([name.startswith("B-") for name in names])
-    differ = types[:, None] != types[None, :]
-    ends = (types[:, None] > 0) & (differ | begins[None, :])
-    starts = (types[None, :] > 0) & (differ | begins[None, :])
-    return (ends * _ENDS + starts * _BEGINS).astype(np.uint8).reshape(-1), types
 
 
 class _State:
@@ -108,7 +89,7 @@ class _State:
         """Decide one position; the change of the potential, [..., N]."""
         code = self.reward.codes[self.before * self.num_choices + choices]
         both, either = code & gold_code, code | gold_code
-        self.right += self.open & both & _ENDS
+        self.right += self.open & both & ENDS
         types = self.reward.types
         self.open = (self.open & ~either & 1) | ((both >> 1) & (types[choices] == types[targets]))
         self.predicted += code >> 1
@@ -132,13 +113,7 @@ class EntityF1Track(Track):
         """Take note that these rows play new texts."""
         self._state.enter(rows, self.board.targets[rows])
 
-    def pay(
-        self,
-        choices: NDArray[np.int64],
-        targets: NDArray[np.int64],
-        log_probs: NDArray[Any] | None,
-        cursor: NDArray[np.int64],
-        last: NDArray[np.bool_],
-    ) -> NDArray[np.float64]:
+    def pay(self, decision: Decision) -> NDArray[np.float64]:
         """Reward one decision of every row (see `Track.pay`)."""
-        return self._state.advance(choices, targets, self._state.gold_codes[self._rows, cursor], last)
+        gold_codes = self._state.gold_codes[self._rows, decision.cursor]
+        return self._state.advance(decision.choices, decision.targets, gold_codes, decision.last)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lm_gym.rewards.reward import Board, Observation, Separable, Track
+from lm_gym.rewards.reward import Board, Decision, Observation, Separable, Track
 
 Reference = Callable[[Observation], NDArray[Any]]
 
@@ -32,6 +32,10 @@ class LogLikelihood(Separable):
     """
 
     name = "log_likelihood"
+    summary = (
+        "log p(gold) of a distribution, so that minus its mean is the cross-entropy; of a {choice}, its likelihood "
+        "under a noisy channel (`lm_gym.rewards.LogLikelihood`)"
+    )
 
     def __init__(self, epsilon: float = 0.1, reference: Reference | None = None) -> None:
         if not 0.0 < epsilon < 1.0:
@@ -94,17 +98,11 @@ class _ReferenceTrack(Track):
             self._opened[row] = {key: leaf[place] for key, leaf in observation.items()}
         self._stale[rows] = True
 
-    def pay(
-        self,
-        choices: NDArray[np.int64],
-        targets: NDArray[np.int64],
-        log_probs: NDArray[Any] | None,
-        cursor: NDArray[np.int64],
-        last: NDArray[np.bool_],
-    ) -> NDArray[np.float64]:
+    def pay(self, decision: Decision) -> NDArray[np.float64]:
         """Reward one decision of every row (see `Track.pay`)."""
-        log_u = self._reference()[np.arange(len(choices)), cursor, choices].astype(np.float64)
-        return self._channel(choices == targets, log_u)
+        choices = decision.choices
+        log_u = self._reference()[np.arange(len(choices)), decision.cursor, choices].astype(np.float64)
+        return self._channel(choices == decision.targets, log_u)
 
     def score(self, choices: NDArray[np.int64], log_probs: NDArray[Any] | None) -> NDArray[np.float32]:
         """Reward whole texts, [..., N, T] (see `Reward.score`)."""

@@ -1,14 +1,20 @@
 """What a reward is: a score for each position, of whole texts at once or one position after another."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lm_gym.naming import among
+
 Observation = dict[str, NDArray[Any]]
+
+
+class GoldError(ValueError):
+    """A reward that does not understand a task's gold."""
 
 
 class Choices(NamedTuple):
@@ -16,15 +22,47 @@ class Choices(NamedTuple):
 
     Attributes:
         num_choices: n.
-        names: the names of the choices, or None where they are vocabulary ids.
+        names: what a user calls each choice: labels, or the vocabulary ids themselves.
         target_counts: int64 [n], how often each choice is gold in the training split.
         distribution: True where actions are distributions.
+        gold: kinds of gold that the task's gold can be read as (see `Reward.gold`); None if that is not known.
     """
 
     num_choices: int
-    names: tuple[str, ...] | None
+    names: Sequence[Any]
     target_counts: NDArray[np.int64]
     distribution: bool = False
+    gold: frozenset[str] | None = None
+
+    def find(self, name: object) -> int:
+        """The number of a choice.
+
+        Raises:
+            ValueError: there is no such choice.
+        """
+        if name not in self.names:
+            few = len(self.names) <= 50
+            known = among(name, map(str, self.names)) if few else f": they are {self.names[0]!r} … {self.names[-1]!r}"
+            raise ValueError(f"no choice {name!r}{known}")
+        return self.names.index(name)
+
+
+class Decision(NamedTuple):
+    """One decision of every row.
+
+    Attributes:
+        choices: int64 [N], already written into the predictions.
+        targets: int64 [N], the gold choices.
+        log_probs: [N], log-probability of each target where actions are distributions, else None.
+        cursor: int64 [N], the position decided.
+        last: bool [N], whether it is the last one of its text.
+    """
+
+    choices: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    log_probs: NDArray[Any] | None
+    cursor: NDArray[np.int64]
+    last: NDArray[np.bool_]
 
 
 class Board(NamedTuple):
@@ -51,6 +89,9 @@ class Reward(ABC):
         minimum: lower bound of one position's reward, -inf where there is none.
         total_minimum: lower bound of the sum over a text.
         separable: True where a position's reward depends on its own choice only.
+        gold: kinds of gold that it understands; one of them suffices. "choice": one right choice a position; "iob2":
+            the choices are IOB2 tags. None: whatever the task has.
+        summary: what it pays, in a line for the manuals; `{choice}` stands for what the task calls a choice.
         choices: what `bind` told it.
     """
 
@@ -58,14 +99,20 @@ class Reward(ABC):
     minimum: float = -np.inf
     total_minimum: float = -np.inf
     separable: bool = False
+    gold: frozenset[str] | None = frozenset({"choice"})
+    summary: str = "see its own documentation"
     choices: Choices
 
     def bind(self, choices: Choices) -> Self:
         """Give a copy that is ready for a task.
 
         Raises:
-            ValueError: if the reward makes no sense for the task.
+            GoldError: the reward does not understand the task's gold.
+            ValueError: the reward makes no sense for the task.
         """
+        if self.gold is not None and choices.gold is not None and not self.gold & choices.gold:
+            needed, there = (" or ".join(sorted(kinds)) for kinds in (self.gold, choices.gold))
+            raise GoldError(f"reward {self.name!r} needs gold of kind {needed}, and this task's is {there}")
         bound = copy(self)
         bound.choices = choices
         bound._prepare()
@@ -109,28 +156,14 @@ class Track:
     def enter(self, rows: NDArray[np.int64]) -> None:
         """Take note that these rows play new texts."""
 
-    def pay(
-        self,
-        choices: NDArray[np.int64],
-        targets: NDArray[np.int64],
-        log_probs: NDArray[Any] | None,
-        cursor: NDArray[np.int64],
-        last: NDArray[np.bool_],
-    ) -> NDArray[np.float64]:
+    def pay(self, decision: Decision) -> NDArray[np.float64]:
         """Reward one decision of every row.
-
-        Args:
-            choices: int64 [N], already written into `board.predictions`.
-            targets: int64 [N].
-            log_probs: [N], log-probability of each target, where actions are distributions.
-            cursor: int64 [N], the position decided.
-            last: bool [N], whether it is the last one of its text.
 
         Returns:
             float64 [N]. What rows get that play nothing is arbitrary.
         """
         assert isinstance(self.reward, Separable)
-        return self.reward.at(choices, targets, log_probs)
+        return self.reward.at(decision.choices, decision.targets, decision.log_probs)
 
     def score(self, choices: NDArray[np.int64], log_probs: NDArray[Any] | None) -> NDArray[np.float32]:
         """Reward whole texts, [..., N, T] (see `Reward.score`)."""

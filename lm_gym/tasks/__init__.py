@@ -1,10 +1,38 @@
 """Tasks: texts with positions to decide."""
 
+from lm_gym.tasks.baseline import Baseline, Batch, Prediction
 from lm_gym.tasks.build import build_task
 from lm_gym.tasks.encoded import Cut, Encoded
+from lm_gym.tasks.evaluation import DecidedText, Evaluation
 from lm_gym.tasks.masked_lm import MaskedLM
+from lm_gym.tasks.metric import METRICS, Metric
 from lm_gym.tasks.ner import NER
-from lm_gym.tasks.registry import TASKS
-from lm_gym.tasks.task import Shape, Task, Texts
+from lm_gym.tasks.parts import Mark, Nouns, Part
+from lm_gym.tasks.registry import TASKS, add_task, load_data
+from lm_gym.tasks.task import OpenedTexts, Shape, Task
+from lm_gym.tasks.words import WordLabels
 
-__all__ = ["NER", "TASKS", "Cut", "Encoded", "MaskedLM", "Shape", "Task", "Texts", "build_task"]
+__all__ = [
+    "METRICS",
+    "NER",
+    "TASKS",
+    "Baseline",
+    "Batch",
+    "Cut",
+    "DecidedText",
+    "Encoded",
+    "Evaluation",
+    "Mark",
+    "MaskedLM",
+    "Metric",
+    "Nouns",
+    "OpenedTexts",
+    "Part",
+    "Prediction",
+    "Shape",
+    "Task",
+    "WordLabels",
+    "add_task",
+    "build_task",
+    "load_data",
+]

@@ -1,75 +1,79 @@
 """From a dataset to a task that can be played."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from gymnasium import logger
 
+from lm_gym.data import Dataset
 from lm_gym.naming import among
 from lm_gym.tasks.encoded import Encoded, WordTable
-from lm_gym.tasks.registry import TASKS
 from lm_gym.tasks.task import Shape, Task
 from lm_gym.tokenizer import TextTokenizer
-
-if TYPE_CHECKING:
-    from lm_gym.data import Dataset
 
 _BUILT: "WeakKeyDictionary[Dataset, dict[tuple[Any, ...], Task]]" = WeakKeyDictionary()
 
 
 def build_task(
-    name: str, dataset: "Dataset", split: str, tokenizer: TextTokenizer, max_length: int, **options: Any
+    kind: type[Task],
+    dataset: Dataset,
+    split: str,
+    tokenizer: TextTokenizer,
+    max_length: int,
+    options: Any = None,
 ) -> Task:
     """Encode a split, with the sizes that serve every split of its dataset.
 
     Tasks never change, so environments of one dataset share them as long as the dataset lives. Warns (through
-    `gymnasium.logger`) of words that `max_length` drops.
+    `gymnasium.logger`) of positions that `max_length` drops.
 
     Args:
-        name: a key of `TASKS`.
-        dataset: the data.
+        kind: the task.
+        dataset: the data, as `load_data` gives it for the task.
         split: the name of the split to play.
         tokenizer: the tokenizer.
         max_length: most sub-tokens of a text, special tokens included.
-        options: arguments of the task's own, such as `mask_probability`; hashable.
+        options: the task's own arguments (`kind.Options`, hashable); None for their defaults.
 
     Raises:
-        ValueError: if the split doesn't exist, or nothing can be played.
+        ValueError: the split doesn't exist, or nothing can be played.
     """
+    options = kind.Options() if options is None else options
     if split not in dataset.splits:
         raise ValueError(f"no split {split!r} in {dataset.name}{among(split, dataset.splits)}")
     built = _BUILT.setdefault(dataset, {})
-    key = (name, split, tokenizer.fingerprint, max_length, *sorted(options.items()))
+    key = (kind, split, tokenizer.fingerprint, max_length, options)
     if key not in built:
-        built[key] = _build(name, dataset, split, tokenizer, max_length, **options)
+        built[key] = _build(kind, dataset, split, tokenizer, max_length, options)
     cut = built[key].encoded.cut
     if cut.positions:
         logger.warn(
             f"max_length={max_length} cuts {cut.texts} texts of {dataset.name}/{split} and drops {cut.positions} of "
-            "their words, which no episode decides: raise it to keep them"
+            f"their {kind.nouns.positions}, which no episode decides: raise it to keep them"
         )
     return built[key]
 
 
 def _build(
-    name: str, dataset: "Dataset", split: str, tokenizer: TextTokenizer, max_length: int, **options: Any
+    kind: type[Task], dataset: Dataset, split: str, tokenizer: TextTokenizer, max_length: int, options: Any
 ) -> Task:
-    kind = TASKS[name]
+    splits = kind.prepare(dataset, options).splits
     tables: dict[int, WordTable] = {}  # by vocabulary, which the splits of a dataset share
     played: Encoded | None = None
     counts = None
     tokens = positions = 0
-    num_choices, names = kind.choices(dataset.splits[split], tokenizer)
-    for other, corpus in dataset.splits.items():
+    num_choices, names = kind.choices(splits[split], tokenizer)
+    for other, corpus in splits.items():
         table = tables.get(id(corpus.vocabulary))
         if table is None:
             table = tables[id(corpus.vocabulary)] = WordTable.build(corpus, tokenizer)
-        encoded = kind.encode(corpus, tokenizer, max_length, table=table, **options)
+        encoded = kind.encode(corpus, tokenizer, max_length, table=table, options=options)
         tokens, positions = max(tokens, encoded.max_tokens), max(positions, encoded.max_positions)
         if other == split:
             played = encoded
-        if other == "train" or (other == split and "train" not in dataset.splits):
+        if other == "train" or (other == split and "train" not in splits):
             counts = kind.count_targets(encoded, tokenizer, num_choices)
     assert played is not None
     assert counts is not None
-    return kind(played, tokenizer, Shape(tokens, positions, num_choices), counts, names)
+    shape = Shape(tokens, positions, num_choices)
+    return kind(played, tokenizer, shape, counts, names, options, splits[split], splits.get("train"))

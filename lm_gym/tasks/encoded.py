@@ -1,6 +1,5 @@
 """Texts as flat ragged arrays of sub-token ids, and the way there from a corpus."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,7 +12,6 @@ from lm_gym.tokenizer import TextTokenizer
 if TYPE_CHECKING:
     from lm_gym.data import Corpus
 
-_CHUNK = 100_000  # words expanded at a time, so that building takes little more memory than what it builds
 _SAMPLE = 64  # texts encoded whole, to check that words encode independently of one another
 
 
@@ -115,30 +113,6 @@ def id_type(size: int) -> type[np.uint16] | type[np.int32]:
     return np.uint16 if size < 65_536 else np.int32
 
 
-def chunks(offsets: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Split texts into runs (first, last) of about `_CHUNK` words, at least one text each."""
-    num_texts, first = len(offsets) - 1, 0
-    while first < num_texts:
-        last = int(np.searchsorted(offsets, offsets[first] + _CHUNK, side="right")) - 1
-        last = min(max(last, first + 1), num_texts)
-        yield first, last
-        first = last
-
-
-def ragged_sums(values: NDArray[np.generic], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Sum values[offsets[i]:offsets[i + 1]] for each i, int64 [N]; empty slices give 0."""
-    total = np.zeros(len(values) + 1, np.int64)
-    np.cumsum(values, out=total[1:])
-    return np.asarray(total[offsets[1:]] - total[offsets[:-1]], np.int64)
-
-
-def to_offsets(lengths: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Offsets of ragged rows of these lengths, int64 [N + 1]."""
-    offsets = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=offsets[1:])
-    return offsets
-
-
 def expand(table: WordTable, words: NDArray[np.int32]) -> NDArray[np.int32]:
     """Concatenate the ids of words, int32 [S]."""
     counts = table.counts[words].astype(np.int64)
@@ -169,13 +143,3 @@ def lay_out(flat: NDArray[np.int32], lengths: NDArray[np.int64], tokenizer: Text
     for index, id_ in enumerate(tokenizer.suffix):
         out[ends - closing + index] = id_
     return out
-
-
-def with_margin(flat: NDArray[np.integer], margin: int) -> NDArray[np.integer]:
-    """Append zeros, so that a window of `margin` elements from any start stays inside."""
-    return np.concatenate([flat, np.zeros(margin, flat.dtype)])
-
-
-def windows(flat: NDArray[np.integer], starts: NDArray[np.int64], width: int) -> NDArray[np.int64]:
-    """Gather `width` elements from each start, int64 [R, width]; `flat` needs a margin of `width`."""
-    return np.asarray(flat[starts[:, None] + np.arange(width)], np.int64)

@@ -1,116 +1,71 @@
-"""Named-entity recognition: the first sub-token of each word is a position, its tag the choice."""
+"""Named-entity recognition: every word gets an IOB2 tag."""
 
-from dataclasses import replace
+from __future__ import annotations
+
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lm_gym.tasks.encoded import (
-    Cut,
-    Encoded,
-    WordTable,
-    chunks,
-    expand,
-    id_type,
-    lay_out,
-    ragged_sums,
-    to_offsets,
-    windows,
-    with_margin,
-)
-from lm_gym.tasks.task import Shape, Task, Texts
-from lm_gym.tokenizer import TextTokenizer
+from lm_gym.iob2 import may_follow, split_tag
+from lm_gym.metrics import Report, entity_report, token_report
+from lm_gym.tasks.baseline import RANDOM, Baseline
+from lm_gym.tasks.metric import Metric
+from lm_gym.tasks.parts import Mark, Nouns
+from lm_gym.tasks.words import WordLabels, majority_label
 
 if TYPE_CHECKING:
-    from lm_gym.data import Corpus
+    from lm_gym.data import Dataset
+    from lm_gym.tasks.encoded import Encoded
+    from lm_gym.tasks.evaluation import DecidedText, Evaluation
 
 
-class NER(Task):
-    """Tag every word.
+class NER(WordLabels):
+    """Tag the words of a text.
 
-    A word whose first sub-token stands beyond `max_length` is dropped, and counted in `Encoded.cut`.
+    An episode is one text. Each of its words is a position: the word's first sub-token. The agent gives every word a
+    tag of the IOB2 scheme ("O", "B-X" for the first word of an entity of type X, "I-X" for the others; "O" is tag 0),
+    from left to right or all at once.
+
+    `action_masks()` says which tags keep to IOB2 (I-X only after B-X or I-X). A word whose first sub-token stands
+    beyond `max_length` is dropped: `env.cut` counts these words, a warning names their number, and results count them
+    as predicted O.
     """
 
     name = "ner"
+    env_id = "lm_gym/NER-v0"
+    builtin = "builtin/ner"
     default_reward = "f1"
+    gold = frozenset({"choice", "iob2"})
+    metrics = (
+        Metric("entity_f1", "entity F1", lambda played: played.reports["entity"].micro.f1, while_training=True),
+        Metric(
+            "entity_precision", "entity prec.", lambda played: played.reports["entity"].micro.precision,
+            in_terminal=False,
+        ),
+        Metric("entity_recall", "entity rec.", lambda played: played.reports["entity"].micro.recall, in_terminal=False),
+        Metric("token_accuracy", "token acc.", lambda played: played.reports["token"].micro.f1, while_training=True),
+        Metric("token_macro_f1", "token macro F1", lambda played: played.reports["token"].macro.f1),
+    )  # fmt: skip
+    baselines = (RANDOM, Baseline("majority", "majority tag", majority_label))
+    nouns = Nouns("word", "words", "tag", "tags")
+    static_masks = False
+    quiet = 0
+    predictions_suffix = "conll"
 
-    def __init__(
-        self,
-        encoded: Encoded,
-        tokenizer: TextTokenizer,
-        shape: Shape,
-        target_counts: NDArray[np.int64],
-        choice_names: tuple[str, ...] | None = None,
-    ) -> None:
-        super().__init__(encoded, tokenizer, shape, target_counts, choice_names)
-        if encoded.positions is None or encoded.targets is None or encoded.position_offsets is None:
-            raise ValueError("NER needs fixed positions: encode the split with NER.encode")
-        self._positions = with_margin(encoded.positions, shape.positions)
-        self._targets = with_margin(encoded.targets, shape.positions)
-        self._starts = encoded.position_offsets
-        num_positions = len(encoded.positions)
-        self.encoded = replace(
-            self.encoded, positions=self._positions[:num_positions], targets=self._targets[:num_positions]
-        )
-        self._follows = _may_follow(choice_names or ())
+    def __init__(self, encoded: Encoded, *arguments: Any) -> None:
+        super().__init__(encoded, *arguments)
+        self._follows = may_follow(self.choice_names or ())
 
     @classmethod
-    def encode(
-        cls,
-        corpus: "Corpus",
-        tokenizer: TextTokenizer,
-        max_length: int,
-        *,
-        table: WordTable | None = None,
-        **options: Any,
-    ) -> Encoded:
-        """Encode a tagged split (see `Task.encode`).
+    def relabel(cls, dataset: Dataset, labels: Sequence[str]) -> Dataset:
+        """The dataset with tags that index the labels of a trained model.
 
         Raises:
-            ValueError: if the corpus has no tags, or `max_length` leaves no room for a word.
+            DataError: a tag in use that the model lacks.
         """
-        if corpus.tags is None:
-            raise ValueError(
-                "the data has no tags, and NER needs one for each word: give tagged data (CoNLL columns, or JSONL or "
-                "CSV with tags), or play lm_gym/MaskedLM-v0 on plain text"
-            )
-        room = cls.room(tokenizer, max_length)
-        table = WordTable.build(corpus, tokenizer) if table is None else table
-        parts = [_encode_chunk(corpus, table, tokenizer, room, *chunk) for chunk in chunks(corpus.offsets)]
-        ids, lengths, positions, keep, long = (np.concatenate(part) for part in zip(*parts, strict=True))
-        del parts
-        counts, targets = np.diff(corpus.offsets), corpus.tags
-        if not keep.all():
-            counts = ragged_sums(keep, corpus.offsets)
-            positions, targets = positions[keep], targets[keep]
-        cut = Cut(int(long.sum()), int(len(keep) - keep.sum()))
-        frame = len(tokenizer.prefix) + len(tokenizer.suffix)
-        return Encoded(
-            ids, to_offsets(lengths + frame), counts.astype(np.int32), cut, to_offsets(counts), positions, targets
-        )
-
-    @classmethod
-    def count_targets(cls, encoded: Encoded, tokenizer: TextTokenizer, num_choices: int) -> NDArray[np.int64]:
-        """How often each tag is gold, int64 [n]."""
-        return np.bincount(np.asarray(encoded.targets), minlength=num_choices).astype(np.int64)
-
-    @classmethod
-    def choices(cls, corpus: "Corpus", tokenizer: TextTokenizer) -> tuple[int, tuple[str, ...] | None]:
-        """The tags."""
-        return len(corpus.tag_names), corpus.tag_names
-
-    def open(self, texts: NDArray[np.int64], visits: NDArray[np.int64], key: int) -> Texts:
-        """Give padded rows of texts; nothing is drawn."""
-        ids, lengths, _ = self._rows(texts)
-        starts = self._starts[texts]
-        counts = self._starts[texts + 1] - starts
-        outside = np.arange(self.shape.positions) >= counts[:, None]
-        positions = windows(self._positions, starts, self.shape.positions)
-        targets = windows(self._targets, starts, self.shape.positions)
-        positions[outside] = 0
-        targets[outside] = self.shape.choices
-        return Texts(ids, lengths, positions, counts, targets)
+        return dataset.with_tag_names(labels)
 
     def legal(self, predictions: NDArray[np.int64], cursor: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Forbid I-X but after B-X or I-X, bool [N, n]."""
@@ -118,31 +73,49 @@ class NER(Task):
         before = np.where(cursor == 0, 0, np.minimum(before, self.shape.choices - 1))
         return self._follows[before]
 
+    def reports(self, played: Evaluation) -> dict[str, Report]:
+        """Entities by type as conlleval counts them, and words by tag; words cut by max_length are predicted O."""
+        assert self.choice_names is not None
+        gold, predicted, offsets = self._all_tags(played)
+        return {
+            "entity": entity_report(gold, predicted, self.choice_names, offsets),
+            "token": token_report(gold, predicted, self.choice_names),
+        }
 
-def _encode_chunk(
-    corpus: "Corpus", table: WordTable, tokenizer: TextTokenizer, room: int, first: int, last: int
-) -> tuple[NDArray[np.integer], NDArray[np.int64], NDArray[np.integer], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Encode texts first … last - 1: framed ids; content lengths; of words positions, and which stay; long texts."""
-    offsets = corpus.offsets[first : last + 1] - corpus.offsets[first]
-    words = corpus.words[corpus.offsets[first] : corpus.offsets[last]]
-    counts = table.counts[words]
-    lengths = ragged_sums(counts, offsets)
-    long = lengths > room
-    word_starts = to_offsets(counts)[:-1]
-    word_starts -= np.repeat(to_offsets(lengths)[:-1], np.diff(offsets))  # counted from the text's start
-    flat = expand(table, words)
-    if long.any():
-        inside = np.arange(len(flat)) - np.repeat(to_offsets(lengths)[:-1], lengths) < room
-        flat, lengths = flat[inside], np.minimum(lengths, room)
-    keep = word_starts < room
-    positions = np.where(keep, word_starts + len(tokenizer.prefix), 0).astype(id_type(room + 64))
-    return lay_out(flat, lengths, tokenizer), lengths, np.asarray(positions), keep, long
+    def _all_tags(self, played: Evaluation) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Gold and predicted tags of every word of the texts played, flat, and where each text begins."""
+        corpus = self.corpus
+        assert corpus.tags is not None
+        lengths = corpus.lengths[played.texts]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        kept = np.diff(played.offsets)
+        words = np.repeat(offsets[:-1], kept) + np.arange(len(played.choices)) - np.repeat(played.offsets[:-1], kept)
+        predicted = np.zeros(offsets[-1], np.int64)  # O where max_length cut the word off
+        predicted[words] = played.choices
+        starts = np.repeat(corpus.offsets[played.texts] - offsets[:-1], lengths)
+        gold = corpus.tags[starts + np.arange(offsets[-1])].astype(np.int64)
+        return gold, predicted, offsets
+
+    def marks(self, choices: Sequence[int]) -> list[Mark]:
+        """Entities by type (see `entity_marks`)."""
+        return entity_marks([self.choice_name(choice) for choice in choices])
+
+    def format_prediction(self, text: DecidedText) -> str:
+        """A line `word gold predicted` for each word, and a blank line; a word that was cut is predicted O."""
+        words, gold = self.corpus.text(text.index), self.corpus.tags_of(text.index)
+        predicted = [self.choice_name(choice) for choice in text.choices.tolist()]
+        predicted += ["O"] * (len(words) - len(predicted))
+        lines = (f"{word} {g} {p}\n" for word, g, p in zip(words, gold, predicted, strict=True))
+        return "".join(lines) + "\n"
 
 
-def _may_follow(tags: tuple[str, ...]) -> NDArray[np.bool_]:
-    """Table [before, after] of IOB2: I-X only after B-X or I-X."""
-    table = np.ones((len(tags), len(tags)), np.bool_)
-    for after, tag in enumerate(tags):
-        if tag.startswith("I-"):
-            table[:, after] = [before[2:] == tag[2:] and before != "O" for before in tags]
-    return table
+def entity_marks(tags: Sequence[str]) -> list[Mark]:
+    """Entities by type; a tag continues the entity before it as conlleval reads tags.
+
+    Raises:
+        ValueError: a tag that is not IOB2.
+    """
+    found: list[Mark] = []
+    for letter, kind in map(split_tag, tags):
+        found.append(Mark(kind, letter == "I" and bool(found) and found[-1].label == kind))
+    return found

@@ -1,7 +1,41 @@
-"""The tasks by name."""
+"""The tasks by name. This is the only list of them: environments, command line and documents follow from it."""
 
+from typing import Any
+
+from lm_gym.data import Dataset, load_dataset
+from lm_gym.registry import Registry
 from lm_gym.tasks.masked_lm import MaskedLM
+from lm_gym.tasks.metric import METRICS
 from lm_gym.tasks.ner import NER
 from lm_gym.tasks.task import Task
 
-TASKS: dict[str, type[Task]] = {"masked_lm": MaskedLM, "ner": NER}
+TASKS: Registry[type[Task]] = Registry("task", {})
+
+
+def add_task(kind: type[Task]) -> None:
+    """List a task, and its metrics.
+
+    Raises:
+        ValueError: its name, or that of one of its metrics, is taken by something else.
+    """
+    for metric in kind.metrics:
+        METRICS.register(metric.name, metric)
+    TASKS.register(kind.name, kind)
+
+
+def load_data(kind: type[Task], source: Any, **arguments: Any) -> Dataset:
+    """The dataset of a name or of data, read for a task.
+
+    Args:
+        kind: the task.
+        source: see `lm_gym.load_dataset`.
+        arguments: of `lm_gym.load_dataset`.
+
+    Raises:
+        DataError: data that cannot be used; if another task can use it, the message names its environment.
+    """
+    return load_dataset(source, fields=kind.fields, builtin=kind.builtin, **arguments)
+
+
+for _kind in (NER, MaskedLM):
+    add_task(_kind)

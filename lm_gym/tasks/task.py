@@ -1,21 +1,33 @@
-"""What a task is: how a split becomes texts with positions, and how a text is opened for play."""
+"""What a task is: how a split becomes texts with positions to decide, and everything that is the task's own."""
+
+from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lm_gym.tasks.encoded import Encoded, WordTable, windows, with_margin
+from lm_gym.data.fields import WORDS, Field
+from lm_gym.metrics import Report
+from lm_gym.ragged import windows, with_margin
+from lm_gym.tasks.baseline import RANDOM, Baseline
+from lm_gym.tasks.encoded import Encoded, WordTable
+from lm_gym.tasks.metric import ACCURACY, COMMON, Metric
+from lm_gym.tasks.parts import Mark, Nouns, Part
 from lm_gym.tokenizer import TextTokenizer
 
 if TYPE_CHECKING:
-    from lm_gym.data import Corpus
+    from lm_gym.data import Corpus, Dataset
+    from lm_gym.tasks.evaluation import DecidedText, Evaluation
+
+HeadKind = Literal["labels", "vocabulary"]
 
 
-class Texts(NamedTuple):
-    """Opened texts, padded.
+class OpenedTexts(NamedTuple):
+    """Texts opened for play, padded.
 
     Attributes:
         input_ids: int64 [R, L].
@@ -46,25 +58,61 @@ class Shape(NamedTuple):
     choices: int
 
 
+@dataclass(frozen=True)
+class NoOptions:
+    """The options of a task that has none."""
+
+
 class Task(ABC):
     """A split of a dataset, ready to play.
 
+    A task is one file. It says what a record must hold, how texts are encoded, what may be chosen, what a choice
+    changes, what results are measured by, which rows any agent must beat, and how a decided text is shown. Register
+    one with `lm_gym.register_task`; the class docstring is the description in its environment's manual.
+
     Attributes:
         name: the key in `TASKS`.
-        default_reward: the reward where none is asked for.
-        writable: whether a choice is a token that may be written into the text.
-        static_masks: whether which choices make sense depends on no earlier choice.
-        encoded: the split.
+        env_id: id of the Gymnasium environment.
+        fields: what a record must have; the first is the text.
+        builtin: the builtin dataset that `dataset="builtin"` means, or a function that returns the splits; None: the
+            task has none.
+        default_reward: the reward if none is asked for.
+        gold: kinds of gold that rewards may take the targets for (see `lm_gym.rewards.Reward.gold`).
+        head: what the policy's output must be: one logit per label, or one per vocabulary entry.
+        metrics: the task's own metrics; the first chooses the best model.
+        baselines: rows that any agent must beat.
+        nouns: what positions and choices are called.
+        Options: frozen dataclass of the task's own arguments; its fields are arguments of the environment and, as
+            `--env.<name>`, of the command line.
+        static_masks: whether the choices that make sense are independent of earlier choices.
+        choice_is_text: whether a choice is itself what stands in the text (a token), or a label beside it (a tag).
+        quiet: the choice that needs no mention when it is right, such as O; None if every choice does.
+        predictions_suffix: ending of the files of predictions.
+        encoded: the split, encoded.
         tokenizer: the tokenizer.
         shape: L, T and n.
-        choice_names: the names of the choices, or None where they are vocabulary ids.
         target_counts: int64 [n], how often each choice is gold in the training split.
+        choice_names: the names of the choices, or None where they are vocabulary ids.
+        options: the task's own arguments.
+        corpus: the split, as text.
+        train: the training split, as text; None if the dataset has none.
     """
 
     name: ClassVar[str]
-    default_reward: ClassVar[str]
-    writable: ClassVar[bool] = False
-    static_masks: ClassVar[bool] = False
+    env_id: ClassVar[str]
+    fields: ClassVar[tuple[Field, ...]] = (WORDS,)
+    builtin: ClassVar[Any] = None
+    default_reward: ClassVar[str] = "accuracy"
+    gold: ClassVar[frozenset[str]] = frozenset({"choice"})
+    head: ClassVar[HeadKind] = "labels"
+    metrics: ClassVar[tuple[Metric, ...]] = (ACCURACY,)
+    baselines: ClassVar[tuple[Baseline, ...]] = (RANDOM,)
+    nouns: ClassVar[Nouns] = Nouns()
+    Options: ClassVar[type[Any]] = NoOptions
+    static_masks: ClassVar[bool] = True
+    choice_is_text: ClassVar[bool] = False
+    quiet: ClassVar[int | None] = None
+    predictions_suffix: ClassVar[str] = "jsonl"
 
     def __init__(
         self,
@@ -72,37 +120,58 @@ class Task(ABC):
         tokenizer: TextTokenizer,
         shape: Shape,
         target_counts: NDArray[np.int64],
-        choice_names: tuple[str, ...] | None = None,
+        choice_names: tuple[str, ...] | None,
+        options: Any,
+        corpus: Corpus,
+        train: Corpus | None,
     ) -> None:
         self.tokenizer = tokenizer
         self.shape = shape
         self.target_counts = target_counts
         self.choice_names = choice_names
+        self.options, self.corpus, self.train = options, corpus, train
         self._ids = with_margin(encoded.ids, shape.tokens)
         self.encoded = replace(encoded, ids=self._ids[: len(encoded.ids)])  # a view: one copy, not two
+
+    # ------------------------------------------------------------------ from a dataset to positions
+
+    @classmethod
+    def prepare(cls, dataset: Dataset, options: Any) -> Dataset:
+        """The texts to play, where they are not those of the dataset itself (by default they are)."""
+        return dataset
+
+    @classmethod
+    def relabel(cls, dataset: Dataset, labels: Sequence[str]) -> Dataset:
+        """The dataset with its choices numbered as a trained model numbers its labels.
+
+        Args:
+            dataset: as `load_data` gives it.
+            labels: of the model, in order.
+        """
+        return dataset
 
     @classmethod
     @abstractmethod
     def encode(
         cls,
-        corpus: "Corpus",
+        corpus: Corpus,
         tokenizer: TextTokenizer,
         max_length: int,
         *,
         table: WordTable | None = None,
-        **options: Any,
+        options: Any = None,
     ) -> Encoded:
         """Encode a split.
 
         Args:
-            corpus: the split.
+            corpus: the split, prepared.
             tokenizer: the tokenizer.
             max_length: most sub-tokens of a text, special tokens included.
             table: the ids of the corpus's vocabulary, if they are known already.
-            options: arguments of the task's own.
+            options: the task's own arguments; None for their defaults.
 
         Raises:
-            ValueError: if nothing can be played.
+            ValueError: nothing can be played.
         """
 
     @classmethod
@@ -112,12 +181,23 @@ class Task(ABC):
 
     @classmethod
     @abstractmethod
-    def choices(cls, corpus: "Corpus", tokenizer: TextTokenizer) -> tuple[int, tuple[str, ...] | None]:
-        """Give n, and the names of the choices or None where they are vocabulary ids."""
+    def choices(cls, corpus: Corpus, tokenizer: TextTokenizer) -> tuple[int, tuple[str, ...] | None]:
+        """The number of choices n, and their names or None where they are vocabulary ids."""
+
+    # ------------------------------------------------------------------ the dynamics
+
+    @classmethod  # noqa: B027  (most options contradict nothing)
+    def check(cls, unit: str, options: Any) -> None:
+        """Raise ValueError where the task's own arguments contradict the environment's `unit`."""
+
+    @classmethod
+    def whole(cls, options: Any) -> Any:
+        """The options to play texts with that are decided as a whole (`unit="sequence"`), as evaluations do."""
+        return options
 
     @abstractmethod
-    def open(self, texts: NDArray[np.int64], visits: NDArray[np.int64], key: int) -> Texts:
-        """Give padded rows of texts.
+    def open(self, texts: NDArray[np.int64], visits: NDArray[np.int64], key: int) -> OpenedTexts:
+        """Padded rows of texts.
 
         Args:
             texts: int64 [R].
@@ -134,12 +214,76 @@ class Task(ABC):
         """Which choices make sense anywhere, bool [n]."""
         return np.ones(self.shape.choices, np.bool_)
 
+    @property
+    def writes(self) -> bool:
+        """Whether decisions change the text that later decisions read."""
+        return False
+
+    def write(  # noqa: B027  (most tasks write nothing)
+        self,
+        observation: Mapping[str, NDArray[Any]],
+        rows: NDArray[np.int64],
+        slots: NDArray[np.int64],
+        choices: NDArray[np.int64],
+    ) -> None:
+        """Change the texts of some rows after a decision (only called where `writes`).
+
+        Args:
+            observation: the live leaves, [N, …], changed in place.
+            rows: int64 [R], the rows that have decided.
+            slots: int64 [R], the position that each has decided.
+            choices: int64 [R], what it has chosen.
+        """
+
+    def ended(self, decided: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which episodes are over, bool [N], by positions decided and positions, int64 [N] each."""
+        return decided >= counts
+
+    # ------------------------------------------------------------------ what is measured, and shown
+
+    @classmethod
+    def all_metrics(cls) -> tuple[Metric, ...]:
+        """The task's own metrics, then those of every task."""
+        return (*cls.metrics, *COMMON)
+
+    def reports(self, played: Evaluation) -> dict[str, Report]:
+        """Reports by class, by name; none by default."""
+        return {}
+
+    def choice_keys(self) -> Sequence[Any]:
+        """What a user calls each choice where choices are given by name, [n]."""
+        return self.choice_names or range(self.shape.choices)
+
+    def choice_name(self, choice: int) -> str:
+        """A choice as text."""
+        return str(self.choice_keys()[choice])
+
+    def marks(self, choices: Sequence[int]) -> list[Mark]:
+        """How the choices of a text, in order, are drawn beside its parts."""
+        return [Mark("" if choice == self.quiet else self.choice_name(choice)) for choice in choices]
+
+    @abstractmethod
+    def parts(self, text: DecidedText) -> list[Part]:
+        """A text in parts, in order; its positions are the parts with a slot."""
+
+    @abstractmethod
+    def format_prediction(self, text: DecidedText) -> str:
+        """A text with gold and predicted choices as it stands in a file of predictions, line end included."""
+
+    def text(self, index: int) -> str:
+        """The text of a number as the tokenizer spells it, special tokens left out."""
+        start = self.encoded.offsets[index] + len(self.tokenizer.prefix)
+        end = self.encoded.offsets[index + 1] - len(self.tokenizer.suffix)
+        return self.tokenizer.decode(self.encoded.ids[start:end].tolist())
+
+    # ------------------------------------------------------------------ for the files of tasks
+
     @staticmethod
     def room(tokenizer: TextTokenizer, max_length: int) -> int:
         """Content sub-tokens that a text may have.
 
         Raises:
-            ValueError: if there is room for none.
+            ValueError: there is room for none.
         """
         frame = len(tokenizer.prefix) + len(tokenizer.suffix)
         if max_length <= frame:
@@ -148,12 +292,6 @@ class Task(ABC):
                 f"give at least {frame + 1}"
             )
         return max_length - frame
-
-    def text(self, index: int) -> str:
-        """The text of a number as the tokenizer spells it, special tokens left out."""
-        start = self.encoded.offsets[index] + len(self.tokenizer.prefix)
-        end = self.encoded.offsets[index + 1] - len(self.tokenizer.suffix)
-        return self.tokenizer.decode(self.encoded.ids[start:end].tolist())
 
     def _rows(self, texts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
         """Padded ids int64 [R, L], lengths int64 [R], and bool [R, L] where a sub-token stands."""

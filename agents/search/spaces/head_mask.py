@@ -15,7 +15,9 @@ from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.search.population.forward import answering, encoder_layers, read_together
 from lm_gym.agents.search.population.population import Domain, Population
 from lm_gym.agents.search.spaces.space import SearchSpace, require_language_model
+from lm_gym.tasks import METRICS, Metric
 
+METRICS.register("heads_kept", Metric("heads_kept", "heads kept"))
 _OUTPUTS = ("attention.output.dense", "attention.out_lin", "attn.c_proj")  # BERT and its kin, DistilBERT, GPT-2
 
 

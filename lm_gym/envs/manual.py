@@ -1,0 +1,102 @@
+"""The manual of a task's environment, in Gymnasium's sections, made from what the task declares."""
+
+import inspect
+from dataclasses import fields
+from typing import Any
+
+from lm_gym.envs.settings import Settings
+from lm_gym.rewards import REWARDS, makes_reward
+from lm_gym.tasks import Task
+
+_SPACES = """With n {choices} and T {positions} in the text that has most:
+
+| `unit` | `actions="token"` | `actions="distribution"` |
+|---|---|---|
+| `"token"` | `Discrete(n)` | `Box(-1e4, 1e4, (n,), float32)` |
+| `"sequence"` | `MultiDiscrete([n] * T)` | `Box(-1e4, 1e4, (T, n), float32)` |
+
+A distribution is given by unnormalised log-probabilities; any finite ones are played. Actions beyond the last
+{position} of a text are ignored. `action_masks()` says which {choices} make sense; it advises, and any {choice} is
+played as it is."""
+
+_OBSERVATION = """A Dict of integer Boxes, padded to L sub-tokens, those of the longest text of all splits (at most
+`max_length`):
+
+| key | shape | values |
+|---|---|---|
+| `input_ids` | int64 [L] | sub-token ids, special tokens and padding included |
+| `attention_mask` | int8 [L] | 1 at sub-tokens, 0 at padding |
+| `positions` | int64 [T] | index in `input_ids` of each {position}, 0 where padded |
+| `position_mask` | int8 [T] | 1 at {positions}, 0 at padding |
+| `predictions` | int64 [T] | {choices} given so far; n where undecided or padded |
+| `cursor` | int64 [1] | index in `positions` of the {position} to decide now; at the end, the last (`unit="token"`) |
+| `action_mask` | int8 [n] | 1 at {choices} that make sense (`mask_actions=True`) |"""
+
+_REWARDS = """The default is `"{default}"`. Named rewards:
+
+{named}
+
+`reward` also takes a mapping `{{name: weight}}`, a `lm_gym.Reward`, or a function of predictions, targets and mask.
+With `unit="sequence"` the reward of a step is the sum over the text, and `info["position_rewards"]` (float32 [T]) has
+the parts."""
+
+_START = """A text of the split, undecided: the next of the sampler, or the one in `options["indices"]`. `info` has its
+number as `index`, and its text."""
+
+_END = """An episode terminates when its last {position} is decided; it is never truncated, except by
+`max_episode_steps`."""
+
+_MORE = """`gymnasium.make_vec` takes `autoreset_mode` and `group_size` as well (see `lm_gym.TextVectorEnv`)."""
+
+
+def manual(task: type[Task]) -> str:
+    """Markdown: what the task's environment is, and how it is used."""
+    summary, _, description = inspect.cleandoc(task.__doc__ or task.name).partition("\n\n")
+    words = task.nouns._asdict()
+    sections = {
+        "Description": description or summary,
+        "Action Space": _SPACES.format(**words),
+        "Observation Space": _OBSERVATION.format(**words),
+        "Rewards": _REWARDS.format(default=task.default_reward, named=_named_rewards(task)),
+        "Starting State": _START,
+        "Episode End": _END.format(**words),
+        "Arguments": "\n".join([*_arguments(task, Settings), *_arguments(task, task.Options), "", _MORE]),
+        "Version History": "- v0: first release",
+    }
+    return "\n\n".join([summary, *(f"## {title}\n\n{text}" for title, text in sections.items())]) + "\n"
+
+
+def _named_rewards(task: type[Task]) -> str:
+    made = {name: make() for name, make in REWARDS.items() if makes_reward(make)}
+    fitting = {name: reward for name, reward in made.items() if reward.gold is None or reward.gold & task.gold}
+    return "\n".join(f'- `"{name}"`: {r.summary.format(**task.nouns._asdict())}' for name, r in fitting.items())
+
+
+def _arguments(task: type[Task], kind: type[Any]) -> list[str]:
+    """A line for each field of a dataclass: its default, and what its docstring's `Args` say of it."""
+    said = described(kind)
+    return [
+        f"- `{field.name}={_default(task, field)!r}`: {said[field.name].format(**task.nouns._asdict())}"
+        for field in fields(kind)
+    ]
+
+
+def _default(task: type[Task], field: Any) -> Any:
+    return task.default_reward if field.name == "reward" else field.default
+
+
+def described(kind: type[Any]) -> dict[str, str]:
+    """What the `Args` of a class's docstring say of each argument."""
+    _, _, text = inspect.cleandoc(kind.__doc__ or "").partition("Args:\n")
+    found: dict[str, str] = {}
+    name = ""
+    for line in text.splitlines():
+        if line and not line.startswith("    "):
+            break
+        body = line.strip()
+        if line.startswith("    ") and not line.startswith("     ") and ": " in body:
+            name, _, body = body.partition(": ")
+            found[name] = body
+        elif body:
+            found[name] += f" {body}"
+    return found

@@ -1,0 +1,50 @@
+"""Ragged rows in flat arrays: row i is `flat[offsets[i]:offsets[i + 1]]`."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+_CHUNK = 100_000  # elements handled at a time, so that building takes little more memory than what it builds
+
+
+def to_offsets(lengths: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Offsets of rows of these lengths, int64 [N + 1]."""
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
+def sums(values: NDArray[np.generic], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The sum of each row, int64 [N]; empty rows give 0."""
+    total = np.zeros(len(values) + 1, np.int64)
+    np.cumsum(values, out=total[1:])
+    return np.asarray(total[offsets[1:]] - total[offsets[:-1]], np.int64)
+
+
+def take(offsets: NDArray[np.int64], rows: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Places in the flat array of some rows, one after another, int64 [S], and the rows' new offsets, int64 [R + 1]."""
+    lengths = offsets[rows + 1] - offsets[rows]
+    new = to_offsets(lengths)
+    places = np.arange(new[-1]) + np.repeat(offsets[rows] - new[:-1], lengths)
+    return places, new
+
+
+def with_margin(flat: NDArray[np.integer], margin: int) -> NDArray[np.integer]:
+    """Append zeros, so that a window of `margin` elements from any start stays inside."""
+    return np.concatenate([flat, np.zeros(margin, flat.dtype)])
+
+
+def windows(flat: NDArray[np.integer], starts: NDArray[np.int64], width: int) -> NDArray[np.int64]:
+    """Gather `width` elements from each start, int64 [R, width]; `flat` needs a margin of `width`."""
+    return np.asarray(flat[starts[:, None] + np.arange(width)], np.int64)
+
+
+def chunks(offsets: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Split rows into runs (first, last) of about 100,000 elements, at least one row each."""
+    count, first = len(offsets) - 1, 0
+    while first < count:
+        last = int(np.searchsorted(offsets, offsets[first] + _CHUNK, side="right")) - 1
+        last = min(max(last, first + 1), count)
+        yield first, last
+        first = last

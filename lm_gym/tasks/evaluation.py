@@ -1,0 +1,77 @@
+"""What a predictor made of the texts of a split: flat arrays, and the metrics and reports of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lm_gym.metrics import Report
+
+if TYPE_CHECKING:
+    from lm_gym.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class DecidedText:
+    """One text with its decisions.
+
+    Attributes:
+        index: number of the text in its split.
+        places: int64 [P], index of each position in the text's sub-tokens.
+        targets: int64 [P], gold choices.
+        choices: int64 [P], choices made; n where undecided.
+    """
+
+    index: int
+    places: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    choices: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One pass over texts of a split.
+
+    Attributes:
+        task: what was played.
+        texts: int64 [M], the texts played, ascending.
+        offsets: int64 [M + 1], where each text's positions lie in the flat arrays below.
+        choices: int64 [P], the choice made at each position.
+        targets: int64 [P], the gold choice.
+        places: int64 [P], index of each position in its text's sub-tokens.
+        target_log_probs: float32 [P], log P(gold), or None from a predictor without probabilities.
+        returns: float32 [M], the reward of each text; NaN if it needs probabilities that the predictor does not give.
+    """
+
+    task: Task
+    texts: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    choices: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    places: NDArray[np.int64]
+    target_log_probs: NDArray[np.float32] | None
+    returns: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __iter__(self) -> Iterator[DecidedText]:
+        for number, text in enumerate(self.texts.tolist()):
+            span = slice(self.offsets[number], self.offsets[number + 1])
+            yield DecidedText(text, self.places[span], self.targets[span], self.choices[span])
+
+    @cached_property
+    def reports(self) -> dict[str, Report]:
+        """The task's reports by name, such as "entity" and "token" (NER); empty for tasks without."""
+        return self.task.reports(self)
+
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        """Numbers by name: the task's own metrics, then cross_entropy, perplexity and mean_reward."""
+        found = {metric.name: None if metric.of is None else metric.of(self) for metric in self.task.all_metrics()}
+        return {name: value for name, value in found.items() if value is not None}

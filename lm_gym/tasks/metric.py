@@ -1,0 +1,74 @@
+"""The metrics by name: what a number is called, which direction is better, and where it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lm_gym.metrics import accuracy, cross_entropy, perplexity
+from lm_gym.registry import Registry
+
+if TYPE_CHECKING:
+    from lm_gym.tasks.evaluation import Evaluation
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that evaluations report.
+
+    Attributes:
+        name: its key in reports and logs (`eval/<name>`); the same name is the same number everywhere.
+        label: the head of its column.
+        of: computes it from an evaluation; None where it is not defined. Metrics that come from elsewhere, such as a
+            search space, have no function.
+        lower_is_better: the direction.
+        while_training: whether the line of each evaluation shows it.
+        in_terminal: whether the closing table shows it; report.md shows all.
+    """
+
+    name: str
+    label: str
+    of: Callable[[Evaluation], float | None] | None = None
+    lower_is_better: bool = False
+    while_training: bool = False
+    in_terminal: bool = True
+
+    def better(self, value: float, than: float) -> bool:
+        """Whether a value is better than another."""
+        return value < than if self.lower_is_better else value > than
+
+
+def _cross_entropy(played: Evaluation) -> float | None:
+    return None if played.target_log_probs is None else cross_entropy(played.target_log_probs)
+
+
+def _perplexity(played: Evaluation) -> float | None:
+    return None if played.target_log_probs is None else perplexity(played.target_log_probs)
+
+
+def _mean_reward(played: Evaluation) -> float | None:
+    return None if np.isnan(played.returns).any() else float(played.returns.mean(dtype=np.float64))
+
+
+ACCURACY = Metric("accuracy", "accuracy", lambda played: accuracy(played.targets, played.choices), while_training=True)
+COMMON = (
+    Metric("cross_entropy", "cross-ent.", _cross_entropy, lower_is_better=True, in_terminal=False),
+    Metric("perplexity", "perplexity", _perplexity, lower_is_better=True, while_training=True),
+    Metric("mean_reward", "reward", _mean_reward),
+)
+"""Metrics of every task, behind its own."""
+
+METRICS: Registry[Metric] = Registry("metric", {metric.name: metric for metric in (ACCURACY, *COMMON)})
+
+
+def metric_of(name: str) -> Metric:
+    """The metric of a name; of a name that nothing registers, one that is called so and is better when higher."""
+    return METRICS.get(name) or Metric(name, name)
+
+
+def columns(rows: Mapping[str, Mapping[str, Any]]) -> list[Metric]:
+    """The metrics that some row has, in the order of the first row that has each."""
+    return [metric_of(name) for name in dict.fromkeys(name for values in rows.values() for name in values)]

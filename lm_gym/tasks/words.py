@@ -1,0 +1,168 @@
+"""Tasks that give every word a label: the first sub-token of each word is a position, its label the choice."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lm_gym import ragged
+from lm_gym.data.fields import TAGS, WORDS
+from lm_gym.metrics import Report, class_report
+from lm_gym.tasks.baseline import RANDOM, Baseline, Batch, Prediction
+from lm_gym.tasks.encoded import Cut, Encoded, WordTable, expand, id_type, lay_out
+from lm_gym.tasks.metric import ACCURACY, Metric
+from lm_gym.tasks.parts import Nouns, Part
+from lm_gym.tasks.task import OpenedTexts, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lm_gym.data import Corpus
+    from lm_gym.tasks.evaluation import DecidedText, Evaluation
+    from lm_gym.tokenizer import TextTokenizer
+
+
+def majority_label(task: Task) -> Callable[[Batch], Prediction]:
+    """A predictor that gives each word the label that it has most often in the training split."""
+    train, corpus, n = task.train, task.corpus, task.shape.choices
+    if train is None or train.tags is None:
+        raise ValueError("the most frequent label of each word needs a labelled training split")
+    pairs = train.words.astype(np.int64) * n + train.tags
+    table = np.bincount(pairs, minlength=len(train.vocabulary) * n).reshape(-1, n).argmax(1)
+    if corpus.vocabulary != train.vocabulary:  # words that train has not get the first label
+        known = {word: i for i, word in enumerate(train.vocabulary)}
+        table = np.array([table[known[word]] if word in known else 0 for word in corpus.vocabulary])
+
+    def predict(batch: Batch) -> Prediction:
+        places = corpus.offsets[batch.text_index][:, None] + np.arange(batch.targets.shape[1])
+        return Prediction(table[corpus.words[np.minimum(places, len(corpus.words) - 1)]], None)
+
+    return predict
+
+
+class WordLabels(Task):
+    """Give every word a label.
+
+    A base for tasks whose corpus has a tag per word (`Corpus.tags`, named by `Corpus.tag_names`). A word whose first
+    sub-token stands beyond `max_length` is dropped, and counted in `Encoded.cut`.
+    """
+
+    fields = (WORDS, TAGS)
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        ACCURACY,
+        Metric("label_macro_f1", "label macro F1", lambda played: played.reports["label"].macro.f1),
+    )
+    baselines = (RANDOM, Baseline("majority", "majority label", majority_label))
+    nouns = Nouns("word", "words", "label", "labels")
+
+    def __init__(self, encoded: Encoded, *arguments: Any) -> None:
+        super().__init__(encoded, *arguments)
+        if encoded.positions is None or encoded.targets is None or encoded.position_offsets is None:
+            raise ValueError(f"{self.name} needs fixed positions: encode the split with {type(self).__name__}.encode")
+        self._positions = ragged.with_margin(encoded.positions, self.shape.positions)
+        self._targets = ragged.with_margin(encoded.targets, self.shape.positions)
+        self._starts = encoded.position_offsets
+        num_positions = len(encoded.positions)
+        self.encoded = replace(
+            self.encoded, positions=self._positions[:num_positions], targets=self._targets[:num_positions]
+        )
+
+    @classmethod
+    def encode(
+        cls,
+        corpus: Corpus,
+        tokenizer: TextTokenizer,
+        max_length: int,
+        *,
+        table: WordTable | None = None,
+        options: Any = None,
+    ) -> Encoded:
+        """Encode a labelled split (see `Task.encode`).
+
+        Raises:
+            ValueError: the corpus has no labels, or `max_length` leaves no room for a word.
+        """
+        if corpus.tags is None:
+            raise ValueError(
+                f"the data has no tags, and {cls.env_id} needs one for each word: give tagged data (CoNLL columns, or "
+                "JSONL or CSV with tags)"
+            )
+        room = cls.room(tokenizer, max_length)
+        table = WordTable.build(corpus, tokenizer) if table is None else table
+        parts = [_encode_chunk(corpus, table, tokenizer, room, *chunk) for chunk in ragged.chunks(corpus.offsets)]
+        ids, lengths, positions, keep, long = (np.concatenate(part) for part in zip(*parts, strict=True))
+        del parts
+        counts, targets = np.diff(corpus.offsets), corpus.tags
+        if not keep.all():
+            counts = ragged.sums(keep, corpus.offsets)
+            positions, targets = positions[keep], targets[keep]
+        cut = Cut(int(long.sum()), int(len(keep) - keep.sum()))
+        frame = len(tokenizer.prefix) + len(tokenizer.suffix)
+        offsets = ragged.to_offsets(lengths + frame)
+        return Encoded(ids, offsets, counts.astype(np.int32), cut, ragged.to_offsets(counts), positions, targets)
+
+    @classmethod
+    def count_targets(cls, encoded: Encoded, tokenizer: TextTokenizer, num_choices: int) -> NDArray[np.int64]:
+        """How often each label is gold, int64 [n]."""
+        return np.bincount(np.asarray(encoded.targets), minlength=num_choices).astype(np.int64)
+
+    @classmethod
+    def choices(cls, corpus: Corpus, tokenizer: TextTokenizer) -> tuple[int, tuple[str, ...] | None]:
+        """The labels."""
+        return len(corpus.tag_names), corpus.tag_names
+
+    def open(self, texts: NDArray[np.int64], visits: NDArray[np.int64], key: int) -> OpenedTexts:
+        """Padded rows of texts; nothing is drawn."""
+        ids, lengths, _ = self._rows(texts)
+        starts = self._starts[texts]
+        counts = self._starts[texts + 1] - starts
+        outside = np.arange(self.shape.positions) >= counts[:, None]
+        positions = ragged.windows(self._positions, starts, self.shape.positions)
+        targets = ragged.windows(self._targets, starts, self.shape.positions)
+        positions[outside] = 0
+        targets[outside] = self.shape.choices
+        return OpenedTexts(ids, lengths, positions, counts, targets)
+
+    def reports(self, played: Evaluation) -> dict[str, Report]:
+        """Precision, recall and F1 by label, of the words that were decided."""
+        assert self.choice_names is not None
+        title = f"Report by {self.nouns.choice}"
+        return {"label": class_report(played.targets, played.choices, self.choice_names, title)}
+
+    def parts(self, text: DecidedText) -> list[Part]:
+        """The words; those that `max_length` cut off have no slot."""
+        decided = len(text.places)
+        return [
+            Part(word, slot=slot) if slot < decided else Part(word, note="beyond max_length: not decided")
+            for slot, word in enumerate(self.corpus.text(text.index))
+        ]
+
+    def format_prediction(self, text: DecidedText) -> str:
+        """A JSON object: the words, and the gold and the predicted label of those that were decided."""
+        gold, predicted = ([self.choice_name(c) for c in values.tolist()] for values in (text.targets, text.choices))
+        record = {"tokens": self.corpus.text(text.index), "gold": gold, "predicted": predicted}
+        return json.dumps(record, ensure_ascii=False) + "\n"
+
+
+def _encode_chunk(
+    corpus: Corpus, table: WordTable, tokenizer: TextTokenizer, room: int, first: int, last: int
+) -> tuple[NDArray[np.integer], NDArray[np.int64], NDArray[np.integer], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Encode texts first … last - 1: framed ids; content lengths; of words positions, and which stay; long texts."""
+    offsets = corpus.offsets[first : last + 1] - corpus.offsets[first]
+    words = corpus.words[corpus.offsets[first] : corpus.offsets[last]]
+    counts = table.counts[words]
+    lengths = ragged.sums(counts, offsets)
+    long = lengths > room
+    word_starts = ragged.to_offsets(counts)[:-1]
+    word_starts -= np.repeat(ragged.to_offsets(lengths)[:-1], np.diff(offsets))  # counted from the text's start
+    flat = expand(table, words)
+    if long.any():
+        inside = np.arange(len(flat)) - np.repeat(ragged.to_offsets(lengths)[:-1], lengths) < room
+        flat, lengths = flat[inside], np.minimum(lengths, room)
+    keep = word_starts < room
+    positions = np.where(keep, word_starts + len(tokenizer.prefix), 0).astype(id_type(room + 64))
+    return lay_out(flat, lengths, tokenizer), lengths, np.asarray(positions), keep, long
