@@ -25,7 +25,7 @@ def _render(task: Task, part: Part, text: DecidedText) -> str:
     if choice >= task.shape.choices:
         return f"{_YELLOW}{part.text if part.undecided is None else part.undecided}{_RESET}"
     if task.choice_is_text:
-        right, wrong = part.text, f"{task.choice_name(choice)}[gold {part.text}]"
+        right, wrong = part.text, f"{task.choice_text(choice)}[gold {part.text}]"
     else:
         right = part.text if gold == task.quiet else f"{part.text}[{task.choice_name(gold)}]"
         wrong = f"{part.text}[{task.choice_name(choice)}, gold {task.choice_name(gold)}]"

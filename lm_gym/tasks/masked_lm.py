@@ -174,6 +174,10 @@ class MaskedLM(Task):
         """The token as text."""
         return self.tokenizer.decode([choice]).strip()
 
+    def choice_text(self, choice: int) -> str:
+        """The token's characters, without the marks of its tokenizer."""
+        return self.tokenizer.spell(choice)[1]
+
     def parts(self, text: DecidedText) -> list[Part]:
         """The masked tokens, and what stands between them."""
         start, end = self.encoded.offsets[text.index : text.index + 2]

@@ -258,6 +258,10 @@ class Task(ABC):
         """A choice as text."""
         return str(self.choice_keys()[choice])
 
+    def choice_text(self, choice: int) -> str:
+        """How a choice reads where it stands in the text (only called where `choice_is_text`)."""
+        return self.choice_name(choice)
+
     def marks(self, choices: Sequence[int]) -> list[Mark]:
         """How the choices of a text, in order, are drawn beside its parts."""
         return [Mark("" if choice == self.quiet else self.choice_name(choice)) for choice in choices]
