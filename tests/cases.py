@@ -66,7 +66,7 @@ REFUSED = [pytest.param(*case, id=label(case)) for case in combinations() if ref
 @cache
 def dataset(id_: str) -> lm_gym.Dataset:
     """Forty texts of each split of the builtin data, the shortest."""
-    whole = lm_gym.load_dataset("builtin", task_hint=kind(id_).name)
+    whole = lm_gym.load_dataset(f"builtin/{kind(id_).name}")
     splits = {
         name: corpus.take(np.argsort(np.diff(corpus.offsets), kind="stable")[:40])
         for name, corpus in whole.splits.items()

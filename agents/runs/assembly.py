@@ -14,10 +14,12 @@ from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.runs.settings import EnvSettings, Settings, SettingsError
 from lm_gym.data import Dataset, load_dataset
 from lm_gym.data.errors import nearest
+from lm_gym.data.fields import TAGS, WORDS
 from lm_gym.envs import TextVectorEnv
 from lm_gym.tokenizer import TextTokenizer
 
 TASK_OF = {"lm_gym/NER-v0": "ner", "lm_gym/MaskedLM-v0": "masked_lm"}
+_FIELDS = {"ner": (WORDS, TAGS), "masked_lm": (WORDS,)}
 _NOT_ARGUMENTS = ("id", "num_envs", "group_size", "dataset", "tokenizer", "sampling")
 
 
@@ -30,7 +32,7 @@ def make_dataset(env: EnvSettings, data: Mapping[str, Any]) -> Dataset:
     """
     if env.id not in TASK_OF:
         raise SettingsError(f"no environment {env.id!r}{nearest(env.id, TASK_OF)}: it is {' or '.join(TASK_OF)}")
-    return load_dataset(env.dataset, task_hint=TASK_OF[env.id], **data)  # type: ignore[arg-type]
+    return load_dataset(env.dataset, fields=_FIELDS[TASK_OF[env.id]], builtin=f"builtin/{TASK_OF[env.id]}", **data)
 
 
 def make_training_dataset(settings: Settings) -> Dataset:

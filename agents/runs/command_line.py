@@ -72,7 +72,7 @@ def build_parser(algo: str) -> ArgumentParser:
     parser.add_argument("--run_dir", type=str | None, default=None, help="by default runs/<env>/<algo>/<time-seed>")
     parser.add_argument("--resume", type=str | None, default=None, help="go on with the run in this folder")
     parser.add_class_arguments(EnvSettings, "env")
-    parser.add_function_arguments(load_dataset, "data", skip={"source", "task_hint"})
+    parser.add_function_arguments(load_dataset, "data", skip={"source", "fields", "builtin"})
     parser.add_class_arguments(LMPolicy, "policy", skip=_POLICY_SKIP, instantiate=False)
     parser.add_class_arguments(ALGORITHMS[algo], "agent", skip=_AGENT_SKIP, instantiate=False)
     parser.add_class_arguments(BudgetSettings, "budget")

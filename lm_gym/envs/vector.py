@@ -10,6 +10,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from lm_gym.data import Dataset, load_dataset
+from lm_gym.data.fields import TAGS, WORDS
 from lm_gym.envs.decisions import Decisions, read_choices, read_distributions, read_log_probs
 from lm_gym.envs.episodes import Episodes, Observation
 from lm_gym.envs.infos import begun_info, final_info, paid_info
@@ -24,6 +25,7 @@ from lm_gym.rendering import render_text
 from lm_gym.tasks import Cut
 
 _FIXED_KEY = 0x5EED  # masks of texts played by `indices`: the same for every environment and seed
+_FIELDS = {"ner": (WORDS, TAGS), "masked_lm": (WORDS,)}
 _MODES = {mode.value: mode for mode in AutoresetMode} | {mode.name: mode for mode in AutoresetMode}
 
 StepResult = tuple[Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
@@ -84,7 +86,9 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.render_mode = settings.render_mode
         self.num_envs, self.group_size = num_envs, group_size
-        self.dataset: Dataset = load_dataset(settings.dataset, task_hint=self.task_name)  # type: ignore[arg-type]
+        self.dataset: Dataset = load_dataset(
+            settings.dataset, fields=_FIELDS[self.task_name], builtin=f"builtin/{self.task_name}"
+        )
         self.split = settings.split
         self.task = make_task(self.task_name, self.dataset, settings)
         self.reward = bind_reward(settings, self.task)
