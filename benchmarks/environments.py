@@ -172,11 +172,11 @@ def build(dataset: lm_gym.Dataset, num_texts: int, **options: Any) -> dict[str, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", default="builtin")
+    parser.add_argument("--dataset", default="builtin/ner")
     parser.add_argument("--tokenizer", default="tiny")
     arguments = parser.parse_args()
     gymnasium.logger.min_level = gymnasium.logger.ERROR
-    data = lm_gym.load_dataset(arguments.dataset, task_hint="ner")
+    data = lm_gym.load_dataset(arguments.dataset)
     options = {"dataset": data, "tokenizer": arguments.tokenizer}
     print(f"{data.name}, {len(data.splits['train'])} training texts; per CPU-second, one thread")
     print("| steps of dense f1 | a CPU-second | ratio |\n|---|---:|---:|")

@@ -62,11 +62,11 @@ def main() -> None:
             path = Path(folder) / f"texts.{name}"
             write(path, arguments.sentences)
             start = time.process_time()
-            corpus = load_dataset(path, task_hint="ner")["train"]
+            corpus = load_dataset(path)["train"]
             seconds = time.process_time() - start
             words = len(corpus.words)
             tracemalloc.start()
-            kept = load_dataset(path, task_hint="ner")
+            kept = load_dataset(path)
             now, peak = tracemalloc.get_traced_memory()
             tracemalloc.stop()
         arrays, whole = columns_size(kept["train"])

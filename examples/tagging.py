@@ -56,7 +56,7 @@ def judge(name: str, act: Callable[[dict[str, np.ndarray]], Any], **options: Any
         act: gives actions, int [N], for observations, each leaf [N, …].
         options: arguments of the environment that it was trained on.
     """
-    texts = len(lm_gym.load_dataset("builtin", task_hint="ner").splits["validation"])
+    texts = len(lm_gym.load_dataset("builtin/ner").splits["validation"])
     env = gymnasium.make_vec(**ENV, num_envs=texts, split="validation", sampling="sequential", **options)
     chance = np.random.default_rng(0)
     policies = {

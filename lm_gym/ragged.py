@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 _CHUNK = 100_000  # elements handled at a time, so that building takes little more memory than what it builds
 
@@ -22,12 +22,32 @@ def sums(values: NDArray[np.generic], offsets: NDArray[np.int64]) -> NDArray[np.
     return np.asarray(total[offsets[1:]] - total[offsets[:-1]], np.int64)
 
 
-def take(offsets: NDArray[np.int64], rows: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Places in the flat array of some rows, one after another, int64 [S], and the rows' new offsets, int64 [R + 1]."""
-    lengths = offsets[rows + 1] - offsets[rows]
-    new = to_offsets(lengths)
-    places = np.arange(new[-1]) + np.repeat(offsets[rows] - new[:-1], lengths)
-    return places, new
+def take_rows(offsets: NDArray[np.int64], rows: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Choose some rows.
+
+    Args:
+        offsets: int64 [N + 1].
+        rows: indices [n] of rows, in any order.
+
+    Returns:
+        The indices of their values, int64 [k], and their offsets, int64 [n + 1].
+    """
+    chosen = np.asarray(rows, np.int64)
+    lengths = np.diff(offsets)[chosen]
+    taken = to_offsets(lengths)
+    return np.arange(taken[-1]) + np.repeat(offsets[chosen] - taken[:-1], lengths), taken
+
+
+def span(offsets: NDArray[np.int64], row: int) -> slice:
+    """Where the values of a row stand; a negative `row` counts from the end.
+
+    Raises:
+        IndexError: there is no such row.
+    """
+    rows = len(offsets) - 1
+    if not -rows <= row < rows:
+        raise IndexError(f"text {row} of {rows}")
+    return slice(int(offsets[row % rows]), int(offsets[row % rows + 1]))
 
 
 def with_margin(flat: NDArray[np.integer], margin: int) -> NDArray[np.integer]:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from lm_gym.builtin import BUILTIN
 from lm_gym.data import Corpus, DataError, Dataset, load_dataset
+from lm_gym.data.fields import TAGS, WORDS
 from lm_gym.data.folder import split_of
 
 SHARED = Path(os.environ.get("LM_GYM_SHARED", Path(__file__).parents[2] / "shared"))
@@ -165,8 +166,8 @@ def test_tag_names_of_another_model():
         (lambda: load_dataset("bultin/ner"), r"did you mean 'builtin/ner'"),
         (lambda: load_dataset("builtin"), "the builtin ones are builtin/masked_lm, builtin/ner"),
         (lambda: load_dataset("no/such/file"), "it is no file or folder"),
-        (lambda: load_dataset("builtin/masked_lm", task_hint="ner"), "'builtin/masked_lm' is plain text"),
-        (lambda: load_dataset(Dataset.from_sentences("m", [["a"]]), task_hint="ner"), "'m' is plain text"),
+        (lambda: load_dataset("builtin/masked_lm", fields=(WORDS, TAGS)), "'builtin/masked_lm' is plain text"),
+        (lambda: load_dataset(Dataset.from_sentences("m", [["a"]]), fields=(WORDS, TAGS)), "'m' is plain text"),
         (lambda: load_dataset("builtin/ner")["tset"], r"no split 'tset' \(did you mean 'test'\?\): it has train"),
         (lambda: Dataset.from_sentences("m", [["a"]])["validation"], r"with_holdout\(\) makes one"),
         (lambda: load_dataset("x", splits={"dev": "x"}), "unknown split 'dev'"),
@@ -186,7 +187,7 @@ def test_a_text_out_of_range_is_an_index_error():
 def test_builtin_data_load_by_name_and_by_task(name):
     dataset = load_dataset(name)
     assert [*dataset.splits] == ["train", "validation", "test"]
-    assert load_dataset("builtin", task_hint=name.removeprefix("builtin/")) is dataset
+    assert load_dataset("builtin", builtin=name) is dataset
     assert load_dataset(dataset) is dataset
 
 
@@ -243,7 +244,7 @@ def test_folders_that_leave_open_which_file_is_which(tmp_path):
 
 def test_masked_lm_reads_words_of_tagged_files_whatever_their_tags(tmp_path):
     (tmp_path / "train.conll").write_text("a NN\nb VB\n")
-    dataset = load_dataset(tmp_path, task_hint="masked_lm")
+    dataset = load_dataset(tmp_path, fields=(WORDS,))
     assert (texts(dataset["train"]), dataset.tag_names) == ([["a", "b"]], ())
 
 
@@ -276,7 +277,7 @@ def parquet(tmp_path, monkeypatch):
 def test_hub_reads_tokens_with_class_labels(parquet):
     parquet("train", id=["0", "1"], tokens=[["Ann", "Lee", "left"], ["no"]], ner_tags=[[1, 2, 0], [0]])
     source = parquet("validation", id=["0"], tokens=[["Bo"]], ner_tags=[[1]])
-    dataset = load_dataset(source, task_hint="ner")
+    dataset = load_dataset(source, fields=(WORDS, TAGS))
     assert (dataset.name, [*dataset.splits]) == (source, ["train", "validation"])
     assert dataset["train"].tags_of(0) == ["B-PER", "I-PER", "O"]
     assert texts(dataset["validation"]) == [["Bo"]]
@@ -317,7 +318,7 @@ def test_hub_without_its_package_says_what_to_install(monkeypatch):
 @pytest.mark.shared
 @pytest.mark.skipif(not CONLL.is_dir(), reason="no CoNLL-2003 beside the checkout")
 def test_conll_2003_as_published():
-    dataset = load_dataset(CONLL, task_hint="ner")
+    dataset = load_dataset(CONLL, fields=(WORDS, TAGS))
     train, validation = dataset["train"], dataset["validation"]
     assert (len(train), len(validation)) == (14041, 3250)
     assert (len(train.words), len(validation.words)) == (203621, 51362)
@@ -332,7 +333,7 @@ def test_conll_2003_as_published():
 @pytest.mark.shared
 @pytest.mark.skipif(not CONLL.is_dir(), reason="no WikiText-2, SST-2 and AG News beside the checkout")
 def test_plain_texts_as_published():
-    wikitext = load_dataset(SHARED / "data" / "wikitext2", task_hint="masked_lm")["validation"]
+    wikitext = load_dataset(SHARED / "data" / "wikitext2", fields=(WORDS,))["validation"]
     assert (len(wikitext), wikitext.text(0)) == (2461, ["=", "Homarus", "gammarus", "="])
     sst2 = load_dataset(SHARED / "data" / "sst2", text_column=0)
     assert (len(sst2["train"]), len(sst2["validation"])) == (6920, 872)

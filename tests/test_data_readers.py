@@ -1,17 +1,21 @@
 """Each format, and each way in which a file of it can be wrong."""
 
+import io
 import json
 
 import numpy as np
+import pyarrow.ipc
+import pyarrow.parquet
 import pytest
 
 from lm_gym.data import DataError, load_dataset
+from lm_gym.data.fields import TAGS, WORDS
 from lm_gym.data.formats import FORMATS, format_of
 from lm_gym.data.options import ReadOptions
 
-WORDS = [["EU", "rejects", "German", "call"], ["Peter", "Blackburn"], ["No", "one", "came"]]
-TAGS = [["B-ORG", "O", "B-MISC", "O"], ["B-PER", "I-PER"], ["O", "O", "O"]]
-PAIRS = list(zip(WORDS, TAGS, strict=True))
+TEXTS = [["EU", "rejects", "German", "call"], ["Peter", "Blackburn"], ["No", "one", "came"]]
+TEXT_TAGS = [["B-ORG", "O", "B-MISC", "O"], ["B-PER", "I-PER"], ["O", "O", "O"]]
+PAIRS = list(zip(TEXTS, TEXT_TAGS, strict=True))
 
 
 def conll(pairs):
@@ -30,6 +34,22 @@ def csv_of_texts(pairs):
     return "tokens,tags\n" + "".join(f"{' '.join(words)},{' '.join(tags)}\n" for words, tags in pairs)
 
 
+def parquet(pairs):
+    """The bytes of a Parquet file."""
+    file = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table({"tokens": [w for w, _ in pairs], "tags": [t for _, t in pairs]}), file)
+    return file.getvalue()
+
+
+def arrow(pairs):
+    """The bytes of an Arrow file, as `datasets` writes it."""
+    table = pyarrow.table({"tokens": [w for w, _ in pairs], "tags": [t for _, t in pairs]})
+    file = io.BytesIO()
+    with pyarrow.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table)
+    return file.getvalue()
+
+
 TAGGED = {
     "a.conll": conll(PAIRS),
     "a.txt": conll(PAIRS),
@@ -37,6 +57,8 @@ TAGGED = {
     "crlf.conll": conll(PAIRS).replace("\n", "\r\n"),
     "bom.conll": "\ufeff" + conll(PAIRS),
     "a.jsonl": jsonl(PAIRS),
+    "a.parquet": parquet(PAIRS),
+    "a.arrow": arrow(PAIRS),
     "ner_tags.jsonl": jsonl(PAIRS).replace('"tags"', '"ner_tags"'),
     "words.tsv": tsv_of_words(PAIRS),
     "no_header.tsv": tsv_of_words(PAIRS).removeprefix("word\ttag\n"),
@@ -50,18 +72,18 @@ TAGGED = {
     ),
 }
 PLAIN = {
-    "a.txt": "".join(" ".join(words) + " \n \n" for words in WORDS),
-    "a.tokens": "".join(" ".join(words) + "\n" for words in WORDS),
+    "a.txt": "".join(" ".join(words) + " \n \n" for words in TEXTS),
+    "a.tokens": "".join(" ".join(words) + "\n" for words in TEXTS),
     "one_column.conll": conll(PAIRS)
     .replace(" NN B-ORG", "")
     .replace(" NN B-MISC", "")
     .replace(" NN O", "")
     .replace(" NN B-PER", "")
     .replace(" NN I-PER", ""),
-    "text.jsonl": "".join(json.dumps({"text": " ".join(words), "label": 1}) + "\n\n" for words in WORDS),
-    "tokens.jsonl": "".join(json.dumps({"words": words}) + "\n" for words in WORDS),
-    "text.csv": "label,text\n" + "".join(f'1,"{" ".join(words)}"\n' for words in WORDS),
-    "one_column.csv": "".join(" ".join(words) + "\n" for words in WORDS),
+    "text.jsonl": "".join(json.dumps({"text": " ".join(words), "label": 1}) + "\n\n" for words in TEXTS),
+    "tokens.jsonl": "".join(json.dumps({"words": words}) + "\n" for words in TEXTS),
+    "text.csv": "label,text\n" + "".join(f'1,"{" ".join(words)}"\n' for words in TEXTS),
+    "one_column.csv": "".join(" ".join(words) + "\n" for words in TEXTS),
 }
 
 
@@ -77,19 +99,19 @@ def texts(corpus):
 
 @pytest.mark.parametrize("name", TAGGED)
 def test_tagged_files_of_every_format_give_the_same_corpus(tmp_path, name):
-    corpus = load_dataset(write(tmp_path, name, TAGGED[name]), task_hint="ner")["train"]
-    assert texts(corpus) == WORDS
-    assert [corpus.tags_of(i) for i in range(len(corpus))] == TAGS
+    corpus = load_dataset(write(tmp_path, name, TAGGED[name]), fields=(WORDS, TAGS))["train"]
+    assert texts(corpus) == TEXTS
+    assert [corpus.tags_of(i) for i in range(len(corpus))] == TEXT_TAGS
     assert corpus.tag_names == ("O", "B-MISC", "I-MISC", "B-ORG", "I-ORG", "B-PER", "I-PER")
 
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_plain_files_of_every_format_give_the_same_corpus(tmp_path, name):
-    dataset = load_dataset(write(tmp_path, name, PLAIN[name]), task_hint="masked_lm")
-    assert texts(dataset["train"]) == WORDS
+    dataset = load_dataset(write(tmp_path, name, PLAIN[name]), fields=(WORDS,))
+    assert texts(dataset["train"]) == TEXTS
     assert (dataset["train"].tags, dataset.tag_names) == (None, ())
     with pytest.raises(DataError):
-        load_dataset(tmp_path / name, task_hint="ner")
+        load_dataset(tmp_path / name, fields=(WORDS, TAGS))
 
 
 def test_every_format_has_a_file_above(tmp_path):
@@ -135,14 +157,14 @@ BAD = [
     ("missing.jsonl", '{"text": "a"}\n\n{"body": "b"}\n', {}, "line 3: no 'text', which the texts before have"),
     ("empty.jsonl", '{"text": "a"}\n{"text": " "}\n', {}, "line 2: a text without words"),
     ("empty.jsonl", '{"tokens": []}\n', {}, "line 1: a text without words"),
-    ("type.jsonl", '{"text": 3}\n', {}, "line 1: 'text' is 3: a string is needed"),
-    ("type.jsonl", '{"tokens": "a b"}\n', {}, "line 1: 'tokens' is 'a b': a list of strings is needed"),
+    ("type.jsonl", '{"text": 3}\n', {}, "line 1: 'text' is 3: a string or a list of words is needed"),
+    ("type.jsonl", '{"tokens": ["a", 3]}\n', {}, "line 1: 'tokens' holds 3: strings are needed"),
     ("type.jsonl", '{"tokens": ["a"], "tags": [3]}\n', {}, "line 1: 'tags' holds 3: .* write tags by name"),
     ("word.jsonl", '{"tokens": ["a"]}\n{"tokens": ["b", ""]}\n', {}, "line 2: '' is an empty word"),
     ("length.jsonl", '{"tokens": ["a", "b"], "tags": ["O"]}\n', {}, "line 1: 2 words and 1 tags"),
-    ("ner.jsonl", '{"tokens": ["a"]}\n', {"task_hint": "ner"}, "no column of tags among tokens"),
-    ("ner.jsonl", '{"text": "a"}\n', {"task_hint": "ner"}, "whole texts .* have no tag for each word"),
-    ("ner.tokens", "a\n", {"task_hint": "ner"}, "no columns and no tags"),
+    ("ner.jsonl", '{"tokens": ["a"]}\n', {"fields": (WORDS, TAGS)}, "no column of tags among tokens"),
+    ("ner.jsonl", '{"text": "a"}\n', {"fields": (WORDS, TAGS)}, "no column of tags among text: a tag for"),
+    ("ner.tokens", "a\n", {"fields": (WORDS, TAGS)}, "no columns and no tags: give JSONL, CSV, TSV"),
     ("ragged.csv", "text,label\na,1\n\nb\n", {}, r"ragged\.csv, line 4: 1 columns, .* have 2: 'b'"),
     ("empty.csv", "text,label\n", {}, "no text in it"),
     ("cell.csv", "text,label\na,1\n ,0\n", {}, "line 3: a text without words"),
@@ -152,11 +174,11 @@ BAD = [
     ("columns.csv", "1,a b\n2,c d\n", {"text_column": 2}, "there is no column 2: there are 2"),
     ("both.csv", "a,b\n", {"text_column": 0, "tag_column": 1}, "text_column excludes"),
     ("length.csv", "tokens,tags\na b,O\nc d,O O O\n", {}, "line 2: 2 words and 1 tags"),
-    ("lists.csv", "tokens,tags\n\"['a']\",\"['O']\"\nb,\"['O']\"\n", {}, "line 3: 'b' is no list of strings"),
+    ("lists.csv", "tokens,tags\n\"['a']\",\"['O']\"\nb c,\"['O']\"\n", {}, "line 3: 2 words and 1 tags"),
     ("word.csv", "word,tag\na,O\n\nb,O\nc,X-Y\n", {}, "line 5: tag 'X-Y' fits no scheme"),
     ("word.csv", "word,tag\na,S-X\n\nb,O\nc,I-Y\n", {}, "line 5: tag 'I-Y' does not go"),
     ("long.csv", "word,tag\n" + "a,O\n" * 2000, {}, "all 2000 are one text"),
-    ("file.parquet", "PAR1", {}, "name the folder of such files instead, as hub:"),
+    ("file.parquet", "PAR1", {}, "file.parquet: no Parquet file"),
     ("a.conll", "a O\n", {"scheme": "iob3"}, "unknown scheme 'iob3': one of auto"),
     ("a.conll", "a O\n", {"splits": {"test": "a.conll"}}, "is one file"),
 ]

@@ -22,7 +22,7 @@ def tokenizer():
 
 
 def test_every_text_of_conll_encodes_as_it_does_whole(tokenizer):
-    data = lm_gym.load_dataset(SHARED / "data" / "conll2003", task_hint="ner")
+    data = lm_gym.load_dataset(SHARED / "data" / "conll2003")
     encoded = build_task(lm_gym.tasks.NER, data, "validation", tokenizer, 256).encoded
     corpus = data.splits["validation"]
     texts = [corpus.text(index) for index in range(len(corpus))]
@@ -37,7 +37,7 @@ def test_every_text_of_conll_encodes_as_it_does_whole(tokenizer):
 
 
 def test_gold_tags_of_conll_have_f1_one_and_majority_tags_less(tokenizer):
-    data = lm_gym.load_dataset(SHARED / "data" / "conll2003", task_hint="ner")
+    data = lm_gym.load_dataset(SHARED / "data" / "conll2003")
     env = lm_gym.NERVectorEnv(
         64,
         dataset=data,
@@ -56,7 +56,7 @@ def test_gold_tags_of_conll_have_f1_one_and_majority_tags_less(tokenizer):
 
 
 def test_pieces_of_wikitext_put_together_are_its_texts(tokenizer):
-    data = lm_gym.load_dataset(SHARED / "data" / "wikitext2", task_hint="masked_lm")
+    data = lm_gym.load_dataset(SHARED / "data" / "wikitext2")
     split = next(iter(data.splits))
     task = build_task(lm_gym.tasks.MaskedLM, data, split, tokenizer, 64)
     corpus, encoded = data.splits[split], task.encoded

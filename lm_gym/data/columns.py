@@ -1,109 +1,146 @@
-"""One split while it is read: flat arrays that grow, and never a list of strings for the whole file."""
+"""Columns beside the words of a corpus: labels, lists of texts, lists of numbers; flat, ragged and read-only."""
 
-from array import array
-from collections import defaultdict
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lm_gym.data.errors import DataError
-from lm_gym.data.schemes import RawTags, TagError
+from lm_gym.data.fields import Kind
+from lm_gym.ragged import span, take_rows
 
 
-class Words(defaultdict[str, int]):
-    """Word → index, where a new word takes the next index: one per dataset, shared by its splits."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.default_factory = self.__len__
-
-
-class Columns:
-    """Words and raw tags of one split, as flat arrays, with the place each text came from.
-
-    Args:
-        place: the file or split that error messages name.
-        words: the words of the dataset, shared by its splits.
-        unit: what `lines` counts: "line" of a file, "row" of a table, "text" of a list.
+@dataclass(frozen=True, eq=False)
+class Column(ABC):
+    """One field of N texts.
 
     Attributes:
-        word_per_line: whether each word of a text stands on a line of its own; the reader says so.
-        remarks: what a user of the data should know.
+        kind: of the field.
+        offsets: int64 [N + 1], where the values of each text begin and end.
     """
 
-    def __init__(self, place: str, words: Words, unit: str = "line") -> None:
-        self.place = place
-        self.vocabulary = words
-        self.unit = unit
-        self.word_per_line = False
-        self.remarks: list[str] = []
-        self.words = array("i")
-        self.tags = array("h")
-        self.raw_tags = RawTags()
-        self.offsets = array("q", [0])
-        self.lines = array("i")  # where each text begins
+    kind: Kind
+    offsets: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        for values in self.arrays():
+            values.flags.writeable = False
 
     def __len__(self) -> int:
-        return len(self.lines)
+        return len(self.offsets) - 1
 
-    def add(self, words: Sequence[str], tags: Sequence[str] | None, line: int) -> None:
-        """Append one text.
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Number of values of each text, int64 [N]."""
+        return np.diff(self.offsets)
+
+    @abstractmethod
+    def arrays(self) -> tuple[NDArray[np.generic], ...]:
+        """Everything that distinguishes this column from another one with the same names and vocabulary."""
+
+    @abstractmethod
+    def take(self, rows: ArrayLike) -> "Column":
+        """The column of some texts, in the order given."""
+
+    @abstractmethod
+    def of(self, index: int) -> list[str] | list[list[str]] | list[float]:
+        """The values of text `index`."""
+
+    def _span(self, index: int) -> slice:
+        return span(self.offsets, index)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelColumn(Column):
+    """Labels: one for each text (kind "label"), or any number (kind "labels").
+
+    Attributes:
+        values: int32 [K], index into `names`; with one label for each text, text i has `values[i]`.
+        names: the labels of the training split, sorted (as numbers if all are integers).
+    """
+
+    values: NDArray[np.int32]
+    names: tuple[str, ...]
+
+    def arrays(self) -> tuple[NDArray[np.generic], ...]:
+        """The values and the offsets."""
+        return self.values, self.offsets
+
+    def take(self, rows: ArrayLike) -> "LabelColumn":
+        """The labels of some texts."""
+        values, offsets = take_rows(self.offsets, rows)
+        return replace(self, values=self.values[values], offsets=offsets)
+
+    def of(self, index: int) -> list[str]:
+        """The labels of text `index`, by name."""
+        return [self.names[value] for value in self.values[self._span(index)]]
+
+    def with_names(self, names: Sequence[str]) -> "LabelColumn":
+        """The same labels with values that index `names`.
 
         Raises:
-            DataError: no words, a word that is not a string, as many tags as words not given, a tag that fits
-                no scheme, or a text with tags beside one without.
+            DataError: a label in use that `names` lacks.
         """
-        if not words:
-            raise self.error(line, "a text without words: leave it out")
-        if len(self) and bool(self.tags) != (tags is not None):
-            raise self.error(line, "some texts have tags and some have none: tag all of them, or none")
-        try:
-            self.words.extend([self.vocabulary[word] for word in words])
-            if tags is not None:
-                if len(tags) != len(words):
-                    raise self.error(line, f"{len(words)} words and {len(tags)} tags: give each word one tag")
-                self.tags.extend([self.raw_tags[tag] for tag in tags])
-        except TagError as error:
-            first = next(i for i, tag in enumerate(tags or ()) if tag not in self.raw_tags)
-            raise self.error(line + first * self.word_per_line, str(error)) from None
-        self.lines.append(line)
-        self.offsets.append(len(self.words))
+        index = {name: i for i, name in enumerate(names)}
+        used = np.unique(self.values)
+        missing = [self.names[i] for i in used if self.names[i] not in index]
+        if missing:
+            raise DataError(f"labels {', '.join(missing)} are not among {', '.join(names)}")
+        table = np.array([index.get(name, 0) for name in self.names], np.int32)
+        return replace(self, values=table[self.values], names=tuple(names))
 
-    def error(self, line: int, message: str) -> DataError:
-        """A `DataError` that names the place and the line."""
-        return DataError(f"{self.place}, {self.unit} {line}: {message}")
 
-    def error_at_word(self, word: int, message: str) -> DataError:
-        """The same for the word at flat index `word`."""
-        text = int(np.searchsorted(np.frombuffer(self.offsets, np.int64), word, side="right")) - 1
-        line = self.lines[text] + (word - self.offsets[text] if self.word_per_line else 0)
-        return self.error(line, message)
+@dataclass(frozen=True, eq=False)
+class TextsColumn(Column):
+    """A list of texts, its items, for each text; `offsets` counts items.
 
-    def flat_words(self) -> NDArray[np.int32]:
-        """The words as int32 [W], a view."""
-        return np.frombuffer(self.words, np.int32)
+    Attributes:
+        words: int32 [W], index into `vocabulary`.
+        item_offsets: int64 [M + 1]; item m is `words[item_offsets[m]:item_offsets[m + 1]]`, and has a word at least.
+        vocabulary: that of the corpus.
+    """
 
-    def flat_offsets(self) -> NDArray[np.int64]:
-        """The offsets as int64 [N + 1], a view."""
-        return np.frombuffer(self.offsets, np.int64)
+    words: NDArray[np.int32]
+    item_offsets: NDArray[np.int64]
+    vocabulary: tuple[str, ...]
 
-    def flat_tags(self) -> NDArray[np.int16] | None:
-        """The raw tags as int16 [W], a view, or None where the texts have no tags."""
-        return np.frombuffer(self.tags, np.int16) if self.tags else None
+    def arrays(self) -> tuple[NDArray[np.generic], ...]:
+        """The words and both levels of offsets."""
+        return self.words, self.item_offsets, self.offsets
 
-    def check(self) -> None:
-        """What can only be seen at the end.
+    def take(self, rows: ArrayLike) -> "TextsColumn":
+        """The lists of some texts."""
+        items, offsets = take_rows(self.offsets, rows)
+        words, item_offsets = take_rows(self.item_offsets, items)
+        return replace(self, words=self.words[words], item_offsets=item_offsets, offsets=offsets)
 
-        Raises:
-            DataError: no text at all, or a word that is empty or no string.
-        """
-        if not len(self):
-            raise DataError(f"{self.place}: no text in it: an empty file, or one of blank lines only")
-        bad = {index: word for word, index in self.vocabulary.items() if not isinstance(word, str) or not word.strip()}
-        if bad:
-            found = np.flatnonzero(np.isin(self.flat_words(), [*bad]))
-            if found.size:
-                word = bad[int(self.words[found[0]])]
-                message = f"{word!r} is an empty word" if isinstance(word, str) else f"{word!r} is no string"
-                raise self.error_at_word(int(found[0]), f"{message}: remove it, and its tag")
+    def of(self, index: int) -> list[list[str]]:
+        """The items of text `index`, as words."""
+        items = range(len(self.item_offsets) - 1)[self._span(index)]
+        return [[self.vocabulary[word] for word in self.words[span(self.item_offsets, item)]] for item in items]
+
+
+@dataclass(frozen=True, eq=False)
+class NumbersColumn(Column):
+    """A list of numbers for each text.
+
+    Attributes:
+        values: float64 [K], finite.
+    """
+
+    values: NDArray[np.float64]
+
+    def arrays(self) -> tuple[NDArray[np.generic], ...]:
+        """The values and the offsets."""
+        return self.values, self.offsets
+
+    def take(self, rows: ArrayLike) -> "NumbersColumn":
+        """The numbers of some texts."""
+        values, offsets = take_rows(self.offsets, rows)
+        return replace(self, values=self.values[values], offsets=offsets)
+
+    def of(self, index: int) -> list[float]:
+        """The numbers of text `index`."""
+        return [float(value) for value in self.values[self._span(index)]]

@@ -1,16 +1,19 @@
 """One split of a dataset, columnar: a million texts cost a few bytes a word."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lm_gym.data.columns import Columns, Words
+from lm_gym.data.builder import CorpusBuilder
+from lm_gym.data.columns import Column, LabelColumn
 from lm_gym.data.errors import DataError
+from lm_gym.data.field_builders import LabelBuilder, Words, label_names
 from lm_gym.data.schemes import TagError, tag_names_of, to_iob2, types_of
+from lm_gym.ragged import span, take_rows
 
 Sentence = Sequence[str] | tuple[Sequence[str], Sequence[str]]
 """A text as words, or as a pair (words, tags)."""
@@ -26,6 +29,7 @@ class Corpus:
         offsets: int64 [N + 1]; text i is `words[offsets[i]:offsets[i + 1]]`.
         tags: int16 [W], index into `tag_names`, or None for plain text.
         tag_names: IOB2: "O" first, then "B-X", "I-X" by type, types sorted; empty for plain text.
+        columns: other fields by name: labels, lists of texts, numbers.
     """
 
     words: NDArray[np.int32]
@@ -33,12 +37,16 @@ class Corpus:
     offsets: NDArray[np.int64]
     tags: NDArray[np.int16] | None = None
     tag_names: tuple[str, ...] = ()
+    columns: Mapping[str, Column] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.offsets) < 2 or self.offsets[0] != 0 or self.offsets[-1] != len(self.words):
             raise DataError(f"offsets must run from 0 to the {len(self.words)} words, over one text at least")
         if self.tags is not None and len(self.tags) != len(self.words):
             raise DataError(f"{len(self.words)} words and {len(self.tags)} tags: give each word one tag")
+        for name, column in self.columns.items():
+            if len(column) != len(self):
+                raise DataError(f"{len(self)} texts and {len(column)} rows in column {name!r}: give each text one row")
         for values in (self.words, self.offsets, self.tags):
             if values is not None:
                 values.flags.writeable = False
@@ -50,39 +58,40 @@ class Corpus:
         Raises:
             DataError: no texts, a text without words, tags that do not match the words or fit no scheme.
         """
-        columns = fill("sentences", sentences, Words())
-        return cls.from_columns(columns, tuple(columns.vocabulary), tag_names_of(types_of([*columns.raw_tags])), scheme)
+        builder = fill("sentences", sentences, Words())
+        return cls.from_builder(builder, tuple(builder.vocabulary), tag_names_of(types_of([*builder.raw_tags])), scheme)
 
     @classmethod
-    def from_columns(
-        cls, columns: Columns, vocabulary: tuple[str, ...], tag_names: tuple[str, ...], scheme: str = "auto"
+    def from_builder(
+        cls,
+        builder: CorpusBuilder,
+        vocabulary: tuple[str, ...],
+        tag_names: tuple[str, ...],
+        scheme: str = "auto",
+        label_names: Mapping[str, tuple[str, ...]] | None = None,
     ) -> "Corpus":
         """The corpus of what a reader has gathered, tags converted to IOB2.
 
+        Args:
+            builder: what a reader has gathered.
+            vocabulary: the words of the dataset.
+            tag_names: the tags of the dataset.
+            scheme: of the tags (`lm_gym.data.schemes.to_iob2`).
+            label_names: the labels of the dataset, for each field that has labels.
+
         Raises:
-            DataError: tags that fit no scheme, or that `tag_names` lacks; no texts; an empty word.
+            DataError: tags that fit no scheme, tags or labels that the names lack, no texts, or an empty word.
         """
-        columns.check()
-        raw = columns.flat_tags()
-        if raw is None:
-            return cls(columns.flat_words(), vocabulary, columns.flat_offsets())
-        raw_tags = [*columns.raw_tags]
-        known = types_of(tag_names)
-        for index, tag in enumerate(raw_tags):
-            if unknown := types_of([tag]) - known:
-                types = ", ".join(sorted(known)) or "(none)"
-                message = f"tag {tag!r} is not in the training split, whose types are {types}"
-                at = int(np.flatnonzero(raw == index)[0])
-                raise columns.error_at_word(at, f"{message}: add texts with {unknown.pop()}, or remove this one")
-        try:
-            tags, remark = to_iob2(raw, raw_tags, columns.flat_offsets(), tag_names, scheme)
-        except TagError as error:
-            if error.index < 0:
-                raise DataError(str(error)) from None
-            raise columns.error_at_word(error.index, str(error)) from None
-        if remark:
-            columns.remarks.append(remark)
-        return cls(columns.flat_words(), vocabulary, columns.flat_offsets(), tags, tag_names)
+        builder.check()
+        columns = {
+            name: gathered.build(
+                vocabulary, (label_names or {}).get(name, ()), lambda text, why: builder.error(builder.lines[text], why)
+            )
+            for name, gathered in builder.fields.items()
+        }
+        tags = None if builder.flat_tags() is None else _iob2(builder, tag_names, scheme)
+        names = () if tags is None else tag_names
+        return cls(builder.flat_words(), vocabulary, builder.flat_offsets(), tags, names, columns)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -107,13 +116,11 @@ class Corpus:
         return [self.tag_names[tag] for tag in self.tags[self._span(index)]]
 
     def take(self, indices: ArrayLike) -> "Corpus":
-        """The corpus of some texts, in the order given; vocabulary and tag names stay."""
-        chosen = np.asarray(indices, np.int64)
-        lengths = self.lengths[chosen]
-        offsets = np.concatenate(([0], np.cumsum(lengths)))
-        words = np.arange(offsets[-1]) + np.repeat(self.offsets[chosen] - offsets[:-1], lengths)
+        """The corpus of some texts, in the order given; the vocabulary and all names stay."""
+        words, offsets = take_rows(self.offsets, indices)
         tags = None if self.tags is None else self.tags[words]
-        return replace(self, words=self.words[words], offsets=offsets, tags=tags)
+        columns = {name: column.take(indices) for name, column in self.columns.items()}
+        return replace(self, words=self.words[words], offsets=offsets, tags=tags, columns=columns)
 
     def with_tag_names(self, tag_names: Sequence[str]) -> "Corpus":
         """The same texts with tags that index `tag_names`, as a model trained on other data needs them.
@@ -131,21 +138,60 @@ class Corpus:
         table = np.array([index.get(name, 0) for name in self.tag_names], np.int16)
         return replace(self, tags=table[self.tags], tag_names=tuple(tag_names))
 
+    def with_label_names(self, name: str, label_names: Sequence[str]) -> "Corpus":
+        """The same texts with labels in column `name` that index `label_names`, as a model of other data needs them.
+
+        Raises:
+            DataError: there is no such column of labels, or a label in use is not among `label_names`.
+        """
+        column = self.columns.get(name)
+        if not isinstance(column, LabelColumn):
+            raise DataError(f"the corpus has no column of labels called {name!r}: there are {[*self.columns]}")
+        return replace(self, columns={**self.columns, name: column.with_names(label_names)})
+
     def _span(self, index: int) -> slice:
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"text {index} of {len(self)}")
-        at = index % len(self)
-        return slice(int(self.offsets[at]), int(self.offsets[at + 1]))
+        return span(self.offsets, index)
 
 
-def fill(place: str, sentences: Iterable[Sentence], words: Words) -> Columns:
-    """`Columns` of `(words, tags)` pairs or word lists; errors name `place` and the text, from 0."""
-    columns = Columns(place, words, unit="text")
+def names_of_labels(builders: Iterable[CorpusBuilder]) -> dict[str, tuple[str, ...]]:
+    """The different labels of some splits, in order, for each field that has labels."""
+    found: dict[str, set[str]] = {}
+    for builder in builders:
+        for name, gathered in builder.fields.items():
+            if isinstance(gathered, LabelBuilder):
+                found.setdefault(name, set()).update(gathered.raw)
+    return {name: label_names(labels) for name, labels in found.items()}
+
+
+def _iob2(builder: CorpusBuilder, tag_names: tuple[str, ...], scheme: str) -> NDArray[np.int16]:
+    """The tags of a builder as indices into `tag_names`."""
+    raw, raw_tags = np.frombuffer(builder.tags, np.int16), [*builder.raw_tags]
+    known = types_of(tag_names)
+    for index, tag in enumerate(raw_tags):
+        if unknown := types_of([tag]) - known:
+            types = ", ".join(sorted(known)) or "(none)"
+            message = f"tag {tag!r} is not in the training split, whose types are {types}"
+            at = int(np.flatnonzero(raw == index)[0])
+            raise builder.error_at_word(at, f"{message}: add texts with {unknown.pop()}, or remove this one")
+    try:
+        tags, remark = to_iob2(raw, raw_tags, builder.flat_offsets(), tag_names, scheme)
+    except TagError as error:
+        if error.index < 0:
+            raise DataError(str(error)) from None
+        raise builder.error_at_word(error.index, str(error)) from None
+    if remark:
+        builder.remarks.append(remark)
+    return tags
+
+
+def fill(place: str, sentences: Iterable[Sentence], words: Words) -> CorpusBuilder:
+    """A builder of `(words, tags)` pairs or word lists; errors name `place` and the text, from 0."""
+    builder = CorpusBuilder(place, words, unit="text")
     for number, sentence in enumerate(sentences):
         if isinstance(sentence, str):
-            raise columns.error(number, f"{sentence[:40]!r} is a string: give a list of words")
+            raise builder.error(number, f"{sentence[:40]!r} is a string: give a list of words")
         if len(sentence) == 2 and isinstance(sentence[0], list | tuple):
-            columns.add(sentence[0], sentence[1], number)
+            builder.add(sentence[0], sentence[1], number)
         else:
-            columns.add(cast(Sequence[str], sentence), None, number)
-    return columns
+            builder.add(cast(Sequence[str], sentence), None, number)
+    return builder

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lm_gym.data.columns import Columns, Words
-from lm_gym.data.corpus import Corpus, Sentence, fill
+from lm_gym.data.builder import CorpusBuilder
+from lm_gym.data.columns import LabelColumn
+from lm_gym.data.corpus import Corpus, Sentence, fill, names_of_labels
 from lm_gym.data.errors import DataError, nearest
 from lm_gym.data.few import few_texts
+from lm_gym.data.field_builders import Words
 from lm_gym.data.overlap import overlaps, refuse_overlap, text_keys
 from lm_gym.data.schemes import tag_names_of, types_of
 from lm_gym.hashing import mix
@@ -62,40 +64,48 @@ class Dataset:
                 raise DataError(
                     f"split {split} has a vocabulary or tags of its own: make them by Dataset.from_sentences"
                 )
+            if _described(corpus) != _described(first):
+                raise DataError(f"split {split} has other columns or labels than {next(iter(ordered))}")
         counts = overlaps(ordered)
         refuse_overlap(ordered, counts, max_overlap)
         return cls(name, ordered, counts, _fingerprint(ordered), (*notes, *_overlap_notes(ordered, counts)))
 
     @classmethod
-    def from_columns(
+    def from_builders(
         cls,
         name: str,
-        columns: Mapping[str, Columns],
+        builders: Mapping[str, CorpusBuilder],
         *,
         scheme: str = "auto",
         max_overlap: float = 0.1,
+        notes: Sequence[str] = (),
     ) -> "Dataset":
-        """A dataset of what readers have gathered; of the types of train (of all splits without it).
+        """A dataset of what readers have gathered; its types and labels are those of train (of all splits without it).
 
         Raises:
-            DataError: as `Corpus.from_columns` and `from_splits` do; tags in some splits only.
+            DataError: as `Corpus.from_builder` and `from_splits` do; tags or another field in some splits only.
         """
-        untagged = [split for split, column in columns.items() if not column.tags]
-        tagged = [split for split in columns if split not in untagged]
-        for column in columns.values():
-            column.check()
-        if untagged and tagged:
-            raise DataError(
-                f"{', '.join(tagged)} of {name} has tags and {', '.join(untagged)} has none: tag all, or none"
-            )
-        models = [columns["train"]] if "train" in columns else [*columns.values()]
-        tag_names = tag_names_of(types_of([tag for column in models for tag in column.raw_tags])) if tagged else ()
-        vocabulary = tuple(next(iter(columns.values())).vocabulary)
+        held = {split: [*["tags"][: len(builder.tags)], *builder.fields] for split, builder in builders.items()}
+        for builder in builders.values():
+            builder.check()
+        for field in dict.fromkeys(field for fields in held.values() for field in fields):
+            with_it = [split for split in held if field in held[split]]
+            without = [split for split in held if split not in with_it]
+            if without:
+                raise DataError(
+                    f"{', '.join(with_it)} of {name} has {field} and {', '.join(without)} has none: give all, or none"
+                )
+        models = [builders["train"]] if "train" in builders else [*builders.values()]
+        tag_names = tag_names_of(types_of([tag for builder in models for tag in builder.raw_tags]))
+        vocabulary = tuple(next(iter(builders.values())).vocabulary)
+        labels = names_of_labels(models)
         splits = {
-            split: Corpus.from_columns(column, vocabulary, tag_names, scheme) for split, column in columns.items()
+            split: Corpus.from_builder(builder, vocabulary, tag_names, scheme, labels)
+            for split, builder in builders.items()
         }
-        remarks = [f"{split}: {remark}" for split, column in columns.items() for remark in column.remarks]
-        return cls.from_splits(name, splits, max_overlap=max_overlap, notes=remarks)
+        remarks = [f"{split}: {remark}" for split, builder in builders.items() for remark in builder.remarks]
+        notes = (*remarks, *_unread_note(builders.values()), *notes)
+        return cls.from_splits(name, splits, max_overlap=max_overlap, notes=notes)
 
     @classmethod
     def from_sentences(
@@ -123,8 +133,8 @@ class Dataset:
         """
         words = Words()
         given = zip(SPLITS, (train, validation, test), strict=True)
-        columns = {split: fill(f"{name}, {split}", texts, words) for split, texts in given if texts is not None}
-        return cls.from_columns(name, columns, scheme=scheme, max_overlap=max_overlap)
+        builders = {split: fill(f"{name}, {split}", texts, words) for split, texts in given if texts is not None}
+        return cls.from_builders(name, builders, scheme=scheme, max_overlap=max_overlap)
 
     def __getitem__(self, split: str) -> Corpus:
         """The corpus of a split.
@@ -186,7 +196,7 @@ class Dataset:
 
         Args:
             texts: so many, see `lm_gym.data.few.few_texts`.
-            per_type: or so many for each entity type.
+            per_type: or so many for each entity type, or for each label.
             seed: which ones.
 
         Raises:
@@ -213,6 +223,33 @@ class Dataset:
         splits = {split: corpus.with_tag_names(tag_names) for split, corpus in self.splits.items()}
         return Dataset(self.name, splits, self.overlap, _fingerprint(splits), self.notes)
 
+    def with_label_names(self, name: str, label_names: Sequence[str]) -> "Dataset":
+        """The same texts with labels in column `name` that index `label_names`, as a model of other data needs them.
+
+        Raises:
+            DataError: there is no such column of labels, or a label in use is not among `label_names`.
+        """
+        splits = {split: corpus.with_label_names(name, label_names) for split, corpus in self.splits.items()}
+        return Dataset(self.name, splits, self.overlap, _fingerprint(splits), self.notes)
+
+
+def _described(corpus: Corpus) -> dict[str, tuple[str, ...]]:
+    """The kind of each column and, if it holds labels, their names."""
+    return {
+        name: (column.kind, *(column.names if isinstance(column, LabelColumn) else ()))
+        for name, column in corpus.columns.items()
+    }
+
+
+def _unread_note(builders: Iterable[CorpusBuilder]) -> list[str]:
+    """One sentence on the columns that no field is read from, if there are any."""
+    unread = {column: builder.unnamed for builder in builders for column in builder.unread}
+    if not unread:
+        return []
+    width = max(unread.values())
+    named = f"{', '.join(unread)}{f' of {width}' if width else ''}"
+    return [f"columns {named} are not read" if len(unread) > 1 else f"column {named} is not read"]
+
 
 def _overlap_notes(splits: Mapping[str, Corpus], counts: Mapping[tuple[str, str], int]) -> list[str]:
     notes = []
@@ -224,7 +261,7 @@ def _overlap_notes(splits: Mapping[str, Corpus], counts: Mapping[tuple[str, str]
 
 
 def _fingerprint(splits: Mapping[str, Corpus]) -> str:
-    """16 hexadecimal digits of a SHA-256 over the vocabulary, the tag names and the arrays of each split."""
+    """16 hexadecimal digits of a SHA-256 over the vocabulary, all names and the arrays of each split."""
     digest = hashlib.sha256()
     first = next(iter(splits.values()))
     for names in (first.vocabulary, first.tag_names):
@@ -236,4 +273,9 @@ def _fingerprint(splits: Mapping[str, Corpus]) -> str:
         for values in (corpus.words, corpus.offsets, corpus.tags):
             if values is not None:
                 digest.update(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).data)
+        for name, column in sorted(corpus.columns.items()):
+            digest.update("\0".join((name, *_described(corpus)[name], "")).encode("utf-8", "surrogatepass"))
+            for array in column.arrays():
+                digest.update(f"{len(array)}\0".encode())
+                digest.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data)
     return digest.hexdigest()[:16]

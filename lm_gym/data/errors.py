@@ -1,4 +1,4 @@
-"""What every reader raises, and how it suggests the way out."""
+"""The errors that readers raise, and the suggestion of a known name."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,6 +6,18 @@ from collections.abc import Iterable
 
 class DataError(ValueError):
     """Data that cannot be used as it is; the message names the place, the value and the way out."""
+
+
+class OtherFields(DataError):  # noqa: N818
+    """Data that holds other fields than those asked for, such as one label per text instead of a tag per word.
+
+    Attributes:
+        kinds: kinds of the fields that the data does hold (see `lm_gym.data.fields.Field`).
+    """
+
+    def __init__(self, message: str, *, kinds: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.kinds = frozenset(kinds)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -1,62 +1,74 @@
-"""Which named column holds the words, the tags, or whole texts: for JSONL, CSV, TSV and the hub alike."""
+"""The fields of a record: what a task asks for, and the usual names of their columns."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
-from lm_gym.data.errors import DataError, nearest
-from lm_gym.data.options import Column, ReadOptions
+from lm_gym.data.errors import DataError
 
-WORDS = ("tokens", "words", "token", "word")
-TAGS = ("tags", "ner_tags", "tag", "ner_tag", "ner", "labels", "label")
-TEXTS = ("text", "sentence", "content")
-KNOWN = frozenset((*WORDS, *TAGS, *TEXTS))
+Kind = Literal["words", "tags", "label", "labels", "texts", "numbers"]
 
 
 @dataclass(frozen=True)
-class Fields:
-    """Names of columns: `words` with `tags` beside them, or `words` alone; `whole` where it is a text to split."""
+class Field:
+    """One field of a record.
 
-    words: str
-    tags: str | None = None
-    whole: bool = False
+    Attributes:
+        name: the key in `Corpus.columns`, and in the argument `columns` of `load_dataset`.
+        kind: "words", the words of the text; "tags", a tag per word; "label", one label per text; "labels", any
+            number of labels per text; "texts", a list of texts per text; "numbers", a list of numbers per text.
+        columns: usual names of its column, in lower case, the preferred one first.
+        required: whether data without it is refused.
+        beside: for "numbers", the name of the "texts" field that has one item for each number; None if the list
+            may have any length.
+    """
+
+    name: str
+    kind: Kind
+    columns: tuple[str, ...]
+    required: bool = True
+    beside: str | None = None
 
 
-def choose_fields(names: Sequence[str], options: ReadOptions, place: str) -> Fields:
-    """The columns to read: those asked for, else those with a usual name.
+WHOLE_TEXTS = ("text", "sentence", "content")  # columns of strings to split; others may hold one word a row
+
+WORDS = Field("words", "words", ("tokens", "words", "token", "word", *WHOLE_TEXTS))
+TAGS = Field("tags", "tags", ("tags", "ner_tags", "tag", "ner_tag", "ner", "labels", "label"))
+LABEL = Field("label", "label", ("label", "class", "category", "sentiment", "topic", "intent", "target"))
+LABELS = Field("labels", "labels", ("labels", "classes", "categories", "topics", "label"))
+CANDIDATES = Field("candidates", "texts", ("candidates", "options", "choices", "replies", "responses", "items"))
+RELEVANCE = Field("relevance", "numbers", ("relevance", "relevances", "gains", "scores"), beside="candidates")
+
+WORDS_AND_TAGS = (WORDS, replace(TAGS, required=False))  # what is read where nothing is asked for
+USUAL = (WORDS, TAGS, LABEL, LABELS, CANDIDATES, RELEVANCE)
+
+DESCRIPTIONS: dict[Kind, str] = {
+    "words": "words",
+    "tags": "a tag for each word",
+    "label": "one label for each text",
+    "labels": "a list of labels for each text",
+    "texts": "a list of texts for each text",
+    "numbers": "a list of numbers for each text",
+}
+
+
+def check_fields(fields: Sequence[Field]) -> tuple[Field, ...]:
+    """The fields as a tuple.
 
     Raises:
-        DataError: a column asked for that is not there, tags wanted where there are none, or no usual name.
+        DataError: the first field is not of kind "words", another is, two are of kind "tags", two have one name, or
+            `beside` names no field of kind "texts".
     """
-    text = _named(names, options.text_column, TEXTS, place)
-    words = _named(names, options.token_column, WORDS, place)
-    listed = ", ".join(names) or "(none)"
-    if words is not None and options.text_column is None:
-        tags = None if options.tags is False else _named(names, options.tag_column, TAGS, place)
-        if tags is None and options.tags:
-            raise DataError(f"{place}: no column of tags among {listed}: say tag_column, or call it {TAGS[0]!r}")
-        return Fields(words, tags)
-    if text is None:
-        raise DataError(
-            f"{place}: no column of words or texts among {listed}: say token_column and tag_column, or text_column"
-        )
-    if options.tags or options.tag_column is not None:
-        raise DataError(f"{place}: whole texts ({text!r}) have no tag for each word: give tokens and tags")
-    return Fields(text, whole=True)
-
-
-def _named(names: Sequence[str], wanted: Column | None, usual: Sequence[str], place: str) -> str | None:
-    """The name of the column asked for, or the first usual one (in any case) that is there."""
-    if isinstance(wanted, int):
-        if not -len(names) <= wanted < len(names):
-            raise DataError(f"{place}: there is no column {wanted}: there are {len(names)}, 0 to {len(names) - 1}")
-        return names[wanted]
-    if wanted is not None:
-        if wanted not in names:
-            raise DataError(f"{place}: no column {wanted!r}{nearest(wanted, names)}: there are {', '.join(names)}")
-        return wanted
-    by_lower = {name.strip().lower(): name for name in reversed(names)}
-    return next((by_lower[name] for name in usual if name in by_lower), None)
-
-
-class Field:
-    """Replaced by the fields of records."""
+    kinds = [field.kind for field in fields]
+    names = [field.name for field in fields]
+    if kinds[:1] != ["words"] or kinds.count("words") > 1:
+        raise DataError(f"fields {', '.join(names) or '(none)'}: the first one, and no other, must be of kind 'words'")
+    if kinds.count("tags") > 1:
+        raise DataError(f"fields {', '.join(names)}: two are of kind 'tags', and a corpus has one tag for each word")
+    if len({*names}) < len(names):
+        raise DataError(f"fields {', '.join(names)}: two have the same name")
+    texts = [field.name for field in fields if field.kind == "texts"]
+    for field in fields:
+        if field.beside is not None and field.beside not in texts:
+            raise DataError(f"field {field.name!r}: beside={field.beside!r} is no field of kind 'texts'")
+    return tuple(fields)

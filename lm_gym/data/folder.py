@@ -1,7 +1,7 @@
-"""Which file of a folder is which split."""
+"""Which file of a folder, or split of a foreign dataset, is which of our splits."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from lm_gym.data.errors import DataError
@@ -55,3 +55,27 @@ def split_files(folder: Path, splits: Mapping[str, str] | None = None) -> dict[s
             names = ", ".join(path.name for path in paths)
             raise DataError(f"{folder}: {names} might each be {split}: say splits={{{split!r}: …}}")
     return {split: paths[0] for split, paths in found.items()}
+
+
+def choose_splits(place: str, names: Iterable[str], splits: Mapping[str, str] | None) -> dict[str, str]:
+    """The names of a dataset's own splits by ours.
+
+    Args:
+        place: what errors name.
+        names: its splits.
+        splits: as asked for; None goes by the usual names, the first of two that mean the same.
+
+    Raises:
+        DataError: it has no such split, or none of a usual name.
+    """
+    names = [*names]
+    chosen = dict(splits or {})
+    if splits is None:
+        for name in names:
+            if name in NAMES:
+                chosen.setdefault(NAMES[name], name)
+    missing = [name for name in chosen.values() if name not in names]
+    if missing or not chosen:
+        wrong = f"no split {missing[0]!r}" if missing else "no split of a usual name"
+        raise DataError(f"{place}: {wrong}; it has {', '.join(map(str, names))}: say splits={{'train': …}}")
+    return chosen

@@ -8,47 +8,63 @@ from itertools import islice
 from pathlib import Path
 from typing import IO
 
-from lm_gym.data.columns import Columns, Words
+from lm_gym.data.arrow import read_arrow, read_parquet
+from lm_gym.data.builder import CorpusBuilder
 from lm_gym.data.conll import DOCUMENT, read_conll
 from lm_gym.data.errors import DataError
+from lm_gym.data.field_builders import Words
 from lm_gym.data.jsonl import read_jsonl
 from lm_gym.data.options import ReadOptions
 from lm_gym.data.plain import read_text
 from lm_gym.data.tables import read_csv, read_tsv
 
-Reader = Callable[[Iterable[str], Columns, ReadOptions], None]
+Reader = Callable[[Path, CorpusBuilder, ReadOptions], None]
+LineReader = Callable[[Iterable[str], CorpusBuilder, ReadOptions], None]
 _LOOKED_AT = 100  # lines that tell CoNLL columns from plain text
 _TAG = re.compile(r"O|[A-Z]-\S*")
 
 
 @dataclass(frozen=True)
 class Format:
-    """A reader of lines, and the endings of the files it is for."""
+    """A reader, the endings of the files it is for, and what it counts to tell where a text stands."""
 
     read: Reader
     suffixes: tuple[str, ...]
+    unit: str = "line"
+
+
+def of_lines(read: LineReader) -> Reader:
+    """A reader of files, made of a reader of lines."""
+
+    def read_file(path: Path, builder: CorpusBuilder, options: ReadOptions) -> None:
+        with open_text(path) as lines:
+            read(lines, builder, options)
+
+    return read_file
 
 
 FORMATS: dict[str, Format] = {
-    "text": Format(read_text, (".text", ".tokens", ".raw")),
-    "conll": Format(read_conll, (".conll", ".iob", ".iob2", ".bio", ".bioes")),
-    "jsonl": Format(read_jsonl, (".jsonl", ".ndjson", ".json")),
-    "csv": Format(read_csv, (".csv",)),
-    "tsv": Format(read_tsv, (".tsv", ".tab")),
+    "text": Format(of_lines(read_text), (".text", ".tokens", ".raw")),
+    "conll": Format(of_lines(read_conll), (".conll", ".iob", ".iob2", ".bio", ".bioes")),
+    "jsonl": Format(of_lines(read_jsonl), (".jsonl", ".ndjson", ".json")),
+    "csv": Format(of_lines(read_csv), (".csv",)),
+    "tsv": Format(of_lines(read_tsv), (".tsv", ".tab")),
+    "parquet": Format(read_parquet, (".parquet",), "row"),
+    "arrow": Format(read_arrow, (".arrow",), "row"),
 }
 
 
-def read_file(path: Path, words: Words, options: ReadOptions) -> Columns:
+def read_file(path: Path, words: Words, options: ReadOptions) -> CorpusBuilder:
     """The texts of one file.
 
     Raises:
         DataError: what the reader of its format raises; bytes that are not UTF-8; no text at all.
     """
-    columns = Columns(str(path), words)
-    with open_text(path) as lines:
-        FORMATS[format_of(path, options)].read(lines, columns, options)
-    columns.check()
-    return columns
+    format_ = FORMATS[format_of(path, options)]
+    builder = CorpusBuilder(str(path), words, format_.unit)
+    format_.read(path, builder, options)
+    builder.check()
+    return builder
 
 
 def format_of(path: Path, options: ReadOptions) -> str:
@@ -56,9 +72,7 @@ def format_of(path: Path, options: ReadOptions) -> str:
     for name, format_ in FORMATS.items():
         if path.suffix.lower() in format_.suffixes:
             return name
-    if path.suffix.lower() in (".parquet", ".arrow"):
-        raise DataError(f"{path}: name the folder of such files instead, as hub:{path.parent}")
-    if options.tags or options.tag_column is not None or options.token_column is not None:
+    if options.text_column is None and (options.asked or (options.tags and options.tags.required)):
         return "conll"
     with open_text(path) as lines:
         return "conll" if _has_columns(islice(lines, _LOOKED_AT), options) else "text"

@@ -1,32 +1,37 @@
-"""`load_dataset`: a dataset from whatever names it."""
+"""`load_dataset`: a dataset from whatever names or holds it."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from lm_gym.builtin import BUILTIN
-from lm_gym.data.columns import Columns, Words
+from lm_gym.data.builder import CorpusBuilder
 from lm_gym.data.dataset import SPLITS, Dataset
-from lm_gym.data.errors import DataError, nearest
-from lm_gym.data.folder import split_files, split_of
+from lm_gym.data.errors import DataError, OtherFields, nearest
+from lm_gym.data.field_builders import Words
+from lm_gym.data.fields import DESCRIPTIONS, WORDS_AND_TAGS, Field
+from lm_gym.data.folder import choose_splits, split_files, split_of
 from lm_gym.data.formats import read_file
-from lm_gym.data.hub import PREFIX, read_hub
-from lm_gym.data.options import Column, ReadOptions
+from lm_gym.data.frames import read_data
+from lm_gym.data.hub import PREFIX, fetch
+from lm_gym.data.options import ColumnKey, ReadOptions
 
-TaskHint = Literal["ner", "masked_lm"]
+Source = str | os.PathLike[str] | Dataset | Mapping[str, Any] | Iterable[Any]
+IN_MEMORY = "in memory"  # what reports call Python data
+Builtin = str | Callable[[], Mapping[str, Any]]
 
 
 def load_dataset(
-    source: str | os.PathLike[str] | Dataset,
+    source: Source,
     *,
-    fields: object = None,
-    builtin: object = None,
-    task_hint: TaskHint | None = None,
-    token_column: Column | None = None,
-    tag_column: Column | None = None,
-    text_column: Column | None = None,
+    fields: Sequence[Field] | None = None,
+    builtin: Builtin | None = None,
+    columns: Mapping[str, ColumnKey] | None = None,
+    token_column: ColumnKey | None = None,
+    tag_column: ColumnKey | None = None,
+    text_column: ColumnKey | None = None,
     delimiter: str | None = None,
     scheme: str = "auto",
     splits: Mapping[str, str] | None = None,
@@ -35,94 +40,133 @@ def load_dataset(
     train_texts_per_type: int | None = None,
     train_seed: int = 0,
 ) -> Dataset:
-    """A dataset from a builtin name, a file, a folder, `hub:<id>`, or a Dataset (returned as it is, or cut).
+    """A dataset from a builtin name, a file, a folder, the hub, Python data, or a Dataset (returned as it is, or cut).
 
     Args:
-        source: "builtin/ner", "builtin/masked_lm", or "builtin" (the one for the task); a file; a folder
-            with a file for each split; `hub:<id>` or `hub:<id>:<config>`, through the `datasets` package.
-        task_hint: "ner" demands tags; "masked_lm" reads the words of files without their tags.
-        token_column: column of the words: an index (negative from the right), or a name.
+        source: "builtin/ner", "builtin/masked_lm", or "builtin" (what `builtin` says); a file; a folder with a file
+            for each split; `hub:<id>` or `hub:<id>:<config>`, through the `datasets` package; a list of records, of
+            word lists or of (words, tags) pairs; a pandas or Polars frame; a `datasets` object; a dict of such by
+            split.
+        fields: what a text must or may have, words first; None takes words, and tags if there are any.
+        builtin: what the source "builtin" means: a name such as "builtin/ner", or a function of no arguments that
+            gives Python data by split.
+        columns: columns by the name of a field, each an index (negative from the right) or a name.
+        token_column: column of the words.
         tag_column: column of the tags.
         text_column: column of whole texts, split at blanks.
         delimiter: between columns; None is the format's own.
         scheme: of the tags: "auto", "iob1", "iob2", "iobes" (BILOU included) or "conlleval" (any sequence).
-        splits: for a folder, file names by split; for the hub, its splits by ours. None finds them.
+        splits: for a folder, file names by split; for the hub and for Python data, their splits by ours. None finds
+            them.
         max_overlap: the greatest part of a split, 0 to 1, that may stand in another split too.
-        train_texts: keep so many texts of train, chosen by a hash of their words: for training with few labels.
-        train_texts_per_type: keep so many texts of train for each entity type (`lm_gym.data.few.few_texts`).
+        train_texts: keep this number of texts of train, chosen by a hash of their words: for training with few labels.
+        train_texts_per_type: keep this number for each entity type or label (`lm_gym.data.few.few_texts`).
         train_seed: which texts these are.
 
     Returns:
-        The dataset, its tags in IOB2. A single file is the split that its name says, or train.
+        The dataset, its tags in IOB2. A single file is the split that its name says, or train; a single list or frame
+        is train.
 
     Raises:
         DataError: nothing there by this name, or data that cannot be used; the message names file and line.
+        OtherFields: the data lacks a required field, and holds others (`kinds`).
     """
-    if isinstance(builtin, str):
-        task_hint = builtin.removeprefix("builtin/")
+    wanted = WORDS_AND_TAGS if fields is None else tuple(fields)
+    options = ReadOptions(token_column, tag_column, text_column, delimiter, scheme, wanted, columns or {})
     if isinstance(source, Dataset):
         dataset = source
+    elif not isinstance(source, str | os.PathLike):
+        dataset = _of_data(IN_MEMORY, source, options, splits, max_overlap)
+    elif (name := os.fspath(source)).split("/")[0] == "builtin":
+        dataset = _of_builtin(name, builtin, options.fields)
     else:
-        tags = {"ner": True, "masked_lm": False}.get(task_hint or "")
-        options = ReadOptions(token_column, tag_column, text_column, delimiter, scheme, tags)
-        dataset = _load(os.fspath(source), task_hint, options, splits, max_overlap)
-    if task_hint == "ner":
-        _demand_tags(dataset)
+        dataset = _of_name(name, options, splits, max_overlap)
+    _demand(dataset, options.fields)
     if train_texts is None and train_texts_per_type is None:
         return dataset
     return dataset.with_few_texts(train_texts, train_texts_per_type, train_seed)
 
 
-def _load(
-    name: str, task_hint: TaskHint | None, options: ReadOptions, splits: Mapping[str, str] | None, max_overlap: float
-) -> Dataset:
-    """The whole dataset of that name."""
-    if name.split("/")[0] == "builtin":
-        return _builtin(_builtin_name(name, task_hint))
-    label, columns = _read(name, options, splits)
-    return Dataset.from_columns(label, columns, scheme=options.scheme, max_overlap=max_overlap)
-
-
-def _read(name: str, options: ReadOptions, splits: Mapping[str, str] | None) -> tuple[str, dict[str, Columns]]:
-    """The columns of each split, in the order of `SPLITS`, and a name for the dataset."""
-    words = Words()
-    for split in splits or ():
-        if split not in SPLITS:
-            raise DataError(f"unknown split {split!r}{nearest(split, SPLITS)}: splits are {', '.join(SPLITS)}")
+def _of_name(name: str, options: ReadOptions, splits: Mapping[str, str] | None, max_overlap: float) -> Dataset:
+    """The dataset of a file, a folder or the hub."""
+    _check_splits(splits)
     if name.startswith(PREFIX):
-        found = read_hub(name, words, options, splits)
-        return name, {split: found[split] for split in SPLITS if split in found}
+        return _of_data(name, fetch(name), options, splits, max_overlap)
     path = Path(name).expanduser()
     if path.is_dir():
-        files = split_files(path, splits)
-        return path.resolve().name, {
-            split: read_file(files[split], words, options) for split in SPLITS if split in files
-        }
-    if path.is_file():
+        label, files = path.resolve().name, split_files(path, splits)
+    elif path.is_file():
         if splits is not None:
             raise DataError(f"{name} is one file: splits={dict(splits)!r} is for a folder or the hub")
-        return path.stem, {split_of(path) or "train": read_file(path, words, options)}
-    raise DataError(
-        f"no dataset {name!r}{nearest(name, BUILTIN)}: it is no file or folder, not hub:<id>, and not one of "
-        f"{', '.join(sorted(BUILTIN))}"
-    )
+        label, files = path.stem, {split_of(path) or "train": path}
+    else:
+        raise DataError(
+            f"no dataset {name!r}{nearest(name, BUILTIN)}: it is no file or folder, not hub:<id>, and not one of "
+            f"{', '.join(sorted(BUILTIN))}"
+        )
+    words = Words()
+    builders = {split: read_file(files[split], words, options) for split in SPLITS if split in files}
+    return Dataset.from_builders(label, builders, scheme=options.scheme, max_overlap=max_overlap)
 
 
-def _demand_tags(dataset: Dataset) -> None:
-    if not dataset.tag_names:
-        raise DataError(f"dataset {dataset.name!r} is plain text: named-entity recognition needs a tag for each word")
+def _of_data(
+    name: str, data: Any, options: ReadOptions, splits: Mapping[str, str] | None, max_overlap: float
+) -> Dataset:
+    """The dataset of Python data: one split, or a mapping of them."""
+    _check_splits(splits)
+    if not isinstance(data, Mapping):
+        if splits is not None:
+            raise DataError(f"{name}: splits={dict(splits)!r} needs a dict of splits, and this is one split")
+        data = {"train": data}
+    chosen = choose_splits(name, data, splits)
+    words, builders = Words(), {}
+    for split in SPLITS:
+        if split in chosen:
+            builders[split] = CorpusBuilder(f"{name}, {chosen[split]}", words, unit="row")
+            read_data(data[chosen[split]], builders[split], options)
+    unread = [] if splits else [str(split) for split in data if split not in chosen.values()]
+    notes = [f"split{'s' * (len(unread) > 1)} {', '.join(unread)} not read"] if unread else []
+    return Dataset.from_builders(name, builders, scheme=options.scheme, max_overlap=max_overlap, notes=notes)
 
 
-def _builtin_name(name: str, task_hint: TaskHint | None) -> str:
-    wanted = f"builtin/{task_hint}" if name == "builtin" and task_hint else name
+def _of_builtin(name: str, builtin: Builtin | None, fields: tuple[Field, ...]) -> Dataset:
+    """The dataset that comes with the package, or with a task; the same object at every call."""
+    if name == "builtin" and callable(builtin):
+        return _given(builtin, fields)
+    wanted = builtin if name == "builtin" and isinstance(builtin, str) else name
     if wanted not in BUILTIN:
         raise DataError(
-            f"no dataset {name!r}{nearest(name, BUILTIN)}: the builtin ones are {', '.join(sorted(BUILTIN))}"
+            f"no dataset {wanted!r}{nearest(wanted, BUILTIN)}: the builtin ones are {', '.join(sorted(BUILTIN))}"
         )
-    return wanted
+    return _shipped(wanted)
 
 
 @cache
-def _builtin(name: str) -> Dataset:
+def _shipped(name: str) -> Dataset:
     splits = BUILTIN[name]()
     return Dataset.from_sentences(name, splits["train"], splits["validation"], splits["test"])
+
+
+@cache
+def _given(builtin: Callable[[], Mapping[str, Any]], fields: tuple[Field, ...]) -> Dataset:
+    return _of_data("builtin", builtin(), ReadOptions(fields=fields), None, max_overlap=0.1)
+
+
+def _check_splits(splits: Mapping[str, str] | None) -> None:
+    for split in splits or ():
+        if split not in SPLITS:
+            raise DataError(f"unknown split {split!r}{nearest(split, SPLITS)}: splits are {', '.join(SPLITS)}")
+
+
+def _demand(dataset: Dataset, fields: Sequence[Field]) -> None:
+    """Refuse a dataset without a required field."""
+    columns = next(iter(dataset.splits.values())).columns
+    held = {name: column.kind for name, column in columns.items()}
+    if dataset.tag_names:
+        held["tags"] = "tags"
+    for field in fields[1:]:
+        there = "tags" in held.values() if field.kind == "tags" else held.get(field.name) == field.kind
+        if field.required and not there:
+            has = f"has words and {', '.join(held)}" if held else "is plain text"
+            message = f"dataset {dataset.name!r} {has}: field {field.name!r}, {DESCRIPTIONS[field.kind]}, is needed"
+            raise OtherFields(message, kinds=held.values()) if held else DataError(message)

@@ -1,11 +1,14 @@
 """How a file is to be read."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from lm_gym.data.errors import DataError
+from lm_gym.data.errors import DataError, nearest
+from lm_gym.data.fields import WORDS_AND_TAGS, Field, check_fields
 from lm_gym.data.schemes import SCHEMES
 
-Column = int | str
+ColumnKey = int | str
+"""A column by its index (negative from the right), or by its name."""
 
 
 @dataclass(frozen=True)
@@ -13,23 +16,54 @@ class ReadOptions:
     """What a reader may be told; None lets it find out.
 
     Attributes:
-        token_column: the words: an index (negative from the right), or a name where columns have names.
-        tag_column: the tags.
-        text_column: whole texts, split at blanks; excludes the two above.
+        token_column: column of the words.
+        tag_column: column of the tags.
+        text_column: column of whole texts, split at blanks; excludes the two above.
         delimiter: between columns; None is any blanks (CoNLL), "," (CSV) or a tab (TSV).
         scheme: of the tags: "auto", "iob1", "iob2", "iobes" (BILOU included) or "conlleval" (any sequence).
-        tags: whether tags are demanded (True), unwanted (False) or taken if there are any (None).
+        fields: the fields to read, words first.
+        columns: columns by the name of a field.
     """
 
-    token_column: Column | None = None
-    tag_column: Column | None = None
-    text_column: Column | None = None
+    token_column: ColumnKey | None = None
+    tag_column: ColumnKey | None = None
+    text_column: ColumnKey | None = None
     delimiter: str | None = None
     scheme: str = "auto"
-    tags: bool | None = None
+    fields: tuple[Field, ...] = WORDS_AND_TAGS
+    columns: Mapping[str, ColumnKey] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.scheme not in SCHEMES:
             raise DataError(f"unknown scheme {self.scheme!r}: one of {', '.join(SCHEMES)}")
         if self.text_column is not None and (self.token_column is not None or self.tag_column is not None):
             raise DataError("text_column excludes token_column and tag_column: a text is words with tags, or plain")
+        names = [wanted.name for wanted in check_fields(self.fields)]
+        for name in self.columns:
+            if name not in names:
+                raise DataError(f"columns: no field {name!r}{nearest(name, names)}: fields are {', '.join(names)}")
+        tags = self.tags
+        if self.tag_column is not None and tags is None:
+            raise DataError(f"tag_column={self.tag_column!r}: no tags are read, fields are {', '.join(names)}")
+        words = self.token_column if self.text_column is None else self.text_column
+        for wanted, key in ((self.fields[0], words), (tags, self.tag_column)):
+            if wanted is not None and key is not None and wanted.name in self.columns:
+                raise DataError(f"field {wanted.name!r}: columns says {self.columns[wanted.name]!r} and also {key!r}")
+
+    @property
+    def tags(self) -> Field | None:
+        """The field of kind "tags", or None."""
+        return next((wanted for wanted in self.fields if wanted.kind == "tags"), None)
+
+    @property
+    def asked(self) -> dict[str, ColumnKey]:
+        """The columns that were asked for, by the name of their field."""
+        found = dict(self.columns)
+        for wanted, key in (
+            (self.fields[0], self.token_column),
+            (self.fields[0], self.text_column),
+            (self.tags, self.tag_column),
+        ):
+            if wanted is not None and key is not None:
+                found[wanted.name] = key
+        return found

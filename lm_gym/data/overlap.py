@@ -6,6 +6,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from lm_gym.data.columns import TextsColumn
 from lm_gym.data.corpus import Corpus
 from lm_gym.data.errors import DataError
 from lm_gym.hashing import mix
@@ -14,20 +15,34 @@ _BLOCK = 1 << 18  # words hashed at a time
 
 
 def text_keys(corpus: Corpus) -> NDArray[np.uint64]:
-    """A 64-bit hash of the words of each text, uint64 [N]; splits must share the vocabulary."""
-    return np.concatenate([*_blocks_of_keys(corpus)])
+    """A 64-bit hash of what stands in each text, uint64 [N]: its words, and those of its lists of texts if it has any.
+
+    Splits must share the vocabulary. Tags, labels and numbers do not count: they are what is to be found out.
+    """
+    keys = np.concatenate([*_blocks_of_keys(corpus.words, corpus.offsets)])
+    for _, column in sorted(corpus.columns.items()):
+        if isinstance(column, TextsColumn):
+            keys = mix(keys, _list_keys(column))
+    return keys
 
 
-def _blocks_of_keys(corpus: Corpus) -> Iterator[NDArray[np.uint64]]:
-    text, total = 0, len(corpus)
+def _list_keys(column: TextsColumn) -> NDArray[np.uint64]:
+    """A hash of each list of texts, uint64 [N]; the order of its items counts."""
+    place = np.arange(column.offsets[-1]) - np.repeat(column.offsets[:-1], column.lengths)
+    items = [np.zeros(0, np.uint64), *_blocks_of_keys(column.words, column.item_offsets)]
+    sums = np.concatenate(([np.uint64(0)], np.cumsum(mix(np.concatenate(items), place))))  # modulo 2^64
+    return sums[column.offsets[1:]] - sums[column.offsets[:-1]]  # right where a list is empty, too
+
+
+def _blocks_of_keys(words: NDArray[np.int32], offsets: NDArray[np.int64]) -> Iterator[NDArray[np.uint64]]:
+    """Hashes of ragged rows of words, none of them empty, in blocks that bound temporary memory."""
+    text, total = 0, len(offsets) - 1
     while text < total:
-        stop = int(np.searchsorted(corpus.offsets, corpus.offsets[text] + _BLOCK, side="right")) - 1
+        stop = int(np.searchsorted(offsets, offsets[text] + _BLOCK, side="right")) - 1
         stop = max(stop, text + 1)
-        offsets = corpus.offsets[text : stop + 1]
-        lengths = np.diff(offsets)
-        place = np.arange(offsets[-1] - offsets[0]) - np.repeat(offsets[:-1] - offsets[0], lengths)
-        words = corpus.words[offsets[0] : offsets[-1]]
-        yield np.add.reduceat(mix(words, place), offsets[:-1] - offsets[0])
+        block = offsets[text : stop + 1]
+        place = np.arange(block[-1] - block[0]) - np.repeat(block[:-1] - block[0], np.diff(block))
+        yield np.add.reduceat(mix(words[block[0] : block[-1]], place), block[:-1] - block[0])
         text = stop
 
 

@@ -2,20 +2,23 @@
 
 from collections.abc import Iterable
 
-from lm_gym.data.columns import Columns
+from lm_gym.data.builder import CorpusBuilder
 from lm_gym.data.errors import DataError
 from lm_gym.data.options import ReadOptions
 
 
-def read_text(lines: Iterable[str], columns: Columns, options: ReadOptions) -> None:
+def read_text(lines: Iterable[str], builder: CorpusBuilder, options: ReadOptions) -> None:
     """Append the texts of a file of plain text.
 
     Raises:
-        DataError: tags are wanted, or a column is named: plain text has neither.
+        DataError: a field besides the words is required, or a column is named: plain text has neither.
     """
-    wanted = (options.token_column, options.tag_column, options.text_column)
-    if options.tags or any(column is not None for column in wanted):
-        raise DataError(f"{columns.place}: plain text has no columns and no tags; give CoNLL, JSONL, CSV or TSV")
+    required = [field.name for field in options.fields[1:] if field.required]
+    if required or options.asked:
+        wanted = ", ".join({**dict.fromkeys(required), **options.asked})
+        raise DataError(
+            f"{builder.place}: plain text has no columns and no {wanted}: give JSONL, CSV, TSV or, for tags, CoNLL"
+        )
     for number, line in enumerate(lines, 1):
         if words := line.split():
-            columns.add(words, None, number)
+            builder.add(words, None, number)

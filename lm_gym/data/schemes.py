@@ -36,6 +36,11 @@ class RawTags(dict[str, int]):
         return self[tag]
 
 
+def is_tag(tag: object) -> bool:
+    """Whether `tag` is O, or one of B I E S L U, a hyphen and a type."""
+    return isinstance(tag, str) and _TAG.fullmatch(tag) is not None
+
+
 def split_tag(tag: str) -> tuple[str, str]:
     """("B", "PER") for "B-PER", ("O", "") for "O".
 

@@ -1,39 +1,40 @@
 """CSV and TSV: a text a row (`text`, or `tokens` beside `tags`), or a word a row as in CoNLL columns."""
 
-import ast
 import csv
-import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain, islice
 from typing import Literal
 
-from lm_gym.data.columns import Columns
+from lm_gym.data.builder import CorpusBuilder
 from lm_gym.data.errors import DataError
-from lm_gym.data.fields import KNOWN, Fields, choose_fields
+from lm_gym.data.fields import TAGS, WORDS
+from lm_gym.data.layout import Layout
 from lm_gym.data.options import ReadOptions
+from lm_gym.data.records import RecordReader
+from lm_gym.data.schemes import is_tag
 
 Row = tuple[int, list[str]]  # the line where it begins, and its cells
 _LOOKED_AT = 100  # rows that tell the layout
 _TOO_LONG = 1000  # words of a file that is one text: more, and the texts were not told apart
-_TAG = re.compile(r"O|[BIESLU]-\S+")
 
 
-def read_csv(lines: Iterable[str], columns: Columns, options: ReadOptions) -> None:
+def read_csv(lines: Iterable[str], builder: CorpusBuilder, options: ReadOptions) -> None:
     """Append the texts of comma-separated values, cells quoted by `"` where they need it. Raises as `read_tsv`."""
-    _read_table(_rows(lines, columns, options.delimiter or ",", csv.QUOTE_MINIMAL), columns, options)
+    _read_table(_rows(lines, builder, options.delimiter or ",", csv.QUOTE_MINIMAL), builder, options)
 
 
-def read_tsv(lines: Iterable[str], columns: Columns, options: ReadOptions) -> None:
+def read_tsv(lines: Iterable[str], builder: CorpusBuilder, options: ReadOptions) -> None:
     """Append the texts of tab-separated values, nothing quoted.
 
     Raises:
-        DataError: rows of different lengths, columns that cannot be told or are not there, bad quoting, as many tags
-            as words not given, a text without words.
+        DataError: rows of different lengths, columns that cannot be told or are not there, bad quoting, or as
+            `RecordReader.add`.
     """
-    _read_table(_rows(lines, columns, options.delimiter or "\t", csv.QUOTE_NONE), columns, options)
+    _read_table(_rows(lines, builder, options.delimiter or "\t", csv.QUOTE_NONE), builder, options)
 
 
-def _rows(lines: Iterable[str], columns: Columns, delimiter: str, quoting: Literal[0, 3]) -> Iterator[Row]:
+def _rows(lines: Iterable[str], builder: CorpusBuilder, delimiter: str, quoting: Literal[0, 3]) -> Iterator[Row]:
     """Rows with the line each begins on; a blank line is a row without cells."""
     reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
     begins = width = 0
@@ -43,86 +44,103 @@ def _rows(lines: Iterable[str], columns: Columns, delimiter: str, quoting: Liter
             width = width or (0 if blank else len(cells))
             if not blank and len(cells) != width:
                 message = f"{len(cells)} columns, where the rows before have {width}: {delimiter.join(cells)[:60]!r}"
-                raise columns.error(begins + 1, message)
+                raise builder.error(begins + 1, message)
             yield begins + 1, [] if blank else cells
             begins = reader.line_num
     except csv.Error as error:
-        raise columns.error(
+        raise builder.error(
             begins + 1, f'not a table ({error}): quote cells as "…", and a quote in them twice'
         ) from None
 
 
-def _read_table(rows: Iterator[Row], columns: Columns, options: ReadOptions) -> None:
+def _read_table(rows: Iterator[Row], builder: CorpusBuilder, options: ReadOptions) -> None:
     head = [*islice(rows, _LOOKED_AT)]
     filled = [cells for _, cells in head if cells]
     if not filled:
         return
-    names = _header(filled[0], options)
-    if names is None:
-        names = [str(index) for index in range(len(filled[0]))]
-        fields = _fields_without_header(names, filled, columns, options)
-    else:
+    if _has_header(filled[0], options):
         head = head[next(i for i, (_, cells) in enumerate(head) if cells) + 1 :]
-        filled = filled[1:]
-        fields = choose_fields(names, options, columns.place)
+        names = _distinct(filled.pop(0))
+    else:
+        options = _without_header(filled, builder, options)
+        builder.unnamed = len(filled[0])
+        names = [str(i) for i in range(builder.unnamed)]
     body = chain(head, rows)
-    words = names.index(fields.words)
-    tags = None if fields.tags is None else names.index(fields.tags)
+    line, first = next(((line, cells) for line, cells in head if cells), (0, None))
+    if first is None:
+        return
+    reader = RecordReader(builder, options)
+    layout = reader.begin(dict(zip(names, first, strict=True)), line)
+    words = names.index(layout.words)
+    tags = None if layout.tags is None else names.index(layout.tags)
     sentence = next(
         (i for i, name in enumerate(names) if name.strip().lower().startswith("sentence") and i != words), None
     )
-    if fields.whole:
+    if _word_a_row(head, layout, words, tags, sentence):
+        read = {words, tags, sentence}
+        builder.unread |= dict.fromkeys(name for i, name in enumerate(names) if i not in read)
+        _read_words(body, builder, words, tags, sentence)
+    else:
         for line, cells in body:
             if cells:
-                columns.add(cells[words].split(), None, line)
-    elif _word_a_row(head, words, tags, sentence):
-        _read_words(body, columns, words, tags, sentence)
-    else:
-        _read_texts(body, columns, words, tags)
+                reader.add(dict(zip(names, cells, strict=True)), line)
 
 
-def _header(first: Sequence[str], options: ReadOptions) -> list[str] | None:
-    """The names of the columns where the first row is a header, that is, has a name asked for or a usual one."""
-    asked = (options.token_column, options.tag_column, options.text_column)
-    usual = any(cell.strip().lower() in KNOWN for cell in first) and not any(map(_TAG.fullmatch, first))
-    return [*first] if usual or any(isinstance(column, str) for column in asked) else None
+def _has_header(first: Sequence[str], options: ReadOptions) -> bool:
+    """Whether the first row is a header: it has a name asked for or a usual one, and no tag."""
+    usual = {*WORDS.columns, *TAGS.columns, *(column for field in options.fields for column in field.columns)}
+    named = any(cell.strip().lower() in usual for cell in first) and not any(map(is_tag, first))
+    return named or any(isinstance(column, str) for column in options.asked.values())
 
 
-def _fields_without_header(names: list[str], filled: list[list[str]], columns: Columns, options: ReadOptions) -> Fields:
-    """The columns asked for by number, or the only one, or the first with tags in the last."""
-    asked = (options.token_column, options.tag_column, options.text_column)
-    if all(column is None for column in asked):
-        if len(names) == 1:
-            return choose_fields(names, ReadOptions(text_column=0, tags=options.tags), columns.place)
-        if not all(_TAG.fullmatch(cells[-1]) for cells in filled):
+def _distinct(names: Sequence[str]) -> list[str]:
+    """The names of a header; one that is blank, or stands there before, is told by its number."""
+    return [
+        name if name.strip() and name not in names[:i] else f"{name} (column {i})".strip()
+        for i, name in enumerate(names)
+    ]
+
+
+def _without_header(filled: list[list[str]], builder: CorpusBuilder, options: ReadOptions) -> ReadOptions:
+    """Options that say which column is which: as asked, or the only one, or the first with tags in the last."""
+    width = len(filled[0])
+    if not options.asked:
+        if width == 1:
+            return replace(options, text_column=0)
+        if not all(is_tag(cells[-1]) for cells in filled):
             raise DataError(
-                f"{columns.place}: {len(names)} columns and no header: say text_column=0 to {len(names) - 1}, "
-                "or token_column and tag_column"
+                f"{builder.place}: {width} columns and no header: say text_column=0 to {width - 1}, or token_column "
+                "and tag_column; columns={…} names those of other fields"
             )
     if options.text_column is not None:
-        return choose_fields(names, options, columns.place)
-    token = 0 if options.token_column is None else options.token_column
-    tag = -1 if options.tag_column is None else options.tag_column
-    return choose_fields(names, ReadOptions(token, tag, tags=options.tags), columns.place)
+        return options
+    words, tags = options.fields[0], options.tags
+    first = {} if words.name in options.asked else {words.name: 0}
+    last = {tags.name: -1} if tags and tags.name not in options.asked and len(options.fields) == 2 else {}
+    return replace(options, columns={**options.columns, **first, **last})
 
 
-def _word_a_row(head: list[Row], words: int, tags: int | None, sentence: int | None) -> bool:
+def _word_a_row(head: list[Row], layout: Layout, words: int, tags: int | None, sentence: int | None) -> bool:
     """Whether rows are words: texts are set apart by blank rows or a sentence column, or no row has two words."""
     filled = [cells for _, cells in head if cells]
+    if layout.whole or layout.others:
+        return False
     if tags is not None and any(len(cells[tags].split()) > 1 or cells[tags].startswith("[") for cells in filled):
         return False
     return sentence is not None or all(len(cells[words].split()) <= 1 for cells in filled)
 
 
-def _read_words(rows: Iterable[Row], columns: Columns, words: int, tags: int | None, sentence: int | None) -> None:
-    columns.word_per_line = True
+def _read_words(
+    rows: Iterable[Row], builder: CorpusBuilder, words: int, tags: int | None, sentence: int | None
+) -> None:
+    builder.word_per_line = True
     text: list[str] = []
     its_tags: list[str] = []
     begun, current, count = 0, "", 0
     for line, cells in chain(rows, [(0, [])]):
         changed = sentence is not None and bool(cells) and cells[sentence].strip() not in ("", current)
         if text and (not cells or changed):
-            columns.add(text, None if tags is None else its_tags, begun)
+            builder.add(text, None if tags is None else its_tags, begun)
             text, its_tags = [], []
         if not cells:
             continue
@@ -133,27 +151,8 @@ def _read_words(rows: Iterable[Row], columns: Columns, words: int, tags: int | N
         text.append(cells[words])
         if tags is not None:
             its_tags.append(cells[tags].strip())
-    if len(columns) == 1 and count > _TOO_LONG:
+    if len(builder) == 1 and count > _TOO_LONG:
         raise DataError(
-            f"{columns.place}: a word a row, and all {count} are one text: set texts apart by blank lines, or by a "
+            f"{builder.place}: a word a row, and all {count} are one text: set texts apart by blank lines, or by a "
             "column named 'sentence'"
         )
-
-
-def _read_texts(rows: Iterable[Row], columns: Columns, words: int, tags: int | None) -> None:
-    for line, cells in rows:
-        if cells and tags is not None and cells[tags].startswith("["):
-            columns.add(_listed(cells[words], columns, line), _listed(cells[tags], columns, line), line)
-        elif cells:
-            columns.add(cells[words].split(), None if tags is None else cells[tags].split(), line)
-
-
-def _listed(cell: str, columns: Columns, line: int) -> list[str]:
-    """A cell that is a list of strings, as JSON or as Python writes it."""
-    try:
-        values = ast.literal_eval(cell)
-    except (ValueError, SyntaxError):
-        values = None
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise columns.error(line, f'{cell[:60]!r} is no list of strings, as the tags are: write ["…", "…"]')
-    return values

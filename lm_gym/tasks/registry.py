@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from lm_gym.data import Dataset, load_dataset
+from lm_gym.data import DataError, Dataset, load_dataset
+from lm_gym.data.errors import OtherFields
 from lm_gym.registry import Registry
 from lm_gym.tasks.masked_lm import MaskedLM
 from lm_gym.tasks.metric import METRICS
@@ -34,7 +35,17 @@ def load_data(kind: type[Task], source: Any, **arguments: Any) -> Dataset:
     Raises:
         DataError: data that cannot be used; if another task can use it, the message names its environment.
     """
-    return load_dataset(source, fields=kind.fields, builtin=kind.builtin, **arguments)
+    try:
+        return load_dataset(source, fields=kind.fields, builtin=kind.builtin, **arguments)
+    except OtherFields as error:
+        takers = [other.env_id for other in TASKS.values() if _required(other) and _required(other) <= error.kinds]
+        way_out = f"{' or '.join(takers)} takes it" if takers else "no environment takes it; docs/own_task.md adds one"
+        raise DataError(f"{error}: {way_out}") from None
+
+
+def _required(kind: type[Task]) -> frozenset[str]:
+    """Kinds of the fields that a task needs beside words."""
+    return frozenset(field.kind for field in kind.fields[1:] if field.required)
 
 
 for _kind in (NER, MaskedLM):

@@ -1,0 +1,61 @@
+"""Python data: lists of records or words, pandas and Polars frames, objects of the `datasets` package.
+
+Frames are told by their methods, so that none of these packages is imported for a look.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from lm_gym.data.arrow import read_rows
+from lm_gym.data.builder import CorpusBuilder
+from lm_gym.data.errors import DataError
+from lm_gym.data.options import ReadOptions
+from lm_gym.data.records import RecordReader
+
+
+def read_data(data: Any, builder: CorpusBuilder, options: ReadOptions) -> None:
+    """Append the texts of one split.
+
+    Args:
+        data: a list of records (by column name), of word lists or of pairs; a frame; a `datasets.Dataset`.
+        builder: gets the texts.
+        options: the fields and their columns.
+
+    Raises:
+        DataError: other data, or as `RecordReader.add`.
+    """
+    if hasattr(data, "with_format") and hasattr(data, "features"):
+        return read_rows(data, builder, options)
+    reader = RecordReader(builder, options)
+    for row, record in enumerate(_records(data, builder, options)):
+        reader.add(record, row)
+
+
+def _records(data: Any, builder: CorpusBuilder, options: ReadOptions) -> Iterator[Mapping[str, Any]]:
+    """The rows of one split as records."""
+    if hasattr(data, "iter_rows"):  # Polars
+        yield from data.iter_rows(named=True)
+    elif hasattr(data, "itertuples"):  # pandas
+        names = [str(name) for name in data.columns]
+        builder.unread |= dict.fromkeys(str(name) for name in data.index.names if name is not None)
+        for cells in data.itertuples(index=False, name=None):
+            yield dict(zip(names, cells, strict=True))
+    elif isinstance(data, Iterable) and not isinstance(data, str | bytes | Mapping):
+        for row, item in enumerate(data):
+            yield item if isinstance(item, Mapping) else _record(item, row, builder, options)
+    else:
+        raise DataError(
+            f"{builder.place}: {type(data).__name__} is no data: give a list of records, of word lists or of (words, "
+            "tags) pairs, a pandas or Polars frame, or a datasets.Dataset"
+        )
+
+
+def _record(item: Any, row: int, builder: CorpusBuilder, options: ReadOptions) -> dict[str, Any]:
+    """A list of words, or a pair of it and the second field, as a record."""
+    words, *others = options.fields
+    if isinstance(item, str) or not isinstance(item, list | tuple):
+        raise builder.error(row, f"{item!r:.40} is no text: give a list of words, a (words, tags) pair, or a record")
+    if len(item) == 2 and isinstance(item[0], list | tuple):
+        second = others[0].columns[0] if others else "tags"
+        return {words.columns[0]: item[0], second: item[1]}
+    return {words.columns[0]: item}
