@@ -1,4 +1,4 @@
-"""Plays the best model of a run on a split: `python -m agents.evaluate RUN_DIR`, see --help.
+"""Plays the best model of a run on a split.
 
 Prints the entity report and the token-level report (masked LM: its metrics) and writes them, and the predictions, into
 the run folder.
@@ -18,10 +18,9 @@ from lm_gym.agents.evaluation.predictions import format_predictions, is_tagging
 from lm_gym.agents.evaluation.report import reports
 from lm_gym.agents.files import write_json, write_text
 from lm_gym.agents.runs.command_line import fail, show_warnings_plainly
+from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolder, RunFolderError
 from lm_gym.agents.runs.trained_run import open_run, run_parser
-
-PROGRAM = "python -m agents.evaluate"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -34,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         evaluation = play(*run.player(options.split))
         written = write(run.folder, evaluation, options)
     except (ValueError, OSError, RunFolderError) as error:
-        fail(PROGRAM, error)
+        fail(program("evaluate"), error)
     console = Console()
     name = f"{evaluation.env.dataset.name}, {evaluation.env.split}: {len(evaluation.texts):,} texts"
     console.print(f"[bold]{name}[/]", highlight=False)
@@ -67,7 +66,7 @@ def write(folder: RunFolder, evaluation: Evaluation, options: Namespace) -> list
 
 
 def _parser() -> ArgumentParser:
-    parser = run_parser(PROGRAM, __doc__, "test")
+    parser = run_parser(program("evaluate"), __doc__, "test")
     parser.add_argument("--predictions", type=Path, help="where to write them: word, gold, predicted (or JSON lines)")
     return parser
 
