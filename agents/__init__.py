@@ -10,8 +10,9 @@ The packages, in the order in which data flows; each imports only those before i
     runs         one training run: settings, folder, logs
     comparison   many runs under one budget: tables and charts
 
-and the commands: train, evaluate, play, compare, pretrain. The names in `__all__` are loaded when they are first used.
-The package is `lm_gym.agents`. A checkout has it at its top level too, so that `python -m agents.train` works there.
+and the commands: train, evaluate, play, compare, pretrain. The names in `__all__` are loaded when they are first used:
+`from lm_gym.agents import REINFORCE`. The package is `lm_gym.agents`. A checkout has it at its top level too, so that
+`python -m agents.train` works there.
 """
 
 import sys
@@ -20,10 +21,51 @@ from importlib.abc import InspectLoader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, spec_from_loader
 from types import CodeType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the same names for type checkers; a test compares the two
+    # isort: off
+    from lm_gym.agents.algorithms.black_box import BlackBox as BlackBox, Preset as Preset
+    from lm_gym.agents.algorithms.gradient_algorithm import GradientAlgorithm as GradientAlgorithm
+    from lm_gym.agents.algorithms.maskable import (
+        MaskableLMPolicy as MaskableLMPolicy,
+        MaskableTextRolloutBuffer as MaskableTextRolloutBuffer,
+    )
+    from lm_gym.agents.algorithms.ppo import PPO as PPO
+    from lm_gym.agents.algorithms.presets import (
+        CMAES as CMAES,
+        DE as DE,
+        ES as ES,
+        GA as GA,
+        PSO as PSO,
+        SA as SA,
+        SNES as SNES,
+        LowRankES as LowRankES,
+        MeZO as MeZO,
+        RandomSearch as RandomSearch,
+    )
+    from lm_gym.agents.algorithms.registry import ALGORITHMS as ALGORITHMS
+    from lm_gym.agents.algorithms.reinforce import REINFORCE as REINFORCE
+    from lm_gym.agents.algorithms.supervised import Supervised as Supervised
+    from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm as TextAlgorithm
+    from lm_gym.agents.algorithms.text_buffer import TextRolloutBuffer as TextRolloutBuffer
+    from lm_gym.agents.evaluation.playing import Evaluation as Evaluation, evaluate as evaluate
+    from lm_gym.agents.model.policy import LMPolicy as LMPolicy
+    from lm_gym.agents.search.optimizers import OPTIMIZERS as OPTIMIZERS
+    from lm_gym.agents.search.optimizers.optimizer import (
+        Optimizer as Optimizer,
+        StructuredOptimizer as StructuredOptimizer,
+        VectorOptimizer as VectorOptimizer,
+    )
+    from lm_gym.agents.search.population.population import Dense as Dense, Population as Population
+    from lm_gym.agents.search.spaces import SEARCH_SPACES as SEARCH_SPACES
+    from lm_gym.agents.search.spaces.parameters import ParameterSpace as ParameterSpace
+    from lm_gym.agents.search.spaces.space import SearchSpace as SearchSpace
+    # isort: on
 
 _HOME = {
     "algorithms.black_box": ("BlackBox", "Preset"),
+    "algorithms.gradient_algorithm": ("GradientAlgorithm",),
     "algorithms.ppo": ("PPO",),
     "algorithms.presets": ("CMAES", "DE", "ES", "GA", "PSO", "SA", "SNES", "LowRankES", "MeZO", "RandomSearch"),
     "algorithms.registry": ("ALGORITHMS",),
@@ -34,11 +76,16 @@ _HOME = {
     "evaluation.playing": ("Evaluation", "evaluate"),
     "model.policy": ("LMPolicy",),
     "search.optimizers": ("OPTIMIZERS",),
-    "search.spaces": ("SEARCH_SPACES", "SearchSpace"),
+    "search.optimizers.optimizer": ("Optimizer", "StructuredOptimizer", "VectorOptimizer"),
+    "search.population.population": ("Dense", "Population"),
+    "search.spaces": ("SEARCH_SPACES",),
+    "search.spaces.parameters": ("ParameterSpace",),
+    "search.spaces.space": ("SearchSpace",),
 }
-_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+_WITH_EXTRAS = {"algorithms.maskable": ("MaskableLMPolicy", "MaskableTextRolloutBuffer")}  # sb3-contrib
+_MODULE_OF = {name: module for module, names in (_HOME | _WITH_EXTRAS).items() for name in names}
 
-__all__ = sorted(_MODULE_OF)
+__all__ = sorted(name for names in _HOME.values() for name in names)
 
 
 def __getattr__(name: str) -> Any:
@@ -48,7 +95,18 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    return [*globals(), *_MODULE_OF]
+
+
+class _Package(ModuleType):
+    """Keeps `lm_gym.agents.evaluate` the function, also after the command of the same name was imported."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _MODULE_OF and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 class _Checkout(MetaPathFinder, InspectLoader):

@@ -1,8 +1,8 @@
-"""Compares algorithms on one task under one budget: `python -m agents.compare STUDY.yaml`, see docs/compare.md.
+"""Compares algorithms on one task under one budget, see docs/compare.md.
 
 study.yaml → lm_gym.agents.comparison.study     rows, budgets, checked as a whole
            → lm_gym.agents.comparison.search    settings tried on validation
-           → lm_gym.agents.comparison.runs      one process of `python -m agents.train` a run
+           → lm_gym.agents.comparison.runs      one process of the command `train` a run
            → lm_gym.agents.comparison.results   what they reached
            → lm_gym.agents.comparison.report    tables and charts
 """
@@ -26,10 +26,10 @@ from lm_gym.agents.comparison.runs import Job, Runs
 from lm_gym.agents.comparison.search import TRIAL_SEED, chosen_settings, record_trials, trial_settings
 from lm_gym.agents.comparison.study import Row, Study, check_rows, options, read_study
 from lm_gym.agents.runs.command_line import check_key, fail, show_warnings_plainly
+from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolderError
 from lm_gym.agents.runs.settings import SettingsError, at_least
-
-PROGRAM = "python -m agents.compare"
+from lm_gym.agents.runs.shipped import find_study
 
 
 @dataclass(frozen=True)
@@ -90,14 +90,14 @@ class Plan:
 def build_parser() -> ArgumentParser:
     """The parser of the command."""
     parser = ArgumentParser(
-        prog=PROGRAM,
+        prog=program("compare"),
         description="Trains every row of a study under one budget, and writes the comparison. Runs that are finished "
         "are not repeated, one that was stopped goes on.",
         exit_on_error=False,
         default_env=False,
         allow_abbrev=False,
     )
-    parser.add_argument("study", type=str, help="a YAML file, such as those in configs/compare/")
+    parser.add_argument("study", type=str, help="a YAML file, or the name of a study in configs/compare/")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each row; a row may ask for fewer")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each on one thread")
     parser.add_argument("--out", type=str | None, default=None, help="by default runs/compare/<study>")
@@ -127,7 +127,7 @@ def parse_plan(arguments: Sequence[str]) -> tuple[Plan, bool]:
         raise SettingsError(str(error)) from error
     for name, bound in (("seeds", 1), ("jobs", 1), ("trials", 0)):
         at_least(name, getattr(values, name), bound)
-    study = read_study(Path(values.study))
+    study = read_study(find_study(values.study))
     names = [name for name in study.rows if name.startswith(values.rows)]
     if not names:
         raise SettingsError(f"no row begins with {values.rows!r}: the study has {', '.join(study.rows)}")
@@ -158,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not report_only:
             run_study(plan, console)
     except (ValueError, OSError, RunFolderError) as error:
-        fail(PROGRAM, error)
+        fail(program("compare"), error)
     except KeyboardInterrupt:
         console.print("\nstopped; the same command goes on where it was", highlight=False)
         raise SystemExit(130) from None
@@ -195,7 +195,7 @@ def write(plan: Plan, console: Console) -> None:
 
     results = read_results(plan.study, plan.out)
     if not results.runs:
-        fail(PROGRAM, SettingsError(f"{plan.out} has no finished run: leave --report-only out"))
+        fail(program("compare"), SettingsError(f"{plan.out} has no finished run: leave --report-only out"))
     write_results(results)
     write_board(results, write_report(results, plan.command))
     if plan.publish is not None:
@@ -209,9 +209,9 @@ def write(plan: Plan, console: Console) -> None:
 
 def _shown_command(values: Any) -> str:
     """The command for the report: paths of data and models are the reader's own."""
-    parts = ["python", "-m", "lm_gym.agents.compare", values.study, "--seeds", str(values.seeds)]
+    parts = [values.study, "--seeds", str(values.seeds)]
     parts += ["--trials", str(values.trials)] if values.trials else []
-    shown = shlex.join(parts)
+    shown = f"{program('compare')} {shlex.join(parts)}"
     return shown + "".join(f" --{name} …" for name in ("dataset", "model") if getattr(values, name))
 
 

@@ -1,4 +1,4 @@
-"""Plays the best model of a run on a split: `python -m agents.evaluate RUN_DIR`, see --help.
+"""Plays the best model of a run on a split.
 
 Prints the task's reports (of a task without, its metrics) and writes them, and the predictions, into the run folder.
 """
@@ -16,12 +16,11 @@ from lm_gym.agents.evaluation.predictions import format_predictions
 from lm_gym.agents.evaluation.report import reports
 from lm_gym.agents.files import write_json, write_text
 from lm_gym.agents.runs.command_line import fail, show_warnings_plainly
+from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolder, RunFolderError
 from lm_gym.agents.runs.trained_run import open_run, run_parser
 from lm_gym.envs import TextVectorEnv
 from lm_gym.tasks import Evaluation
-
-PROGRAM = "python -m agents.evaluate"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -35,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         evaluation = play(policy, env)
         written = write(run.folder, env, evaluation, options)
     except (ValueError, OSError, RunFolderError) as error:
-        fail(PROGRAM, error)
+        fail(program("evaluate"), error)
     console = Console()
     name = f"{env.dataset.name}, {env.split}: {len(evaluation.texts):,} texts"
     console.print(f"[bold]{name}[/]", highlight=False)
@@ -66,7 +65,7 @@ def write(folder: RunFolder, env: TextVectorEnv, evaluation: Evaluation, options
 
 
 def _parser() -> ArgumentParser:
-    parser = run_parser(PROGRAM, __doc__, "test")
+    parser = run_parser(program("evaluate"), __doc__, "test")
     parser.add_argument("--predictions", type=Path, help="where to write them, in the task's format")
     return parser
 

@@ -1,4 +1,4 @@
-"""Steps through texts as a trained model decides them: `python -m agents.play RUN_DIR`, see --help.
+"""Steps through texts as a trained model decides them.
 
 Of each text: the words, gold, prediction, what the environment pays for each position, and the policy's first choices
 with their probabilities. In a terminal it waits for a key between texts; elsewhere it prints the first few and ends.
@@ -18,12 +18,12 @@ from lm_gym.agents.evaluation.page import Facts, page
 from lm_gym.agents.evaluation.played import PlayedPosition, PlayedText, play_text
 from lm_gym.agents.files import write_text
 from lm_gym.agents.runs.command_line import fail, show_warnings_plainly
+from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolderError
 from lm_gym.agents.runs.settings import at_least
 from lm_gym.agents.runs.trained_run import open_run, run_parser
 from lm_gym.envs import TextVectorEnv
 
-PROGRAM = "python -m agents.play"
 KEYS = "Enter next, p previous, e next with an error, a number, q quit"
 _PRINTED, _ON_A_PAGE = 5, 100  # texts, where --texts doesn't say
 _QUIT = -1
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             console.print(f"{total:,} texts: {options.html}", highlight=False, markup=False, soft_wrap=True)
             return
     except (ValueError, OSError, RunFolderError) as error:
-        fail(PROGRAM, error)
+        fail(program("play"), error)
 
     def player(text: int) -> PlayedText:
         return play_text(policy, env, text)
@@ -155,7 +155,7 @@ def _choices(position: PlayedPosition) -> Text:
 
 
 def _parser() -> ArgumentParser:
-    parser = run_parser(PROGRAM, __doc__, "validation", KEYS)
+    parser = run_parser(program("play"), __doc__, "validation", KEYS)
     parser.add_argument(
         "--texts",
         type=int,

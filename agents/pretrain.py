@@ -1,4 +1,4 @@
-"""Pretrains a small BERT by masked language modelling on the builtin data: `python -m agents.pretrain --output DIR`.
+"""Pretrains a small BERT by masked language modelling on the builtin data.
 
 The shipped model `tiny` is what this makes with its default arguments. It trains on train splits only, and on more
 unlabelled sentences from the grammar of the NER train split; perplexity is reported on the validation splits.
@@ -7,6 +7,7 @@ unlabelled sentences from the grammar of the NER train split; perplexity is repo
 import logging
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
+from lm_gym.agents.runs.command_line import fail
+from lm_gym.agents.runs.program import program
 from lm_gym.builtin.masked_lm import masked_lm_splits
 from lm_gym.builtin.ner import generate, ner_splits
 
@@ -212,6 +215,15 @@ def pretrain(
     save(model, tokenizer, output)
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command; `arguments` are the command line's by default."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    auto_cli(pretrain, as_positional=False)
+    given = None if arguments is None else list(arguments)
+    try:
+        auto_cli(pretrain, args=given, as_positional=False, prog=program("pretrain"))
+    except FileExistsError as error:
+        fail(program("pretrain"), error)
+
+
+if __name__ == "__main__":
+    main()

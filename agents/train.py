@@ -1,4 +1,4 @@
-"""Trains an agent on a text environment: `python -m agents.train`, see --help.
+"""Trains an agent on a text environment: the command `train`, see its --help.
 
 What a run leaves is described in `lm_gym.agents.runs.run_folder`.
 """
@@ -31,13 +31,13 @@ from lm_gym.agents.runs.clock import Clock
 from lm_gym.agents.runs.command_line import fail, parse_settings, show_warnings_plainly
 from lm_gym.agents.runs.curve import cut_curve, open_logger
 from lm_gym.agents.runs.hparams import hparams_summaries
+from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.progress import ProgressBar
 from lm_gym.agents.runs.run_folder import Checkpoint, RunFolder, RunFolderError, check_new
 from lm_gym.agents.runs.settings import Settings, SettingsError
 from lm_gym.data import Dataset
 from lm_gym.envs import TextVectorEnv
 
-PROGRAM = "python -m agents.train"
 _MAY_CHANGE = ("budget.", "checkpoint.", "threads", "device")  # in a resumed run
 
 
@@ -69,7 +69,7 @@ class Run:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; `arguments` are the command line's by default."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    command = shlex.join(["python", "-m", "lm_gym.agents.train", *given])
+    command = f"{program('train')} {shlex.join(given)}".rstrip()
     console = Console()
     disable_progress_bar()  # type: ignore[no-untyped-call]  # of writing checkpoints
     show_warnings_plainly()
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             else:
                 run = resume(settings, given, console, held)
         except (ValueError, OSError, RunFolderError) as error:
-            fail(PROGRAM, error)
+            fail(program("train"), error)
         if finished(run):
             _say_finished(run)
         else:
@@ -93,10 +93,10 @@ def _train_and_report(run: Run) -> None:
     try:
         train(run)
     except KeyboardInterrupt:
-        run.console.print(f"\nstopped; go on with: {PROGRAM} --resume {run.folder.path}", highlight=False)
+        run.console.print(f"\nstopped; go on with: {program('train')} --resume {run.folder.path}", highlight=False)
         raise SystemExit(130) from None
     except FloatingPointError as error:
-        fail(PROGRAM, error)
+        fail(program("train"), error)
     finish(run)
 
 
@@ -136,7 +136,7 @@ def resume(settings: Settings, given: Sequence[str], console: Console, held: Exi
             highlight=False,
         )
     with (folder.path / "command.txt").open("a", encoding="utf-8") as file:
-        file.write(shlex.join(["python", "-m", "lm_gym.agents.train", *given]) + "\n")
+        file.write(f"{program('train')} {shlex.join(given)}\n")
     return Run(settings, folder, dataset, env, agent, state, total, console)
 
 
@@ -298,7 +298,7 @@ def _say_finished(run: Run) -> None:
     path = run.folder.path
     run.console.print(
         f"{path} is finished: its budget is spent, {run.agent.num_timesteps:,} timesteps.\n"
-        f"To train longer: {PROGRAM} --resume {path} --budget.passes N",
+        f"To train longer: {program('train')} --resume {path} --budget.passes N",
         highlight=False,
         soft_wrap=True,
     )

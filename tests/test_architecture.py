@@ -2,24 +2,33 @@
 
 import ast
 import importlib
+import os
+import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
+from lm_gym import agents
+
 ROOT = Path(__file__).parents[1]
+AGENTS = ROOT / "lm_gym" / "agents"  # a link in a checkout: Path.rglob would not follow it
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-    for package in ("lm_gym", "agents")
-    for path in sorted((ROOT / package).rglob("*.py"))
+    for folder, _, names in sorted(os.walk(ROOT / "lm_gym", followlinks=True))
+    for path in sorted(Path(folder, name) for name in names if name.endswith(".py"))
 }
 HEAVY = {
-    "torch", "transformers", "stable_baselines3", "sb3_contrib", "agents",
+    "torch", "transformers", "stable_baselines3", "sb3_contrib", "agents", "lm_gym.agents",
     "tianshou", "torchrl", "tensordict", "ray", "skrl",
 }  # fmt: skip
-RIVER = ["data", "tokenizer", "tasks", "rewards", "rendering", "envs", "testing"]  # each may import those before it
+# Each may import those before it.
+RIVER = ["data", "tokenizer", "tasks", "rewards", "rendering", "envs", "testing"]
+COMMANDS = ["train", "evaluate", "play", "compare", "pretrain"]
+AGENTS_RIVER = ["files", "model", "search", "algorithms", "evaluation", "runs", "comparison", "commands"]
 
 
 def imports(path: Path) -> set[str]:
@@ -41,6 +50,11 @@ def imports(path: Path) -> set[str]:
 
 
 IMPORTS = {name: imports(path) for name, path in MODULES.items()}
+CORE = [name for name in MODULES if not name.startswith("lm_gym.agents")]
+
+
+def inside(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
 
 
 def test_the_rules_see_the_modules():
@@ -48,17 +62,22 @@ def test_the_rules_see_the_modules():
     assert "lm_gym.envs.vector" in IMPORTS["lm_gym.envs.env"]
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("lm_gym")])
-def test_lm_gym_needs_numpy_gymnasium_and_tokenizers_only(module):
+@pytest.mark.parametrize("module", CORE)
+def test_the_core_needs_numpy_gymnasium_and_tokenizers_only(module):
     adapted = {module.rpartition(".")[2]} if module.startswith("lm_gym.compat.") else set()
-    heavy = {name.split(".")[0] for name in IMPORTS[module]} & HEAVY
+    heavy = {package for package in HEAVY for name in IMPORTS[module] if inside(name, package)}
     assert heavy <= adapted, f"{module} imports {heavy}"
 
 
-def test_nothing_in_lm_gym_imports_compat():
+def test_nothing_in_the_core_imports_compat():
+    for module in CORE:
+        if not inside(module, "lm_gym.compat"):
+            assert not any(inside(name, "lm_gym.compat") for name in IMPORTS[module]), module
+
+
+def test_the_agents_have_one_importable_name():
     for module, names in IMPORTS.items():
-        if module.startswith("lm_gym") and not module.startswith("lm_gym.compat"):
-            assert not any(name.startswith("lm_gym.compat") for name in names), module
+        assert not any(inside(name, "agents") for name in names), f"{module} imports agents, not lm_gym.agents"
 
 
 def test_no_import_cycles():
@@ -69,19 +88,50 @@ def test_no_import_cycles():
     TopologicalSorter({module: loaded(module, names) for module, names in IMPORTS.items()}).prepare()
 
 
-def test_imports_point_up_the_river():
+def upward(package: str, river: list[str], place_of: Mapping[str, str]) -> list[str]:
+    """The imports of a package's modules that come later in the order than the module itself."""
+
     def place(name: str) -> int:
-        parts = name.split(".")
-        return RIVER.index(parts[1]) if parts[0] == "lm_gym" and len(parts) > 1 and parts[1] in RIVER else -1
+        part = name.removeprefix(f"{package}.").partition(".")[0] if name.startswith(f"{package}.") else ""
+        part = place_of.get(part, part)
+        return river.index(part) if part in river else -1
 
-    for module, names in IMPORTS.items():
-        if place(module) >= 0:
-            below = {name for name in names if place(name) > place(module)}
-            assert not below, f"{module} imports {below}"
+    return [
+        f"{module} imports {name}"
+        for module, names in IMPORTS.items()
+        for name in sorted(names)
+        if 0 <= place(module) < place(name)
+    ]
 
 
-def test_importing_lm_gym_is_light():
-    code = f"import sys, lm_gym.compat.flat; print(sorted({HEAVY!r} & set(sys.modules)))"
+def test_imports_point_up_the_river():
+    assert upward("lm_gym", RIVER, {}) == []
+
+
+def test_imports_of_the_agents_point_up_their_river():
+    assert upward("lm_gym.agents", AGENTS_RIVER, dict.fromkeys([*COMMANDS, "__main__"], "commands")) == []
+
+
+def test_every_entry_of_the_agents_has_a_place():
+    entries = {path.stem for path in AGENTS.iterdir() if path.name != "__pycache__"}
+    assert len(entries) <= 16
+    assert entries == {*AGENTS_RIVER, *COMMANDS, "__init__", "__main__"} - {"commands"}
+    docstring = ast.get_docstring(ast.parse((AGENTS / "__init__.py").read_text(encoding="utf-8")))
+    assert docstring is not None
+    assert re.findall(r"^    (\w+)  ", docstring, re.M) == AGENTS_RIVER[:-1]
+
+
+def test_only_runs_and_commands_read_command_lines():
+    parsers = {"jsonargparse", "argparse"}
+    found = {module for module, names in IMPORTS.items() if parsers & {name.partition(".")[0] for name in names}}
+    allowed = ["lm_gym.agents.runs", *(f"lm_gym.agents.{command}" for command in COMMANDS)]
+    assert found
+    assert [module for module in sorted(found) if not any(inside(module, room) for room in allowed)] == []
+
+
+@pytest.mark.parametrize("module", ["lm_gym.compat.flat", "lm_gym.agents", "lm_gym.agents.__main__"])
+def test_importing_is_light(module):
+    code = f"import sys, {module}; print(sorted({HEAVY - {'lm_gym.agents'}!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
 
@@ -92,3 +142,22 @@ def test_exports_exist_and_are_sorted(package):
     names = module.__all__
     assert all(hasattr(module, name) for name in names)
     assert names == sorted(names, key=lambda name: (not name.isupper(), not name[0].isupper(), name))
+
+
+def test_the_short_names_of_the_agents_exist():
+    assert {"PPO", "REINFORCE", "Supervised", "ES", "LMPolicy", "evaluate"} <= set(agents.__all__)
+    assert [name for name in agents.__all__ if not hasattr(agents, name)] == []
+
+
+def test_type_checkers_see_the_short_names_of_the_agents():
+    tree = ast.parse((AGENTS / "__init__.py").read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test))
+    seen = {
+        alias.asname: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    assert seen == {name: f"lm_gym.agents.{module}" for name, module in agents._MODULE_OF.items()}
+
+
+def test_a_command_does_not_hide_the_short_name():
+    importlib.import_module("lm_gym.agents.evaluate")
+    assert agents.evaluate is importlib.import_module("lm_gym.agents.evaluation.playing").evaluate

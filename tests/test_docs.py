@@ -11,6 +11,7 @@ import yaml
 from docs.generate import FOLDER, marked, pages
 from docs.metrics import METRICS
 from docs.tables import MARKED, filled
+from lm_gym import agents
 from lm_gym.agents.algorithms.registry import ALGORITHMS
 from lm_gym.agents.runs.command_line import parse_settings
 from lm_gym.agents.search.optimizers import OPTIMIZERS
@@ -94,6 +95,14 @@ def test_no_metric_is_explained_that_nothing_logs():
 def test_links_lead_somewhere(page):
     links = re.findall(r"\]\((?!http)([^)#]+)", page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_pages_import_by_the_short_path():
+    pages = [ROOT / "README.md", *PAGES, ROOT / "docs/quickstart.ipynb"]
+    text = "".join(page.read_text(encoding="utf-8") for page in pages)
+    assert "from lm_gym.agents import" in text
+    deep = re.findall(r"from lm_gym\.agents\.[\w.]+ import ([\w, ]+)", text)
+    assert [names for names in deep if set(names.split(", ")) & set(dir(agents))] == []
 
 
 def test_what_the_site_loads_is_there():

@@ -23,12 +23,17 @@ def test_examples_run(number: int, tmp_path: Path) -> None:
 
 
 def test_files_that_are_named_exist() -> None:
-    named = {
-        *re.findall(r"\]\(([\w/.]+)\)", README),
-        *re.findall(r"configs/\w+\.yaml", README),
-    }
-    assert len(named) >= 5
+    at = r"https://(?:github\.com/lm-gym/lm-gym/blob|raw\.githubusercontent\.com/lm-gym/lm-gym)/main/"
+    named = {*re.findall(rf"{at}([\w/.-]+)", README), *re.findall(r"configs/[\w/]+\.yaml", README)}
+    assert len(named) >= 15
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_links_work_on_a_package_index() -> None:
+    targets = re.findall(r"\]\(([^)]+)\)", README) + re.findall(r"^\[[^\]]+\]: (\S+)", README, re.M)
+    assert [target for target in targets if not target.startswith("https://")] == []
+    used, defined = (set(re.findall(form, README, re.M)) for form in (r"\]\[([^\]]+)\]", r"^\[([^\]]+)\]: "))
+    assert used == defined
 
 
 def test_make_targets_exist() -> None:

@@ -79,7 +79,7 @@ def test_stopped_run_goes_on_to_the_same_curve(
             train(data, tmp_path / "run", *EVERY)
     main(["--resume", str(tmp_path / "run")])
     same(tmp_path / "run", whole)
-    assert (tmp_path / "run/command.txt").read_text().count("lm_gym.agents.train") == 2
+    assert (tmp_path / "run/command.txt").read_text().count("lm-gym train") == 2
 
 
 def test_killed_process_goes_on_to_the_same_curve(whole: Path, data: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from lm_gym.agents.algorithms.registry import ALGORITHMS
 from lm_gym.agents.model.policy import LMPolicy
+from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.settings import (
     BUDGETS,
     BudgetSettings,
@@ -29,6 +30,7 @@ from lm_gym.agents.runs.settings import (
     env_settings,
     leaves,
 )
+from lm_gym.agents.runs.shipped import find_config
 from lm_gym.data import load_dataset
 from lm_gym.data.errors import nearest
 from lm_gym.envs import find_task
@@ -58,14 +60,18 @@ _AGENT_SKIP = {
 def build_parser(algo: str, env_id: str = EnvSettings.id) -> ArgumentParser:
     """The parser for the settings of one algorithm in one environment."""
     parser = ArgumentParser(
-        prog="python -m agents.train",
+        prog=program("train"),
         description="Trains a language model on an lm_gym environment. Without options: REINFORCE on the "
         "builtin NER corpus with the shipped model. --agent.* are the arguments of the algorithm that --algo names.",
         exit_on_error=False,
         default_env=False,
         allow_abbrev=False,
     )
-    parser.add_argument("--config", action="config", help="a YAML file; may be repeated, the later over the earlier")
+    parser.add_argument(
+        "--config",
+        action="config",
+        help="a YAML file, or the name of a shipped one; may be repeated, the later over the earlier",
+    )
     parser.add_argument("--algo", type=Literal[tuple(ALGORITHMS)], default=algo, help="the algorithm")
     parser.add_argument("--seed", type=int, default=0, help="of everything random")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, …")
@@ -91,6 +97,7 @@ def parse_settings(arguments: Sequence[str]) -> Settings:
         SettingsError: an unknown key or value (the message has the nearest one), settings without meaning.
         SystemExit: after --help and --print_config.
     """
+    arguments = _with_shipped(arguments)
     given = list(_given(arguments))
     algos = [value for _, key, value in given if key == "algo"]
     algo = str(algos[-1]) if algos else next(iter(ALGORITHMS))
@@ -159,6 +166,17 @@ def _settings(parser: ArgumentParser, namespace: Namespace) -> Settings:
         resume=None if resume is None else Path(resume),
         yaml=text,
     )
+
+
+def _with_shipped(arguments: Sequence[str]) -> list[str]:
+    """The arguments, with the files of shipped configs in place of their names."""
+    found = list(arguments)
+    for position, argument in enumerate(found):
+        if argument.startswith("--config="):
+            found[position] = f"--config={find_config(argument.removeprefix('--config='))}"
+        elif argument == "--config" and position + 1 < len(found):
+            found[position + 1] = str(find_config(found[position + 1]))
+    return found
 
 
 def _given(arguments: Sequence[str]) -> Iterator[tuple[str, str, Any]]:

@@ -1,0 +1,116 @@
+"""The command `lm-gym`: what it runs, what it is called, and the configs that it finds by name."""
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from lm_gym.agents.__main__ import COMMANDS, main
+from lm_gym.agents.runs.command_line import parse_settings
+from lm_gym.agents.runs.program import program
+from lm_gym.agents.runs.settings import SettingsError
+from lm_gym.agents.runs.shipped import CONFIGS, find_config, find_study
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_help_lists_every_command(capsys):
+    main(["--help"])
+    shown = capsys.readouterr().out
+    assert all(f"  {name} " in shown and text in shown for name, text in COMMANDS.items())
+    main([])
+    assert capsys.readouterr().out == shown
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_has_a_help_of_its_own(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    assert f"usage: lm-gym {command}" in capsys.readouterr().out
+
+
+def test_misspelt_command_is_refused_with_the_nearest():
+    done = subprocess.run([sys.executable, "-m", "agents", "trian"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("python -m agents: no command 'trian' (did you mean 'train'?): there are ")
+
+
+def test_only_the_command_that_runs_is_imported():
+    code = "import sys; from lm_gym.agents.__main__ import main; main(['--help']); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("started", "typed"),
+    [
+        (None, "lm-gym train"),
+        ("pytest.__main__", "lm-gym train"),
+        ("agents.evaluate", "python -m agents.train"),
+        ("agents.__main__", "python -m agents train"),
+        ("lm_gym.agents.compare", "python -m lm_gym.agents.train"),
+        ("lm_gym.agents.__main__", "python -m lm_gym.agents train"),
+    ],
+)
+def test_messages_name_the_program_as_it_was_started(started, typed, monkeypatch):
+    spec = None if started is None else SimpleNamespace(name=started)
+    monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__spec__=spec))
+    assert program("train") == typed
+
+
+def test_usage_follows_how_a_checkout_starts_it():
+    done = subprocess.run(
+        [sys.executable, "-m", "agents.evaluate", "--help"], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.startswith("usage: python -m agents.evaluate ")
+
+
+def test_pretrain_overwrites_nothing(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["pretrain", "--output", str(tmp_path)])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(f"lm-gym pretrain: {tmp_path} exists")
+
+
+CASES = [(find_config, path, "configs/") for path in sorted(CONFIGS.glob("*.yaml"))]
+CASES += [(find_study, path, "configs/compare/") for path in sorted((CONFIGS / "compare").glob("*.yaml"))]
+
+
+@pytest.mark.parametrize(("find", "path", "folder"), CASES, ids=lambda value: getattr(value, "stem", ""))
+def test_shipped_files_are_found_by_name_from_anywhere(find, path, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert {find(name) for name in (path.stem, path.name, f"{folder}{path.name}")} == {path}
+
+
+def test_a_shipped_config_is_read_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = [parse_settings(arguments) for arguments in (["--config", "ner_ppo"], ["--config=configs/ner_ppo.yaml"])]
+    assert settings[0] == settings[1]
+    assert settings[0].algo == "ppo"
+
+
+def test_a_file_of_the_users_comes_before_a_shipped_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("ner_ppo.yaml").write_text("algo: supervised\n", encoding="utf-8")
+    Path("ner_builtin").mkdir()  # a folder, such as that of a study's runs, is none
+    assert parse_settings(["--config", "ner_ppo.yaml"]).algo == "supervised"
+    assert parse_settings(["--config", "ner_ppo"]).algo == "ppo"
+    assert find_study("ner_builtin") == CONFIGS / "compare/ner_builtin.yaml"
+
+
+@pytest.mark.parametrize(
+    ("find", "name", "message"),
+    [
+        (find_config, "ner_pqo.yaml", "no file 'ner_pqo.yaml', and no config of that name in the package "),
+        (find_study, "compare/ner_bultin.yaml", "and no study of that name in the package "),
+    ],
+)
+def test_a_name_of_nothing_is_refused_with_what_there_is(find, name, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError, match=message) as refused:
+        find(name)
+    nearest = {"ner_pqo.yaml": "ner_ppo"}.get(name, "ner_builtin")
+    assert f"(did you mean {nearest!r}?): there are " in str(refused.value)
+    assert "conll" in str(refused.value)
