@@ -58,6 +58,7 @@ class DiscretePrompt(SearchSpace):
         self._start = drawn.to(self.policy.device)
         self._prompt = Prompt(self._ids[self._start], place or default_place(self.policy.network))
         install(self.policy, self._prompt)
+        self.check_batching()
 
     def initial(self) -> th.Tensor:
         """The first prompt: tokens drawn from the candidates."""
