@@ -22,6 +22,7 @@ from stable_baselines3.common.buffers import DictRolloutBuffer
 
 import lm_gym  # noqa: F401
 from lm_gym.agents.algorithms.text_buffer import TextRolloutBuffer
+from lm_gym.agents.model.packed import AtCursors
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.compat.stable_baselines3 import VecEnvAdapter
 
@@ -31,7 +32,7 @@ class EveryObservation(LMPolicy):
 
     def _decide(self, obs, action_masks=None):
         packed = self.positions(obs, obs["cursor"].long().flatten())
-        return type(packed)(packed.log_probs, packed.hidden, packed.rows, packed.slots, packed.rows)
+        return AtCursors(packed.log_probs, packed.hidden, packed.rows)
 
 
 def build(arguments, policy, buffer, group_size):

@@ -12,7 +12,8 @@ from policies import ARCHITECTURES, TAGS, N, T, V, config, make, observe
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForTokenClassification
 
 from lm_gym.agents.model.adamw import GroupedAdamW, parameter_groups
-from lm_gym.agents.model.loading import freeze, load_model
+from lm_gym.agents.model.freezing import freeze_parameters
+from lm_gym.agents.model.loading import load_model
 from lm_gym.agents.model.packed import entropy
 from lm_gym.agents.model.policy import LMPolicy
 
@@ -116,15 +117,15 @@ def test_the_critic_does_not_bend_the_language_model():
 
 def test_half_precision_checkpoints_load_to_float32(tmp_path):
     AutoModelForMaskedLM.from_config(AutoConfig.for_model(**config())).half().save_pretrained(tmp_path)
-    assert {p.dtype for p in load_model(str(tmp_path), "masked_lm").parameters()} == {th.float32}
-    assert {p.dtype for p in load_model(str(tmp_path), "masked_lm", dtype="bfloat16").parameters()} == {th.bfloat16}
+    assert {p.dtype for p in load_model(str(tmp_path), "vocabulary").parameters()} == {th.float32}
+    assert {p.dtype for p in load_model(str(tmp_path), "vocabulary", dtype="bfloat16").parameters()} == {th.bfloat16}
 
 
 def test_an_encoder_without_a_masked_lm_head_says_so(tmp_path):
     encoder = transformers.AutoModel.from_config(AutoConfig.for_model(**config()))
     encoder.save_pretrained(tmp_path)
-    with pytest.warns(UserWarning, match="no trained masked-LM head"):
-        network = load_model(str(tmp_path), "masked_lm")
+    with pytest.warns(UserWarning, match="no trained vocabulary head"):
+        network = load_model(str(tmp_path), "vocabulary")
     assert network.cls.predictions.decoder.weight is network.bert.embeddings.word_embeddings.weight
 
 
@@ -179,7 +180,7 @@ def test_bad_input_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"freeze pattern '\*embedings\*' matches no parameter"):
         make(freeze=("*embedings*",))
     with pytest.raises(ValueError, match="leave nothing to train"):
-        freeze(th.nn.Linear(2, 2), ["*"])
+        freeze_parameters(th.nn.Linear(2, 2), ["*"])
     with pytest.raises(ValueError, match="dtype 'float8'"):
         make(dtype="float8")
     with pytest.raises(ValueError, match="lm_gym's Dict observations"):

@@ -89,14 +89,12 @@ def test_batched_equals_each_perturbed_member(policy, obs, name, rank):
     before = weights(policy)
     batched = th.cat([log_probs for _, log_probs in space.evaluate(obs, population, 6)])
     assert same(before, weights(policy))
-    centre = [tensor.clone() for tensor in space.tensors()]
     for member in range(population.size):
         values = [population.tensor(index, member) for index in range(len(space.blocks))]
-        for tensor, value in zip(space.tensors(), values, strict=True):
-            tensor.copy_(value)
-        assert th.allclose(say(policy, obs), batched[member], atol=1e-5)
-        for tensor, value in zip(space.tensors(), centre, strict=True):
-            tensor.copy_(value)
+        with space.materialised(population, member):
+            assert all(th.equal(tensor, value) for tensor, value in zip(space.tensors(), values, strict=True))
+            assert th.allclose(say(policy, obs), batched[member], atol=1e-5)
+    assert same(before, weights(policy))
     assert (batched[0] - batched[1]).abs().max() > 1e-3
 
 

@@ -75,7 +75,7 @@ def test_a_space_over_fresh_weights_goes_on_once_states_are_loaded(name, obs):
         p.detach().mul_(3)  # not what fresh weights look like
     space = build(name, policy)
     space.write(vectors(space)[1])
-    again = build(name, make(len(TAGS), **{**space.policy.config_kwargs(), "task": None}))
+    again = build(name, make(len(TAGS), **{**space.policy.config_kwargs(), "head": None}))
     again.policy.load_state_dict(space.policy.state_dict())
     again.load_state_dict(space.state_dict())
     assert again.blocks == space.blocks

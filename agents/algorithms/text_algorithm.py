@@ -91,8 +91,10 @@ class TextAlgorithm(BaseAlgorithm):
         if self.env is not None:
             self._check_env(self.env)
             if issubclass(self.policy_class, LMPolicy):
+                # the head that the environment's task asks for
                 names = TextEnvironments(self.env).first.task.choice_names
-                self.policy_kwargs = {"labels": None if names is None else list(names), **self.policy_kwargs}
+                head, labels = ("vocabulary", None) if names is None else ("labels", list(names))
+                self.policy_kwargs = {"head": head, "labels": labels, **self.policy_kwargs}
         with self._keyed_randomness(-1):
             self._setup_policy()
         if self.env is not None and isinstance(self.policy, LMPolicy):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,26 +18,21 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lm_gym.agents.model.adamw import GroupedAdamW, parameter_groups
 from lm_gym.agents.model.environment_spaces import check_vocabulary, read_action_space, read_observation_space
-from lm_gym.agents.model.loading import (
-    PositionModel,
-    Task,
-    check_tokenizer,
-    freeze,
-    load_model,
-    load_tokenizer,
-    longest_text,
-    model_path,
-)
-from lm_gym.agents.model.packed import Packed, choose, entropy, forbid
+from lm_gym.agents.model.freezing import freeze_parameters, matching
+from lm_gym.agents.model.heads import Head, head_parameters, label_names
+from lm_gym.agents.model.loading import load_model, model_path
+from lm_gym.agents.model.packed import AtCursors, Packed, entropy
+from lm_gym.agents.model.position_model import PositionModel, longest_text
 from lm_gym.agents.model.prompts import install, load_prompt, save_prompt
 from lm_gym.agents.model.text_encoder import Observation, TextEncoder
+from lm_gym.agents.model.tokenizer import check_tokenizer, load_tokenizer
 from lm_gym.tokenizer import TextTokenizer
 
 _FORBIDDEN = -1e8  # a log-probability of 0
 
 
 class LMPolicy(ActorCriticPolicy):
-    """A masked language model or token classifier that acts in lm_gym's environments.
+    """A masked or causal language model, or a token classifier, that acts in lm_gym's environments.
 
     Works for both units and both action forms. A text is encoded once per call however many rows read it, and the head
     runs at the positions only. With `unit="token"`, in evaluation mode and without gradients, a text is encoded when
@@ -50,10 +44,12 @@ class LMPolicy(ActorCriticPolicy):
         action_space: Discrete(n), MultiDiscrete([n] * T), Box([n]) or Box([T, n]).
         lr_schedule: progress remaining (1 → 0) to learning rate.
         model: `"tiny"`, a local folder, a hub id, or a configuration dict (fresh weights).
-        task: `"masked_lm"` or `"token_classification"`; by default masked LM where the choices are the vocabulary.
-        labels: names of the choices of a token classifier, in order; they are written into its checkpoints.
+        head: `"vocabulary"` (a language model's own) or `"labels"` (a token classifier's); None: the vocabulary where
+            there are as many choices as tokens, else labels.
+        labels: names of the choices of a head of labels, in order; they are written into its checkpoints, and rows of
+            a checkpoint's head go to the labels of the same name (see `load_model`). None: the checkpoint's own names.
         freeze: glob patterns over the model's parameter names that stay as they are, e.g. `("*embeddings*",)`.
-        head_lr_scale: learning rate of a token classifier's head and of the critic, as a multiple of the encoder's.
+        head_lr_scale: learning rate of a head of labels and of the critic, as a multiple of the encoder's.
         weight_decay: AdamW's decay of matrices.
         dropout: overrides the model's dropout probabilities; None keeps them.
         dtype: `"float32"`, `"bfloat16"` or `"float16"`: how the weights are held.
@@ -61,8 +57,8 @@ class LMPolicy(ActorCriticPolicy):
         use_sde: accepted for Stable-Baselines3's sake; must be False.
 
     Raises:
-        ValueError: spaces that are not lm_gym's, a model with a vocabulary that is not the environment's, or longer
-            texts than the model takes.
+        ValueError: spaces that are not lm_gym's, a model with a vocabulary that is not the environment's, a checkpoint
+            that lacks weights, or longer texts than the model takes.
     """
 
     def __init__(
@@ -72,7 +68,7 @@ class LMPolicy(ActorCriticPolicy):
         lr_schedule: Schedule,
         *,
         model: str | dict[str, Any] = "tiny",
-        task: Task | None = None,
+        head: Head | None = None,
         labels: Sequence[str] | None = None,
         freeze: Sequence[str] = (),
         head_lr_scale: float = 5.0,
@@ -87,14 +83,11 @@ class LMPolicy(ActorCriticPolicy):
         BasePolicy.__init__(self, observation_space, action_space, normalize_images=False)
         self.unit, self.distribution, self.num_choices = read_action_space(action_space)
         vocabulary, self.max_length = read_observation_space(observation_space)
-        self.task: Task = task or ("masked_lm" if self.num_choices == vocabulary else "token_classification")
-        if self.task == "token_classification":
-            labels = labels or [f"LABEL_{i}" for i in range(self.num_choices)]
-            if len(labels) != self.num_choices:
-                raise ValueError(f"{len(labels)} labels for {self.num_choices} choices: {list(labels)}")
+        self.head: Head = head or ("vocabulary" if self.num_choices == vocabulary else "labels")
+        labels = self._check_labels(labels, vocabulary)
         self._arguments: dict[str, Any] = {
-            "task": self.task,
-            "labels": None if labels is None else list(labels),
+            "head": self.head,
+            "labels": labels,
             "freeze": list(freeze),
             "head_lr_scale": head_lr_scale,
             "weight_decay": weight_decay,
@@ -102,9 +95,11 @@ class LMPolicy(ActorCriticPolicy):
             "dtype": dtype,
             "tokenizer": tokenizer or (model if isinstance(model, str) else None),
         }
-        network = load_model(model, self.task, labels=labels, dtype=dtype, dropout=dropout)
+        network = load_model(model, self.head, labels=labels, dtype=dtype, dropout=dropout)
         check_vocabulary(network.config, vocabulary, model)
-        self._freeze(network)
+        if self.head == "labels":
+            self._arguments["labels"] = label_names(network.config)
+        freeze_parameters(network, self._arguments["freeze"])
         self.language_model = PositionModel(network)
         self.encoder = TextEncoder(self.language_model)
         self.check_length()
@@ -115,15 +110,26 @@ class LMPolicy(ActorCriticPolicy):
         nn.init.zeros_(self.value_net.weight)
         nn.init.zeros_(self.value_net.bias)
         heads: list[nn.Module | nn.Parameter] = [self.value_net]
-        if self.task == "token_classification":
-            heads.append(network.classifier)
+        if self.head == "labels":
+            heads += head_parameters(network).values()
         self.optimizer = GroupedAdamW(
             parameter_groups(self, heads, head_lr_scale=head_lr_scale, weight_decay=weight_decay),
             lr=lr_schedule(1.0),
         )
 
-    def _freeze(self, network: nn.Module) -> None:
-        freeze(network, self._arguments["freeze"])
+    def _check_labels(self, labels: Sequence[str] | None, vocabulary: int) -> list[str] | None:
+        """Names for the choices of a head of labels; None of a head over the vocabulary."""
+        if self.head == "vocabulary":
+            if self.num_choices != vocabulary:
+                raise ValueError(
+                    f"a head over the vocabulary has {vocabulary} choices, the action space {self.num_choices}: give "
+                    "head='labels'"
+                )
+            return None
+        labels = list(labels or [f"LABEL_{i}" for i in range(self.num_choices)])
+        if len(labels) != self.num_choices:
+            raise ValueError(f"{len(labels)} labels for {self.num_choices} choices: {labels}")
+        return labels
 
     @property
     def network(self) -> Any:
@@ -143,8 +149,7 @@ class LMPolicy(ActorCriticPolicy):
     @property
     def frozen(self) -> frozenset[str]:
         """Names of the model's parameters that `freeze` holds fast."""
-        patterns = self._arguments["freeze"]
-        return frozenset(n for n, _ in self.network.named_parameters() if any(fnmatch(n, p) for p in patterns))
+        return matching(self.network, self._arguments["freeze"])
 
     @property
     def tokenizer(self) -> str | None:
@@ -184,7 +189,8 @@ class LMPolicy(ActorCriticPolicy):
         """
         rows, slots = self.places(obs, slots)
         hidden = self.encode(obs, rows, slots)
-        return Packed(self.log_probs(hidden, rows, obs), hidden, rows, slots)
+        batch, width = obs["position_mask"].shape
+        return Packed(self.log_probs(hidden, rows, obs), hidden, rows, slots, (batch, width))
 
     def places(self, obs: Observation, slots: th.Tensor | None = None) -> tuple[th.Tensor, th.Tensor]:
         """Rows and slots of the positions that `positions` reads, int64 [Q] each; arguments as there."""
@@ -207,7 +213,7 @@ class LMPolicy(ActorCriticPolicy):
             return logits - logits.logsumexp(-1, keepdim=True)
         return th.log_softmax(logits, -1)
 
-    def values(self, packed: Packed) -> th.Tensor:
+    def values(self, packed: Packed | AtCursors) -> th.Tensor:
         """The critic's return-to-go at each position, float32 [Q]; its gradient stays in the critic."""
         values: th.Tensor = self.value_net(packed.hidden.detach().float())
         return values.squeeze(-1)
@@ -218,7 +224,7 @@ class LMPolicy(ActorCriticPolicy):
             self.encoder.forget()
         return super().train(mode)
 
-    def _decide(self, obs: Observation, action_masks: Any = None) -> Packed:
+    def _decide(self, obs: Observation, action_masks: Any = None) -> Packed | AtCursors:
         """The policy at every position to decide: all of a text, or the one at the cursor.
 
         Args:
@@ -226,7 +232,7 @@ class LMPolicy(ActorCriticPolicy):
             action_masks: which choices are allowed, [B, n] or [B, T · n], in place of the observation's.
         """
         if self.unit == "sequence":
-            return forbid(self.positions(obs), action_masks, self.num_choices)
+            return self.positions(obs).restricted(action_masks)
         keep = not (self.training or th.is_grad_enabled() or th.is_inference_mode_enabled() or "text" in obs)
         hidden, steps = self.encoder.kept(obs) if keep else self.encoder.at_cursors(obs)
         logits = self.language_model.head(hidden)
@@ -235,20 +241,7 @@ class LMPolicy(ActorCriticPolicy):
             allowed = th.as_tensor(allowed, device=self.device).bool()
             logits = logits[steps].masked_fill(~allowed, float("-inf"))
             hidden, steps = hidden[steps], th.arange(len(steps), device=self.device)
-        return Packed(th.log_softmax(logits, -1), hidden, steps[:0], steps[:0], steps)
-
-    def _spread(self, packed: Packed, values: th.Tensor, obs: Observation) -> th.Tensor:
-        """Packed [Q, …] to the shape of an action, [B, …] (token) or [B, T, …] (sequence, 0 where padded)."""
-        if packed.steps is not None:
-            return values[packed.steps]
-        out = values.new_zeros((*obs["position_mask"].shape, *values.shape[1:]))
-        out[packed.rows, packed.slots] = values
-        return out
-
-    def _text_sum(self, packed: Packed, values: th.Tensor, obs: Observation) -> th.Tensor:
-        if packed.steps is not None:
-            return values[packed.steps]
-        return values.new_zeros(len(obs["input_ids"])).index_add(0, packed.rows, values)
+        return AtCursors(th.log_softmax(logits, -1), hidden, steps)
 
     # ------------------------------------------------------------------ Stable-Baselines3's interface
 
@@ -258,9 +251,8 @@ class LMPolicy(ActorCriticPolicy):
         packed = self._decide(obs, action_masks)
         self.encoder.spent = spent  # predicting is not training
         if self.distribution:
-            return self._spread(packed, packed.log_probs.clamp(min=float(self.action_space.low.min())), obs)  # type: ignore[attr-defined]
-        chosen = choose(packed.log_probs, deterministic, packed.steps)
-        return chosen if packed.steps is not None else self._spread(packed, chosen, obs)
+            return packed.unpack(packed.log_probs.clamp(min=float(self.action_space.low.min())))  # type: ignore[attr-defined]
+        return packed.choose(deterministic)
 
     def forward(
         self, obs: PyTorchObs, deterministic: bool = False, action_masks: Any = None
@@ -272,30 +264,19 @@ class LMPolicy(ActorCriticPolicy):
             deterministic: take the most probable choices.
             action_masks: allowed choices, [B, n] or (`unit="sequence"`) [B, T · n]; None for the observation's own.
         """
-        observation = _as_dict(obs)
         self._refuse_distribution()
-        packed = self._decide(observation, action_masks)
-        chosen = choose(packed.log_probs, deterministic, packed.steps)
-        return (
-            chosen if packed.steps is not None else self._spread(packed, chosen, observation),
-            self._text_values(packed, observation),
-            self._log_prob(packed, chosen, observation),
-        )
+        packed = self._decide(_as_dict(obs), action_masks)
+        actions = packed.choose(deterministic)
+        return actions, self._text_values(packed), packed.log_prob(actions)
 
     def evaluate_actions(
         self, obs: PyTorchObs, actions: th.Tensor, action_masks: Any = None
     ) -> tuple[th.Tensor, th.Tensor, th.Tensor | None]:
         """Values [B, 1], log-probabilities [B] and entropies [B] of `actions` (sums over a text's positions)."""
-        observation = _as_dict(obs)
         self._refuse_distribution()
-        packed = self._decide(observation, action_masks)
-        chosen = actions.long()
-        chosen = chosen.flatten() if packed.steps is not None else chosen[packed.rows, packed.slots]
-        return (
-            self._text_values(packed, observation),
-            self._log_prob(packed, chosen, observation),
-            self._text_sum(packed, entropy(packed.log_probs), observation),
-        )
+        packed = self._decide(_as_dict(obs), action_masks)
+        entropies = packed.total(entropy(packed.log_probs))
+        return self._text_values(packed), packed.log_prob(actions.long()), entropies
 
     def get_distribution(self, obs: PyTorchObs, action_masks: Any = None) -> CategoricalDistribution:
         """The policy at the cursors as Stable-Baselines3's distribution, twice differentiable (for TRPO).
@@ -308,28 +289,16 @@ class LMPolicy(ActorCriticPolicy):
             raise ValueError("a distribution over whole texts has no one shape: make the environment with unit='token'")
         with sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
             packed = self._decide(_as_dict(obs), action_masks)
-        assert packed.steps is not None
-        logits = packed.log_probs[packed.steps].clamp(min=_FORBIDDEN)  # -inf would make gradients of the KL NaN
+        logits = packed.unpack(packed.log_probs).clamp(min=_FORBIDDEN)  # -inf would make gradients of the KL NaN
         return CategoricalDistribution(self.num_choices).proba_distribution(logits)
 
     def predict_values(self, obs: PyTorchObs) -> th.Tensor:
         """The critic's value of each observation, [B, 1]."""
-        observation = _as_dict(obs)
-        return self._text_values(self._decide(observation), observation)
+        return self._text_values(self._decide(_as_dict(obs)))
 
-    def _log_prob(self, packed: Packed, chosen: th.Tensor, obs: Observation) -> th.Tensor:
-        """Log-probabilities [B] of choices: [Q], or one for each row where rows share positions."""
-        if packed.steps is not None:
-            return packed.log_probs[packed.steps, chosen]
-        return self._text_sum(packed, packed.log_probs.gather(1, chosen[:, None]).squeeze(1), obs)
-
-    def _text_values(self, packed: Packed, obs: Observation) -> th.Tensor:
-        """A text's value: at the cursor, or (unit="sequence") the mean over its positions."""
-        values = self._text_sum(packed, self.values(packed), obs)
-        if packed.steps is None:
-            counts = self._text_sum(packed, th.ones_like(packed.rows, dtype=th.float32), obs)
-            values = values / counts.clamp(min=1)
-        return values[:, None]
+    def _text_values(self, packed: Packed | AtCursors) -> th.Tensor:
+        """A row's value [B, 1]: at the cursor, or (unit="sequence") the mean over a text's positions."""
+        return packed.mean(self.values(packed))[:, None]
 
     def _refuse_distribution(self) -> None:
         if self.distribution:

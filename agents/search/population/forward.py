@@ -17,7 +17,7 @@ from torch import nn
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.model.text_encoder import Observation
 from lm_gym.agents.search.population.changes import Change
-from lm_gym.agents.search.population.modules import FORWARDS, Forward, Layout
+from lm_gym.agents.search.population.modules import Forward, Layout, batched_forward
 
 
 @contextmanager
@@ -40,7 +40,7 @@ class PopulationForward:
         parameters: those that change, by name; a tied one changes wherever it is used.
 
     Raises:
-        ValueError: a parameter of a module that is none of Linear, Conv1D, LayerNorm and Embedding.
+        ValueError: a parameter of a module that no batched forward is known for, by name.
     """
 
     def __init__(self, policy: LMPolicy, parameters: Mapping[str, nn.Parameter]) -> None:
@@ -48,9 +48,9 @@ class PopulationForward:
         self._uses = _find_uses(policy.network, parameters)
         inside = {module for module in policy.network.base_model.modules() if module in self._uses}
         self._head_only = not inside
-        layers = encoder_layers(policy.network)
-        numbers = [i for i, layer in enumerate(layers) for module in layer.modules() if module in inside]
-        self._shared_layers = layers[: min(numbers)] if len(numbers) == len(inside) and numbers else layers[:0]
+        self._layers = find_layers(policy.network)
+        numbers = [i for i, layer in enumerate(self._layers) for module in layer.modules() if module in inside]
+        self._shared = min(numbers) if len(numbers) == len(inside) and numbers else 0  # layers that no change reaches
 
     def share(self, obs: Observation) -> Callable[[Sequence[Change], int], th.Tensor]:
         """Computes what all members share of these texts.
@@ -63,18 +63,21 @@ class PopulationForward:
         if self._head_only:
             hidden = policy.encode(obs, rows, slots)  # [Q, H]
             return partial(self._heads, obs, hidden, rows)
-        if len(self._shared_layers):
-            layers, states = encoder_layers(policy.network), []
+        return partial(self._rows, obs, self._shared_output(obs, rows, slots) if self._shared else None)
 
-            def record(hidden: th.Tensor, *_: Any, **__: Any) -> th.Tensor:
-                states.append(hidden)
-                return hidden
+    def _shared_output(self, obs: Observation, rows: th.Tensor, slots: th.Tensor) -> Any:
+        """What the last layer that no change reaches gives: states [B, L, H], or a tuple that holds them."""
+        outputs: list[Any] = []
+        last = self._layers[self._shared - 1]
 
-            first = layers[len(self._shared_layers)]
-            with answering({first: record, **dict.fromkeys(layers[len(self._shared_layers) + 1 :], _same)}):
-                policy.encode(obs, rows, slots)
-            return partial(self._rows, obs, states[0])
-        return partial(self._rows, obs, None)
+        def record(*args: Any, **kwargs: Any) -> Any:
+            outputs.append(type(last).forward(last, *args, **kwargs))
+            return outputs[0]
+
+        rest = dict.fromkeys(self._layers[self._shared :], lambda *_, **__: outputs[0])
+        with answering({last: record, **rest}):
+            self._policy.encode(obs, rows, slots)
+        return outputs[0]
 
     def _heads(
         self, obs: Observation, hidden: th.Tensor, rows: th.Tensor, changes: Sequence[Change], members: int
@@ -84,25 +87,19 @@ class PopulationForward:
             log_probs = self._policy.log_probs(hidden, rows.repeat(members), obs)
         return log_probs.view(members, len(hidden), -1)
 
-    def _rows(self, obs: Observation, states: th.Tensor | None, changes: Sequence[Change], members: int) -> th.Tensor:
+    def _rows(self, obs: Observation, shared: Any, changes: Sequence[Change], members: int) -> th.Tensor:
         layout = Layout(members, len(obs["input_ids"]))
         forwards = self._forwards(layout, changes)
-        if states is not None:
-            repeated = states.repeat(members, 1, 1)
-            forwards |= dict.fromkeys(self._shared_layers[:-1], _same)
-            forwards[self._shared_layers[-1]] = lambda *_, **__: repeated
+        if shared is not None:
+            repeated = _repeat(shared, members)
+            forwards |= dict.fromkeys(self._layers[: self._shared], lambda *_, **__: repeated)
         with answering(forwards):
             return read_together(self._policy, obs, members)
 
     def _forwards(self, layout: Layout, changes: Sequence[Change]) -> dict[nn.Module, Forward]:
         return {
-            module: partial(
-                FORWARDS[type(module)],
-                layout,
-                module,
-                *(None if index is None else changes[index] for index in indices),
-            )
-            for module, indices in self._uses.items()
+            module: partial(forward, layout, module, *(None if i is None else changes[i] for i in indices))
+            for module, (forward, *indices) in self._uses.items()
         }
 
 
@@ -113,36 +110,60 @@ def read_together(policy: LMPolicy, obs: Observation, members: int) -> th.Tensor
     return log_probs.view(members, -1, log_probs.shape[-1])
 
 
-def encoder_layers(network: Any) -> nn.ModuleList:
-    """The transformer layers of a Hugging Face model, in the order in which they run."""
-    count = network.config.num_hidden_layers
-    for module in network.base_model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == count:
-            return module
-    raise ValueError(f"{type(network).__name__} has no list of its {count} layers that could be found")
+def encoder_layers(network: Any) -> list[nn.Module]:
+    """The transformer layers of a Hugging Face model, in the order in which they run.
+
+    Raises:
+        ValueError: no list of layers, or more than one, naming the model's class.
+    """
+    layers = find_layers(network)
+    if not layers:
+        raise ValueError(
+            f"{type(network).__name__} has no single list of its {network.config.num_hidden_layers} layers: take a "
+            "search space that needs none, such as full, head or lora"
+        )
+    return layers
 
 
-def _same(hidden: th.Tensor, *_: Any, **__: Any) -> th.Tensor:
-    return hidden
+def find_layers(network: Any) -> list[nn.Module]:
+    """The layers, as `encoder_layers` gives them; empty where that fails.
+
+    They are the one list of the encoder that has as many blocks as the configuration says, all of one class and each
+    made of modules. Architectures that apply a layer several times, or have an encoder and a decoder, have none.
+    """
+    found = [
+        list(module)
+        for module in network.base_model.modules()
+        if isinstance(module, nn.ModuleList)
+        and len(module) == network.config.num_hidden_layers
+        and len({type(block) for block in module}) == 1
+        and all(any(block.children()) for block in module)
+    ]
+    return found[0] if len(found) == 1 else []
+
+
+def _repeat(output: Any, members: int) -> Any:
+    """A layer's output with its rows once for each member, whatever tuple it comes in."""
+    if isinstance(output, tuple):
+        return tuple(_repeat(part, members) for part in output)
+    return output.repeat(members, *[1] * (output.dim() - 1)) if isinstance(output, th.Tensor) else output
 
 
 def _find_uses(
     network: nn.Module, parameters: Mapping[str, nn.Parameter]
-) -> dict[nn.Module, tuple[int | None, int | None]]:
-    """For each module that uses them, the numbers of its weight and its bias among the parameters."""
+) -> dict[nn.Module, tuple[Forward, int | None, int | None]]:
+    """For each module that uses them, its batched forward, and the numbers of its weight and bias as parameters."""
     number = {id(parameter): i for i, parameter in enumerate(parameters.values())}
-    uses = {}
+    uses: dict[nn.Module, tuple[Forward, int | None, int | None]] = {}
     for module in network.modules():
-        if type(module) in FORWARDS:
-            pair = (number.get(id(module.weight)), number.get(id(getattr(module, "bias", None))))
-            if pair != (None, None):
-                uses[module] = pair
-    used = {i for pair in uses.values() for i in pair}
+        forward = batched_forward(module)
+        if forward is not None:
+            weight, bias = (number.get(id(getattr(module, name, None))) for name in ("weight", "bias"))
+            if weight is not None or bias is not None:
+                uses[module] = (forward, weight, bias)
+    used = {i for _, *pair in uses.values() for i in pair}
     for i, name in enumerate(parameters):
         if i not in used:
             owner = type(network.get_submodule(name.rpartition(".")[0])).__name__
-            raise ValueError(
-                f"parameter {name} belongs to a {owner}; a population changes those of "
-                f"{', '.join(kind.__name__ for kind in FORWARDS)} only: leave it out of the search space"
-            )
+            raise ValueError(f"parameter {name} belongs to a {owner}, for which no batched forward is known")
     return uses

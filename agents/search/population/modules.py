@@ -13,6 +13,7 @@ from typing import Any
 import torch as th
 import torch.nn.functional as F
 from torch import nn
+from torch.func import functional_call
 from transformers.pytorch_utils import Conv1D
 
 from lm_gym.agents.search.population.changes import Change, LowRank, Own
@@ -148,6 +149,38 @@ def embedding(layout: Layout, module: nn.Embedding, weight: Change, _: None, ids
         out = weight.rows(numbers)[:, inverse.flatten()]
     out = out.view(layout.members, *one.shape, -1)
     return out.expand(-1, layout.texts, -1, -1).reshape(-1, *out.shape[2:])  # [p·B, L, H]
+
+
+def scaling(layout: Layout, module: nn.Module, weight: Own, _: None, x: th.Tensor) -> th.Tensor:
+    """A module of one vector that scales its output (RMSNorm and its kin): f(x, w) = f(x, 0) + w · (f(x, 1) - f(x, 0)).
+
+    So it serves those that multiply by w and those that multiply by 1 + w.
+    """
+    live: Any = module.weight
+    zero, one = (
+        layout.by_member(functional_call(_ByClass(module), {"module.weight": values}, (x,)))
+        for values in (th.zeros_like(live), th.ones_like(live))
+    )
+    return layout.rows(th.addcmul(zero, weight.whole()[:, None], one - zero), x)
+
+
+class _ByClass(nn.Module):
+    """A module by its class's own forward, whatever shadows it."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: th.Tensor) -> Any:
+        return type(self.module).forward(self.module, x)
+
+
+def batched_forward(module: nn.Module) -> Forward | None:
+    """The function that answers for a module whose rows belong to members, None where none is known."""
+    if type(module) in FORWARDS:
+        return FORWARDS[type(module)]
+    own = dict(module.named_parameters())
+    return scaling if own.keys() == {"weight"} and own["weight"].dim() == 1 else None
 
 
 FORWARDS: dict[type[nn.Module], Forward] = {

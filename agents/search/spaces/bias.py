@@ -20,3 +20,4 @@ class Bias(ParameterSpace):
     def __init__(self, policy: nn.Module, *, scale: float = 0.1) -> None:
         named = acting_parameters(policy).items()
         super().__init__(policy, {name: p for name, p in named if name.rpartition(".")[2] == "bias"}, scale)
+        self.check_batching()

@@ -8,9 +8,9 @@ from typing import Any
 import torch as th
 from torch import nn
 
-from lm_gym.agents.model.loading import load_tokenizer
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.model.prompts import Place, Prompt, default_place, install
+from lm_gym.agents.model.tokenizer import load_tokenizer
 from lm_gym.agents.search.population.population import Domain, Population
 from lm_gym.agents.search.spaces.soft_prompt import read_with
 from lm_gym.agents.search.spaces.space import SearchSpace, require_language_model
@@ -58,6 +58,7 @@ class DiscretePrompt(SearchSpace):
         self._start = drawn.to(self.policy.device)
         self._prompt = Prompt(self._ids[self._start], place or default_place(self.policy.network))
         install(self.policy, self._prompt)
+        self.check_batching()
 
     def initial(self) -> th.Tensor:
         """The first prompt: tokens drawn from the candidates."""

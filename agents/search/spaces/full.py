@@ -37,6 +37,7 @@ class Full(ParameterSpace):
                     )
             parameters = {n: p for n, p in parameters.items() if any(fnmatch(n, pattern) for pattern in only)}
         super().__init__(policy, parameters, scale)
+        self.check_batching()
 
 
 class LastLayers(ParameterSpace):
@@ -51,7 +52,7 @@ class LastLayers(ParameterSpace):
 
     Raises:
         TypeError: a policy that is no LMPolicy.
-        ValueError: a k that is out of range.
+        ValueError: a k that is out of range, or a model without a list of layers.
     """
 
     def __init__(self, policy: nn.Module, *, k: int = 1, scale: float = 0.05) -> None:
@@ -62,3 +63,4 @@ class LastLayers(ParameterSpace):
         chosen = {id(p) for layer in layers[-k:] for p in layer.parameters()}
         chosen |= {id(p) for p in policy.network.parameters()} - {id(p) for p in policy.network.base_model.parameters()}
         super().__init__(policy, {n: p for n, p in acting_parameters(policy).items() if id(p) in chosen}, scale)
+        self.check_batching()

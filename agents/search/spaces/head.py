@@ -26,3 +26,4 @@ class Head(ParameterSpace):
         else:
             head = {name: p for name, p in parameters.items() if name.startswith("action_net")}
         super().__init__(policy, head, scale)
+        self.check_batching()

@@ -45,6 +45,7 @@ class HeadMask(SearchSpace):
         self._heads = int(self.policy.network.config.num_attention_heads)
         self.domain = Domain("binary", len(self._outputs) * self._heads, 2)
         self._origin: list[th.Tensor] | None = None
+        self.check_batching()
 
     def initial(self) -> th.Tensor:
         """Every head is kept."""

@@ -17,7 +17,8 @@ from transformers.pytorch_utils import Conv1D
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.search.population.changes import LowRank
 from lm_gym.agents.search.population.forward import PopulationForward
-from lm_gym.agents.search.population.population import Domain, Population
+from lm_gym.agents.search.population.population import Dense, Domain, Population
+from lm_gym.agents.search.spaces.parameters import first_unbatched
 from lm_gym.agents.search.spaces.space import SearchSpace, require_language_model
 
 _ATTENTION = ("*query", "*value", "*q_lin", "*v_lin", "*attn.c_attn")
@@ -76,8 +77,11 @@ class LoRA(SearchSpace):
         self.domain = Domain("real", sum(self._sizes))
         self._vector = self.initial()
         self._origin: list[th.Tensor] | None = None
-        weights = {f"{name}.weight": module.weight for name, module in self._modules.items()}
-        self._forward = PopulationForward(self.policy, weights)
+        self._forward = PopulationForward(self.policy, self._weights())
+        self.check_batching()
+
+    def _weights(self) -> dict[str, nn.Parameter]:
+        return {f"{name}.weight": module.weight for name, module in self._modules.items()}
 
     def initial(self) -> th.Tensor:
         """Zeros."""
@@ -124,6 +128,13 @@ class LoRA(SearchSpace):
             return run(changes, chunk.stop - chunk.start)
 
         return evaluate
+
+    def _trial(self) -> Population:
+        """Factors of the size of a fresh matrix."""
+        return Dense(super()._trial().vectors() / self._scale)
+
+    def _culprit(self) -> str:
+        return first_unbatched(self.policy, self._weights())
 
     def state_dict(self) -> dict[str, Any]:
         """The matrices before anything was merged into them, and the vector that has been."""

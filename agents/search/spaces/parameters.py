@@ -13,7 +13,7 @@ from transformers.pytorch_utils import Conv1D
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.search.population.changes import Members
 from lm_gym.agents.search.population.forward import PopulationForward
-from lm_gym.agents.search.population.population import Block, Domain, Population
+from lm_gym.agents.search.population.population import Block, Domain, Noise, Perturbed, Population
 from lm_gym.agents.search.spaces.space import SearchSpace
 
 
@@ -32,8 +32,7 @@ class ParameterSpace(SearchSpace):
         scale: one unit of the vector in those units.
 
     Raises:
-        ValueError: no parameters, a scale that isn't positive, or (LMPolicy) a parameter whose module the batched
-            forward does not know.
+        ValueError: no parameters, or a scale that isn't positive.
     """
 
     def __init__(self, policy: nn.Module, parameters: Mapping[str, nn.Parameter], scale: float) -> None:
@@ -48,32 +47,43 @@ class ParameterSpace(SearchSpace):
             Block(name, tuple(p.shape), scale * _unit(root, name, p)) for name, p in self._parameters.items()
         )
         self.domain = Domain("real", sum(block.size for block in self.blocks))
-        self._tensors = tuple(p.detach() for p in self._parameters.values())
+        self._scale = scale
         self._origin: tuple[th.Tensor, ...] | None = None
-        self._forward = PopulationForward(policy, self._parameters) if isinstance(policy, LMPolicy) else None
+        self._forward: PopulationForward | None = None
 
     def tensors(self) -> Sequence[th.Tensor]:
-        """The parameters' own storage, outside autograd."""
-        return self._tensors
+        """The parameters themselves: a copy of policy and space shares its own."""
+        return tuple(self._parameters.values())
 
     def initial(self) -> th.Tensor:
         """Zeros."""
-        return th.zeros(self.domain.dim, device=self._tensors[0].device)
+        return th.zeros(self.domain.dim, device=self.policy.device)
 
     def write(self, vector: th.Tensor) -> None:
         """See SearchSpace."""
+        tensors = self.tensors()
         if self._origin is None:
             with th.inference_mode(False):
-                self._origin = tuple(tensor.clone() for tensor in self._tensors)
+                self._origin = tuple(tensor.detach().clone() for tensor in tensors)
         parts = th.split(vector, [block.size for block in self.blocks])
-        for block, tensor, origin, part in zip(self.blocks, self._tensors, self._origin, parts, strict=True):
-            tensor.copy_(origin + block.scale * part.view(block.shape))
+        with th.no_grad():
+            for block, tensor, origin, part in zip(self.blocks, tensors, self._origin, parts, strict=True):
+                tensor.copy_(origin + block.scale * part.view(block.shape))
 
     def _evaluator(self, obs: dict[str, th.Tensor], population: Population) -> Callable[[slice], th.Tensor]:
-        members = Members.of(population, self.blocks, self._tensors, self._origin or self._tensors)
-        assert self._forward is not None
+        tensors = self.tensors()
+        members = Members.of(population, self.blocks, tensors, self._origin or tensors)
+        if self._forward is None:
+            self._forward = PopulationForward(self.policy, self._parameters)
         run = self._forward.share(obs)
         return lambda chunk: run(members.changes(chunk), chunk.stop - chunk.start)
+
+    def _trial(self) -> Population:
+        """A pair whose noise is as large as the outputs of modules: what depends on it shows, whatever the weights."""
+        return Perturbed(self.tensors(), self.blocks, Noise(0, 0), sigma=1 / self._scale, size=2)
+
+    def _culprit(self) -> str:
+        return first_unbatched(self.policy, self._parameters)
 
     def state_dict(self) -> dict[str, Any]:
         """θ0, once a vector has been written."""
@@ -81,7 +91,7 @@ class ParameterSpace(SearchSpace):
 
     def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
         """Take `state_dict`'s; `strict` is there for Stable-Baselines3."""
-        device = self._tensors[0].device
+        device = self.policy.device
         self._origin = tuple(tensor.to(device) for tensor in state["origin"]) if "origin" in state else None
 
 
@@ -95,6 +105,25 @@ def acting_parameters(policy: nn.Module) -> dict[str, nn.Parameter]:
         return {name: p for name, p in policy.network.named_parameters() if name not in frozen}
     other = ("value_net", "mlp_extractor.value_net", "vf_features_extractor", "log_std")
     return {name: p for name, p in policy.named_parameters() if not name.startswith(other)}
+
+
+def first_unbatched(policy: LMPolicy, parameters: Mapping[str, nn.Parameter]) -> str:
+    """The first of these parameters that a batched forward gets wrong, by name, with the classes of its modules."""
+    if ParameterSpace(policy, parameters, 1.0)._fault() is None:  # not by itself: in what the space makes of it
+        return type(policy.network).__name__
+    names = list(parameters)
+    right, wrong = 0, len(names)  # the first `right` can be batched, the first `wrong` cannot
+    while wrong - right > 1:
+        middle = (right + wrong) // 2
+        part = ParameterSpace(policy, {name: parameters[name] for name in names[:middle]}, 1.0)
+        if part._fault() is None:
+            right = middle
+        else:
+            wrong = middle
+    name = names[wrong - 1]
+    path = name.split(".")
+    owner, parent = (type(policy.network.get_submodule(".".join(path[:-up]))).__name__ for up in (1, 2))
+    return f"{name} ({owner} of {parent})"
 
 
 def _unit(root: nn.Module, name: str, parameter: nn.Parameter) -> float:

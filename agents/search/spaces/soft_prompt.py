@@ -73,6 +73,7 @@ class SoftPrompt(SearchSpace):
             projection = th.randn(full, dim, generator=generator) * (self._unit / math.sqrt(dim))
             self._projection = projection.to(table.device)
         self.domain = Domain("real", full if dim is None else dim)
+        self.check_batching()
 
     def tensors(self) -> Sequence[th.Tensor]:
         """The prompt itself, where nothing is projected."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,8 @@ from typing import Any
 import torch as th
 
 from lm_gym.agents.model.policy import LMPolicy
-from lm_gym.agents.search.population.population import Block, Domain, Perturbed, Population
+from lm_gym.agents.search.population.population import Block, Dense, Domain, Perturbed, Population
+from lm_gym.agents.search.population.trial import find_fault, full_precision, trial_texts
 
 
 class SearchSpace(ABC):
@@ -30,9 +32,10 @@ class SearchSpace(ABC):
     policy: Any
     domain: Domain
     blocks: tuple[Block, ...] = ()
+    _batched: bool | None = None  # whether members share a forward; None until it was tried
 
     def tensors(self) -> Sequence[th.Tensor]:
-        """The live tensors behind `blocks`, for optimizers that move them in place."""
+        """The live tensors behind `blocks`, for optimizers that move them in place, under `th.no_grad`."""
         raise TypeError(f"{type(self).__name__} has no parameters to move in place: take an optimizer of vectors")
 
     @abstractmethod
@@ -49,7 +52,8 @@ class SearchSpace(ABC):
         """What each member says at the Q positions of the same B texts, several members in one forward.
 
         The result equals each member written into the policy on its own, and `policy.positions(obs)`, to 1e-5. The
-        policy's weights are as before afterwards; it is out of training mode (no dropout). No gradients.
+        policy's weights are as before afterwards; it is out of training mode (no dropout). No gradients. A model that
+        cannot be batched (see `check_batching`) reads one member after another.
 
         Args:
             obs: the observation of B texts.
@@ -65,7 +69,15 @@ class SearchSpace(ABC):
         require_language_model(self.policy, "evaluate")
         if max_rows < 1:
             raise ValueError(f"max_rows={max_rows}: give 1 or more")
+        if self._batched is None:
+            self.check_batching()
         self.policy.set_training_mode(False)
+        together = self._together if self._batched else self._one_by_one
+        yield from together(obs, population, max_rows)
+
+    def _together(
+        self, obs: dict[str, th.Tensor], population: Population, max_rows: int
+    ) -> Iterator[tuple[slice, th.Tensor]]:
         with th.inference_mode():
             run = self._evaluator(obs, population)
         members = max(1, max_rows // len(obs["input_ids"]))
@@ -77,28 +89,80 @@ class SearchSpace(ABC):
                 log_probs = run(chunk)
             yield chunk, log_probs
 
+    def _one_by_one(
+        self, obs: dict[str, th.Tensor], population: Population, max_rows: int
+    ) -> Iterator[tuple[slice, th.Tensor]]:
+        for member in range(population.size):
+            with self.materialised(population, member), th.inference_mode():
+                log_probs = self.policy.positions(obs).log_probs[None]
+            yield slice(member, member + 1), log_probs
+
+    def check_batching(self) -> None:
+        """Compare two members in one forward with the same two written into the policy; constructors end with it.
+
+        Where they differ, or the batched forward fails, one warning names what cannot be batched, and `evaluate` reads
+        one member after another. Other policies than an LMPolicy are not batched.
+        """
+        if not isinstance(self.policy, LMPolicy):
+            return
+        fault = self._fault()
+        self._batched = fault is None
+        if fault is not None:
+            warnings.warn(
+                f"{type(self).__name__} evaluates members one after another, slowly: {self._culprit()} cannot be "
+                f"batched ({fault})",
+                stacklevel=4,
+            )
+
+    def _fault(self) -> str | None:
+        """What is wrong with the batched forward of this policy; None: nothing."""
+        population, obs, training = self._trial(), trial_texts(self.policy), self.policy.training
+        self.policy.set_training_mode(False)
+        try:
+            with full_precision():
+                dtype = self.policy.network.dtype
+                alone = th.cat([said for _, said in self._one_by_one(obs, population, 1)])
+                return find_fault(lambda: th.cat([said for _, said in self._together(obs, population, 99)]), alone, dtype)
+        finally:
+            self.policy.set_training_mode(training)
+
+    def _trial(self) -> Population:
+        """Two members, far from the policy and from each other."""
+        shape, generator = (2, self.domain.dim), th.Generator().manual_seed(0)
+        if self.domain.kind == "real":
+            return Dense(th.randn(shape, generator=generator).to(self.policy.device))
+        drawn = th.randint(self.domain.choices, shape, generator=generator).to(self.policy.device)
+        return Dense(drawn.bool() if self.domain.kind == "binary" else drawn)
+
+    def _culprit(self) -> str:
+        """What cannot be batched, for the warning."""
+        return type(self.policy.network).__name__
+
     @abstractmethod
     def _evaluator(self, obs: dict[str, th.Tensor], population: Population) -> Callable[[slice], th.Tensor]:
         """Prepares what all members share; returns what computes some members' log-probabilities [p, Q, n]."""
 
     @contextmanager
     def materialised(self, population: Population, member: int) -> Iterator[None]:
-        """The policy is one member inside, and as it was before afterwards where the search moves live tensors."""
-        if not isinstance(population, Perturbed):
-            self.write(population.vectors(slice(member, member + 1))[0])
-            yield
-            return
-        tensors = list(self.tensors())
-        before = [tensor.clone() for tensor in tensors]
+        """The policy is one member inside, and as it was before afterwards."""
+        if isinstance(population, Perturbed):
+            tensors = list(self.tensors())
+        else:
+            tensors = [*self.policy.parameters(), *self.policy.buffers()]
+        before, state = [tensor.detach().clone() for tensor in tensors], self.state_dict()
         try:
             with th.no_grad():
-                for index, tensor in enumerate(tensors):
-                    tensor.copy_(population.tensor(index, member))
+                if isinstance(population, Perturbed):
+                    for index, tensor in enumerate(tensors):
+                        tensor.copy_(population.tensor(index, member))
+                else:
+                    self.write(population.vectors(slice(member, member + 1))[0])
             yield
         finally:
             with th.no_grad():
                 for tensor, value in zip(tensors, before, strict=True):
                     tensor.copy_(value)
+            self.load_state_dict(state)
 
     def cost(self, population: Population) -> th.Tensor | None:
         """What members cost, in units of fitness, float64 [P]: taken off what they earn. None where nothing does."""

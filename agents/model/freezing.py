@@ -1,0 +1,33 @@
+"""Parameters that training leaves as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatch
+
+from torch import nn
+
+
+def freeze_parameters(network: nn.Module, patterns: Sequence[str]) -> None:
+    """Excludes parameters from training by glob patterns over their names, e.g. `"*embeddings*"`, `"*layer.0.*"`.
+
+    Raises:
+        ValueError: a pattern matches no parameter (some names are listed), or none is left to train.
+    """
+    names = [name for name, _ in network.named_parameters()]
+    for pattern in patterns:
+        if not any(fnmatch(name, pattern) for name in names):
+            raise ValueError(
+                f"freeze pattern {pattern!r} matches no parameter; names look like {names[0]!r}, {names[-1]!r}"
+            )
+    matched = matching(network, patterns)
+    for name, parameter in network.named_parameters():
+        if name in matched:
+            parameter.requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise ValueError(f"freeze patterns {list(patterns)} leave nothing to train")
+
+
+def matching(network: nn.Module, patterns: Sequence[str]) -> frozenset[str]:
+    """Names of the parameters that match any of the patterns."""
+    return frozenset(name for name, _ in network.named_parameters() if any(fnmatch(name, p) for p in patterns))

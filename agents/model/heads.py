@@ -1,0 +1,112 @@
+"""The head of a model: whatever stands outside its encoder, and the rows of it that a checkpoint hands on by label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch as th
+from torch import nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForTokenClassification,
+    PretrainedConfig,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
+
+Head = Literal["vocabulary", "labels"]
+
+
+def auto_class(config: PretrainedConfig, head: Head) -> Any:
+    """The transformers auto class that loads a model with a head.
+
+    A vocabulary head is that of a masked LM where the architecture has one, unless the configuration names the causal
+    LM among its `architectures`.
+
+    Raises:
+        ValueError: transformers has no vocabulary head for the architecture.
+    """
+    if head == "labels":
+        return AutoModelForTokenClassification
+    kind = type(config)
+    if kind in MODEL_FOR_CAUSAL_LM_MAPPING:
+        causal = MODEL_FOR_CAUSAL_LM_MAPPING[kind].__name__
+        if kind not in MODEL_FOR_MASKED_LM_MAPPING or causal in (config.architectures or ()):
+            return AutoModelForCausalLM
+    if kind in MODEL_FOR_MASKED_LM_MAPPING:
+        return AutoModelForMaskedLM
+    raise ValueError(
+        f"model {config.model_type!r} is neither a masked nor a causal language model, so it has no vocabulary head: "
+        "take another model, or head='labels'"
+    )
+
+
+def head_parameters(network: Any) -> dict[str, nn.Parameter]:
+    """The parameters outside the model's `base_model`, by name; a matrix tied to the embeddings is the encoder's."""
+    encoder = {id(p) for p in network.base_model.parameters()}
+    return {name: p for name, p in network.named_parameters() if id(p) not in encoder}
+
+
+def label_names(config: PretrainedConfig) -> list[str]:
+    """Names of a configuration's labels, in the order of the head's rows."""
+    return [config.id2label[i] for i in range(config.num_labels)]
+
+
+def are_generic(labels: Sequence[str]) -> bool:
+    """Whether labels have no names of their own: LABEL_0, LABEL_1, …"""
+    return list(labels) == [f"LABEL_{i}" for i in range(len(labels))]
+
+
+def relabelled(network: Any, config: PretrainedConfig, dtype: th.dtype) -> Any:
+    """The same model with a head for other labels.
+
+    Rows are matched by the names of labels, whatever their order or number; the rows of new labels start fresh.
+
+    Args:
+        network: a model with a trained head for the labels of its own configuration.
+        config: the same configuration with the labels that are wanted.
+        dtype: of the new model.
+    """
+    own, labels = label_names(network.config), label_names(config)
+    shared = [name for name in labels if name in own]
+    to, of = th.tensor([labels.index(n) for n in shared]), th.tensor([own.index(n) for n in shared])
+    rows = {name: p.detach() for name, p in head_parameters(network).items() if p.shape[:1] == (len(own),)}
+    rest = {name: tensor for name, tensor in network.state_dict().items() if name not in rows}
+    made = type(network).from_pretrained(None, config=config, state_dict=rest, dtype=dtype)  # draws what is left out
+    if shared:
+        with th.no_grad():
+            for name, values in rows.items():
+                made.get_parameter(name)[to] = values[of]
+    return made
+
+
+def describe_rows(own: list[str], labels: list[str], trained: bool) -> str:
+    """One line on what a checkpoint with labels of its own gives a head for `labels`; empty: nothing needs saying.
+
+    Args:
+        own: the checkpoint's labels.
+        labels: the head's.
+        trained: whether the checkpoint holds rows for its labels.
+    """
+    if own == labels:
+        return ""
+    if are_generic(own) or are_generic(labels):
+        if not trained:
+            return ""
+        if len(own) == len(labels):
+            return f"does not name its {len(own)} labels: its rows are taken for {_some(labels)}, in this order"
+        unnamed = "has no names for its" if are_generic(own) else "is asked for labels without names, not for its"
+        return f"{unnamed} {len(own)} labels: all {len(labels)} rows of the head start fresh"
+    shared = set(own) & set(labels) if trained else set()
+    new, dropped = [n for n in labels if n not in shared], [n for n in own if n not in shared]
+    if not new and not dropped:
+        return ""
+    parts = [f"new: {_some(new)}"] * bool(new) + [f"dropped: {_some(dropped)}"] * bool(dropped)
+    return f"has trained rows for {len(shared)} of the {len(labels)} labels ({'; '.join(parts)})"
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first names of a list, and how many more there are."""
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return ", ".join(names[:8]) + more

@@ -1,0 +1,66 @@
+"""Whether a batched forward gives what the members of a population give alone: texts to try it on, and the comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch as th
+
+from lm_gym.agents.model.policy import LMPolicy
+from lm_gym.agents.model.text_encoder import Observation
+
+_LENGTHS = (11, 7, 9)  # three texts: no multiple of two members, so that rows of one are never taken for another's
+
+
+def trial_texts(policy: LMPolicy) -> Observation:
+    """A few texts of random ordinary tokens, of different lengths, padded; every token is a position."""
+    config = policy.network.config
+    special = [i for name, i in config.to_dict().items() if name.endswith("_token_id") and isinstance(i, int)]
+    ordinary = th.tensor(sorted(set(range(config.vocab_size)) - set(special)))
+    lengths = th.tensor(_LENGTHS).clamp(max=policy.max_length)
+    columns = th.arange(int(lengths.max()))
+    inside = columns < lengths[:, None]
+    drawn = th.randint(len(ordinary), inside.shape, generator=th.Generator().manual_seed(0))
+    obs = {
+        "input_ids": ordinary[drawn].where(inside, th.tensor(config.pad_token_id or 0)),
+        "attention_mask": inside.long(),
+        "positions": columns.expand_as(inside).where(inside, th.tensor(0)),
+        "position_mask": inside.long(),
+    }
+    return {name: leaf.to(policy.device) for name, leaf in obs.items()}
+
+
+def find_fault(batched: Callable[[], th.Tensor], alone: th.Tensor, dtype: th.dtype) -> str | None:
+    """What is wrong with a batched forward; None: nothing.
+
+    Log-probabilities may differ by 1e-4 of the spread of a position's choices: float32 rounds to some 1e-6 of it in a
+    dozen layers, and a parameter that a batched forward misses changes it by 1e-3 and more. Half precision rounds to
+    some percent, and so much is let pass.
+
+    Args:
+        batched: computes log-probabilities [p, Q, n] in one forward.
+        alone: of the same members one by one, the same shape.
+        dtype: of the weights.
+    """
+    try:
+        together = batched()
+    except th.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+        return f"its batched forward fails: {(str(error).splitlines() or [type(error).__name__])[0]}"
+    spread = alone.std(-1).max().clamp(min=th.finfo(alone.dtype).tiny)
+    tolerance = max(1e-4, 16 * th.finfo(dtype).eps)
+    error = ((together - alone).abs().max() / spread).item()
+    return f"its batched forward is off by {error:.0e} of the logits' spread" if not error < tolerance else None
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Float32 products are not computed in TF32 meanwhile."""
+    before = th.get_float32_matmul_precision()
+    th.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        th.set_float32_matmul_precision(before)
