@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -17,6 +15,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
 
+from lm_gym.agents.algorithms.saving import File
 from lm_gym.agents.algorithms.schedules import Schedule, ScheduledRate
 from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
 from lm_gym.agents.algorithms.text_buffer import GroupAdvantage, TextRolloutBuffer
@@ -233,12 +232,10 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
         bare = None if self.env is None else self.env.unwrapped
         return bare if isinstance(bare, VecEnvAdapter) else None
 
-    def save(
-        self,
-        path: str | Path | io.BufferedIOBase,
-        exclude: Iterable[str] | None = None,
-        include: Iterable[str] | None = None,
-    ) -> None:
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "rollout_buffer_class"]
+
+    def save(self, path: File, exclude: Iterable[str] | None = None, include: Iterable[str] | None = None) -> None:
         """Saves weights, optimizer, counters and what is played: between two rollouts, all that matters to the next."""
         if self._adapter is not None and self._last_obs is not None:
             self._playing = self._adapter.get_state()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import gymnasium
@@ -22,12 +20,13 @@ from stable_baselines3.common.utils import safe_mean
 from stable_baselines3.common.vec_env import VecEnv
 from tqdm import tqdm
 
+from lm_gym.agents.algorithms.saving import File, SavedAlgorithm
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.compat.stable_baselines3 import VecEnvAdapter
 
 
-class TextAlgorithm(BaseAlgorithm):
+class TextAlgorithm(SavedAlgorithm):
     """What every agent here shares: environments, policy, the loop over batches, budgets, logs, saving.
 
     One timestep is one position decided.
@@ -245,14 +244,10 @@ class TextAlgorithm(BaseAlgorithm):
         return ["policy", "policy.optimizer"], []
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_last_obs", "_last_episode_starts", "budget_spent"]
+        made_again = ("_last_obs", "_last_original_obs", "_last_episode_starts", "budget_spent", "lr_schedule")
+        return [*super()._excluded_save_params(), *made_again]
 
-    def save(
-        self,
-        path: str | Path | io.BufferedIOBase,
-        exclude: Iterable[str] | None = None,
-        include: Iterable[str] | None = None,
-    ) -> None:
+    def save(self, path: File, exclude: Iterable[str] | None = None, include: Iterable[str] | None = None) -> None:
         """Saves weights, optimizer, counters and the sampler's place; the first checkpoint isn't needed again."""
         given = self.policy_kwargs
         if isinstance(self.policy, LMPolicy):
