@@ -26,15 +26,17 @@ _HOME = {
     "algorithms.black_box": ("BlackBox", "Preset"),
     "algorithms.ppo": ("PPO",),
     "algorithms.presets": ("CMAES", "DE", "ES", "GA", "PSO", "SA", "SNES", "LowRankES", "MeZO", "RandomSearch"),
-    "algorithms.registry": ("ALGORITHMS",),
+    "algorithms.registry": ("ALGORITHMS", "register_algorithm"),
     "algorithms.reinforce": ("REINFORCE",),
     "algorithms.supervised": ("Supervised",),
     "algorithms.text_algorithm": ("TextAlgorithm",),
     "algorithms.text_buffer": ("TextRolloutBuffer",),
     "evaluation.playing": ("Evaluation", "evaluate"),
     "model.policy": ("LMPolicy",),
-    "search.optimizers": ("OPTIMIZERS",),
-    "search.spaces": ("SEARCH_SPACES", "SearchSpace"),
+    "search.optimizers": ("OPTIMIZERS", "register_optimizer"),
+    "search.optimizers.optimizer": ("Optimizer", "StructuredOptimizer", "VectorOptimizer"),
+    "search.population.population": ("Block", "Dense", "Domain", "Population", "Sampled"),
+    "search.spaces": ("SEARCH_SPACES", "SearchSpace", "register_search_space"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

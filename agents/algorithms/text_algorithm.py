@@ -42,14 +42,14 @@ class TextAlgorithm(SavedAlgorithm):
 
     Attributes:
         env_arguments: what the environments that it learns from must be made with.
-        command_defaults: settings of `python -m agents.train` that differ from the usual ones, by dotted key.
+        family: of algorithms that reports show together: `"policy gradient"`, `"supervised"`, `"gradient-free"`.
         learns_after_many_steps: True where callbacks see steps of the environment between two updates.
         budget_spent: the part of another budget than timesteps that is spent, 0 … 1; None where timesteps are the
             budget. What follows the progress of training (schedules, `done`) follows it.
     """
 
     env_arguments: ClassVar[dict[str, Any]] = {"unit": "sequence"}
-    command_defaults: ClassVar[dict[str, Any]] = {}
+    family: ClassVar[str] = "policy gradient"
     learns_after_many_steps: ClassVar[bool] = False
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"LMPolicy": LMPolicy}
     policy: LMPolicy
