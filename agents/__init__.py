@@ -44,21 +44,27 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two
         MeZO as MeZO,
         RandomSearch as RandomSearch,
     )
-    from lm_gym.agents.algorithms.registry import ALGORITHMS as ALGORITHMS
+    from lm_gym.agents.algorithms.registry import ALGORITHMS as ALGORITHMS, register_algorithm as register_algorithm
     from lm_gym.agents.algorithms.reinforce import REINFORCE as REINFORCE
     from lm_gym.agents.algorithms.supervised import Supervised as Supervised
     from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm as TextAlgorithm
     from lm_gym.agents.algorithms.text_buffer import TextRolloutBuffer as TextRolloutBuffer
-    from lm_gym.agents.evaluation.playing import Evaluation as Evaluation, evaluate as evaluate
+    from lm_gym.agents.evaluation.playing import evaluate as evaluate
     from lm_gym.agents.model.policy import LMPolicy as LMPolicy
-    from lm_gym.agents.search.optimizers import OPTIMIZERS as OPTIMIZERS
+    from lm_gym.agents.search.optimizers import OPTIMIZERS as OPTIMIZERS, register_optimizer as register_optimizer
     from lm_gym.agents.search.optimizers.optimizer import (
         Optimizer as Optimizer,
         StructuredOptimizer as StructuredOptimizer,
         VectorOptimizer as VectorOptimizer,
     )
-    from lm_gym.agents.search.population.population import Dense as Dense, Population as Population
-    from lm_gym.agents.search.spaces import SEARCH_SPACES as SEARCH_SPACES
+    from lm_gym.agents.search.population.population import (
+        Block as Block,
+        Dense as Dense,
+        Domain as Domain,
+        Population as Population,
+        Sampled as Sampled,
+    )
+    from lm_gym.agents.search.spaces import SEARCH_SPACES as SEARCH_SPACES, register_search_space as register_search_space
     from lm_gym.agents.search.spaces.parameters import ParameterSpace as ParameterSpace
     from lm_gym.agents.search.spaces.space import SearchSpace as SearchSpace
     # isort: on
@@ -68,17 +74,17 @@ _HOME = {
     "algorithms.gradient_algorithm": ("GradientAlgorithm",),
     "algorithms.ppo": ("PPO",),
     "algorithms.presets": ("CMAES", "DE", "ES", "GA", "PSO", "SA", "SNES", "LowRankES", "MeZO", "RandomSearch"),
-    "algorithms.registry": ("ALGORITHMS",),
+    "algorithms.registry": ("ALGORITHMS", "register_algorithm"),
     "algorithms.reinforce": ("REINFORCE",),
     "algorithms.supervised": ("Supervised",),
     "algorithms.text_algorithm": ("TextAlgorithm",),
     "algorithms.text_buffer": ("TextRolloutBuffer",),
-    "evaluation.playing": ("Evaluation", "evaluate"),
+    "evaluation.playing": ("evaluate",),
     "model.policy": ("LMPolicy",),
-    "search.optimizers": ("OPTIMIZERS",),
+    "search.optimizers": ("OPTIMIZERS", "register_optimizer"),
     "search.optimizers.optimizer": ("Optimizer", "StructuredOptimizer", "VectorOptimizer"),
-    "search.population.population": ("Dense", "Population"),
-    "search.spaces": ("SEARCH_SPACES",),
+    "search.population.population": ("Block", "Dense", "Domain", "Population", "Sampled"),
+    "search.spaces": ("SEARCH_SPACES", "register_search_space"),
     "search.spaces.parameters": ("ParameterSpace",),
     "search.spaces.space": ("SearchSpace",),
 }

@@ -23,6 +23,7 @@ from lm_gym.agents.runs.run_folder import RunFolderError
 from lm_gym.agents.runs.settings import at_least
 from lm_gym.agents.runs.trained_run import open_run, run_parser
 from lm_gym.envs import TextVectorEnv
+from lm_gym.registry import own_name
 
 KEYS = "Enter next, p previous, e next with an error, a number, q quit"
 _PRINTED, _ON_A_PAGE = 5, 100  # texts, where --texts doesn't say
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         total = min(env.num_texts, options.texts or (env.num_texts if waiting else few))
         console = Console()
         if options.html is not None:
-            facts = Facts(str(run.folder.path), run.settings.algo, env.dataset.name, env.split, env.num_texts)
+            facts = Facts(str(run.folder.path), own_name(run.settings.algo), env.dataset.name, env.split, env.num_texts)
             options.html.parent.mkdir(parents=True, exist_ok=True)
             write_text(options.html, page(facts, [play_text(policy, env, text) for text in range(total)]))
             console.print(f"{total:,} texts: {options.html}", highlight=False, markup=False, soft_wrap=True)

@@ -20,7 +20,7 @@ from rich.console import Console
 from stable_baselines3.common.callbacks import BaseCallback
 from transformers.utils.logging import disable_progress_bar
 
-from lm_gym.agents.algorithms.registry import ALGORITHMS
+from lm_gym.agents.algorithms.registry import find_algorithm
 from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
 from lm_gym.agents.evaluation.playing import baselines, evaluate
 from lm_gym.agents.evaluation.report import closing_table, markdown, reports
@@ -37,6 +37,7 @@ from lm_gym.agents.runs.run_folder import Checkpoint, RunFolder, RunFolderError,
 from lm_gym.agents.runs.settings import Settings, SettingsError
 from lm_gym.data import Dataset
 from lm_gym.envs import TextVectorEnv
+from lm_gym.registry import own_name
 
 _MAY_CHANGE = ("budget.", "checkpoint.", "threads", "device")  # in a resumed run
 
@@ -208,7 +209,7 @@ def finish(run: Run) -> None:
     last = splits[-1]
     passes = run.state.best_timesteps / run.agent.timesteps_per_pass
     report = {
-        "algo": settings.algo,
+        "algo": own_name(settings.algo),
         "env": settings.env.id,
         "dataset": run.dataset.name,
         "model": settings.policy["model"],
@@ -238,7 +239,7 @@ def finish(run: Run) -> None:
 def _restore(settings: Settings, env: TextVectorEnv, checkpoint: Checkpoint | None) -> tuple[TextAlgorithm, RunState]:
     if checkpoint is None:
         return make_agent(settings, env), _first_state(settings, env)
-    agent = ALGORITHMS[settings.algo].load(checkpoint.model, env=env, device=settings.device)  # type: ignore[arg-type]
+    agent = find_algorithm(settings.algo).load(checkpoint.model, env=env, device=settings.device)  # type: ignore[arg-type]
     return agent, RunState(**checkpoint.state)
 
 
@@ -271,7 +272,7 @@ def _total(settings: Settings, agent: TextAlgorithm) -> int:
 
 def _new_path(settings: Settings) -> Path:
     stem = f"{datetime.now():%Y%m%d-%H%M%S}-{settings.seed}"
-    return Path("runs") / settings.env.id.rpartition("/")[2] / settings.algo / stem
+    return Path("runs") / own_name(settings.env.id).rpartition("/")[2] / own_name(settings.algo) / stem
 
 
 def _set_threads(settings: Settings) -> None:
@@ -313,7 +314,7 @@ def _say_hello(run: Run) -> None:
     again = "no checkpoint yet, from the beginning" if run.settings.resume else "starting"
     state = f"going on at {agent.num_timesteps:,}" if agent.num_timesteps else again
     run.console.print(
-        f"[bold]{run.settings.algo}[/] on {run.settings.env.id}, {run.dataset.name} ({sizes} texts)\n"
+        f"[bold]{own_name(run.settings.algo)}[/] on {run.settings.env.id}, {run.dataset.name} ({sizes} texts)\n"
         f"model {run.settings.policy['model']}, {agent.searched()}; {state}, {budget} in all\n"
         f"{run.folder.path}",
         highlight=False,

@@ -11,6 +11,7 @@ from docs.metrics import METRICS, OF_EVALUATIONS, logged, logged_by_evaluation, 
 from lm_gym.agents.algorithms.presets import PRESETS
 from lm_gym.agents.algorithms.registry import ALGORITHMS
 from lm_gym.agents.runs.command_line import build_parser
+from lm_gym.agents.runs.defaults import defaults_of
 from lm_gym.agents.search.optimizers import OPTIMIZERS
 
 MARKED = re.compile(r"(<!-- docs/generate\.py: (\w+) (\w+) -->\n).*?(\n<!-- end -->)", re.S)
@@ -28,7 +29,7 @@ def arguments(name: str) -> str:
     rows = []
     for key, _, said in _options(build_parser(algo), "agent."):
         default = _default(kind, key)
-        command = kind.command_defaults.get(f"agent.{key}", default)
+        command = defaults_of(kind).get(f"agent.{key}", default)
         if algo != name and key == "learning_rate":  # Stable-Baselines3's, without meaning here
             continue
         rows.append([f"`{key}`", f"{default}" + (f"; `train`: {command}" * (command != default)), said])

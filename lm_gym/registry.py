@@ -15,7 +15,8 @@ T = TypeVar("T")
 class Registry(dict[str, T]):
     """A dictionary from names to what they stand for.
 
-    `find("my_module:name")` imports `my_module` and returns what it registers as `name`, or defines under that name.
+    `find("my_module:name")` imports `my_module` and returns what it defines as `name`, or registers under that name.
+    Afterwards `name` alone is known too.
 
     Args:
         what: what the entries are, in the singular, for messages.
@@ -54,12 +55,28 @@ class Registry(dict[str, T]):
         if not colon:
             raise ValueError(f"unknown {self.what} {name!r}{among(name, self)}")
         module = import_user_module(module_name, f"{self.what} {name!r}")
-        if own in self:
-            return self[own]
-        if not hasattr(module, own):
+        if hasattr(module, own):
+            return self.register(own, getattr(module, own))
+        if own not in self:
             raise ValueError(f"{self.what} {name!r}: {module.__file__} registers and defines no {own!r}")
-        value: T = getattr(module, own)
-        return value
+        return self[own]
+
+
+def find_class(registry: Registry[type[T]], name: str, base: type[T]) -> type[T]:
+    """Look a class up.
+
+    Raises:
+        ValueError: as `Registry.find`, or it is no subclass of `base`.
+    """
+    found = registry.find(name)
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise ValueError(f"{registry.what} {name!r} is {found!r}: give a subclass of {base.__name__}")
+    return found
+
+
+def own_name(name: str) -> str:
+    """A name without the module that defines it: `MyES` of `my_module:MyES`."""
+    return name.rpartition(":")[2]
 
 
 def import_user_module(name: str, wanted_for: str) -> ModuleType:

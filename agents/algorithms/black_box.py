@@ -26,7 +26,8 @@ from lm_gym.agents.search.optimizers.optimizer import Optimizer, StructuredOptim
 from lm_gym.agents.search.population.population import Population
 from lm_gym.agents.search.spaces import SEARCH_SPACES
 from lm_gym.agents.search.spaces.space import SearchSpace
-from lm_gym.naming import among, check_choice
+from lm_gym.naming import among
+from lm_gym.registry import find_class, own_name
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ class BlackBox(TextAlgorithm):
 
     Args:
         policy, env, seed, device, sb3: see TextAlgorithm. The environment's rows are the texts of a generation.
-        optimizer: a name in OPTIMIZERS; None is the preset's own.
-        search_space: a name in SEARCH_SPACES; None is the preset's own.
+        optimizer: a name in OPTIMIZERS, or `module:name` of your own; None is the preset's.
+        search_space: a name in SEARCH_SPACES, or `module:name` of your own; None is the preset's.
         optimizer_kwargs: arguments of the optimizer, over the preset's.
         search_space_kwargs: arguments of the search space.
         new_texts_every: generations that play the same texts before the next ones come; 0 keeps the first ones.
@@ -78,7 +79,7 @@ class BlackBox(TextAlgorithm):
     optimizer: Optimizer
     space: SearchSpace
     env_arguments: ClassVar[dict[str, Any]] = {"unit": "sequence", "actions": "distribution"}
-    command_defaults: ClassVar[dict[str, Any]] = {"env.reward": "log_likelihood", "env.num_envs": 64}
+    family: ClassVar[str] = "gradient-free"
     preset: ClassVar[Preset] = Preset("es", "head")
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
         "LMPolicy": LMPolicy,
@@ -110,15 +111,15 @@ class BlackBox(TextAlgorithm):
                 "optimizer's, where it has one: optimizer_kwargs={'learning_rate': …}"
             )
         super().__init__(policy, env, seed=seed, device=device, support_multi_env=True, **sb3)
-        self.optimizer_name = optimizer or self.preset.optimizer
-        self.search_space_name = search_space or self.preset.search_space
+        optimizer, search_space = optimizer or self.preset.optimizer, search_space or self.preset.search_space
+        find_class(OPTIMIZERS, optimizer, Optimizer)
+        find_class(SEARCH_SPACES, search_space, SearchSpace)
+        self.optimizer_name, self.search_space_name = own_name(optimizer), own_name(search_space)  # no module is saved
         self.optimizer_kwargs = optimizer_kwargs or {}
         self.search_space_kwargs = search_space_kwargs or {}
         self.new_texts_every, self.max_rows = new_texts_every, max_rows
         self.stop_fitness, self.patience = stop_fitness, patience
         self._best_mean, self._best_generation = -np.inf, 0
-        check_choice("optimizer", self.optimizer_name, OPTIMIZERS)
-        check_choice("search_space", self.search_space_name, SEARCH_SPACES)
         for name, value, bound in (("new_texts_every", new_texts_every, 0), ("max_rows", max_rows, 1)):
             if value < bound:
                 raise ValueError(f"{name} must be at least {bound}, got {value}")
@@ -128,11 +129,11 @@ class BlackBox(TextAlgorithm):
     def _setup_model(self) -> None:
         super()._setup_model()
         self.policy.set_training_mode(False)
-        space: Any = SEARCH_SPACES[self.search_space_name]
+        space: Any = SEARCH_SPACES.find(self.search_space_name)
         _check_arguments("search_space_kwargs", self.search_space_name, space, self.search_space_kwargs, {"policy"})
         self.space = space(self.policy, **self.search_space_kwargs)  # of what policy_kwargs' freeze leaves free
         self.policy.requires_grad_(False)
-        kind: Any = OPTIMIZERS[self.optimizer_name]
+        kind: Any = OPTIMIZERS.find(self.optimizer_name)
         given = {**self._preset_kwargs(), **self.optimizer_kwargs}
         fixed = {"initial", "domain", "centre", "blocks", "seed"}
         _check_arguments("optimizer_kwargs", self.optimizer_name, kind, given, fixed)
@@ -144,7 +145,7 @@ class BlackBox(TextAlgorithm):
 
     def _preset_kwargs(self) -> dict[str, Any]:
         """The preset's optimizer arguments; another optimizer than the preset's has its own defaults."""
-        same = self.optimizer_name == self.preset.optimizer
+        same = self.optimizer_name == own_name(self.preset.optimizer)
         return dict(self.preset.optimizer_kwargs) if same else {}
 
     def _check_env(self, env: VecEnv) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -17,6 +15,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
 
+from lm_gym.agents.algorithms.pairing import pair
+from lm_gym.agents.algorithms.saving import File
 from lm_gym.agents.algorithms.schedules import Schedule, ScheduledRate
 from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
 from lm_gym.agents.algorithms.text_buffer import GroupAdvantage, TextRolloutBuffer
@@ -68,7 +68,6 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
     """
 
     env_arguments: ClassVar[dict[str, Any]] = {"unit": "token", "group_size": 16}
-    command_defaults: ClassVar[dict[str, Any]] = {**ScheduledRate.command_defaults, "log_interval": 1}
     learns_after_many_steps: ClassVar[bool] = True
 
     def __init__(
@@ -136,19 +135,10 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
     def _pair_with(self, texts: TextEnvironments) -> None:
         """Decides the `"auto"`s for the environment's reward and groups, and hands them to the buffer."""
         reward, group_size = texts.first.reward, texts.first.group_size
-        advantage: Any = self.advantage
-        if advantage == "auto":
-            positive = reward.separable and reward.minimum >= 0
-            advantage = "gae" if group_size == 1 else "maximum_likelihood" if positive else "leave_one_out"
-        if advantage == "maximum_likelihood" and reward.minimum < 0:
-            raise ValueError(
-                f"advantage 'maximum_likelihood' divides by the mean reward, and reward {reward.name!r} can be as low "
-                f"as {reward.minimum}: take advantage='leave_one_out', or a reward that is never negative (accuracy)"
-            )
-        given: dict[str, Any] = {"gamma": self.gamma, "vf_coef": self.vf_coef}
-        if given["gamma"] == "auto":
-            self.gamma = 0.0 if reward.separable else 1.0
-        if given["vf_coef"] == "auto":
+        asked = "gae" if self.advantage == "auto" and group_size == 1 else self.advantage
+        self.gamma, advantage = pair(reward, self.gamma, asked, "leave_one_out")
+        vf_coef: Any = self.vf_coef
+        if vf_coef == "auto":
             self.vf_coef = 0.5 if advantage == "gae" else 0.0
         self.rollout_buffer_kwargs = {"advantage": advantage, "group_size": group_size}
 
@@ -233,12 +223,10 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
         bare = None if self.env is None else self.env.unwrapped
         return bare if isinstance(bare, VecEnvAdapter) else None
 
-    def save(
-        self,
-        path: str | Path | io.BufferedIOBase,
-        exclude: Iterable[str] | None = None,
-        include: Iterable[str] | None = None,
-    ) -> None:
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "rollout_buffer_class"]
+
+    def save(self, path: File, exclude: Iterable[str] | None = None, include: Iterable[str] | None = None) -> None:
         """Saves weights, optimizer, counters and what is played: between two rollouts, all that matters to the next."""
         if self._adapter is not None and self._last_obs is not None:
             self._playing = self._adapter.get_state()

@@ -1,23 +1,17 @@
 """BlackBox by the names of its optimizers: each a default optimizer, space and settings, nothing else.
 
 The settings were chosen by validation on the builtin named entities, for a fresh head on the shipped model. Other
-spaces are an argument away; the optimizer's own defaults hold for another optimizer than the preset's. Strategies that
-average over generations take few texts in each (`FEW`), those that keep a best member take more.
+spaces are an argument away; the optimizer's own defaults hold for another optimizer than the preset's.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 from lm_gym.agents.algorithms.black_box import BlackBox, Preset
-
-FEW = {**BlackBox.command_defaults, "env.num_envs": 8}
 
 
 class ES(BlackBox):
     """OpenAI-ES over the head: antithetic Gaussian pairs, z-scores, Adam, averaged means (`search.optimizers.es`)."""
 
-    command_defaults: ClassVar[dict[str, Any]] = FEW
     preset = Preset(
         "es", "head", {"popsize": 256, "sigma": 0.1, "learning_rate": 0.05, "shaping": "z_scores", "averaging": 0.98}
     )
@@ -26,7 +20,6 @@ class ES(BlackBox):
 class SNES(BlackBox):
     """Separable natural evolution strategy over the head (`search.optimizers.snes`)."""
 
-    command_defaults: ClassVar[dict[str, Any]] = FEW
     preset = Preset("snes", "head", {"popsize": 256, "sigma": 0.3})
 
 
@@ -45,7 +38,6 @@ class PSO(BlackBox):
 class GA(BlackBox):
     """Genetic algorithm over the head (`search.optimizers.ga`)."""
 
-    command_defaults: ClassVar[dict[str, Any]] = {**BlackBox.command_defaults, "env.num_envs": 16}
     preset = Preset("ga", "head", {"selection": "truncation", "spread": 0.3})
 
 
@@ -64,14 +56,12 @@ class SA(BlackBox):
 class MeZO(BlackBox):
     """Antithetic SPSA over the head, its noise regenerated from counters (`search.optimizers.mezo`)."""
 
-    command_defaults: ClassVar[dict[str, Any]] = FEW
     preset = Preset("mezo", "head", {"popsize": 128, "sigma": 0.1, "learning_rate": 3.0})
 
 
 class LowRankES(BlackBox):
     """Evolution strategy over the head with low-rank noise (`search.optimizers.low_rank_es`)."""
 
-    command_defaults: ClassVar[dict[str, Any]] = FEW
     preset = Preset("low_rank_es", "head", {"popsize": 256, "sigma": 0.05, "learning_rate": 0.05, "rule": "adam"})
 
 

@@ -7,10 +7,34 @@ from lm_gym.agents.algorithms.presets import PRESETS
 from lm_gym.agents.algorithms.reinforce import REINFORCE
 from lm_gym.agents.algorithms.supervised import Supervised
 from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
+from lm_gym.registry import Registry, find_class
 
-ALGORITHMS: dict[str, type[TextAlgorithm]] = {
+_ENTRIES: dict[str, type[TextAlgorithm]] = {
     "reinforce": REINFORCE,
     "supervised": Supervised,
     "ppo": PPO,
     **PRESETS,
 }
+ALGORITHMS = Registry("algorithm", _ENTRIES)
+
+
+def find_algorithm(name: str) -> type[TextAlgorithm]:
+    """The algorithm of a name in ALGORITHMS, or of `module:name`.
+
+    Raises:
+        ValueError: there is none, or it is no TextAlgorithm.
+    """
+    return find_class(ALGORITHMS, name, TextAlgorithm)
+
+
+def register_algorithm(kind: type[TextAlgorithm], name: str | None = None) -> type[TextAlgorithm]:
+    """Add an algorithm of your own; also a decorator.
+
+    Args:
+        kind: a subclass of TextAlgorithm.
+        name: what it is called, by default as the class.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    return ALGORITHMS.register(name or kind.__name__, kind)

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch as th
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
-from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy, MultiInputActorCriticPolicy
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
 from torch.nn import functional
 
-from lm_gym.agents.algorithms.episodes import Episodes, play_episodes
+from lm_gym.agents.algorithms.episodic import EpisodicREINFORCE
 from lm_gym.agents.algorithms.estimators import (
     Advantage,
     Baseline,
@@ -32,13 +29,15 @@ from lm_gym.agents.algorithms.estimators import (
     returns_to_go,
 )
 from lm_gym.agents.algorithms.gradient_algorithm import GradientAlgorithm, Update
+from lm_gym.agents.algorithms.pairing import pair
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
 from lm_gym.agents.model.packed import Packed, entropy
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.model.text_encoder import Observation
+from lm_gym.rewards import Reward
 
 
-class REINFORCE(GradientAlgorithm):
+class REINFORCE(EpisodicREINFORCE):
     """Monte-Carlo policy gradient (Williams, 1992) over the positions of texts.
 
     One forward of a batch of N texts gives π at every position; K choices are drawn at each; the environment says what
@@ -51,9 +50,9 @@ class REINFORCE(GradientAlgorithm):
     * they pay for themselves but may be negative (`log_likelihood`): γ = 0, `plain` with `leave_one_out`;
     * a position's reward depends on other positions (`f1`, sparse rewards): γ = 1, `plain` with `leave_one_out`.
 
-    In any other environment (`unit="token"`, or any Gymnasium environment with an `MlpPolicy`) it plays whole
-    episodes, one in each row of the environment, by plain VecEnv calls: one sample of each step, `value` or
-    `moving_average` baseline, γ = 1.
+    In any other environment (`unit="token"`, or any Gymnasium environment with an `MlpPolicy`) it is its base, and
+    learns from whole episodes (see `EpisodicREINFORCE`): one sample of each step, `value` or `moving_average` baseline,
+    γ = 1.
 
     The textbook estimator (`advantage="plain"`) on exact-match NER collapses to tagging every word O; see
     docs/algorithms/reinforce.md for why, and for what `maximum_likelihood` climbs instead.
@@ -103,7 +102,6 @@ class REINFORCE(GradientAlgorithm):
         self.samples, self.exploration = samples, exploration
         self.gamma, self.baseline, self.advantage, self.behaviour = gamma, baseline, advantage, behaviour
         self.entropy_coef, self.kl_coef, self.supervised_coef = entropy_coef, kl_coef, supervised_coef
-        self._average, self._average_weight = 0.0, 0.0  # moving average of returns, and its bias correction
         self._reference: LMPolicy | None = None
         super().__init__(policy, env, learning_rate, **gradient_algorithm)
 
@@ -126,18 +124,12 @@ class REINFORCE(GradientAlgorithm):
             return
         super()._check_env(env)
         reward = TextEnvironments(env).first.reward
-        estimator = self._estimator(reward.separable, reward.minimum)
+        estimator = self._estimator(reward)
         check_estimator(estimator["baseline"], estimator["advantage"], estimator["behaviour"], self.samples)
         if not 0.0 <= estimator["gamma"] <= 1.0:
             raise ValueError(f"gamma must be in [0, 1], got {estimator['gamma']}")
         if not 0.0 <= self.exploration <= 1.0:
             raise ValueError(f"exploration must be in [0, 1], got {self.exploration}")
-        if estimator["advantage"] == "maximum_likelihood" and reward.minimum < 0:
-            raise ValueError(
-                f"advantage 'maximum_likelihood' divides by the mean reward, and reward {reward.name!r} can be as low "
-                f"as {reward.minimum}: take advantage='plain', or a reward that is never negative (accuracy, or f1 "
-                "with dense=False)"
-            )
         if estimator["behaviour"] != "policy" and not (reward.separable and estimator["gamma"] == 0.0):
             raise ValueError(
                 f"behaviour {estimator['behaviour']!r} weighs each position by itself, and reward {reward.name!r} with "
@@ -145,19 +137,17 @@ class REINFORCE(GradientAlgorithm):
                 "with gamma=0"
             )
 
-    def _estimator(self, separable: bool, minimum: float) -> dict[str, Any]:
+    def _estimator(self, reward: Reward) -> dict[str, Any]:
         """γ, baseline, advantage and behaviour with the `"auto"`s decided."""
-        gamma = self.gamma if self.gamma != "auto" else (0.0 if separable else 1.0)
-        positive = separable and minimum >= 0
-        advantage = self.advantage if self.advantage != "auto" else ("maximum_likelihood" if positive else "plain")
+        gamma, advantage = pair(reward, self.gamma, self.advantage, "plain")
         baseline = self.baseline
         if baseline == "auto":
             baseline = "leave_one_out" if self.samples > 1 else "moving_average"
         behaviour = self.behaviour
         if behaviour == "auto":
-            wider = advantage == "maximum_likelihood" and separable and gamma == 0.0
+            wider = advantage == "maximum_likelihood" and reward.separable and gamma == 0.0
             behaviour = "mixture" if wider else "policy"
-        return {"gamma": float(gamma), "baseline": baseline, "advantage": advantage, "behaviour": behaviour}
+        return {"gamma": gamma, "baseline": baseline, "advantage": advantage, "behaviour": behaviour}
 
     def _check_episodes(self) -> None:
         """Whole episodes have one sample of each step: what needs several, or whole texts, is refused."""
@@ -193,7 +183,7 @@ class REINFORCE(GradientAlgorithm):
 
     def _update(self, obs: Observation, texts: TextEnvironments) -> Update:
         reward = texts.first.reward
-        estimator = self._estimator(reward.separable, reward.minimum)
+        estimator = self._estimator(reward)
         packed = self.policy.positions(obs)
         drawn = draw(packed.log_probs, self.samples, estimator["behaviour"], self.exploration)
         K = len(drawn.actions)
@@ -229,64 +219,9 @@ class REINFORCE(GradientAlgorithm):
         return Update(loss, played[0], drawn.actions.numel(), logs)
 
     def _train_batch(self, texts: TextEnvironments | None, callback: BaseCallback) -> bool:
-        if texts is not None:
-            return super()._train_batch(texts, callback)
-        assert self.env is not None
-
-        def observe(infos: list[dict[str, Any]], running: NDArray[np.bool_]) -> bool:
-            self.num_timesteps += int(running.sum())
-            self._update_info_buffer(infos)
-            callback.update_locals({"infos": infos})
-            return callback.on_step()
-
-        callback.on_rollout_start()
-        with self._keyed_randomness(self._n_updates):
-            self.env.seed(self._key(self._n_updates))
-            episodes = play_episodes(self.policy, self.env, observe)
-            if episodes is None:
-                return False
-            callback.on_rollout_end()
-            self.policy.set_training_mode(True)
-            spent = replace(self.policy.encoder.spent) if isinstance(self.policy, LMPolicy) else None
-            loss, logs = self._episode_loss(episodes)
-            self._descend(loss, self.num_timesteps, logs)
-        encoded = len(episodes.actions) if spent is None else self.policy.encoder.spent.backward - spent.backward
-        self.forward_passes += 2 * encoded  # to be played, and to be learned from
-        self.backward_passes += encoded
-        self._dump_logs_if_due()
-        return True
-
-    def _episode_loss(self, episodes: Episodes) -> tuple[th.Tensor, dict[str, float]]:
-        """The loss of whole episodes, one sample of each step."""
-        obs, _ = self.policy.obs_to_tensor(episodes.observations)
-        actions = th.as_tensor(episodes.actions, device=self.device)
-        values, log_prob, entropies = self.policy.evaluate_actions(obs, actions)
-        G = episodes.returns(1.0 if self.gamma == "auto" else self.gamma).to(self.device)[None]
-        drawn = Samples(actions[None], log_prob[None], th.ones_like(G))
-        baseline = "value" if self.baseline == "auto" else self.baseline
-        advantage = "plain" if self.advantage == "auto" else self.advantage
-        if baseline == "value":
-            expected: th.Tensor | float = values.detach().flatten()
-            value_loss = functional.mse_loss(values.flatten(), G[0])
-        else:
-            expected = self._moving_average(G) if baseline == "moving_average" else 0.0
-            value_loss = G.new_zeros(())
-        c = coefficients(G, drawn, baseline=baseline, advantage=advantage, expected=expected)
-        gradient_loss = policy_gradient_loss(c, drawn)
-        H = log_prob.neg().mean() if entropies is None else entropies.mean()
-        return gradient_loss + 0.5 * value_loss - self.entropy_coef * H, {
-            "train/policy_gradient_loss": gradient_loss.item(),
-            "train/value_loss": value_loss.item(),
-            "train/entropy_loss": -H.item(),
-            "train/return_variance": G.var().item(),
-        }
-
-    def _moving_average(self, returns: th.Tensor) -> float:
-        """The average of the returns of earlier updates (0 before the first); takes these in."""
-        expected = self._average / self._average_weight if self._average_weight else 0.0
-        self._average = 0.95 * self._average + 0.05 * returns.mean().item()
-        self._average_weight = 0.95 * self._average_weight + 0.05
-        return expected
+        """One batch of whole texts, or of episodes. False when a callback asked to stop."""
+        kind = EpisodicREINFORCE if texts is None else GradientAlgorithm
+        return kind._train_batch(self, texts, callback)
 
     def _expected(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from stable_baselines3.common.utils import FloatSchedule
 
@@ -54,8 +54,6 @@ class LearningRate:
 class ScheduledRate:
     """Of an algorithm whose rate is a `LearningRate`, unless `learning_rate` is a schedule itself."""
 
-    # A run knows where it ends; a bare learn() does not.
-    command_defaults: ClassVar[dict[str, Any]] = {"agent.schedule": "linear", "agent.warmup": 0.06}
     learning_rate: Any
     lr_schedule: Any
     schedule: Schedule

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch as th
 from torch.nn import functional
 
@@ -16,6 +18,8 @@ class Supervised(GradientAlgorithm):
     The row that every other result is read against. It plays its own most probable choices in the environment, so
     rewards and episode statistics mean the same as for any other agent. Arguments: see GradientAlgorithm.
     """
+
+    family: ClassVar[str] = "supervised"
 
     def _update(self, obs: Observation, texts: TextEnvironments) -> Update:
         packed = self.policy.positions(obs)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import gymnasium
@@ -22,12 +20,13 @@ from stable_baselines3.common.utils import safe_mean
 from stable_baselines3.common.vec_env import VecEnv
 from tqdm import tqdm
 
+from lm_gym.agents.algorithms.saving import File, SavedAlgorithm
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.compat.stable_baselines3 import VecEnvAdapter
 
 
-class TextAlgorithm(BaseAlgorithm):
+class TextAlgorithm(SavedAlgorithm):
     """What every agent here shares: environments, policy, the loop over batches, budgets, logs, saving.
 
     One timestep is one position decided.
@@ -43,14 +42,14 @@ class TextAlgorithm(BaseAlgorithm):
 
     Attributes:
         env_arguments: what the environments that it learns from must be made with.
-        command_defaults: settings of `python -m agents.train` that differ from the usual ones, by dotted key.
+        family: of algorithms that reports show together: `"policy gradient"`, `"supervised"`, `"gradient-free"`.
         learns_after_many_steps: True where callbacks see steps of the environment between two updates.
         budget_spent: the part of another budget than timesteps that is spent, 0 … 1; None where timesteps are the
             budget. What follows the progress of training (schedules, `done`) follows it.
     """
 
     env_arguments: ClassVar[dict[str, Any]] = {"unit": "sequence"}
-    command_defaults: ClassVar[dict[str, Any]] = {}
+    family: ClassVar[str] = "policy gradient"
     learns_after_many_steps: ClassVar[bool] = False
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"LMPolicy": LMPolicy}
     policy: LMPolicy
@@ -247,14 +246,10 @@ class TextAlgorithm(BaseAlgorithm):
         return ["policy", "policy.optimizer"], []
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_last_obs", "_last_episode_starts", "budget_spent"]
+        made_again = ("_last_obs", "_last_original_obs", "_last_episode_starts", "budget_spent", "lr_schedule")
+        return [*super()._excluded_save_params(), *made_again]
 
-    def save(
-        self,
-        path: str | Path | io.BufferedIOBase,
-        exclude: Iterable[str] | None = None,
-        include: Iterable[str] | None = None,
-    ) -> None:
+    def save(self, path: File, exclude: Iterable[str] | None = None, include: Iterable[str] | None = None) -> None:
         """Saves weights, optimizer, counters and the sampler's place; the first checkpoint isn't needed again."""
         given = self.policy_kwargs
         if isinstance(self.policy, LMPolicy):

@@ -145,13 +145,13 @@ def read_results(study: Study, out: Path) -> Results:
 
 def _run(study: Study, row: Row, folder: Path, failures: Mapping[str, str]) -> Run:
     seed = int(folder.name.rpartition("-")[2])
+    config = folder / "config.yaml"
+    algo = yaml.safe_load(config.read_text(encoding="utf-8"))["algo"] if config.is_file() else None
+    family = row.family or (family_of(row, algo) if algo else "")
     if not (folder / "report.json").is_file():
-        config = folder / "config.yaml"
-        algo = yaml.safe_load(config.read_text(encoding="utf-8"))["algo"] if config.is_file() else None
-        family = row.family or (family_of(row, algo) if algo else "")
         return Run(row.name, family, seed, folder, None, None, failures.get(folder.name))
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    return Run(row.name, family_of(row, report["algo"]), seed, folder, report, _curve(study.metric, folder), None)
+    return Run(row.name, family, seed, folder, report, _curve(study.metric, folder), None)
 
 
 def _curve(metric: str, folder: Path) -> Curve:

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from lm_gym.agents.algorithms.registry import ALGORITHMS
+from lm_gym.agents.algorithms.registry import find_algorithm
 from lm_gym.agents.runs.assembly import make_agent, make_env, make_training_dataset, tokenizer_of
 from lm_gym.agents.runs.command_line import parse_settings
 from lm_gym.agents.runs.settings import BUDGETS, Settings, SettingsError, at_least
@@ -188,12 +188,7 @@ def _folded(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def family_of(row: Row, algo: str) -> str:
     """The row's family, its own or its algorithm's."""
-    if row.family:
-        return row.family
-    kind = ALGORITHMS[algo]
-    if algo == "supervised":
-        return algo
-    return "gradient-free" if any(base.__name__ == "BlackBox" for base in kind.__mro__) else "policy gradient"
+    return row.family or find_algorithm(algo).family
 
 
 def check_rows(study: Study, levels: Sequence[Sequence[Row]], given: Mapping[str, str]) -> dict[str, Settings]:

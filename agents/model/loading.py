@@ -101,6 +101,7 @@ def _read(
         network = relabelled(network, config, dtype)
     return network, describe_rows(own, list(labels), trained)
 
+
 def _untrained(fresh: Sequence[str]) -> str:
     if not fresh:
         return ""

@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium
 from stable_baselines3.common.utils import get_device
 
-from lm_gym.agents.algorithms.registry import ALGORITHMS
+from lm_gym.agents.algorithms.registry import find_algorithm
 from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.runs.settings import EnvSettings, Settings, SettingsError
@@ -57,7 +57,7 @@ def make_env(
     options = task.Options(**{option.name: given.pop(option.name) for option in fields(task.Options)})
     arguments = {key: value for key, value in given.items() if value is not None}
     arguments |= asdict(options if learning else task.whole(options))
-    taken = {"group_size": 1, **ALGORITHMS[settings.algo].env_arguments}
+    taken = {"group_size": 1, **find_algorithm(settings.algo).env_arguments}
     if not learning:
         taken |= {"unit": "sequence", "group_size": 1}
     elif settings.env.group_size is not None:
@@ -87,7 +87,7 @@ def make_agent(settings: Settings, env: TextVectorEnv, model: str | None = None)
         model: begin from this checkpoint and not from the one that the settings name.
     """
     policy = _policy_arguments(settings, model)
-    return ALGORITHMS[settings.algo](
+    return find_algorithm(settings.algo)(
         "LMPolicy",
         env,
         policy_kwargs=policy,

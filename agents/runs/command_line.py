@@ -10,13 +10,16 @@ import warnings
 from argparse import ArgumentError
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
-from lm_gym.agents.algorithms.registry import ALGORITHMS
+from lm_gym.agents.algorithms.black_box import BlackBox
+from lm_gym.agents.algorithms.registry import ALGORITHMS, find_algorithm
 from lm_gym.agents.model.policy import LMPolicy
+from lm_gym.agents.runs.defaults import defaults_of
+from lm_gym.agents.runs.legacy import is_obsolete, upgrade
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.settings import (
     BUDGETS,
@@ -31,6 +34,8 @@ from lm_gym.agents.runs.settings import (
     leaves,
 )
 from lm_gym.agents.runs.shipped import find_config
+from lm_gym.agents.search.optimizers import OPTIMIZERS
+from lm_gym.agents.search.spaces import SEARCH_SPACES
 from lm_gym.data import load_dataset
 from lm_gym.data.errors import nearest
 from lm_gym.envs import find_task
@@ -72,7 +77,8 @@ def build_parser(algo: str, env_id: str = EnvSettings.id) -> ArgumentParser:
         action="config",
         help="a YAML file, or the name of a shipped one; may be repeated, the later over the earlier",
     )
-    parser.add_argument("--algo", type=Literal[tuple(ALGORITHMS)], default=algo, help="the algorithm")
+    names = f"{', '.join(ALGORITHMS)}, or module:name of your own"
+    parser.add_argument("--algo", type=str, default=algo, help=f"the algorithm: {names}")
     parser.add_argument("--seed", type=int, default=0, help="of everything random")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, …")
     parser.add_argument("--threads", type=int | None, default=None, help="threads of torch; null leaves its choice")
@@ -82,11 +88,11 @@ def build_parser(algo: str, env_id: str = EnvSettings.id) -> ArgumentParser:
     parser.add_class_arguments(env_settings(find_task(env_id)), "env")
     parser.add_function_arguments(load_dataset, "data", skip={"source", "fields", "builtin"})
     parser.add_class_arguments(LMPolicy, "policy", skip=_POLICY_SKIP, instantiate=False)
-    parser.add_class_arguments(ALGORITHMS[algo], "agent", skip=_AGENT_SKIP, instantiate=False)
+    parser.add_class_arguments(find_algorithm(algo), "agent", skip=_AGENT_SKIP, instantiate=False)
     parser.add_class_arguments(BudgetSettings, "budget")
     parser.add_class_arguments(EvaluationSettings, "evaluation")
     parser.add_class_arguments(CheckpointSettings, "checkpoint")
-    parser.set_defaults(ALGORITHMS[algo].command_defaults)
+    parser.set_defaults(defaults_of(find_algorithm(algo)))
     return parser
 
 
@@ -101,18 +107,17 @@ def parse_settings(arguments: Sequence[str]) -> Settings:
     given = list(_given(arguments))
     algos = [value for _, key, value in given if key == "algo"]
     algo = str(algos[-1]) if algos else next(iter(ALGORITHMS))
-    if algo not in ALGORITHMS:
-        raise SettingsError(f"no algorithm {algo!r}{nearest(algo, ALGORITHMS)}: it is one of {', '.join(ALGORITHMS)}")
     ids = [value for _, key, value in given if key == "env.id"]
     try:
         parser = build_parser(algo, str(ids[-1]) if ids else EnvSettings.id)
     except ValueError as error:
         raise SettingsError(str(error)) from error
     known = [*dict(leaves(parser.get_defaults().as_dict())), "config", "print_config", "help", "h"]
+    given = [entry for entry in given if not is_obsolete(*entry[1:])]
     for source, key, _ in given:
         check_key(source, key, known, algo)
     try:
-        namespace = parser.parse_args([*arguments, *_one_budget(given)])
+        namespace = parser.parse_args([*_upgraded(arguments), *_one_budget(given)])
     except ArgumentError as error:
         raise SettingsError(_with_nearest_value(str(error))) from error
     return _settings(parser, namespace)
@@ -148,6 +153,10 @@ def _settings(parser: ArgumentParser, namespace: Namespace) -> Settings:
     at_least("log_interval", values["log_interval"], 1)
     if values["threads"] is not None:
         at_least("threads", values["threads"], 1)
+    if issubclass(find_algorithm(values["algo"]), BlackBox):  # a user's modules are imported before anything is loaded
+        for key, registry in (("optimizer", OPTIMIZERS), ("search_space", SEARCH_SPACES)):
+            if values["agent"][key] is not None:
+                registry.find(values["agent"][key])
     for key, value in values["agent"].items():
         if isinstance(value, str) and key == "learning_rate":
             raise SettingsError(f"agent.learning_rate {value!r} is not a number")
@@ -194,6 +203,21 @@ def _given(arguments: Sequence[str]) -> Iterator[tuple[str, str, Any]]:
         if key == "config":
             for inner, content in leaves(_read_yaml(value)):
                 yield value, inner, content
+
+
+def _upgraded(arguments: Sequence[str]) -> list[str]:
+    """The arguments, with the content of an old config file in place of its name."""
+    found = list(arguments)
+    for i, argument in enumerate(arguments):
+        option, equals, name = argument.partition("=")
+        place = i if equals else i + 1
+        if option != "--config" or place == len(arguments):
+            continue
+        content = _read_yaml(name if equals else arguments[place])
+        upgraded = upgrade(content)
+        if upgraded != content:
+            found[place] = f"{option}{equals}" * bool(equals) + yaml.safe_dump(upgraded, sort_keys=False)
+    return found
 
 
 def _one_budget(given: Sequence[tuple[str, str, Any]]) -> list[str]:

@@ -10,6 +10,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 
 from lm_gym.agents.runs.settings import Settings
+from lm_gym.registry import own_name
 from lm_gym.tasks import TASKS
 
 _TEXT, _NUMBER = api_pb2.DATA_TYPE_STRING, api_pb2.DATA_TYPE_FLOAT64
@@ -28,6 +29,7 @@ COLUMNS = {
     "env.reward": _TEXT,
     "policy.model": _TEXT,
 }
+_NAMES = ("algo", "agent.optimizer", "agent.search_space")  # which may be of a user's module
 _SHOWN = 5  # columns that the page begins with
 _SECTIONS = ("agent.", "policy.", "env.", "budget.")  # of settings that change what is learned, the nearest first
 
@@ -58,6 +60,7 @@ def hparams(settings: Settings, defaults: Settings) -> dict[str, str | float]:
     ]
     values["changed"] = ", ".join(changed) or "nothing"
     values["env.id"] = values["env.id"].removeprefix("lm_gym/")
+    values |= {key: own_name(values[key]) for key in _NAMES if values.get(key) is not None}
     return {
         key: values[key] if kind == _NUMBER else str(values[key])
         for key, kind in COLUMNS.items()

@@ -184,7 +184,7 @@ class Settings:
     """All settings of a run.
 
     Attributes:
-        algo: a key of ALGORITHMS.
+        algo: a name in ALGORITHMS, or `module:name` of a user's own.
         seed: of everything random.
         device: "auto", "cpu", "cuda", ….
         threads: of torch; None leaves its own choice.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from lm_gym.agents.algorithms.registry import ALGORITHMS
+from lm_gym.agents.algorithms.registry import find_algorithm
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.runs.assembly import make_dataset, make_env, make_policy, make_training_dataset
 from lm_gym.agents.runs.command_line import parse_settings
@@ -80,7 +80,7 @@ class TrainedRun:
         env = make_env(settings, dataset, split, str(folder.best) if own else None)
         if checkpoint is None:
             return make_policy(settings, env, str(folder.best)), env
-        return ALGORITHMS[settings.algo].load(checkpoint.model, device=settings.device).policy, env
+        return find_algorithm(settings.algo).load(checkpoint.model, device=settings.device).policy, env
 
 
 def open_run(path: Path, overrides: Sequence[str] = ()) -> TrainedRun:

@@ -12,8 +12,9 @@ from lm_gym.agents.search.optimizers.random_search import RandomSearch
 from lm_gym.agents.search.optimizers.sa import SA
 from lm_gym.agents.search.optimizers.sep_cma_es import SepCMAES
 from lm_gym.agents.search.optimizers.snes import SNES
+from lm_gym.registry import Registry
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {
+_ENTRIES: dict[str, type[Optimizer]] = {
     "es": ES,
     "snes": SNES,
     "sep_cma_es": SepCMAES,
@@ -26,3 +27,17 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
     "low_rank_es": LowRankES,
     "random_search": RandomSearch,
 }
+OPTIMIZERS = Registry("optimizer", _ENTRIES)
+
+
+def register_optimizer(kind: type[Optimizer], name: str | None = None) -> type[Optimizer]:
+    """Add an optimizer of your own; also a decorator.
+
+    Args:
+        kind: a subclass of Optimizer.
+        name: what it is called, by default as the class.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    return OPTIMIZERS.register(name or kind.__name__, kind)

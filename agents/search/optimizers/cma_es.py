@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import math
-import pickle
 import warnings
 from typing import Any
 
@@ -20,16 +18,9 @@ with warnings.catch_warnings():
     import cma
 
 LIMIT = 2000  # dimensions: covariance, eigenvectors and copies are d² numbers each, an eigendecomposition d³ operations
-READABLE = {
-    ("lm_gym.agents.search.optimizers.cma_es", "Normal"),
-    ("numpy", "dtype"),
-    ("numpy", "ndarray"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "scalar"),
-    ("numpy.linalg", "eigh"),
-    ("cma.evolution_strategy", "_pass"),
-    ("cma.options_parameters", "is_feasible"),
-}
+# What a generation depends on: numbers and vectors of the strategy, numbers and matrices of its sampler.
+_COUNTS, _VECTORS = ("countiter", "countevals"), ("mean", "mean_old", "pc", "pc2")
+_SAMPLER_COUNTS, _MATRICES = ("last_update", "count_tell", "count_eigen"), ("C", "B", "D")
 
 
 class CMAES(VectorOptimizer):
@@ -69,10 +60,18 @@ class CMAES(VectorOptimizer):
         super().__init__(initial, domain, seed=seed, popsize=popsize or 4 + int(3 * math.log(d)))
         if sigma <= 0:
             raise ValueError(f"sigma={sigma}: give more than 0")
+        self.initial, self.sigma = initial.double().cpu().numpy(), sigma
+        self.strategy = self._new_strategy()
+
+    def _new_strategy(self) -> Any:
+        """The strategy as it begins."""
         options = {"popsize": self.popsize, "seed": math.nan, "randn": Normal(), "verbose": -9, "verb_log": 0}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            self.strategy = cma.CMAEvolutionStrategy(initial.double().cpu().numpy(), sigma, options)
+            strategy = cma.CMAEvolutionStrategy(self.initial, self.sigma, options)
+        strategy.mean_old, strategy.timer = strategy.mean, cma.utilities.utils.ElapsedWCTime()
+        strategy.adapt_sigma.check_consistency = lambda _: None  # it draws from numpy's global generator
+        return strategy
 
     @property
     def centre(self) -> th.Tensor:
@@ -80,6 +79,7 @@ class CMAES(VectorOptimizer):
         return th.as_tensor(self.strategy.mean).to(self.device, self.dtype)
 
     def _ask(self) -> Population:
+        self._before = parts(self.strategy)
         self.strategy.sm.randn.generator = self._generator()
         return self._sampled(np.asarray(self.strategy.ask()))
 
@@ -100,22 +100,48 @@ class CMAES(VectorOptimizer):
         """`step_size` σ; `axis_ratio`, longest to shortest axis of the distribution."""
         return {
             "step_size": float(self.strategy.sigma),
-            "axis_ratio": float(self.strategy.D.max() / self.strategy.D.min()),
+            "axis_ratio": float(self.strategy.sm.D.max() / self.strategy.sm.D.min()),
         }
 
     def _state(self) -> dict[str, Any]:
-        state = {"strategy": th.frombuffer(bytearray(pickle.dumps(self.strategy)), dtype=th.uint8)}
-        if isinstance(self._asked, Sampled):  # the strategy has already drawn them
-            state["asked"] = self._asked.noise.clone()
-        return state
+        """What the strategy was before it was asked: asked again, it draws the same members."""
+        return as_state(parts(self.strategy) if self._asked is None else self._before)
 
     def _load(self, state: dict[str, Any]) -> None:
-        strategy = Loader(io.BytesIO(state["strategy"].cpu().numpy().tobytes())).load()
-        if not isinstance(strategy, cma.CMAEvolutionStrategy):
-            raise pickle.UnpicklingError(f"a {type(strategy).__name__} has no place in the state of a CMA-ES")
+        arrays = {name: x.cpu().numpy().copy() for name, x in state.items() if isinstance(x, th.Tensor)}
+        if state["columns_first"]:
+            arrays["B"] = np.asfortranarray(arrays["B"])
+        values = {**state, **arrays}
+        strategy = self._new_strategy()
+        for part, names in ((strategy, _COUNTS + _VECTORS), (strategy.sm, _SAMPLER_COUNTS + _MATRICES)):
+            for name in names:
+                setattr(part, name, values[name])
+        strategy.sigma = np.float64(state["sigma"])
+        strategy.adapt_sigma.ps, strategy.adapt_sigma.s = values["ps"], state["s"]
+        if strategy.countiter:
+            strategy._prepare_injection_directions()
         self.strategy = strategy
-        if "asked" in state:
-            self._asked = self._sampled(state["asked"].cpu().numpy())
+
+
+def parts(strategy: Any) -> dict[str, Any]:
+    """What the next generation of a strategy depends on, by name: arrays (not copied) and numbers."""
+    sampler, steps = strategy.sm, strategy.adapt_sigma
+    return {
+        **{name: int(getattr(strategy, name)) for name in _COUNTS},
+        **{name: getattr(strategy, name) for name in _VECTORS},
+        **{name: int(getattr(sampler, name)) for name in _SAMPLER_COUNTS},
+        **{name: getattr(sampler, name) for name in _MATRICES},
+        "sigma": float(strategy.sigma),
+        "ps": getattr(steps, "ps", np.zeros_like(strategy.mean)),  # of cumulative step-size adaptation
+        "s": float(getattr(steps, "s", 0.0)),  # of two-point adaptation, which takes over in 200 dimensions
+    }
+
+
+def as_state(found: dict[str, Any]) -> dict[str, Any]:
+    """What `parts` has found, as copied tensors and numbers."""
+    arrays = {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
+    tensors = {name: th.from_numpy(np.array(array, order="C")) for name, array in arrays.items()}
+    return {**found, **tensors, "columns_first": bool(np.isfortran(found["B"]))}  # B's order decides how products round
 
 
 class Normal:
@@ -127,24 +153,3 @@ class Normal:
         """Float64 numbers of a shape."""
         drawn = th.randn(shape, generator=self.generator, device=self.generator.device, dtype=th.float64)
         return drawn.cpu().numpy()
-
-    def __getstate__(self) -> None:
-        """Nothing: a generator is made anew for each generation."""
-
-
-class Loader(pickle.Unpickler):
-    """Reads a strategy, and no names but those of `cma`'s classes and of what numpy's arrays are made of."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """A class or function by name.
-
-        Raises:
-            UnpicklingError: any other.
-        """
-        if (module, name) in READABLE:
-            return super().find_class(module, name)
-        if module.startswith("cma.") and "." not in name:
-            found = super().find_class(module, name)
-            if isinstance(found, type) and found.__module__ == module:  # not what that module itself imports
-                return found
-        raise pickle.UnpicklingError(f"{module}.{name} has no place in the state of a CMA-ES")

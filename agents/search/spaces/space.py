@@ -122,7 +122,9 @@ class SearchSpace(ABC):
             with full_precision():
                 dtype = self.policy.network.dtype
                 alone = th.cat([said for _, said in self._one_by_one(obs, population, 1)])
-                return find_fault(lambda: th.cat([said for _, said in self._together(obs, population, 99)]), alone, dtype)
+                return find_fault(
+                    lambda: th.cat([said for _, said in self._together(obs, population, 99)]), alone, dtype
+                )
         finally:
             self.policy.set_training_mode(training)
 

@@ -1,0 +1,95 @@
+"""REINFORCE in any Gymnasium environment: whole episodes, one sample of each step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch as th
+from numpy.typing import NDArray
+from stable_baselines3.common.callbacks import BaseCallback
+from torch.nn import functional
+
+from lm_gym.agents.algorithms.episodes import Episodes, play_episodes
+from lm_gym.agents.algorithms.estimators import Samples, coefficients, policy_gradient_loss
+from lm_gym.agents.algorithms.gradient_algorithm import GradientAlgorithm
+from lm_gym.agents.algorithms.text_environments import TextEnvironments
+from lm_gym.agents.model.policy import LMPolicy
+
+
+class EpisodicREINFORCE(GradientAlgorithm):
+    """The base of REINFORCE: it learns from whole episodes, one in each row of the environment, by plain VecEnv calls.
+
+    Attributes:
+        gamma: γ of the returns-to-go; `"auto"` is 1.
+        baseline: `none`, `moving_average` or `value`; `"auto"` is `value`.
+        advantage: `plain` or `normalized`; `"auto"` is `plain`.
+        entropy_coef: weight of the entropy bonus.
+    """
+
+    gamma: Any
+    baseline: Any
+    advantage: Any
+    entropy_coef: float
+    _average = 0.0  # moving average of returns,
+    _average_weight = 0.0  # and its bias correction
+
+    def _train_batch(self, texts: TextEnvironments | None, callback: BaseCallback) -> bool:
+        """One episode of every row, and an update. False when a callback asked to stop."""
+        assert self.env is not None
+
+        def observe(infos: list[dict[str, Any]], running: NDArray[np.bool_]) -> bool:
+            self.num_timesteps += int(running.sum())
+            self._update_info_buffer(infos)
+            callback.update_locals({"infos": infos})
+            return callback.on_step()
+
+        callback.on_rollout_start()
+        with self._keyed_randomness(self._n_updates):
+            self.env.seed(self._key(self._n_updates))
+            episodes = play_episodes(self.policy, self.env, observe)
+            if episodes is None:
+                return False
+            callback.on_rollout_end()
+            self.policy.set_training_mode(True)
+            spent = replace(self.policy.encoder.spent) if isinstance(self.policy, LMPolicy) else None
+            loss, logs = self._episode_loss(episodes)
+            self._descend(loss, self.num_timesteps, logs)
+        encoded = len(episodes.actions) if spent is None else self.policy.encoder.spent.backward - spent.backward
+        self.forward_passes += 2 * encoded  # to be played, and to be learned from
+        self.backward_passes += encoded
+        self._dump_logs_if_due()
+        return True
+
+    def _episode_loss(self, episodes: Episodes) -> tuple[th.Tensor, dict[str, float]]:
+        """The loss of whole episodes, one sample of each step."""
+        obs, _ = self.policy.obs_to_tensor(episodes.observations)
+        actions = th.as_tensor(episodes.actions, device=self.device)
+        values, log_prob, entropies = self.policy.evaluate_actions(obs, actions)
+        G = episodes.returns(1.0 if self.gamma == "auto" else self.gamma).to(self.device)[None]
+        drawn = Samples(actions[None], log_prob[None], th.ones_like(G))
+        baseline = "value" if self.baseline == "auto" else self.baseline
+        advantage = "plain" if self.advantage == "auto" else self.advantage
+        if baseline == "value":
+            expected: th.Tensor | float = values.detach().flatten()
+            value_loss = functional.mse_loss(values.flatten(), G[0])
+        else:
+            expected = self._moving_average(G) if baseline == "moving_average" else 0.0
+            value_loss = G.new_zeros(())
+        c = coefficients(G, drawn, baseline=baseline, advantage=advantage, expected=expected)
+        gradient_loss = policy_gradient_loss(c, drawn)
+        H = log_prob.neg().mean() if entropies is None else entropies.mean()
+        return gradient_loss + 0.5 * value_loss - self.entropy_coef * H, {
+            "train/policy_gradient_loss": gradient_loss.item(),
+            "train/value_loss": value_loss.item(),
+            "train/entropy_loss": -H.item(),
+            "train/return_variance": G.var().item(),
+        }
+
+    def _moving_average(self, returns: th.Tensor) -> float:
+        """The average of the returns of earlier updates (0 before the first); takes these in."""
+        expected = self._average / self._average_weight if self._average_weight else 0.0
+        self._average = 0.95 * self._average + 0.05 * returns.mean().item()
+        self._average_weight = 0.95 * self._average_weight + 0.05
+        return expected

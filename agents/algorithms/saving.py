@@ -1,0 +1,220 @@
+"""Saving and loading agents: a zip with plain values as JSON and tensors as safetensors. Nothing is pickled."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import safetensors.torch
+import torch as th
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.save_util import open_path
+from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.utils import check_for_correct_spaces, get_system_info
+
+from lm_gym.agents.algorithms import legacy
+from lm_gym.agents.algorithms.plain_values import NotPlainError, Packer, Unpacker
+
+AGENT, TENSORS, SYSTEM = "agent.json", "tensors.safetensors", "system_info.txt"
+FORMAT = 1
+File = str | Path | io.BufferedIOBase
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a file holds.
+
+    Attributes:
+        algorithm: name of the class that saved it; None where an old file doesn't say.
+        attributes: the agent's, by name.
+        states: state dicts, by the name of what they belong to.
+        missing: attributes that were left out because a file cannot hold them.
+    """
+
+    algorithm: str | None
+    attributes: dict[str, Any]
+    states: dict[str, Any]
+    missing: tuple[str, ...] = ()
+
+
+class SavedAlgorithm(BaseAlgorithm):
+    """Stable-Baselines3's `save`, `load` and `set_parameters` over files without pickles.
+
+    A file holds the attributes of an agent that are plain values (see `plain_values`), but for those that construction
+    makes again (`_excluded_save_params`), and the state dicts of what `_get_torch_save_params` names. The class of the
+    policy is kept by its name in `policy_aliases`. Files of earlier versions are read too (see `legacy`).
+    """
+
+    def save(self, path: File, exclude: Iterable[str] | None = None, include: Iterable[str] | None = None) -> None:
+        """Save the agent.
+
+        Args:
+            path: a file, `.zip` by default, or an open one.
+            exclude: attributes to leave out.
+            include: attributes to keep although they are left out otherwise.
+
+        Raises:
+            TypeError: an attribute that a file cannot hold; the message names it and the way out.
+        """
+        left_out = set(exclude or ())
+        states = self.get_parameters()
+        skipped = {*self._excluded_save_params(), *(name.split(".")[0] for name in states)} - set(include or ())
+        attributes = {name: value for name, value in self.__dict__.items() if name not in skipped}
+        attributes["policy_class"] = self._policy_name()
+        packer, packed, missing = Packer(), {}, []
+        for name, value in attributes.items():
+            try:
+                found = packer.pack(value, name)
+            except NotPlainError as error:
+                if name in left_out:
+                    missing.append(name)
+                    continue
+                raise TypeError(
+                    f"{error}, which a saved agent cannot hold (numbers, strings, lists, dictionaries, arrays, "
+                    f"tensors, classes of torch.nn): save(path, exclude=[{name!r}]), and load(path, {name}=…) again"
+                ) from error
+            if name not in left_out:
+                packed[name] = found
+        content = {
+            "format": FORMAT,
+            "algorithm": type(self).__name__,
+            "attributes": packed,
+            "states": packer.pack(states, "states"),
+            "missing": missing,
+        }
+        _write(path, content, packer.tensors)
+
+    @classmethod
+    def load(
+        cls,
+        path: File,
+        env: GymEnv | None = None,
+        device: th.device | str = "auto",
+        custom_objects: dict[str, Any] | None = None,
+        print_system_info: bool = False,
+        force_reset: bool = True,
+        **kwargs: Any,
+    ) -> Self:
+        """A saved agent.
+
+        Args:
+            path: the file, or an open one.
+            env: what it goes on learning from; not needed to predict.
+            device: where it runs.
+            custom_objects: attributes to take instead of the file's.
+            print_system_info: print the machine and the versions, then and now.
+            force_reset: there for Stable-Baselines3; an agent puts back itself what it was playing.
+            kwargs: as custom_objects.
+
+        Raises:
+            ValueError: no file of an agent, one of another algorithm, or attributes that it lacks or contradicts.
+        """
+        given = {**(custom_objects or {}), **kwargs}
+        saved = read(path, given, device, print_system_info)
+        cls._check(saved, given, kwargs)
+        attributes = {**saved.attributes, **given}
+        policy_class = attributes["policy_class"]
+        if isinstance(policy_class, str):
+            attributes["policy_class"] = policy_class = cls._policy_of(policy_class)
+        if env is not None:
+            env = cls._wrap_env(env, attributes["verbose"])
+            check_for_correct_spaces(env, attributes["observation_space"], attributes["action_space"])
+            attributes["n_envs"] = env.num_envs
+        agent = cls(policy=policy_class, env=env, device=device, _init_setup_model=False)  # type: ignore[call-arg]
+        agent.__dict__.update(attributes)
+        agent._setup_model()
+        agent.set_parameters(saved.states, exact_match=True, device=device)
+        return agent
+
+    def set_parameters(
+        self,
+        load_path_or_dict: Any,
+        exact_match: bool = True,
+        device: th.device | str = "auto",
+    ) -> None:
+        """Take the state dicts of a file, or of a dictionary (see Stable-Baselines3)."""
+        if not isinstance(load_path_or_dict, dict):
+            load_path_or_dict = read(load_path_or_dict, (), device).states
+        super().set_parameters(load_path_or_dict, exact_match, device)
+
+    @classmethod
+    def _check(cls, saved: Saved, given: Mapping[str, Any], kwargs: Mapping[str, Any]) -> None:
+        if saved.algorithm not in (None, cls.__name__):
+            raise ValueError(
+                f"the agent was saved by {saved.algorithm}, not by {cls.__name__}: load it with that class"
+            )
+        for name in saved.missing:
+            if name not in given:
+                raise ValueError(f"{name} is not in the file, which cannot hold it: give it, load(path, {name}=…)")
+        theirs = saved.attributes.get("policy_kwargs")
+        if "policy_kwargs" in kwargs and theirs not in (None, kwargs["policy_kwargs"]):
+            raise ValueError(f"policy_kwargs are {theirs} in the file and not {kwargs['policy_kwargs']}")
+
+    def _policy_name(self) -> str | type[BasePolicy]:
+        names = [name for name, kind in self.policy_aliases.items() if kind is self.policy_class]
+        return names[0] if names else self.policy_class
+
+    @classmethod
+    def _policy_of(cls, name: str) -> type[BasePolicy]:
+        if name not in cls.policy_aliases:
+            raise ValueError(f"policy {name!r} is none of {cls.__name__}'s: load(path, policy_class=…)")
+        return cls.policy_aliases[name]
+
+
+def read(path: File, given: Collection[str], device: th.device | str, print_system_info: bool = False) -> Saved:
+    """Read a file.
+
+    Args:
+        path: the file, or an open one.
+        given: attributes that the caller has; they are not read.
+        device: where tensors go.
+        print_system_info: print the machine and the versions, then and now.
+
+    Raises:
+        ValueError: it is no zip, or holds no agent.
+    """
+    file = open_path(path, "r", suffix="zip")
+    try:
+        with zipfile.ZipFile(file) as archive:
+            if print_system_info:
+                print(f"now:\n{get_system_info(print_info=False)[1]}\nthen:\n{archive.read(SYSTEM).decode()}")
+            names = archive.namelist()
+            if AGENT in names:
+                return _read(archive, given, device)
+            if legacy.AGENT in names:
+                return Saved(None, *legacy.read(archive, given, device))
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path} is no zip file, so no agent") from error
+    finally:
+        if isinstance(path, str | Path):
+            file.close()
+    raise ValueError(f"{path} holds no agent: neither {AGENT} nor an older version's {legacy.AGENT}")
+
+
+def _read(archive: zipfile.ZipFile, given: Collection[str], device: th.device | str) -> Saved:
+    content = json.loads(archive.read(AGENT))
+    if content["format"] > FORMAT:
+        raise ValueError(
+            f"the agent is of format {content['format']}, this version reads up to {FORMAT}: update lm-gym"
+        )
+    unpacker = Unpacker(safetensors.torch.load(archive.read(TENSORS)), device)
+    attributes = {name: unpacker.unpack(found) for name, found in content["attributes"].items() if name not in given}
+    return Saved(content["algorithm"], attributes, unpacker.unpack(content["states"]), tuple(content["missing"]))
+
+
+def _write(path: File, content: Mapping[str, Any], tensors: dict[str, th.Tensor]) -> None:
+    file = open_path(path, "w", suffix="zip")
+    try:
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr(AGENT, json.dumps(content, allow_nan=False))
+            archive.writestr(TENSORS, safetensors.torch.save(tensors))
+            archive.writestr(SYSTEM, get_system_info(print_info=False)[1])
+    finally:
+        if isinstance(path, str | Path):
+            file.close()
