@@ -17,10 +17,12 @@ from lm_gym.agents.algorithms.registry import ALGORITHMS
 from lm_gym.agents.algorithms.reinforce import REINFORCE
 from lm_gym.agents.algorithms.schedules import LearningRate
 from lm_gym.agents.algorithms.supervised import Supervised
-from lm_gym.agents.evaluation.playing import Prediction, baselines, evaluate, majority_predictor
+from lm_gym.agents.evaluation.playing import baselines, evaluate
 from lm_gym.builtin import tiny_path
 from lm_gym.compat.stable_baselines3 import VecEnvAdapter
 from lm_gym.data import Dataset
+from lm_gym.tasks import Prediction
+from lm_gym.tasks.words import majority_label
 from tests.small import Stop, few_names, small
 
 
@@ -43,8 +45,14 @@ def weights(model):
     return th.cat([p.detach().flatten() for p in model.policy.parameters()])
 
 
-def perfect(obs, env):
-    return Prediction(env.targets, None)
+def perfect(batch):
+    return Prediction(batch.targets, None)
+
+
+def tagged_texts(played):
+    """(word, gold, predicted) of every word, text by text."""
+    lines = (played.task.format_prediction(text).splitlines() for text in played)
+    return [[tuple(line.split(" ")) for line in text if line] for text in lines]
 
 
 VARIANTS = [
@@ -152,11 +160,11 @@ def test_evaluation_plays_every_text_once_in_order(ner):
     result = evaluate(perfect, env)
     assert result.metrics["entity_f1"] == 1.0
     assert result.metrics["mean_reward"] == pytest.approx(1.0)
-    texts = list(result.tagged_texts())
+    texts = list(tagged_texts(result))
     assert len(texts) == len(corpus)
     assert [[word for word, _, _ in text] for text in texts] == [corpus.text(i) for i in range(len(corpus))]
     assert all(gold == predicted for text in texts for _, gold, predicted in text)
-    assert len(evaluate(majority_predictor(env), env, texts=10).texts) == 10
+    assert len(evaluate(majority_label(env.task), env, texts=10).texts) == 10
 
 
 def test_words_cut_off_count_as_missed(ner):
@@ -164,12 +172,12 @@ def test_words_cut_off_count_as_missed(ner):
         env = make_env(ner, split="validation", max_length=8)
     assert env.unwrapped.cut.positions > 0
     result = evaluate(perfect, env)
-    report = result.entity_report
-    for text, kept in zip(result.tagged_texts(), np.diff(result.offsets), strict=True):
+    report = result.reports["entity"]
+    for text, kept in zip(tagged_texts(result), np.diff(result.offsets), strict=True):
         assert {predicted for _, _, predicted in text[kept:]} <= {"O"}
         assert all(gold == predicted for _, gold, predicted in text[:kept])
     whole = make_env(ner, split="validation")
-    full = evaluate(perfect, whole).entity_report
+    full = evaluate(perfect, whole).reports["entity"]
     assert report.micro.support == full.micro.support
     assert report.micro.recall < 1.0 == full.micro.recall
 
@@ -177,7 +185,7 @@ def test_words_cut_off_count_as_missed(ner):
 def test_majority_row_by_hand():
     train = [(["Ann", "runs"], ["B-PER", "O"]), (["Ann", "Bo"], ["O", "B-PER"]), (["Ann"], ["B-PER"])]
     data = Dataset.from_sentences("hand", train, None, [(["Ann", "met", "Bo"], ["B-PER", "O", "O"])])
-    result = evaluate(majority_predictor(make_env(data, split="test")), make_env(data, split="test", num_envs=2))
+    result = evaluate(majority_label(make_env(data, split="test").task), make_env(data, split="test", num_envs=2))
     assert result.metrics["entity_precision"] == 0.5
     assert result.metrics["entity_recall"] == 1.0
 
@@ -189,7 +197,7 @@ def test_token_classification_pipeline_agrees(ner, tmp_path):
     tagger = pipeline("token-classification", str(tmp_path), device="cpu")
     result = evaluate(model.policy, make_env(ner, split="validation"))
     compared = 0
-    for text in list(result.tagged_texts())[:20]:
+    for text in list(tagged_texts(result))[:20]:
         words = [word for word, _, _ in text]
         starts = np.cumsum([0, *(len(word) + 1 for word in words[:-1])])
         theirs = {entry["start"]: entry["entity"] for entry in tagger(" ".join(words))}

@@ -90,10 +90,8 @@ class TextAlgorithm(SavedAlgorithm):
         if self.env is not None:
             self._check_env(self.env)
             if issubclass(self.policy_class, LMPolicy):
-                # the head that the environment's task asks for
-                names = TextEnvironments(self.env).first.task.choice_names
-                head, labels = ("vocabulary", None) if names is None else ("labels", list(names))
-                self.policy_kwargs = {"head": head, "labels": labels, **self.policy_kwargs}
+                task = TextEnvironments(self.env).first.task
+                self.policy_kwargs = {"head": task.head, "labels": task.choice_names, **self.policy_kwargs}
         with self._keyed_randomness(-1):
             self._setup_policy()
         if self.env is not None and isinstance(self.policy, LMPolicy):

@@ -99,12 +99,12 @@ def make_agent(settings: Settings, env: TextVectorEnv, model: str | None = None)
 
 def make_policy(settings: Settings, env: TextVectorEnv, model: str) -> LMPolicy:
     """The policy of a checkpoint, to act in an environment that its algorithm need not be able to learn from."""
-    names = env.task.choice_names
     policy = LMPolicy(
         env.single_observation_space,
         env.single_action_space,
         lambda _: 0.0,
-        labels=None if names is None else list(names),
+        head=env.task.head,
+        labels=env.task.choice_names,
         **_policy_arguments(settings, model),
     )
     policy.check_tokenizer(env.task.tokenizer)
