@@ -36,6 +36,7 @@ _HOME = {
     "search.optimizers": ("OPTIMIZERS", "register_optimizer"),
     "search.optimizers.optimizer": ("Optimizer", "StructuredOptimizer", "VectorOptimizer"),
     "search.population.population": ("Block", "Dense", "Domain", "Population", "Sampled"),
+    "search.spaces.parameters": ("ParameterSpace", "acting_parameters"),
     "search.spaces": ("SEARCH_SPACES", "SearchSpace", "register_search_space"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
