@@ -64,8 +64,14 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two
         Population as Population,
         Sampled as Sampled,
     )
-    from lm_gym.agents.search.spaces import SEARCH_SPACES as SEARCH_SPACES, register_search_space as register_search_space
-    from lm_gym.agents.search.spaces.parameters import ParameterSpace as ParameterSpace
+    from lm_gym.agents.search.spaces import (
+        SEARCH_SPACES as SEARCH_SPACES,
+        register_search_space as register_search_space,
+    )
+    from lm_gym.agents.search.spaces.parameters import (
+        ParameterSpace as ParameterSpace,
+        acting_parameters as acting_parameters,
+    )
     from lm_gym.agents.search.spaces.space import SearchSpace as SearchSpace
     # isort: on
 
@@ -85,7 +91,7 @@ _HOME = {
     "search.optimizers.optimizer": ("Optimizer", "StructuredOptimizer", "VectorOptimizer"),
     "search.population.population": ("Block", "Dense", "Domain", "Population", "Sampled"),
     "search.spaces": ("SEARCH_SPACES", "register_search_space"),
-    "search.spaces.parameters": ("ParameterSpace",),
+    "search.spaces.parameters": ("ParameterSpace", "acting_parameters"),
     "search.spaces.space": ("SearchSpace",),
 }
 _WITH_EXTRAS = {"algorithms.maskable": ("MaskableLMPolicy", "MaskableTextRolloutBuffer")}  # sb3-contrib

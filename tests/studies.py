@@ -34,4 +34,5 @@ def write_run(folder: Path, algo: str, values: list[float], forward: int, backwa
     report |= {"peak_memory_bytes": 2**29, "chosen": {"pass": 1.0, "timesteps": 9, "entity_f1": max(values)}}
     report |= {"baselines": {"random": dict.fromkeys(METRICS, 0.02), "majority": dict.fromkeys(METRICS, 0.3)}}
     report |= {"metrics": metrics, "fingerprint": "f00d", "reports": ["entities & <tags>", "tokens"]}
+    (folder / "config.yaml").write_text(f"algo: {algo}\n")
     (folder / "report.json").write_text(json.dumps(report))

@@ -1,0 +1,115 @@
+"""Optimizers, search spaces and algorithms of a user's own module: the pages' files, run by the pages' commands."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.runs import write_corpus
+
+ROOT = Path(__file__).parents[1]
+PAGES = ("own_optimizer", "own_search_space")
+TINY = ("--env.num_envs=4", "--evaluation.num_envs=4", "--budget.passes=1", "--device=cpu", "--threads=1")
+
+
+def page(name: str) -> tuple[str, str, list[list[str]]]:
+    """The module's file name, its code, and the options of the commands of a page."""
+    text = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    file = re.search(r"`(\w+\.py)`, in the folder that you run from", " ".join(text.split()))
+    assert file is not None
+    commands = [shlex.split(line) for line in re.findall(r"^\$ python -m agents\.(.*)$", text, re.M)]
+    return file[1], code, commands
+
+
+def run(command: list[str], folder: Path) -> str:
+    """A command of a page, from a folder; what it prints."""
+    program, *options = command
+    done = subprocess.run(
+        [sys.executable, "-m", f"lm_gym.agents.{program}", *options],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module", params=PAGES)
+def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which everything on a page was done, on a small corpus and a small budget."""
+    folder = tmp_path_factory.mktemp(request.param)
+    data = write_corpus(folder / "people")
+    file, code, commands = page(request.param)
+    (folder / file).write_text(code, encoding="utf-8")
+    assert len(code.splitlines()) <= 50
+    for command in commands:
+        new = command[0] == "train" and "--resume" not in command
+        passes = [word for word in command if word.isdigit()]
+        more = [f"--env.dataset={data}", *TINY] if new else []
+        longer = ["--budget.passes=2"] if passes else []  # the page's number is for its own, larger budget
+        run([*command, *more, *longer], folder)
+    return folder
+
+
+def test_runs_train_resume_and_are_evaluated(done: Path) -> None:
+    runs = sorted((done / "runs").iterdir())
+    assert runs
+    for folder in runs:
+        assert (folder / "report.json").is_file()
+        assert list(folder.glob("evaluation-*-test.json"))
+    resumed = [folder for folder in runs if "--resume" in (folder / "command.txt").read_text()]
+    assert len(resumed) == 1
+    longer = json.loads((resumed[0] / "report.json").read_text())["timesteps"]
+    assert longer == max(json.loads(line)["timesteps"] for line in (resumed[0] / "metrics.jsonl").open())
+
+
+def test_names_are_their_own_and_checkpoints_name_no_module(done: Path) -> None:
+    for folder in (done / "runs").iterdir():
+        settings = yaml.safe_load((folder / "config.yaml").read_text())
+        shown = json.loads((folder / "report.json").read_text())["algo"]
+        assert shown == settings["algo"].rpartition(":")[2]
+        assert f"# {shown} on" in (folder / "report.md").read_text()
+        events = EventAccumulator(str(folder / "tensorboard")).Reload()
+        hparams = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content.decode(errors="ignore")
+        assert "algo" in hparams
+        assert ":" not in hparams.replace(str(folder), "")
+        archive = next(folder.glob("checkpoints/*/model.zip")).read_bytes()
+        for module in (b"cem:", b"norms:", b"lm_gym.agents", b"agents."):
+            assert module not in archive
+
+
+def test_a_run_without_run_dir_has_a_folder_of_its_own_name(tmp_path: Path) -> None:
+    file, code, _ = page("own_optimizer")
+    (tmp_path / file).write_text(code, encoding="utf-8")
+    data = write_corpus(tmp_path / "people")
+    run(["train", "--algo=cem:HeadCEM", f"--env.dataset={data}", *TINY], tmp_path)
+    (folder,) = (tmp_path / "runs/NER-v0/HeadCEM").iterdir()
+    assert (folder / "report.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--algo=nowhere:MyES"], "no module 'nowhere'"),
+        (["--algo=cem:Other"], "registers and defines no 'Other'"),
+        (["--algo=cem:CEM"], "give a subclass of TextAlgorithm"),
+        (["--algo=es", "--agent.optimizer=cem:HeadCEM"], "give a subclass of Optimizer"),
+        (["--algo=es", "--agent.search_space=cem:CEM"], "give a subclass of SearchSpace"),
+        (["--algo=es", "--agent.optimizer=cem:CEM", "--agent.optimizer_kwargs={elite: 3}"], "did you mean 'elites'"),
+    ],
+)
+def test_what_is_not_there_is_refused(options: list[str], message: str, tmp_path: Path) -> None:
+    file, code, _ = page("own_optimizer")
+    (tmp_path / file).write_text(code, encoding="utf-8")
+    with pytest.raises(AssertionError, match=re.escape(message)):
+        run(["train", f"--env.dataset={write_corpus(tmp_path / 'people')}", *options, *TINY], tmp_path)
