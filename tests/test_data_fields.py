@@ -196,7 +196,7 @@ def test_a_dataset_dict_keeps_its_class_names_and_says_which_splits_it_leaves_ou
     dataset = load_dataset(datasets.DatasetDict(parts), fields=(WORDS, LABEL))
     assert dataset["test"].columns["label"].names == ("down", "up")
     assert dataset["test"].columns["label"].of(0) == ["down"]
-    assert dataset.notes == ("split unsupervised not read",)
+    assert dataset.notes == ("split unsupervised is not read",)
     renamed = load_dataset(datasets.DatasetDict(parts), fields=(WORDS, LABEL), splits={"train": "unsupervised"})
     assert renamed["train"].text(0) == ["unsupervised", "one"]
     assert renamed.notes == ()
@@ -345,14 +345,20 @@ def test_other_kinds_of_field_in_files_and_datasets(tmp_path):
         load_dataset(path, fields=(WORDS, LABEL))
     assert caught.value.kinds == {"tags"}
     path = tmp_path / "train.csv"
+    path.write_text("word,label\nso,O\nIvo,B-PER\n")
+    with pytest.raises(OtherFields, match=r"train\.csv: a word a row, and a 'label' for each: one label") as caught:
+        load_dataset(path, fields=(WORDS, LABEL))
+    assert caught.value.kinds == {"tags"}
     path.write_text("text,label\na fine film,1\n")
     with pytest.raises(OtherFields, match=r"train\.csv, line 2: 'label' is '1', one label") as caught:
         load_dataset(path, fields=(WORDS, TAGS))
     assert caught.value.kinds == {"label"}
-    with pytest.raises(OtherFields, match=r"'in memory' has words and label: field 'tags', a tag for each") as caught:
+    with pytest.raises(
+        OtherFields, match=r"'in memory' has words and label: field 'tags' needs a tag for each"
+    ) as caught:
         load_dataset(load_dataset([{"text": "a", "label": 1}], fields=(WORDS, LABEL)), fields=(WORDS, TAGS))
     assert caught.value.kinds == {"label"}
-    with pytest.raises(OtherFields, match="'builtin/ner' has words and tags: field 'label'") as caught:
+    with pytest.raises(OtherFields, match="'builtin/ner' has words and tags: field 'label' needs one label") as caught:
         load_dataset("builtin/ner", fields=(WORDS, LABEL))
     assert caught.value.kinds == {"tags"}
     labelled = load_dataset([{"text": "a", "label": 1}], fields=(WORDS, LABEL))
@@ -580,7 +586,7 @@ def test_splits_with_other_columns_do_not_belong_together():
     with pytest.raises(DataError, match="split test has other columns or labels than train"):
         Dataset.from_splits("mine", {"train": one, "test": other})
     two_rows = LabelColumn("label", np.arange(3), np.zeros(2, np.int32), ("1",))
-    with pytest.raises(DataError, match="1 texts and 2 rows in column 'label'"):
+    with pytest.raises(DataError, match="1 texts but 2 rows in column 'label'"):
         Corpus(one.words, one.vocabulary, one.offsets, columns={"label": two_rows})
 
 

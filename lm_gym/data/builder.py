@@ -60,7 +60,7 @@ class CorpusBuilder:
             self.words.extend([self.vocabulary[word] for word in words])
             if tags is not None:
                 if len(tags) != len(words):
-                    raise self.error(line, f"{len(words)} words and {len(tags)} tags: give each word one tag")
+                    raise self.error(line, f"{len(words)} words but {len(tags)} tags: give each word one tag")
                 self.tags.extend([self.raw_tags[tag] for tag in tags])
         except TagError as error:
             first = next(i for i, tag in enumerate(tags or ()) if tag not in self.raw_tags)

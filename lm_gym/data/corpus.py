@@ -43,10 +43,10 @@ class Corpus:
         if len(self.offsets) < 2 or self.offsets[0] != 0 or self.offsets[-1] != len(self.words):
             raise DataError(f"offsets must run from 0 to the {len(self.words)} words, over one text at least")
         if self.tags is not None and len(self.tags) != len(self.words):
-            raise DataError(f"{len(self.words)} words and {len(self.tags)} tags: give each word one tag")
+            raise DataError(f"{len(self.words)} words but {len(self.tags)} tags: give each word one tag")
         for name, column in self.columns.items():
             if len(column) != len(self):
-                raise DataError(f"{len(self)} texts and {len(column)} rows in column {name!r}: give each text one row")
+                raise DataError(f"{len(self)} texts but {len(column)} rows in column {name!r}: give each text one row")
         for values in (self.words, self.offsets, self.tags):
             if values is not None:
                 values.flags.writeable = False

@@ -247,8 +247,13 @@ def _unread_note(builders: Iterable[CorpusBuilder]) -> list[str]:
     if not unread:
         return []
     width = max(unread.values())
-    named = f"{', '.join(unread)}{f' of {width}' if width else ''}"
-    return [f"columns {named} are not read" if len(unread) > 1 else f"column {named} is not read"]
+    return [not_read("column", [*unread], f" of {width}" if width else "")]
+
+
+def not_read(what: str, names: Sequence[str], of: str = "") -> str:
+    """The note about columns or splits that are left out."""
+    listed = ", ".join(names)
+    return f"{what}s {listed}{of} are not read" if len(names) > 1 else f"{what} {listed}{of} is not read"
 
 
 def _overlap_notes(splits: Mapping[str, Corpus], counts: Mapping[tuple[str, str], int]) -> list[str]:

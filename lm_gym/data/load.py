@@ -8,7 +8,7 @@ from typing import Any
 
 from lm_gym.builtin import BUILTIN
 from lm_gym.data.builder import CorpusBuilder
-from lm_gym.data.dataset import SPLITS, Dataset
+from lm_gym.data.dataset import SPLITS, Dataset, not_read
 from lm_gym.data.errors import DataError, OtherFields, nearest
 from lm_gym.data.field_builders import Words
 from lm_gym.data.fields import DESCRIPTIONS, WORDS_AND_TAGS, Field
@@ -125,7 +125,7 @@ def _of_data(
             builders[split] = CorpusBuilder(f"{name}, {chosen[split]}", words, unit="row")
             read_data(data[chosen[split]], builders[split], options)
     unread = [] if splits else [str(split) for split in data if split not in chosen.values()]
-    notes = [f"split{'s' * (len(unread) > 1)} {', '.join(unread)} not read"] if unread else []
+    notes = [not_read("split", unread)] if unread else []
     return Dataset.from_builders(name, builders, scheme=options.scheme, max_overlap=max_overlap, notes=notes)
 
 
@@ -168,5 +168,5 @@ def _demand(dataset: Dataset, fields: Sequence[Field]) -> None:
         there = "tags" in held.values() if field.kind == "tags" else held.get(field.name) == field.kind
         if field.required and not there:
             has = f"has words and {', '.join(held)}" if held else "is plain text"
-            message = f"dataset {dataset.name!r} {has}: field {field.name!r}, {DESCRIPTIONS[field.kind]}, is needed"
+            message = f"dataset {dataset.name!r} {has}: field {field.name!r} needs {DESCRIPTIONS[field.kind]}"
             raise OtherFields(message, kinds=held.values()) if held else DataError(message)

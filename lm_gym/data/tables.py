@@ -7,8 +7,8 @@ from itertools import chain, islice
 from typing import Literal
 
 from lm_gym.data.builder import CorpusBuilder
-from lm_gym.data.errors import DataError
-from lm_gym.data.fields import TAGS, WORDS
+from lm_gym.data.errors import DataError, OtherFields
+from lm_gym.data.fields import DESCRIPTIONS, TAGS, WORDS
 from lm_gym.data.layout import Layout
 from lm_gym.data.options import ReadOptions
 from lm_gym.data.records import RecordReader
@@ -76,6 +76,7 @@ def _read_table(rows: Iterator[Row], builder: CorpusBuilder, options: ReadOption
     sentence = next(
         (i for i, name in enumerate(names) if name.strip().lower().startswith("sentence") and i != words), None
     )
+    _refuse_words(head, layout, names, builder)
     if _word_a_row(head, layout, words, tags, sentence):
         read = {words, tags, sentence}
         builder.unread |= dict.fromkeys(name for i, name in enumerate(names) if i not in read)
@@ -128,6 +129,18 @@ def _word_a_row(head: list[Row], layout: Layout, words: int, tags: int | None, s
     if tags is not None and any(len(cells[tags].split()) > 1 or cells[tags].startswith("[") for cells in filled):
         return False
     return sentence is not None or all(len(cells[words].split()) <= 1 for cells in filled)
+
+
+def _refuse_words(head: list[Row], layout: Layout, names: list[str], builder: CorpusBuilder) -> None:
+    """Refuse a word a row beside tags where labels of whole texts are asked for."""
+    words = names.index(layout.words)
+    filled = [cells for _, cells in head if cells]
+    if layout.whole or any(len(cells[words].split()) > 1 for cells in filled):
+        return
+    for field, column in layout.others:
+        if field.kind in ("label", "labels") and all(is_tag(cells[names.index(column)]) for cells in filled):
+            message = f"{builder.place}: a word a row, and a {column!r} for each: {DESCRIPTIONS[field.kind]} is needed"
+            raise OtherFields(message, kinds={"tags"})
 
 
 def _read_words(

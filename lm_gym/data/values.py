@@ -77,9 +77,10 @@ def read_tags(value: Any, words: int) -> list[str]:
         raise FieldError(f"is {value!r:.60}, one label: a tag for each word is needed", "label")
     if not isinstance(value, list):
         raise FieldError(f"is {value!r:.60}: a list of strings is needed")
-    kind = kind_of(value, words)
-    if len(value) != words and kind not in ("tags", None) and not any(map(is_tag, value)):
-        raise FieldError(f"is {value!r:.60}, {DESCRIPTIONS[kind]}: a tag for each word is needed", kind)
+    if len(value) != words and not any(map(is_tag, value)):
+        kind = kind_of(value, words)
+        if kind is not None:
+            raise FieldError(f"is {value!r:.60}, {DESCRIPTIONS[kind]}: a tag for each word is needed", kind)
     return _strings(value, "; write tags by name, such as 'B-PER'")
 
 
