@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.runs import write_corpus
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("own_optimizer", "own_search_space")
+PAGES = ("own_optimizer", "own_search_space", "own_task")
 TINY = ("--env.num_envs=4", "--evaluation.num_envs=4", "--budget.passes=1", "--device=cpu", "--threads=1")
 
 
@@ -44,14 +45,29 @@ def run(command: list[str], folder: Path) -> str:
     return done.stdout
 
 
+def write_prose(folder: Path) -> Path:
+    """Sentences with marks, twelve a split and none twice."""
+    folder.mkdir(parents=True)
+    for i, split in enumerate(("train", "dev", "test")):
+        pairs = list(
+            product(("Ada", "Noor", "Ivo", "Mira", "Tess", "Odd"), ("Oslo", "Turin", "Lima", "Perth", "Quito", "Riga"))
+        )
+        texts = (
+            f"In {b} , {a} asked : who comes?\n" if j % 2 else f"{a} went to {b}.\n"
+            for j, (a, b) in enumerate(pairs[i::3])
+        )
+        (folder / f"{split}.txt").write_text("".join(texts), encoding="utf-8")
+    return folder
+
+
 @pytest.fixture(scope="module", params=PAGES)
 def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which everything on a page was done, on a small corpus and a small budget."""
     folder = tmp_path_factory.mktemp(request.param)
-    data = write_corpus(folder / "people")
+    data = write_prose(folder / "prose") if request.param == "own_task" else write_corpus(folder / "people")
     file, code, commands = page(request.param)
     (folder / file).write_text(code, encoding="utf-8")
-    assert len(code.splitlines()) <= 50
+    assert len(code.splitlines()) <= (80 if request.param == "own_task" else 50)
     for command in commands:
         new = command[0] == "train" and "--resume" not in command
         passes = [word for word in command if word.isdigit()]
@@ -66,7 +82,7 @@ def test_runs_train_resume_and_are_evaluated(done: Path) -> None:
     assert runs
     for folder in runs:
         assert (folder / "report.json").is_file()
-        assert list(folder.glob("evaluation-*-test.json"))
+    assert any(list(folder.glob("evaluation-*-test.json")) for folder in runs)
     resumed = [folder for folder in runs if "--resume" in (folder / "command.txt").read_text()]
     assert len(resumed) == 1
     longer = json.loads((resumed[0] / "report.json").read_text())["timesteps"]
@@ -84,7 +100,7 @@ def test_names_are_their_own_and_checkpoints_name_no_module(done: Path) -> None:
         assert "algo" in hparams
         assert ":" not in hparams.replace(str(folder), "")
         archive = next(folder.glob("checkpoints/*/model.zip")).read_bytes()
-        for module in (b"cem:", b"norms:", b"lm_gym.agents", b"agents."):
+        for module in (b"cem:", b"norms:", b"punctuation", b"lm_gym.agents", b"agents."):
             assert module not in archive
 
 
@@ -113,3 +129,51 @@ def test_what_is_not_there_is_refused(options: list[str], message: str, tmp_path
     (tmp_path / file).write_text(code, encoding="utf-8")
     with pytest.raises(AssertionError, match=re.escape(message)):
         run(["train", f"--env.dataset={write_corpus(tmp_path / 'people')}", *options, *TINY], tmp_path)
+
+
+@pytest.fixture(scope="module")
+def punctuation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the page's task, and prose."""
+    folder = tmp_path_factory.mktemp("own_task")
+    file, code, _ = page("own_task")
+    (folder / file).write_text(code, encoding="utf-8")
+    write_prose(folder / "prose")
+    return folder
+
+
+def test_a_task_of_a_users_module_is_compared(punctuation: Path) -> None:
+    common = {"env.id": "punctuation:Punctuation-v0", "env.dataset": str(punctuation / "prose"), "env.num_envs": 4}
+    study = {
+        "title": "Marks",
+        "metric": "accuracy",
+        "shown": ["full_stops"],
+        "budget": {"passes": 1},
+        "common": common,
+        "rows": {"twin": {"settings": {"algo": "supervised"}}, "es": {"settings": {"algo": "es"}}},
+    }
+    (punctuation / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
+    run(["compare", "study.yaml", "--seeds", "1"], punctuation)
+    report = (punctuation / "runs/compare/study/report.md").read_text()
+    assert "full stops prec." in report
+    assert "| majority label |" in report
+    again = ["compare", "study.yaml", "--seeds", "1", "--report-only"]
+    run(again, punctuation)
+    assert (punctuation / "runs/compare/study/report.md").read_text() == report
+
+
+def test_the_environment_of_a_users_task_keeps_the_contract(punctuation: Path) -> None:
+    code = (
+        "import gymnasium; from lm_gym.testing import check_text_env\n"
+        "for unit in ('token', 'sequence'):\n"
+        "    make = dict(id='punctuation:Punctuation-v0', dataset='prose', unit=unit)\n"
+        "    check_text_env(gymnasium.make_vec(**make, num_envs=4))\n"
+        "    check_text_env(gymnasium.make(**make))\n"
+        "print(gymnasium.make(**make).unwrapped.__doc__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=punctuation, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "`lowercase=True`: whether words lose their capitals too" in done.stdout
+    assert '"f1"' not in done.stdout  # marks are no IOB2 tags

@@ -7,6 +7,7 @@ Everything is played on the test split, by the model that was best on the valida
 from collections.abc import Mapping
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from lm_gym.envs import find_task
@@ -33,8 +34,8 @@ def closing_table(report: Mapping[str, Any]) -> Table:
     rows = table_rows(report)
     shown = [metric for metric in columns(rows) if metric.in_terminal]
     title = f"{report['algo']} on {report['dataset']}, {split_of(report)}"
-    table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column("")
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, collapse_padding=True)
+    table.add_column("", no_wrap=True)
     for metric in shown:
         table.add_column(metric.label, justify="right", no_wrap=True)
     for name, metrics in rows.items():

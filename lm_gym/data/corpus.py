@@ -27,8 +27,8 @@ class Corpus:
         words: int32 [W], index into `vocabulary`.
         vocabulary: the distinct words, shared by the splits of a dataset.
         offsets: int64 [N + 1]; text i is `words[offsets[i]:offsets[i + 1]]`.
-        tags: int16 [W], index into `tag_names`, or None for plain text.
-        tag_names: IOB2: "O" first, then "B-X", "I-X" by type, types sorted; empty for plain text.
+        tags: int16 [W], a label for each word, index into `tag_names`, or None for plain text.
+        tag_names: of readers, IOB2: "O" first, then "B-X", "I-X" by type, types sorted; empty for plain text.
         columns: other fields by name: labels, lists of texts, numbers.
     """
 

@@ -1,10 +1,12 @@
 """A dataset: splits that share a vocabulary and a set of tags."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lm_gym.data.builder import CorpusBuilder
 from lm_gym.data.columns import LabelColumn
@@ -15,6 +17,7 @@ from lm_gym.data.field_builders import Words
 from lm_gym.data.overlap import overlaps, refuse_overlap, text_keys
 from lm_gym.data.schemes import tag_names_of, types_of
 from lm_gym.hashing import mix
+from lm_gym.ragged import to_offsets
 
 SPLITS = ("train", "validation", "test")
 
@@ -223,6 +226,31 @@ class Dataset:
         splits = {split: corpus.with_tag_names(tag_names) for split, corpus in self.splits.items()}
         return Dataset(self.name, splits, self.overlap, _fingerprint(splits), self.notes)
 
+    def with_word_labels(
+        self, label: Callable[[list[str]], tuple[Sequence[str], Sequence[int]]], names: Sequence[str]
+    ) -> "Dataset":
+        """Texts made of these ones, with a label for each word, for tasks that derive their labels from plain text.
+
+        Args:
+            label: from the words of a text to the words to show and the number of each one's label; a text that
+                becomes empty is left out.
+            names: of the labels.
+
+        Raises:
+            DataError: other numbers of words and labels, a label outside `names`, or a split that becomes empty.
+        """
+        words = Words()
+        found = {
+            split: _labelled(f"{self.name}, {split}", corpus, label, len(names), words)
+            for split, corpus in self.splits.items()
+        }
+        vocabulary = tuple(words)
+        splits = {
+            split: Corpus(flat, vocabulary, to_offsets(lengths), labels, tuple(names))
+            for split, (flat, labels, lengths) in found.items()
+        }
+        return Dataset.from_splits(self.name, splits, max_overlap=1.0, notes=self.notes)
+
     def with_label_names(self, name: str, label_names: Sequence[str]) -> "Dataset":
         """The same texts with labels in column `name` that index `label_names`, as a model of other data needs them.
 
@@ -231,6 +259,30 @@ class Dataset:
         """
         splits = {split: corpus.with_label_names(name, label_names) for split, corpus in self.splits.items()}
         return Dataset(self.name, splits, self.overlap, _fingerprint(splits), self.notes)
+
+
+def _labelled(
+    place: str,
+    corpus: Corpus,
+    label: Callable[[list[str]], tuple[Sequence[str], Sequence[int]]],
+    num_labels: int,
+    vocabulary: Words,
+) -> tuple[NDArray[np.int32], NDArray[np.int16], NDArray[np.int64]]:
+    """Words, labels and lengths of the texts that `label` makes of a split (see `Dataset.with_word_labels`)."""
+    words, labels, lengths = array("i"), array("h"), array("q")
+    for number in range(len(corpus)):
+        text, its_labels = label(corpus.text(number))
+        if len(text) != len(its_labels):
+            raise DataError(f"{place}, text {number}: {len(text)} words but {len(its_labels)} labels")
+        if its_labels and not 0 <= min(its_labels) <= max(its_labels) < num_labels:
+            raise DataError(f"{place}, text {number}: labels are 0 to {num_labels - 1}, got {list(its_labels)}")
+        if text:
+            words.extend(vocabulary[word] for word in text)
+            labels.extend(its_labels)
+            lengths.append(len(text))
+    if not lengths:
+        raise DataError(f"{place}: no text is left")
+    return np.frombuffer(words, np.int32), np.frombuffer(labels, np.int16), np.frombuffer(lengths, np.int64)
 
 
 def _described(corpus: Corpus) -> dict[str, tuple[str, ...]]:
@@ -280,7 +332,7 @@ def _fingerprint(splits: Mapping[str, Corpus]) -> str:
                 digest.update(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).data)
         for name, column in sorted(corpus.columns.items()):
             digest.update("\0".join((name, *_described(corpus)[name], "")).encode("utf-8", "surrogatepass"))
-            for array in column.arrays():
-                digest.update(f"{len(array)}\0".encode())
-                digest.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data)
+            for values in column.arrays():
+                digest.update(f"{len(values)}\0".encode())
+                digest.update(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).data)
     return digest.hexdigest()[:16]
