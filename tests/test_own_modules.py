@@ -12,6 +12,7 @@ import pytest
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from lm_gym.agents.runs.curve import read_metrics
 from tests.runs import write_corpus
 
 ROOT = Path(__file__).parents[1]
@@ -70,7 +71,7 @@ def test_runs_train_resume_and_are_evaluated(done: Path) -> None:
     resumed = [folder for folder in runs if "--resume" in (folder / "command.txt").read_text()]
     assert len(resumed) == 1
     longer = json.loads((resumed[0] / "report.json").read_text())["timesteps"]
-    assert longer == max(json.loads(line)["timesteps"] for line in (resumed[0] / "metrics.jsonl").open())
+    assert longer == read_metrics(resumed[0] / "metrics.jsonl")[-1]["timesteps"]
 
 
 def test_names_are_their_own_and_checkpoints_name_no_module(done: Path) -> None:

@@ -16,7 +16,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.save_util import open_path
 from stable_baselines3.common.type_aliases import GymEnv
-from stable_baselines3.common.utils import check_for_correct_spaces, get_system_info
+from stable_baselines3.common.utils import check_for_correct_spaces, get_device, get_system_info
 
 from lm_gym.agents.algorithms import legacy
 from lm_gym.agents.algorithms.plain_values import NotPlainError, Packer, Unpacker
@@ -179,6 +179,7 @@ def read(path: File, given: Collection[str], device: th.device | str, print_syst
     Raises:
         ValueError: it is no zip, or holds no agent.
     """
+    device = get_device(device)
     file = open_path(path, "r", suffix="zip")
     try:
         with zipfile.ZipFile(file) as archive:
