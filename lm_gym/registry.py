@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from lm_gym.naming import among
 
@@ -62,7 +62,7 @@ class Registry(dict[str, T]):
         return self[own]
 
 
-def find_class(registry: Registry[type[T]], name: str, base: type[T]) -> type[T]:
+def find_class(registry: Registry[type[T]], name: str, base: Any) -> type[T]:
     """Look a class up.
 
     Raises:

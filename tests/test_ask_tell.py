@@ -1,12 +1,14 @@
 """The contract of every optimizer in OPTIMIZERS; their operators and updates against numbers worked out by hand."""
 
 import inspect
-import io
+import json
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch as th
 
+from lm_gym.agents.algorithms.plain_values import Packer, Unpacker
 from lm_gym.agents.search.optimizers import OPTIMIZERS
 from lm_gym.agents.search.optimizers.optimizer import StructuredOptimizer
 from lm_gym.agents.search.population.population import Block, Domain
@@ -58,11 +60,10 @@ def generations(optimizer, kind, count):
 
 
 def saved(state):
-    """Through a file, as Stable-Baselines3 reads it."""
-    file = io.BytesIO()
-    th.save(state, file)
-    file.seek(0)
-    return th.load(file, weights_only=True)
+    """The state as a checkpoint gives it back: it holds plain values and tensors only."""
+    packer = Packer()
+    text = json.dumps(packer.pack(state, "state"), allow_nan=False)
+    return Unpacker(safetensors.torch.load(safetensors.torch.save(packer.tensors)), "cpu").unpack(json.loads(text))
 
 
 @every

@@ -1,7 +1,6 @@
 """One generation of each optimizer against its equation, and what only one of them has."""
 
 import math
-import pickle
 import warnings
 
 import numpy as np
@@ -104,13 +103,26 @@ def test_cma_refuses_what_is_too_large_and_names_what_is_not():
         OPTIMIZERS["cma_es"](th.zeros(2001))
 
 
-def test_a_state_of_cma_runs_nothing_else():
-    optimizer = OPTIMIZERS["cma_es"](th.zeros(3))
-    state = optimizer.state_dict()
-    for named in (eval, print, cma.fmin2, cma.CMAEvolutionStrategy.tell, cma.CMAOptions):
-        state["strategy"] = th.frombuffer(bytearray(pickle.dumps(named)), dtype=th.uint8)
-        with pytest.raises(pickle.UnpicklingError, match="no place"):
-            optimizer.load_state_dict(state)
+def test_a_state_of_cma_goes_on_where_two_point_adaptation_takes_over():
+    """From 300 dimensions on, `cma` puts two members along the last move of the mean, and draws from numpy's state."""
+    start, target = th.zeros(300), th.linspace(-1, 1, 300)
+    whole, states, members = OPTIMIZERS["cma_es"](start, popsize=12), [], []
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    for generation in range(12):
+        if generation % 4 == 0:
+            states.append((generation, whole.state_dict()))
+        members.append(whole.ask().vectors())
+        if generation % 4 == 1:
+            states.append((generation, whole.state_dict()))
+        whole.tell(-(members[-1] - target).square().sum(1))
+    assert (before == np.random.get_state()[1]).all()  # noqa: NPY002
+    for first, state in states:
+        resumed = OPTIMIZERS["cma_es"](start, popsize=12)
+        resumed.load_state_dict(state)
+        for generation in range(first, 12):
+            assert th.equal(resumed.ask().vectors(), members[generation]), (first, generation)
+            resumed.tell(-(members[generation] - target).square().sum(1))
+        assert th.equal(resumed.centre, whole.centre)
 
 
 @pytest.mark.parametrize("name", ["pso", "de"])

@@ -13,7 +13,8 @@ import pytest
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.runs import write_corpus
+from lm_gym.agents.runs.curve import read_metrics
+from tests.runs import PEOPLE, PLACES, write_corpus
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("own_optimizer", "own_search_space", "own_task")
@@ -49,14 +50,9 @@ def write_prose(folder: Path) -> Path:
     """Sentences with marks, twelve a split and none twice."""
     folder.mkdir(parents=True)
     for i, split in enumerate(("train", "dev", "test")):
-        pairs = list(
-            product(("Ada", "Noor", "Ivo", "Mira", "Tess", "Odd"), ("Oslo", "Turin", "Lima", "Perth", "Quito", "Riga"))
-        )
-        texts = (
-            f"In {b} , {a} asked : who comes?\n" if j % 2 else f"{a} went to {b}.\n"
-            for j, (a, b) in enumerate(pairs[i::3])
-        )
-        (folder / f"{split}.txt").write_text("".join(texts), encoding="utf-8")
+        pairs = [*product(PEOPLE, PLACES)][i::3]
+        texts = [f"In {b} , {a} asked : who comes?" if j % 2 else f"{a} went to {b}." for j, (a, b) in enumerate(pairs)]
+        (folder / f"{split}.txt").write_text("\n".join(texts), encoding="utf-8")
     return folder
 
 
@@ -86,7 +82,7 @@ def test_runs_train_resume_and_are_evaluated(done: Path) -> None:
     resumed = [folder for folder in runs if "--resume" in (folder / "command.txt").read_text()]
     assert len(resumed) == 1
     longer = json.loads((resumed[0] / "report.json").read_text())["timesteps"]
-    assert longer == max(json.loads(line)["timesteps"] for line in (resumed[0] / "metrics.jsonl").open())
+    assert longer == read_metrics(resumed[0] / "metrics.jsonl")[-1]["timesteps"]
 
 
 def test_names_are_their_own_and_checkpoints_name_no_module(done: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch as th
@@ -12,7 +12,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from torch.nn import functional
 
 from lm_gym.agents.algorithms.episodes import Episodes, play_episodes
-from lm_gym.agents.algorithms.estimators import Samples, coefficients, policy_gradient_loss
+from lm_gym.agents.algorithms.estimators import Advantage, Baseline, Samples, coefficients, policy_gradient_loss
 from lm_gym.agents.algorithms.gradient_algorithm import GradientAlgorithm
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
 from lm_gym.agents.model.policy import LMPolicy
@@ -28,9 +28,9 @@ class EpisodicREINFORCE(GradientAlgorithm):
         entropy_coef: weight of the entropy bonus.
     """
 
-    gamma: Any
-    baseline: Any
-    advantage: Any
+    gamma: float | Literal["auto"]
+    baseline: Baseline | Literal["auto"]
+    advantage: Advantage | Literal["auto"]
     entropy_coef: float
     _average = 0.0  # moving average of returns,
     _average_weight = 0.0  # and its bias correction
@@ -69,8 +69,8 @@ class EpisodicREINFORCE(GradientAlgorithm):
         values, log_prob, entropies = self.policy.evaluate_actions(obs, actions)
         G = episodes.returns(1.0 if self.gamma == "auto" else self.gamma).to(self.device)[None]
         drawn = Samples(actions[None], log_prob[None], th.ones_like(G))
-        baseline = "value" if self.baseline == "auto" else self.baseline
-        advantage = "plain" if self.advantage == "auto" else self.advantage
+        baseline: Baseline = "value" if self.baseline == "auto" else self.baseline
+        advantage: Advantage = "plain" if self.advantage == "auto" else self.advantage
         if baseline == "value":
             expected: th.Tensor | float = values.detach().flatten()
             value_loss = functional.mse_loss(values.flatten(), G[0])

@@ -84,7 +84,9 @@ def _attribute(name: str, value: Any) -> Any:
     try:
         return _Unpickler(io.BytesIO(base64.b64decode(value[":serialized:"]))).load()
     except pickle.UnpicklingError as error:
-        raise pickle.UnpicklingError(f"{name}: {error}; give it yourself: load(path, {name}=…)") from error
+        raise pickle.UnpicklingError(
+            f"{name}: {error}; give it yourself: load(path, custom_objects={{{name!r}: …}})"
+        ) from error
 
 
 def _policy_kwargs(kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.save_util import open_path
 from stable_baselines3.common.type_aliases import GymEnv
-from stable_baselines3.common.utils import check_for_correct_spaces, get_system_info
+from stable_baselines3.common.utils import check_for_correct_spaces, get_device, get_system_info
 
 from lm_gym.agents.algorithms import legacy
 from lm_gym.agents.algorithms.plain_values import NotPlainError, Packer, Unpacker
@@ -107,16 +107,16 @@ class SavedAlgorithm(BaseAlgorithm):
             path: the file, or an open one.
             env: what it goes on learning from; not needed to predict.
             device: where it runs.
-            custom_objects: attributes to take instead of the file's.
+            custom_objects: attributes to take instead of the file's, which are not read.
             print_system_info: print the machine and the versions, then and now.
             force_reset: there for Stable-Baselines3; an agent puts back itself what it was playing.
-            kwargs: as custom_objects.
+            kwargs: attributes to take instead of the file's.
 
         Raises:
             ValueError: no file of an agent, one of another algorithm, or attributes that it lacks or contradicts.
         """
         given = {**(custom_objects or {}), **kwargs}
-        saved = read(path, given, device, print_system_info)
+        saved = read(path, custom_objects or (), device, print_system_info)
         cls._check(saved, given, kwargs)
         attributes = {**saved.attributes, **given}
         policy_class = attributes["policy_class"]
@@ -179,6 +179,7 @@ def read(path: File, given: Collection[str], device: th.device | str, print_syst
     Raises:
         ValueError: it is no zip, or holds no agent.
     """
+    device = get_device(device)
     file = open_path(path, "r", suffix="zip")
     try:
         with zipfile.ZipFile(file) as archive:
