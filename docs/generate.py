@@ -1,6 +1,6 @@
 """Write what the pages take from the code: `python -m docs.generate`.
 
-The pages of the environments are the manuals in their classes' docstrings. In the others, tables between two marks are
+The pages of the environments are the manuals that are made from their tasks. In the others, tables between two marks are
 made by docs/tables.py.
 """
 
@@ -23,7 +23,7 @@ def pages() -> dict[str, str]:
     made = {}
     for id_ in ids:
         kind: type[lm_gym.TextEnv] = load_env_creator(registry[id_].entry_point)
-        made[f"{kind.vector_class.task_name}.md"] = page(id_, kind)
+        made[f"{kind.task_class.name}.md"] = page(id_, kind)
     return made
 
 
@@ -39,7 +39,7 @@ def page(id_: str, kind: type[lm_gym.TextEnv]) -> str:
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     return (
-        f"<!-- Written by docs/generate.py from the docstring of {kind.__name__}: edit that. -->\n"
+        f"<!-- Written by docs/generate.py from lm_gym.tasks: edit {kind.task_class.__name__}. -->\n"
         f"# {id_}\n\n{summary}\n\n| with the builtin data | |\n|---|---|\n{table}\n\n{manual}\n"
     )
 

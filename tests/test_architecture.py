@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from lm_gym.tasks import TASKS
+
 from lm_gym import agents
 
 ROOT = Path(__file__).parents[1]
@@ -161,3 +163,39 @@ def test_type_checkers_see_the_short_names_of_the_agents():
 def test_a_command_does_not_hide_the_short_name():
     importlib.import_module("lm_gym.agents.evaluate")
     assert agents.evaluate is importlib.import_module("lm_gym.agents.evaluation.playing").evaluate
+
+
+TASK_NAMES = {"NER", "MaskedLM"} | {name for kind in TASKS.values() for name in (kind.name, kind.env_id)}
+TAGS_ARE_THEIRS = ("lm_gym.iob2", "lm_gym.data.", "lm_gym.tasks.")  # who may ask whether a tag is O
+
+
+def questions(path: Path, module: str) -> list[str]:
+    """Places in a file that ask which task they work for."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            words = {side.value for side in sides if isinstance(side, ast.Constant)}
+            attributes = {side.attr for side in sides if isinstance(side, ast.Attribute)}
+            asked = words & TASK_NAMES or (None in words and "choice_names" in attributes)
+            if asked or ("O" in words and not module.startswith(TAGS_ARE_THEIRS)):
+                found.append(ast.unparse(node))
+        if isinstance(node, ast.Name) and node.id in {kind.__name__ for kind in TASKS.values()}:
+            found.append(node.id)
+        if isinstance(node, ast.keyword | ast.arg) and node.arg in ("tagging", "task_hint"):
+            found.append(node.arg)
+    return found
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if not name.startswith("lm_gym.tasks")])
+def test_no_module_asks_which_task_it_works_for(module):
+    assert questions(MODULES[module], module) == []
+
+
+def test_such_a_question_is_found(tmp_path):
+    source = (
+        'a = task.choice_names is None\nb = "O" in names\nc = env.id == "lm_gym/NER-v0"\nd = "NER" in name\n'
+        "e = isinstance(task, MaskedLM)\nf = known(tagging=True)\n"
+    )
+    (tmp_path / "asks.py").write_text(source)
+    assert len(questions(tmp_path / "asks.py", "lm_gym.agents.asks")) == 6
