@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from lm_gym.tasks import TASKS
-
 from lm_gym import agents
+from lm_gym.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]
 AGENTS = ROOT / "lm_gym" / "agents"  # a link in a checkout: Path.rglob would not follow it

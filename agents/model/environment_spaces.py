@@ -1,9 +1,11 @@
-"""What an agent reads in lm_gym's spaces."""
+"""What an agent reads in lm_gym's spaces and observations."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import torch as th
 from gymnasium import spaces
 
 
@@ -25,6 +27,18 @@ def read_observation_space(space: spaces.Space[Any]) -> tuple[int, int]:
     ids = space["input_ids"]
     assert isinstance(ids, spaces.Box)
     return int(ids.high.max()) + 1, int(ids.shape[0])
+
+
+def read_observation(observation: Any, device: th.device) -> tuple[dict[str, th.Tensor], bool]:
+    """An observation's arrays as tensors [B, …], and whether it had the batch dimension already."""
+    if not isinstance(observation, dict):
+        raise ValueError(f"LMPolicy acts on lm_gym's Dict observations, not on {type(observation).__name__}")
+    batched = np.ndim(observation["input_ids"]) == 2
+    tensors = {
+        key: th.as_tensor(value if batched else np.asarray(value)[None], device=device)
+        for key, value in observation.items()
+    }
+    return tensors, batched
 
 
 def check_vocabulary(config: Any, vocabulary: int, model: str | dict[str, Any]) -> None:

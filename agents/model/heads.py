@@ -13,26 +13,32 @@ from transformers import (
     AutoModelForTokenClassification,
     PretrainedConfig,
 )
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_MASKED_LM_MAPPING,
+    MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
+)
 
 Head = Literal["vocabulary", "labels"]
 
 
-def auto_class(config: PretrainedConfig, head: Head) -> Any:
+def auto_class(config: Any, head: Head) -> Any:
     """The transformers auto class that loads a model with a head.
 
     A vocabulary head is that of a masked LM where the architecture has one, unless the configuration names the causal
     LM among its `architectures`.
 
     Raises:
-        ValueError: transformers has no vocabulary head for the architecture.
+        ValueError: transformers has no such head for the architecture.
     """
-    if head == "labels":
-        return AutoModelForTokenClassification
     kind = type(config)
+    if head == "labels":
+        if kind not in MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING:
+            raise ValueError(f"transformers has no token classifier of model {config.model_type!r}: take another model")
+        return AutoModelForTokenClassification
     if kind in MODEL_FOR_CAUSAL_LM_MAPPING:
-        causal = MODEL_FOR_CAUSAL_LM_MAPPING[kind].__name__
-        if kind not in MODEL_FOR_MASKED_LM_MAPPING or causal in (config.architectures or ()):
+        causal: Any = MODEL_FOR_CAUSAL_LM_MAPPING[kind]
+        if kind not in MODEL_FOR_MASKED_LM_MAPPING or causal.__name__ in (config.architectures or ()):
             return AutoModelForCausalLM
     if kind in MODEL_FOR_MASKED_LM_MAPPING:
         return AutoModelForMaskedLM
@@ -42,19 +48,47 @@ def auto_class(config: PretrainedConfig, head: Head) -> Any:
     )
 
 
+def resolve_head(
+    head: Head | None, labels: Sequence[str] | None, choices: int, vocabulary: int
+) -> tuple[Head, list[str] | None]:
+    """The head that n choices ask for, and the names of its labels (None: of the vocabulary).
+
+    Args:
+        head: which; None: the vocabulary where there are as many choices as tokens.
+        labels: their names; None: LABEL_0, LABEL_1, …
+        choices: n.
+        vocabulary: V.
+
+    Raises:
+        ValueError: a vocabulary of another size than n, or another number of labels.
+    """
+    if head is None:
+        head = "vocabulary" if choices == vocabulary else "labels"
+    if head == "vocabulary":
+        if choices != vocabulary:
+            raise ValueError(
+                f"a head over the vocabulary has {vocabulary} choices, the action space {choices}: give head='labels'"
+            )
+        return head, None
+    names = list(labels or [f"LABEL_{i}" for i in range(choices)])
+    if len(names) != choices:
+        raise ValueError(f"{len(names)} labels for {choices} choices: {names}")
+    return head, names
+
+
 def head_parameters(network: Any) -> dict[str, nn.Parameter]:
     """The parameters outside the model's `base_model`, by name; a matrix tied to the embeddings is the encoder's."""
     encoder = {id(p) for p in network.base_model.parameters()}
     return {name: p for name, p in network.named_parameters() if id(p) not in encoder}
 
 
-def label_names(config: PretrainedConfig) -> list[str]:
+def label_names(config: Any) -> list[str]:
     """Names of a configuration's labels, in the order of the head's rows."""
     return [config.id2label[i] for i in range(config.num_labels)]
 
 
 def are_generic(labels: Sequence[str]) -> bool:
-    """Whether labels have no names of their own: LABEL_0, LABEL_1, …"""
+    """Whether labels are LABEL_0, LABEL_1 and so on, without names of their own."""
     return list(labels) == [f"LABEL_{i}" for i in range(len(labels))]
 
 

@@ -112,10 +112,19 @@ def _untrained(fresh: Sequence[str]) -> str:
 
 
 def _check_halves(network: Any) -> Any:
-    """The model itself, refused unless its encoder is a part of it."""
-    if network.base_model is network:
-        raise ValueError(f"{type(network).__name__} has no encoder that could run without its head: take another model")
-    return network
+    """The model itself, refused unless its head runs without its encoder."""
+    training = network.training
+    try:
+        if network.base_model is network:
+            raise AttributeError("no base_model beside its head")
+        with th.no_grad():
+            PositionModel(network.eval()).head(th.zeros(1, network.config.hidden_size, dtype=network.dtype))
+    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"the head of {type(network).__name__} cannot run apart from its encoder "
+            f"({str(error).splitlines()[0]}): take another model"
+        ) from error
+    return network.train(training)
 
 
 def _check_encoder(network: Any, report: dict[str, Any], model: str) -> None:

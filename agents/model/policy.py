@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.distributions import CategoricalDistribution
@@ -17,15 +16,20 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lm_gym.agents.model.adamw import GroupedAdamW, parameter_groups
-from lm_gym.agents.model.environment_spaces import check_vocabulary, read_action_space, read_observation_space
+from lm_gym.agents.model.environment_spaces import (
+    check_vocabulary,
+    read_action_space,
+    read_observation,
+    read_observation_space,
+)
 from lm_gym.agents.model.freezing import freeze_parameters, matching
-from lm_gym.agents.model.heads import Head, head_parameters, label_names
+from lm_gym.agents.model.heads import Head, head_parameters, label_names, resolve_head
 from lm_gym.agents.model.loading import load_model, model_path
 from lm_gym.agents.model.packed import AtCursors, Packed, entropy
-from lm_gym.agents.model.position_model import PositionModel, longest_text
+from lm_gym.agents.model.position_model import PositionModel, check_length
 from lm_gym.agents.model.prompts import install, load_prompt, save_prompt
 from lm_gym.agents.model.text_encoder import Observation, TextEncoder
-from lm_gym.agents.model.tokenizer import check_tokenizer, load_tokenizer
+from lm_gym.agents.model.tokenizer import check_tokenizer, save_tokenizer
 from lm_gym.tokenizer import TextTokenizer
 
 _FORBIDDEN = -1e8  # a log-probability of 0
@@ -83,8 +87,7 @@ class LMPolicy(ActorCriticPolicy):
         BasePolicy.__init__(self, observation_space, action_space, normalize_images=False)
         self.unit, self.distribution, self.num_choices = read_action_space(action_space)
         vocabulary, self.max_length = read_observation_space(observation_space)
-        self.head: Head = head or ("vocabulary" if self.num_choices == vocabulary else "labels")
-        labels = self._check_labels(labels, vocabulary)
+        self.head, labels = resolve_head(head, labels, self.num_choices, vocabulary)
         self._arguments: dict[str, Any] = {
             "head": self.head,
             "labels": labels,
@@ -117,20 +120,6 @@ class LMPolicy(ActorCriticPolicy):
             lr=lr_schedule(1.0),
         )
 
-    def _check_labels(self, labels: Sequence[str] | None, vocabulary: int) -> list[str] | None:
-        """Names for the choices of a head of labels; None of a head over the vocabulary."""
-        if self.head == "vocabulary":
-            if self.num_choices != vocabulary:
-                raise ValueError(
-                    f"a head over the vocabulary has {vocabulary} choices, the action space {self.num_choices}: give "
-                    "head='labels'"
-                )
-            return None
-        labels = list(labels or [f"LABEL_{i}" for i in range(self.num_choices)])
-        if len(labels) != self.num_choices:
-            raise ValueError(f"{len(labels)} labels for {self.num_choices} choices: {labels}")
-        return labels
-
     @property
     def network(self) -> Any:
         """The Hugging Face model itself."""
@@ -138,13 +127,7 @@ class LMPolicy(ActorCriticPolicy):
 
     def check_length(self, prompt: int = 0) -> None:
         """Refuses texts that are longer than the model takes, with a prompt of so many tokens in them."""
-        limit = longest_text(self.network)
-        if limit is not None and self.max_length + prompt > limit:
-            added = f" and a prompt of {prompt}" if prompt else ""
-            raise ValueError(
-                f"texts of up to {self.max_length} sub-tokens{added}, model {self.network.config.model_type!r} takes "
-                f"{limit}: make the environment with max_length={max(0, limit - prompt)} or less"
-            )
+        check_length(self.network, self.max_length, prompt)
 
     @property
     def frozen(self) -> frozenset[str]:
@@ -309,14 +292,7 @@ class LMPolicy(ActorCriticPolicy):
 
     def obs_to_tensor(self, observation: Any) -> tuple[PyTorchObs, bool]:
         """Integer arrays to integer tensors (no one-hot, no float); adds the batch dimension where it is missing."""
-        if not isinstance(observation, dict):
-            raise ValueError(f"LMPolicy acts on lm_gym's Dict observations, not on {type(observation).__name__}")
-        vectorized = np.ndim(observation["input_ids"]) == 2
-        tensors = {
-            key: th.as_tensor(np.asarray(value)[None] if not vectorized else value, device=self.device)
-            for key, value in observation.items()
-        }
-        return tensors, vectorized
+        return read_observation(observation, self.device)
 
     # ------------------------------------------------------------------ checkpoints
 
@@ -329,7 +305,7 @@ class LMPolicy(ActorCriticPolicy):
         if self.language_model.prompt is not None:
             save_prompt(self.language_model.prompt, folder)
         if self.tokenizer is not None:
-            load_tokenizer(self.tokenizer).save_pretrained(folder)
+            save_tokenizer(self.tokenizer, folder)
 
 
 def _as_dict(obs: PyTorchObs) -> Observation:

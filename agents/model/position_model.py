@@ -12,6 +12,14 @@ from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAtte
 from lm_gym.agents.model.prompts import Prompt
 
 
+class _States(BaseModelOutputWithPoolingAndCrossAttentions):
+    """An encoder's output of which only the states are there; what else some encoder gives is None."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("_"):
+            raise AttributeError(name)
+
+
 class PositionModel(nn.Module):
     """Runs a Hugging Face model in its two halves: the encoder over whole texts, the head at given positions only.
 
@@ -58,7 +66,7 @@ class PositionModel(nn.Module):
     def head(self, hidden: th.Tensor) -> th.Tensor:
         """Logits, float32 [Q, n], of the model's head alone at hidden states [Q, H]."""
         encoder = self.network.base_model
-        states = BaseModelOutputWithPoolingAndCrossAttentions(last_hidden_state=hidden[None])  # [1, Q, H]
+        states = _States(last_hidden_state=hidden[None])  # [1, Q, H]
         encoder.forward = lambda *_, **__: states  # shadows the method until it is deleted
         try:
             logits: th.Tensor = self.network(input_ids=None, return_dict=True).logits
@@ -74,3 +82,14 @@ def longest_text(network: Any) -> int | None:
     if limit is not None and hasattr(embeddings, "create_position_ids_from_input_ids"):  # RoBERTa's begin behind [PAD]
         limit -= network.config.pad_token_id + 1
     return limit
+
+
+def check_length(network: Any, tokens: int, prompt: int = 0) -> None:
+    """Refuses texts of so many sub-tokens, with a prompt of so many in them, that the model has no positions for."""
+    limit = longest_text(network)
+    if limit is not None and tokens + prompt > limit:
+        added = f" and a prompt of {prompt}" if prompt else ""
+        raise ValueError(
+            f"texts of up to {tokens} sub-tokens{added}, model {network.config.model_type!r} takes {limit}: make the "
+            f"environment with max_length={max(0, limit - prompt)} or less"
+        )

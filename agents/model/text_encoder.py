@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch as th
 
-from lm_gym.agents.model.loading import PositionModel
+from lm_gym.agents.model.position_model import PositionModel
 
 Observation = dict[str, th.Tensor]
 _TEXT = ("input_ids", "attention_mask", "positions")  # what hidden states at positions depend on

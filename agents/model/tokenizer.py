@@ -10,11 +10,26 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from lm_gym.agents.model.loading import model_path
+from lm_gym.tokenizer import load_tokenizer as load_text_tokenizer
 
 
 def load_tokenizer(model: str) -> Any:
     """The transformers tokenizer that lies beside `model` (see model_path)."""
     return AutoTokenizer.from_pretrained(model_path(model))
+
+
+def save_tokenizer(model: str, folder: str | Path) -> None:
+    """Writes that tokenizer into a folder, so that it cuts words joined by blanks as an environment cuts them.
+
+    An environment reads each word as one behind a space, the first one too (`add_prefix_space` of byte-level ones).
+    """
+    tokenizer = load_tokenizer(model)
+    words = load_text_tokenizer(tokenizer.backend_tokenizer).tokenizer
+    if words.pre_tokenizer is not None:
+        tokenizer.backend_tokenizer.pre_tokenizer = words.pre_tokenizer
+    if "add_prefix_space" in tokenizer.init_kwargs:  # classes of byte-level tokenizers build theirs from the argument
+        tokenizer.add_prefix_space = True
+    tokenizer.save_pretrained(folder)
 
 
 def check_tokenizer(model: str, vocabulary: Mapping[str, int], name: str) -> None:

@@ -137,7 +137,7 @@ def find_layers(network: Any) -> list[nn.Module]:
         if isinstance(module, nn.ModuleList)
         and len(module) == network.config.num_hidden_layers
         and len({type(block) for block in module}) == 1
-        and all(any(block.children()) for block in module)
+        and all(any(block.children()) and not isinstance(block, nn.ModuleList) for block in module)
     ]
     return found[0] if len(found) == 1 else []
 

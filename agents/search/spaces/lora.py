@@ -21,7 +21,10 @@ from lm_gym.agents.search.population.population import Dense, Domain, Population
 from lm_gym.agents.search.spaces.parameters import first_unbatched
 from lm_gym.agents.search.spaces.space import SearchSpace, require_language_model
 
-_ATTENTION = ("*query", "*value", "*q_lin", "*v_lin", "*attn.c_attn")
+_ATTENTION = (
+    *("*query", "*value", "*query_proj", "*value_proj", "*q_lin", "*v_lin", "*q_proj", "*v_proj"),
+    "*attn.c_attn",
+)
 
 
 class LoRA(SearchSpace):

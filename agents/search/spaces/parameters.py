@@ -79,8 +79,11 @@ class ParameterSpace(SearchSpace):
         return lambda chunk: run(members.changes(chunk), chunk.stop - chunk.start)
 
     def _trial(self) -> Population:
-        """A pair whose noise is as large as the outputs of modules: what depends on it shows, whatever the weights."""
-        return Perturbed(self.tensors(), self.blocks, Noise(0, 0), sigma=1 / self._scale, size=2)
+        """A pair whose noise moves every module's output by a third of its size, whatever the weights are.
+
+        With noise of the full size, deep models amplify their rounding to 1e-4 of the spread of logits.
+        """
+        return Perturbed(self.tensors(), self.blocks, Noise(0, 0), sigma=0.3 / self._scale, size=2)
 
     def _culprit(self) -> str:
         return first_unbatched(self.policy, self._parameters)

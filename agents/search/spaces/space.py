@@ -119,12 +119,9 @@ class SearchSpace(ABC):
         population, obs, training = self._trial(), trial_texts(self.policy), self.policy.training
         self.policy.set_training_mode(False)
         try:
-            with full_precision():
-                dtype = self.policy.network.dtype
+            with full_precision(self.policy):
                 alone = th.cat([said for _, said in self._one_by_one(obs, population, 1)])
-                return find_fault(
-                    lambda: th.cat([said for _, said in self._together(obs, population, 99)]), alone, dtype
-                )
+                return find_fault(lambda: th.cat([said for _, said in self._together(obs, population, 99)]), alone)
         finally:
             self.policy.set_training_mode(training)
 
