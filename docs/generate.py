@@ -1,7 +1,7 @@
 """Write what the pages take from the code: `python -m docs.generate`.
 
-The pages of the environments are the manuals that are made from their tasks. In the others, tables between two marks are
-made by docs/tables.py.
+The pages of the environments are the manuals that are made from their tasks. In the others, docs/tables.py makes the
+tables between two marks.
 """
 
 import inspect

@@ -332,7 +332,7 @@ def _fingerprint(splits: Mapping[str, Corpus]) -> str:
                 digest.update(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).data)
         for name, column in sorted(corpus.columns.items()):
             digest.update("\0".join((name, *_described(corpus)[name], "")).encode("utf-8", "surrogatepass"))
-            for values in column.arrays():
-                digest.update(f"{len(values)}\0".encode())
-                digest.update(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).data)
+            for part in column.arrays():
+                digest.update(f"{len(part)}\0".encode())
+                digest.update(np.ascontiguousarray(part, part.dtype.newbyteorder("<")).data)
     return digest.hexdigest()[:16]
