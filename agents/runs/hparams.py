@@ -50,6 +50,7 @@ def hparams(settings: Settings, defaults: Settings) -> dict[str, str | float]:
         defaults: of its algorithm.
     """
     values = settings.flat()
+    values |= {key: own_name(values[key]) for key in _NAMES if values.get(key) is not None}
     usual = defaults.flat()
     shown = list(COLUMNS)[:_SHOWN]
     changed = [
@@ -60,7 +61,6 @@ def hparams(settings: Settings, defaults: Settings) -> dict[str, str | float]:
     ]
     values["changed"] = ", ".join(changed) or "nothing"
     values["env.id"] = values["env.id"].removeprefix("lm_gym/")
-    values |= {key: own_name(values[key]) for key in _NAMES if values.get(key) is not None}
     return {
         key: values[key] if kind == _NUMBER else str(values[key])
         for key, kind in COLUMNS.items()
