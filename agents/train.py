@@ -43,7 +43,7 @@ _MAY_CHANGE = ("budget.", "checkpoint.", "threads", "device")  # in a resumed ru
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """What a run works with.
 
     Attributes:
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _train_and_report(run)
 
 
-def _train_and_report(run: Run) -> None:
+def _train_and_report(run: TrainingRun) -> None:
     try:
         train(run)
     except KeyboardInterrupt:
@@ -101,7 +101,7 @@ def _train_and_report(run: Run) -> None:
     finish(run)
 
 
-def start(settings: Settings, command: str, console: Console, held: ExitStack) -> Run:
+def start(settings: Settings, command: str, console: Console, held: ExitStack) -> TrainingRun:
     """A new run. Nothing is written before everything that the settings name was found and fits together."""
     if settings.run_dir is not None:
         check_new(settings.run_dir)
@@ -112,10 +112,10 @@ def start(settings: Settings, command: str, console: Console, held: ExitStack) -
     folder = RunFolder.create(settings.run_dir or _new_path(settings), settings.yaml, command)
     held.callback(folder.unlock)
     total = _total(settings, agent)
-    return Run(settings, folder, dataset, env, agent, state, total, console)
+    return TrainingRun(settings, folder, dataset, env, agent, state, total, console)
 
 
-def resume(settings: Settings, given: Sequence[str], console: Console, held: ExitStack) -> Run:
+def resume(settings: Settings, given: Sequence[str], console: Console, held: ExitStack) -> TrainingRun:
     """A run that goes on from its last whole checkpoint, or from the beginning if it was killed before the first."""
     assert settings.resume is not None
     folder = RunFolder.open(settings.resume)
@@ -138,10 +138,10 @@ def resume(settings: Settings, given: Sequence[str], console: Console, held: Exi
         )
     with (folder.path / "command.txt").open("a", encoding="utf-8") as file:
         file.write(f"{program('train')} {shlex.join(given)}\n")
-    return Run(settings, folder, dataset, env, agent, state, total, console)
+    return TrainingRun(settings, folder, dataset, env, agent, state, total, console)
 
 
-def finished(run: Run) -> bool:
+def finished(run: TrainingRun) -> bool:
     """Whether the run has reached its budget and its report stands."""
     seconds = run.settings.budget.seconds
     spent = run.agent.num_timesteps >= run.total if seconds is None else run.state.seconds >= seconds
@@ -150,7 +150,7 @@ def finished(run: Run) -> bool:
     return bool(json.loads(run.folder.report.read_text(encoding="utf-8"))["timesteps"] == run.agent.num_timesteps)
 
 
-def train(run: Run) -> None:
+def train(run: TrainingRun) -> None:
     """Train to the end of the budget, with everything that is logged and kept on the way."""
     settings, agent, folder = run.settings, run.agent, run.folder
     _say_hello(run)
@@ -198,7 +198,7 @@ def train(run: Run) -> None:
         logger.close()
 
 
-def finish(run: Run) -> None:
+def finish(run: TrainingRun) -> None:
     """Play the best model on validation and test beside the rows to beat, and write the report."""
     settings, folder = run.settings, run.folder
     best = make_agent(settings, run.env, model=str(folder.best))
@@ -295,7 +295,7 @@ def _shown(state: RunState) -> str:
     return f"{state.metric} " + ("–" if state.last is None else f"{state.last:.3f}")
 
 
-def _say_finished(run: Run) -> None:
+def _say_finished(run: TrainingRun) -> None:
     path = run.folder.path
     run.console.print(
         f"{path} is finished: its budget is spent, {run.agent.num_timesteps:,} timesteps.\n"
@@ -306,7 +306,7 @@ def _say_finished(run: Run) -> None:
     run.console.print(closing_table(json.loads(run.folder.report.read_text(encoding="utf-8"))))
 
 
-def _say_hello(run: Run) -> None:
+def _say_hello(run: TrainingRun) -> None:
     sizes = ", ".join(f"{len(corpus):,} {split}" for split, corpus in run.dataset.splits.items())
     agent = run.agent
     seconds = run.settings.budget.seconds

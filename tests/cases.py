@@ -12,8 +12,8 @@ from gymnasium.envs.registration import load_env_creator, registry
 from gymnasium.vector import AutoresetMode
 
 import lm_gym
+from lm_gym.envs.arguments import ACTIONS, UNITS, EnvArguments
 from lm_gym.envs.sampler import SAMPLINGS
-from lm_gym.envs.settings import ACTIONS, UNITS, Settings
 from lm_gym.tasks import load_data
 
 MODES = [mode.name for mode in AutoresetMode]
@@ -29,7 +29,7 @@ ALONE = {  # one at a time, beside the first of each of the others
     "render_mode": ("ansi",),
 }
 SOURCES = {"dataset", "tokenizer", "reward_kwargs"}  # what is played, not how
-assert {field.name for field in fields(Settings)} == {*COMBINED, *ALONE, *SOURCES}
+assert {field.name for field in fields(EnvArguments)} == {*COMBINED, *ALONE, *SOURCES}
 
 
 def kind(id_: str) -> type[lm_gym.Task]:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from torch.nn import functional
 
-from lm_gym.agents.algorithms.episodes import Episodes, play_episodes
 from lm_gym.agents.algorithms.estimators import Advantage, Baseline, Samples, coefficients, policy_gradient_loss
 from lm_gym.agents.algorithms.gradient_algorithm import GradientAlgorithm
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
+from lm_gym.agents.algorithms.trajectories import Trajectories, play_episodes
 from lm_gym.agents.model.policy import LMPolicy
 
 
@@ -62,7 +62,7 @@ class EpisodicREINFORCE(GradientAlgorithm):
         self._dump_logs_if_due()
         return True
 
-    def _episode_loss(self, episodes: Episodes) -> tuple[th.Tensor, dict[str, float]]:
+    def _episode_loss(self, episodes: Trajectories) -> tuple[th.Tensor, dict[str, float]]:
         """The loss of whole episodes, one sample of each step."""
         obs, _ = self.policy.obs_to_tensor(episodes.observations)
         actions = th.as_tensor(episodes.actions, device=self.device)

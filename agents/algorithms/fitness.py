@@ -10,7 +10,7 @@ import torch as th
 from numpy.typing import NDArray
 
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
-from lm_gym.agents.model.text_encoder import Observation
+from lm_gym.agents.model.text_encoder import TensorObservation
 from lm_gym.agents.search.population.population import Population
 from lm_gym.agents.search.spaces.space import SearchSpace
 
@@ -50,7 +50,7 @@ class Judged:
 
 
 def judge(
-    space: SearchSpace, population: Population, obs: Observation, texts: TextEnvironments, max_rows: int
+    space: SearchSpace, population: Population, obs: TensorObservation, texts: TextEnvironments, max_rows: int
 ) -> Judged:
     """Evaluates the members on the current texts, each by its most probable choices.
 

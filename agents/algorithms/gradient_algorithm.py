@@ -19,7 +19,7 @@ from lm_gym.agents.algorithms.schedules import Schedule, ScheduledRate
 from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
 from lm_gym.agents.model.policy import LMPolicy
-from lm_gym.agents.model.text_encoder import Observation
+from lm_gym.agents.model.text_encoder import TensorObservation
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class GradientAlgorithm(ScheduledRate, TextAlgorithm):
     # ------------------------------------------------------------------ what a subclass adds
 
     @abstractmethod
-    def _update(self, obs: Observation, texts: TextEnvironments) -> Update:
+    def _update(self, obs: TensorObservation, texts: TextEnvironments) -> Update:
         """Plays the current texts with one differentiable forward."""
 
     def _train_batch(self, texts: TextEnvironments | None, callback: BaseCallback) -> bool:

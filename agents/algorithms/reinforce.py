@@ -33,7 +33,7 @@ from lm_gym.agents.algorithms.pairing import pair
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
 from lm_gym.agents.model.packed import Packed, entropy
 from lm_gym.agents.model.policy import LMPolicy
-from lm_gym.agents.model.text_encoder import Observation
+from lm_gym.agents.model.text_encoder import TensorObservation
 from lm_gym.rewards import Reward
 
 
@@ -181,7 +181,7 @@ class REINFORCE(EpisodicREINFORCE):
         """Forward passes of one pass: each text once, and once more through the reference where there is one."""
         return (2 if self.kl_coef else 1) * super().forward_passes_per_pass
 
-    def _update(self, obs: Observation, texts: TextEnvironments) -> Update:
+    def _update(self, obs: TensorObservation, texts: TextEnvironments) -> Update:
         reward = texts.first.reward
         estimator = self._estimator(reward)
         packed = self.policy.positions(obs)
@@ -240,7 +240,7 @@ class REINFORCE(EpisodicREINFORCE):
             return self._moving_average(mean), no_loss
         return 0.0, no_loss
 
-    def _kl(self, obs: Observation, packed: Packed) -> th.Tensor:
+    def _kl(self, obs: TensorObservation, packed: Packed) -> th.Tensor:
         assert self._reference is not None
         self._reference.set_training_mode(False)
         with th.no_grad():

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from lm_gym.agents.algorithms.gradient_algorithm import GradientAlgorithm, Update
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
-from lm_gym.agents.model.text_encoder import Observation
+from lm_gym.agents.model.text_encoder import TensorObservation
 
 
 class Supervised(GradientAlgorithm):
@@ -21,7 +21,7 @@ class Supervised(GradientAlgorithm):
 
     family: ClassVar[str] = "supervised"
 
-    def _update(self, obs: Observation, texts: TextEnvironments) -> Update:
+    def _update(self, obs: TensorObservation, texts: TextEnvironments) -> Update:
         packed = self.policy.positions(obs)
         targets = packed.pick(texts.targets)
         loss = functional.nll_loss(packed.log_probs, targets)

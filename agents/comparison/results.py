@@ -35,7 +35,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Run:
+class StudyRun:
     """A run of a row.
 
     Attributes:
@@ -83,19 +83,19 @@ class Results:
 
     study: Study
     out: Path
-    runs: tuple[Run, ...]
+    runs: tuple[StudyRun, ...]
 
     @cached_property
-    def finished(self) -> dict[str, list[Run]]:
+    def finished(self) -> dict[str, list[StudyRun]]:
         """The finished runs of each row that has some."""
-        found: dict[str, list[Run]] = {}
+        found: dict[str, list[StudyRun]] = {}
         for run in self.runs:
             if run.report is not None:
                 found.setdefault(run.row, []).append(run)
         return found
 
     @cached_property
-    def failed(self) -> list[Run]:
+    def failed(self) -> list[StudyRun]:
         """Runs that failed."""
         return [run for run in self.runs if run.failure is not None]
 
@@ -116,7 +116,7 @@ class Results:
             return named if named in self.finished else None
         return next((row for row, runs in self.finished.items() if runs[0].family == "supervised"), None)
 
-    def before(self, row: str) -> list[Run]:
+    def before(self, row: str) -> list[StudyRun]:
         """The finished runs that a row's runs begin from, the first one first."""
         return [run for name in self.study.chain(row)[:-1] for run in self.finished.get(name, [])[:1]]
 
@@ -143,15 +143,15 @@ def read_results(study: Study, out: Path) -> Results:
     return Results(study, out, tuple(run for run in runs if run.report is not None or run.failure is not None))
 
 
-def _run(study: Study, row: Row, folder: Path, failures: Mapping[str, str]) -> Run:
+def _run(study: Study, row: Row, folder: Path, failures: Mapping[str, str]) -> StudyRun:
     seed = int(folder.name.rpartition("-")[2])
     config = folder / "config.yaml"
     algo = yaml.safe_load(config.read_text(encoding="utf-8"))["algo"] if config.is_file() else None
     family = row.family or (family_of(row, algo) if algo else "")
     if not (folder / "report.json").is_file():
-        return Run(row.name, family, seed, folder, None, None, failures.get(folder.name))
+        return StudyRun(row.name, family, seed, folder, None, None, failures.get(folder.name))
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    return Run(row.name, family, seed, folder, report, _curve(study.metric, folder), None)
+    return StudyRun(row.name, family, seed, folder, report, _curve(study.metric, folder), None)
 
 
 def _curve(metric: str, folder: Path) -> Curve:

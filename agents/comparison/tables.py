@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lm_gym.agents.comparison.results import Results, Run, tokens_per_second
+from lm_gym.agents.comparison.results import Results, StudyRun, tokens_per_second
 from lm_gym.agents.comparison.statistics import first_reach, iqm, summary
 from lm_gym.agents.evaluation.report import split_of
 from lm_gym.tasks.metric import metric_of
@@ -61,7 +61,7 @@ def _reached(results: Results, row: str, metrics: list[str]) -> Cells:
     return [*shown, _number(float(iqm(last))), *_costs(runs)]
 
 
-def _costs(runs: list[Run]) -> Cells:
+def _costs(runs: list[StudyRun]) -> Cells:
     reports = [run.report for run in runs if run.report is not None]
     counts = [np.mean([report[key] for report in reports]) for key in ("forward_passes", "backward_passes")]
     seconds = np.median([report["seconds"] for report in reports])
@@ -100,7 +100,7 @@ def cost_table(results: Results, bound: float) -> Table:
     return Table(["", "runs that reach it", "equivalents", "seconds", "peak MiB"], rows)
 
 
-def _until(results: Results, run: Run, bound: float) -> tuple[float, float, float] | None:
+def _until(results: Results, run: StudyRun, bound: float) -> tuple[float, float, float] | None:
     """Equivalents, seconds and MiB until a run reaches the bound, with those of the run that it begins from."""
     assert run.curve is not None
     place = first_reach(results.sign * run.curve.values, results.sign * bound)
@@ -115,12 +115,12 @@ def _until(results: Results, run: Run, bound: float) -> tuple[float, float, floa
     return passes, seconds, memory / 2**20
 
 
-def best_of_families(results: Results) -> dict[str, Run]:
+def best_of_families(results: Results) -> dict[str, StudyRun]:
     """The run of each family that is best on validation."""
-    found: dict[str, Run] = {}
+    found: dict[str, StudyRun] = {}
     metric, sign = results.study.metric, results.sign
 
-    def value(run: Run) -> float:
+    def value(run: StudyRun) -> float:
         assert run.report is not None
         return sign * float(run.report["metrics"]["validation"][metric])
 

@@ -28,7 +28,7 @@ from lm_gym.agents.model.loading import load_model, model_path
 from lm_gym.agents.model.packed import AtCursors, Packed, entropy
 from lm_gym.agents.model.position_model import PositionModel, check_length
 from lm_gym.agents.model.prompts import install, load_prompt, save_prompt
-from lm_gym.agents.model.text_encoder import Observation, TextEncoder
+from lm_gym.agents.model.text_encoder import TensorObservation, TextEncoder
 from lm_gym.agents.model.tokenizer import check_tokenizer, save_tokenizer
 from lm_gym.tokenizer import TextTokenizer
 
@@ -163,7 +163,7 @@ class LMPolicy(ActorCriticPolicy):
 
     # ------------------------------------------------------------------ the model at its positions
 
-    def positions(self, obs: Observation, slots: th.Tensor | None = None) -> Packed:
+    def positions(self, obs: TensorObservation, slots: th.Tensor | None = None) -> Packed:
         """One encoding of the batch, the head at its positions.
 
         Args:
@@ -175,19 +175,19 @@ class LMPolicy(ActorCriticPolicy):
         batch, width = obs["position_mask"].shape
         return Packed(self.log_probs(hidden, rows, obs), hidden, rows, slots, (batch, width))
 
-    def places(self, obs: Observation, slots: th.Tensor | None = None) -> tuple[th.Tensor, th.Tensor]:
+    def places(self, obs: TensorObservation, slots: th.Tensor | None = None) -> tuple[th.Tensor, th.Tensor]:
         """Rows and slots of the positions that `positions` reads, int64 [Q] each; arguments as there."""
         if slots is None:
             rows, slots = obs["position_mask"].bool().nonzero(as_tuple=True)
             return rows, slots
         return th.arange(len(slots), device=slots.device), slots
 
-    def encode(self, obs: Observation, rows: th.Tensor, slots: th.Tensor) -> th.Tensor:
+    def encode(self, obs: TensorObservation, rows: th.Tensor, slots: th.Tensor) -> th.Tensor:
         """The encoder's states [Q, H] at positions."""
         columns = obs["positions"].long()[rows, slots]
         return self.language_model.encode(obs["input_ids"].long(), obs["attention_mask"].long(), rows, columns)
 
-    def log_probs(self, hidden: th.Tensor, rows: th.Tensor, obs: Observation) -> th.Tensor:
+    def log_probs(self, hidden: th.Tensor, rows: th.Tensor, obs: TensorObservation) -> th.Tensor:
         """Log of the policy, float32 [Q, n], where the encoder's states are `hidden` [Q, H] of the texts `rows` [Q]."""
         logits = self.language_model.head(hidden)
         if "action_mask" in obs:
@@ -207,7 +207,7 @@ class LMPolicy(ActorCriticPolicy):
             self.encoder.forget()
         return super().train(mode)
 
-    def _decide(self, obs: Observation, action_masks: Any = None) -> Packed | AtCursors:
+    def _decide(self, obs: TensorObservation, action_masks: Any = None) -> Packed | AtCursors:
         """The policy at every position to decide: all of a text, or the one at the cursor.
 
         Args:
@@ -308,6 +308,6 @@ class LMPolicy(ActorCriticPolicy):
             save_tokenizer(self.tokenizer, folder)
 
 
-def _as_dict(obs: PyTorchObs) -> Observation:
+def _as_dict(obs: PyTorchObs) -> TensorObservation:
     assert isinstance(obs, dict), "LMPolicy acts on lm_gym's Dict observations"
     return obs

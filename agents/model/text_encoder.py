@@ -8,7 +8,7 @@ import torch as th
 
 from lm_gym.agents.model.position_model import PositionModel
 
-Observation = dict[str, th.Tensor]
+TensorObservation = dict[str, th.Tensor]
 _TEXT = ("input_ids", "attention_mask", "positions")  # what hidden states at positions depend on
 _BATCHES = 2  # batches of different sizes whose texts are kept: of a rollout, and of whatever plays beside it
 _PROBES = 8  # numbers of each tensor of weights that are looked at
@@ -42,7 +42,7 @@ class TextEncoder:
         self._kept: dict[int, _Kept] = {}
         self._weights: _Weights | None = None
 
-    def at_cursors(self, obs: Observation) -> tuple[th.Tensor, th.Tensor]:
+    def at_cursors(self, obs: TensorObservation) -> tuple[th.Tensor, th.Tensor]:
         """Encode the texts of a batch.
 
         Args:
@@ -63,7 +63,7 @@ class TextEncoder:
         places, steps = th.unique(text * ids.shape[1] + columns, return_inverse=True)
         return self._encode(ids, attention, places), steps
 
-    def kept(self, obs: Observation) -> tuple[th.Tensor, th.Tensor]:
+    def kept(self, obs: TensorObservation) -> tuple[th.Tensor, th.Tensor]:
         """As `at_cursors`, without a gradient, of a batch whose texts mostly stay from call to call."""
         if self._weights is None or not self._weights.are_those_of(self._model):
             self._kept.clear()
@@ -93,7 +93,7 @@ class TextEncoder:
         self._kept.clear()
         self._weights = None
 
-    def _renew(self, kept: _Kept, obs: Observation, fresh: th.Tensor) -> None:
+    def _renew(self, kept: _Kept, obs: TensorObservation, fresh: th.Tensor) -> None:
         ids, attention = obs["input_ids"][fresh].long(), obs["attention_mask"][fresh].long()
         first, text = _distinct(ids, attention)
         rows, slots = obs["position_mask"][fresh].bool().nonzero(as_tuple=True)
@@ -121,12 +121,12 @@ class _Kept:
 
     hidden: th.Tensor
 
-    def __init__(self, texts: Observation) -> None:
+    def __init__(self, texts: TensorObservation) -> None:
         self._texts = texts
         self.text = th.zeros(len(texts["input_ids"]), dtype=th.int64, device=texts["input_ids"].device)
         self._next = 0
 
-    def take(self, obs: Observation) -> th.Tensor:
+    def take(self, obs: TensorObservation) -> th.Tensor:
         """Which rows read differently from what is kept, bool [B]; the new texts are taken note of."""
         changed = th.zeros_like(self.text, dtype=th.bool)
         for name, leaf in self._texts.items():

@@ -18,7 +18,7 @@ class TextEnv(gymnasium.Env[Observation, Any]):
     """One text at a time: the base of every task's single environment (`lm_gym.envs.environment_class`).
 
     Args:
-        arguments: see `lm_gym.envs.settings.Settings`, and the manual of the task's environment.
+        arguments: see `lm_gym.envs.arguments.EnvArguments`, and the manual of the task's environment.
 
     Attributes:
         vector: the vector environment with N = 1 that plays.

@@ -114,14 +114,16 @@ class Episodes:
         cursor = self._cursor[:, 0]
         rows = self._rows
         targets = self.targets[rows, cursor]
+        here, chosen = cursor, choices  # of the rows that play
         if live is not None:
             targets, rows = np.where(live, targets, 0), rows[live]
-        self._predictions[rows, cursor[rows]] = choices[rows]
-        self.decided[rows] += 1
+            here, chosen = cursor[rows], choices[rows]
+        self._predictions[rows, here] = chosen
+        self.decided += 1 if live is None else live
         if self.log_probs is not None and log_probs is not None:
-            self.log_probs[rows, cursor[rows]] = log_probs[rows]
+            self.log_probs[rows, here] = log_probs[rows]
         if self._write:
-            self.task.write(self.observation, rows, cursor[rows], choices[rows])
+            self.task.write(self.observation, rows, here, chosen)
         last = self.task.ended(self.decided, self.counts)
         rewards = self.track.pay(Decision(choices, targets, log_probs, cursor, last))
         np.minimum(self.decided, self.counts - 1, out=cursor)

@@ -3,13 +3,13 @@
 from typing import Any
 
 from lm_gym.data import Dataset
-from lm_gym.envs.settings import Settings
+from lm_gym.envs.arguments import EnvArguments
 from lm_gym.rewards import AtTheEnd, Choices, Reward, bind_reward, make_reward
 from lm_gym.tasks import Task, build_task
 from lm_gym.tokenizer import load_tokenizer
 
 
-def make_task(kind: type[Task], dataset: Dataset, settings: Settings, options: Any) -> Task:
+def make_task(kind: type[Task], dataset: Dataset, settings: EnvArguments, options: Any) -> Task:
     """Encode what the settings ask for.
 
     Raises:
@@ -24,7 +24,7 @@ def make_task(kind: type[Task], dataset: Dataset, settings: Settings, options: A
     return build_task(kind, dataset, settings.split, load_tokenizer(settings.tokenizer), settings.max_length, options)
 
 
-def reward_of(settings: Settings, task: Task) -> Reward:
+def reward_of(settings: EnvArguments, task: Task) -> Reward:
     """The reward that the settings ask for, bound to the task.
 
     Raises:

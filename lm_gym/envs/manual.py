@@ -4,7 +4,7 @@ import inspect
 from dataclasses import fields
 from typing import Any
 
-from lm_gym.envs.settings import Settings
+from lm_gym.envs.arguments import EnvArguments
 from lm_gym.rewards import REWARDS, makes_reward
 from lm_gym.tasks import Task
 
@@ -60,7 +60,7 @@ def manual(task: type[Task]) -> str:
         "Rewards": _REWARDS.format(default=task.default_reward, named=_named_rewards(task)),
         "Starting State": _START,
         "Episode End": _END.format(**words),
-        "Arguments": "\n".join([*_arguments(task, Settings), *_arguments(task, task.Options), "", _MORE]),
+        "Arguments": "\n".join([*_arguments(task, EnvArguments), *_arguments(task, task.Options), "", _MORE]),
         "Version History": "- v0: first release",
     }
     return "\n\n".join([summary, *(f"## {title}\n\n{text}" for title, text in sections.items())]) + "\n"

@@ -3,13 +3,13 @@
 import numpy as np
 from gymnasium import spaces
 
-from lm_gym.envs.settings import Settings
+from lm_gym.envs.arguments import EnvArguments
 from lm_gym.tasks import Task
 
 LOGIT_BOUND = 1e4  # of the space only, since Stable-Baselines3 takes no unbounded Box: any finite number is played
 
 
-def observation_space(task: Task, settings: Settings) -> spaces.Dict:
+def observation_space(task: Task, settings: EnvArguments) -> spaces.Dict:
     """The observation space of one environment."""
     tokens, positions, choices = task.shape
     leaves: dict[str, spaces.Space[object]] = {
@@ -26,7 +26,7 @@ def observation_space(task: Task, settings: Settings) -> spaces.Dict:
     return spaces.Dict(leaves)
 
 
-def action_space(task: Task, settings: Settings) -> spaces.Space[object]:
+def action_space(task: Task, settings: EnvArguments) -> spaces.Space[object]:
     """The action space of one environment."""
     _, positions, choices = task.shape
     token = settings.unit == "token"

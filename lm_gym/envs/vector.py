@@ -10,6 +10,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from lm_gym.data import Dataset
+from lm_gym.envs.arguments import read_arguments
 from lm_gym.envs.decisions import Decisions, read_choices, read_distributions, read_log_probs
 from lm_gym.envs.episodes import Episodes, Observation
 from lm_gym.envs.infos import begun_info, final_info, paid_info
@@ -17,7 +18,6 @@ from lm_gym.envs.making import make_task, reward_of
 from lm_gym.envs.manual import manual
 from lm_gym.envs.options import ResetOptions, read_options
 from lm_gym.envs.sampler import Sampler
-from lm_gym.envs.settings import read_arguments
 from lm_gym.envs.spaces import action_space, observation_space
 from lm_gym.envs.state import restore_episodes, save_episodes
 from lm_gym.naming import check_choice
@@ -67,7 +67,7 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             `reset(options={"reset_mask": ended})`.
         group_size: G, rows that play the same text: rows k·G … k·G + G - 1 have one visit of it (so the same masks),
             begin and end together, and count as one draw. It divides N.
-        arguments: see `lm_gym.envs.settings.Settings`, and the manual of the task's environment.
+        arguments: see `lm_gym.envs.arguments.EnvArguments`, and the manual of the task's environment.
 
     Attributes:
         dataset: the data.
@@ -347,6 +347,8 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             raise ResetNeeded("step() before reset(): call reset() first")
         if rows is not None and self.autoreset_mode is not AutoresetMode.DISABLED:
             raise ValueError(f"rows are given and autoreset_mode is {self.autoreset_mode.value}: make it 'Disabled'")
+        if rows is None and not self._ended.any():
+            return None
         stuck = self._ended if rows is None else self._ended & rows
         if self.autoreset_mode is AutoresetMode.DISABLED and stuck.any():
             raise ResetNeeded(

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lm_gym.iob2 import ENDS, boundaries
+from lm_gym.iob2 import BEGINS, ENDS, Boundaries, boundaries
 from lm_gym.rewards.reward import Board, Decision, Reward, Track
 
 
@@ -30,7 +30,7 @@ class EntityF1(Reward):
     )
 
     def _prepare(self) -> None:
-        self.codes, self.types = boundaries(self.choices.names)
+        self.moves = _Transitions(boundaries(self.choices.names))
 
     def track(self, board: Board) -> "EntityF1Track":
         """Follow episodes position by position."""
@@ -42,63 +42,91 @@ class EntityF1(Reward):
         """Reward whole texts, [..., N, T] (see `Reward.score`); all samples advance together."""
         inside = targets < self.choices.num_choices
         counts = inside.sum(-1)
-        gold = np.where(inside, targets, 0)
         state = _State(self, choices.shape[:-1], targets.shape)
         state.enter(np.arange(len(targets)), targets)
         paid = np.zeros(choices.shape, np.float32)
         for t in range(int(counts.max(initial=0))):
             here = inside[:, t]
             chosen = np.where(here, choices[..., t], 0)
-            change = state.advance(chosen, gold[:, t], state.gold_codes[:, t], counts == t + 1)
+            change = state.advance(chosen, state.keys[:, t], counts == t + 1)
             paid[..., t] = np.where(here, change, 0.0)
         return paid
+
+
+class _Transitions:
+    """What one decision changes, as one table: a step looks up what thirty operations on arrays would work out.
+
+    A *pair* is a choice after the one before it, 4 · type + code of `Boundaries`. A decision is the pair of the gold
+    choice, whether it is the last of its text, whether an entity that began rightly runs, and the pair of the choice.
+
+    Attributes:
+        pairs: int64 [n · n], the pair of a choice behind `before`, at before · n + choice.
+        kinds: m, how many pairs there are at most.
+        running: int64 [4m · 2 · m], m where an entity that began rightly runs on, else 0.
+        counted: float64 [4m · 2 · m, 2], what is added to numerator and denominator of F1.
+    """
+
+    def __init__(self, boundaries: Boundaries) -> None:
+        codes, types = boundaries
+        self.pairs = 4 * np.tile(types, len(types)) + codes
+        self.kinds = m = 4 * (int(types.max()) + 1)
+        bare, last, gold, running, pair = np.indices((2, 2, m, 2, m), np.int16)
+        both, either, predicted = gold & pair & 3, (gold | pair) & 3, (pair & BEGINS) >> 1
+        begun = (both & BEGINS > 0) & (gold >> 2 == pair >> 2)
+        goes_on = (running & (either & ENDS == 0)) | begun
+        closed = running & both & ENDS
+        # A text without gold entities is bare: its F1 is 1/1 until an entity is predicted, and 0/1 from then on.
+        self.running = m * np.where(bare, running | predicted, goes_on).astype(np.int64).reshape(-1)
+        numerator = np.where(bare, -(predicted & ~running), 2 * (closed + (goes_on & last)))
+        self.counted = np.stack([numerator, np.where(bare, 0, predicted)], -1).astype(np.float64).reshape(-1, 2)
+
+    def keys(self, pairs: NDArray[np.int64], bare: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Where the entries of gold pairs [R, T] begin, of texts without gold entities or with them [R]."""
+        return 2 * self.kinds * (pairs + 2 * self.kinds * bare[:, None])
+
+    @property
+    def last(self) -> int:
+        """Added to a key at the last position of a text."""
+        return 2 * self.kinds**2
 
 
 class _State:
     """Counts of entities along texts, elementwise over [..., N]."""
 
     def __init__(self, reward: EntityF1, shape: tuple[int, ...], texts: tuple[int, ...]) -> None:
-        self.reward = reward
+        self.moves = reward.moves
         self.num_choices = reward.choices.num_choices
-        self.before = np.zeros(shape, np.int64)  # the choice before
-        self.open = np.zeros(shape, np.uint8)  # 1 while a predicted and a gold entity run that began together
-        self.right = np.zeros(shape, np.int64)
-        self.predicted = np.zeros(shape, np.int64)
-        self.value = np.zeros(shape, np.float64)
-        self.gold = np.zeros(texts[0], np.int64)
-        self.gold_codes = np.zeros(texts, np.uint8)
+        self.before = np.zeros(shape, np.int64)  # n · the choice before
+        self.running = np.zeros(shape, np.int64)  # above 0 while a predicted and a gold entity run, begun together
+        self.fraction = np.zeros((*shape, 2))  # F1: 2 · right over predicted + gold
+        self.value = np.zeros(shape)
+        self.keys = np.zeros(texts, np.int64)
 
     def enter(self, rows: NDArray[np.int64], targets: NDArray[np.int64]) -> None:
         """Begin new texts at these rows, [R, T] each."""
         gold = np.where(targets < self.num_choices, targets, 0)
         before = np.zeros_like(gold)
         before[:, 1:] = gold[:, :-1]
-        codes = self.reward.codes[before * self.num_choices + gold]
-        self.gold_codes[rows] = codes
-        self.gold[rows] = (codes >> 1).sum(-1)
-        for counter in (self.before, self.open, self.right, self.predicted, self.value):
+        pairs = self.moves.pairs[before * self.num_choices + gold]
+        entities = (pairs & BEGINS > 0).sum(-1)
+        self.keys[rows] = self.moves.keys(pairs, entities == 0)
+        for counter in (self.before, self.running, self.value):
             counter[..., rows] = 0
+        self.fraction[..., rows, 0] = entities == 0
+        self.fraction[..., rows, 1] = np.maximum(entities, 1)
 
     def advance(
-        self,
-        choices: NDArray[np.int64],
-        targets: NDArray[np.int64],
-        gold_code: NDArray[np.uint8],
-        last: NDArray[np.bool_],
+        self, choices: NDArray[np.int64], keys: NDArray[np.int64], last: NDArray[np.bool_]
     ) -> NDArray[np.float64]:
         """Decide one position; the change of the potential, [..., N]."""
-        code = self.reward.codes[self.before * self.num_choices + choices]
-        both, either = code & gold_code, code | gold_code
-        self.right += self.open & both & ENDS
-        types = self.reward.types
-        self.open = (self.open & ~either & 1) | ((both >> 1) & (types[choices] == types[targets]))
-        self.predicted += code >> 1
-        total = self.predicted + self.gold
-        value = 2.0 * (self.right + (self.open & last)) / np.maximum(total, 1)
-        value += total == 0
+        moves = self.moves
+        at = moves.pairs.take(self.before + choices) + self.running + (keys + last * moves.last)
+        self.running = moves.running.take(at)
+        self.fraction += moves.counted.take(at, 0)
+        value: NDArray[np.float64] = self.fraction[..., 0] / self.fraction[..., 1]
         change = value - self.value
-        self.value, self.before = value, choices
-        return np.asarray(change, np.float64)
+        self.value, self.before = value, choices * self.num_choices
+        return np.asarray(change)
 
 
 class EntityF1Track(Track):
@@ -115,5 +143,5 @@ class EntityF1Track(Track):
 
     def pay(self, decision: Decision) -> NDArray[np.float64]:
         """Reward one decision of every row (see `Track.pay`)."""
-        gold_codes = self._state.gold_codes[self._rows, decision.cursor]
-        return self._state.advance(decision.choices, decision.targets, gold_codes, decision.last)
+        keys = self._state.keys[self._rows, decision.cursor]
+        return self._state.advance(decision.choices, keys, decision.last)

@@ -15,7 +15,7 @@ import torch as th
 from torch import nn
 
 from lm_gym.agents.model.policy import LMPolicy
-from lm_gym.agents.model.text_encoder import Observation
+from lm_gym.agents.model.text_encoder import TensorObservation
 from lm_gym.agents.search.population.changes import Change
 from lm_gym.agents.search.population.modules import Forward, Layout, batched_forward
 
@@ -52,7 +52,7 @@ class PopulationForward:
         numbers = [i for i, layer in enumerate(self._layers) for module in layer.modules() if module in inside]
         self._shared = min(numbers) if len(numbers) == len(inside) and numbers else 0  # layers that no change reaches
 
-    def share(self, obs: Observation) -> Callable[[Sequence[Change], int], th.Tensor]:
+    def share(self, obs: TensorObservation) -> Callable[[Sequence[Change], int], th.Tensor]:
         """Computes what all members share of these texts.
 
         Returns:
@@ -65,7 +65,7 @@ class PopulationForward:
             return partial(self._heads, obs, hidden, rows)
         return partial(self._rows, obs, self._shared_output(obs, rows, slots) if self._shared else None)
 
-    def _shared_output(self, obs: Observation, rows: th.Tensor, slots: th.Tensor) -> Any:
+    def _shared_output(self, obs: TensorObservation, rows: th.Tensor, slots: th.Tensor) -> Any:
         """What the last layer that no change reaches gives: states [B, L, H], or a tuple that holds them."""
         outputs: list[Any] = []
         last = self._layers[self._shared - 1]
@@ -80,14 +80,14 @@ class PopulationForward:
         return outputs[0]
 
     def _heads(
-        self, obs: Observation, hidden: th.Tensor, rows: th.Tensor, changes: Sequence[Change], members: int
+        self, obs: TensorObservation, hidden: th.Tensor, rows: th.Tensor, changes: Sequence[Change], members: int
     ) -> th.Tensor:
         layout = Layout(members, len(obs["input_ids"]), shared=len(hidden))
         with answering(self._forwards(layout, changes)):
             log_probs = self._policy.log_probs(hidden, rows.repeat(members), obs)
         return log_probs.view(members, len(hidden), -1)
 
-    def _rows(self, obs: Observation, shared: Any, changes: Sequence[Change], members: int) -> th.Tensor:
+    def _rows(self, obs: TensorObservation, shared: Any, changes: Sequence[Change], members: int) -> th.Tensor:
         layout = Layout(members, len(obs["input_ids"]))
         forwards = self._forwards(layout, changes)
         if shared is not None:
@@ -103,7 +103,7 @@ class PopulationForward:
         }
 
 
-def read_together(policy: LMPolicy, obs: Observation, members: int) -> th.Tensor:
+def read_together(policy: LMPolicy, obs: TensorObservation, members: int) -> th.Tensor:
     """Log-probabilities [p, Q, n] of one forward of p·B rows, each block of B of them the same texts."""
     rows = {key: leaf.repeat(members, *[1] * (leaf.dim() - 1)) for key, leaf in obs.items()}
     log_probs = policy.positions(rows).log_probs

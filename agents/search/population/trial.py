@@ -9,12 +9,12 @@ import torch as th
 from torch import nn
 
 from lm_gym.agents.model.policy import LMPolicy
-from lm_gym.agents.model.text_encoder import Observation
+from lm_gym.agents.model.text_encoder import TensorObservation
 
 _LENGTHS = (11, 7, 9)  # three texts: no multiple of two members, so that rows of one are never taken for another's
 
 
-def trial_texts(policy: LMPolicy) -> Observation:
+def trial_texts(policy: LMPolicy) -> TensorObservation:
     """A few texts of random ordinary tokens, of different lengths, padded; every token is a position."""
     config = policy.network.config
     special = [i for name, i in config.to_dict().items() if name.endswith("_token_id") and isinstance(i, int)]

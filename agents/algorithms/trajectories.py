@@ -16,7 +16,7 @@ from lm_gym.agents.algorithms.estimators import returns_to_go
 
 
 @dataclass(frozen=True)
-class Episodes:
+class Trajectories:
     """One episode of every row of an environment, its steps flat (S of them, row by row in time).
 
     Attributes:
@@ -38,7 +38,7 @@ class Episodes:
 
 def play_episodes(
     policy: BasePolicy, env: VecEnv, observe: Callable[[list[dict[str, Any]], NDArray[np.bool_]], bool]
-) -> Episodes | None:
+) -> Trajectories | None:
     """Resets the environment and samples one episode in each row; rows that end early wait for the others.
 
     Waiting rows go on to other episodes that nobody counts: every row gives exactly one episode, so that short ones
@@ -76,7 +76,7 @@ def play_episodes(
     observations = (
         {key: flat([step[key] for step in seen]) for key in seen[0]} if isinstance(seen[0], dict) else flat(seen)
     )
-    return Episodes(observations, flat(actions), np.stack(rewards, axis=1), mask)
+    return Trajectories(observations, flat(actions), np.stack(rewards, axis=1), mask)
 
 
 def play_returns(

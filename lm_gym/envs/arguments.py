@@ -20,7 +20,7 @@ ACTIONS = ("token", "distribution")
 
 
 @dataclass(frozen=True)
-class Settings:
+class EnvArguments:
     """Arguments of every environment.
 
     Args:
@@ -69,7 +69,7 @@ class Settings:
             raise ValueError(f"max_episode_steps={self.max_episode_steps} leaves no step: give 1 or more, or None")
 
 
-def read_arguments(arguments: Mapping[str, Any], options: type[Any]) -> tuple[Settings, Any]:
+def read_arguments(arguments: Mapping[str, Any], options: type[Any]) -> tuple[EnvArguments, Any]:
     """The settings of an environment, and its task's own options, of keyword arguments.
 
     Args:
@@ -80,11 +80,11 @@ def read_arguments(arguments: Mapping[str, Any], options: type[Any]) -> tuple[Se
         TypeError: an argument is unknown.
         ValueError: a value is.
     """
-    common, own = ({field.name for field in fields(kind)} for kind in (Settings, options))
+    common, own = ({field.name for field in fields(kind)} for kind in (EnvArguments, options))
     for name in arguments:
         if name not in common | own:
             raise TypeError(f"unexpected keyword argument {name!r}{among(name, common | own)}")
     return tuple(  # type: ignore[return-value]
         kind(**{name: value for name, value in arguments.items() if name in known})
-        for kind, known in ((Settings, common), (options, own))
+        for kind, known in ((EnvArguments, common), (options, own))
     )
