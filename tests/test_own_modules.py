@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lm_gym.agents.runs.curve import read_metrics
 from tests.runs import write_corpus
+from tests.studies import write_study
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("own_optimizer", "own_search_space")
@@ -115,3 +116,15 @@ def test_what_is_not_there_is_refused(options: list[str], message: str, tmp_path
     (tmp_path / file).write_text(code, encoding="utf-8")
     with pytest.raises(AssertionError, match=re.escape(message)):
         run(["train", f"--env.dataset={write_corpus(tmp_path / 'people')}", *options, *TINY], tmp_path)
+
+
+def test_a_study_compares_them(tmp_path: Path) -> None:
+    file, code, _ = page("own_optimizer")
+    (tmp_path / file).write_text(code, encoding="utf-8")
+    rows = {"twin": {"settings": {"algo": "supervised"}}, "mine": {"settings": {"algo": "cem:HeadCEM"}}}
+    study = write_study(tmp_path / "study.yaml", rows)
+    data = write_corpus(tmp_path / "people")
+    run(["compare", str(study), "--out", "out", "--seeds=1", f"--dataset={data}", "--jobs=1"], tmp_path)
+    found = json.loads((tmp_path / "out/mine-0/report.json").read_text())
+    assert found["algo"] == "HeadCEM"
+    assert "mine" in (tmp_path / "out/report.md").read_text()
