@@ -15,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lm_gym.agents.runs.curve import read_metrics
 from tests.runs import PEOPLE, PLACES, write_corpus
+from tests.studies import write_study
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("own_optimizer", "own_search_space", "own_task")
@@ -152,7 +153,7 @@ def test_a_task_of_a_users_module_is_compared(punctuation: Path) -> None:
     run(["compare", "study.yaml", "--seeds", "1"], punctuation)
     report = (punctuation / "runs/compare/study/report.md").read_text()
     assert "full stops prec." in report
-    assert "| majority label |" in report
+    assert "| majority |" in report
     again = ["compare", "study.yaml", "--seeds", "1", "--report-only"]
     run(again, punctuation)
     assert (punctuation / "runs/compare/study/report.md").read_text() == report
@@ -174,3 +175,15 @@ def test_the_environment_of_a_users_task_keeps_the_contract(punctuation: Path) -
     assert done.returncode == 0, done.stderr
     assert "`lowercase=True`: whether words lose their capitals too" in done.stdout
     assert '"f1"' not in done.stdout  # marks are no IOB2 tags
+
+
+def test_a_study_compares_them(tmp_path: Path) -> None:
+    file, code, _ = page("own_optimizer")
+    (tmp_path / file).write_text(code, encoding="utf-8")
+    rows = {"twin": {"settings": {"algo": "supervised"}}, "mine": {"settings": {"algo": "cem:HeadCEM"}}}
+    study = write_study(tmp_path / "study.yaml", rows)
+    data = write_corpus(tmp_path / "people")
+    run(["compare", str(study), "--out", "out", "--seeds=1", f"--dataset={data}", "--jobs=1"], tmp_path)
+    found = json.loads((tmp_path / "out/mine-0/report.json").read_text())
+    assert found["algo"] == "HeadCEM"
+    assert "mine" in (tmp_path / "out/report.md").read_text()

@@ -21,6 +21,7 @@ from lm_gym.agents.evaluation.report import split_of
 from lm_gym.agents.files import write_text
 from lm_gym.agents.runs.curve import read_metrics
 from lm_gym.agents.runs.settings import equivalents
+from lm_gym.envs import find_task
 from lm_gym.tasks.metric import metric_of
 
 
@@ -145,12 +146,14 @@ def read_results(study: Study, out: Path) -> Results:
 
 def _run(study: Study, row: Row, folder: Path, failures: Mapping[str, str]) -> StudyRun:
     seed = int(folder.name.rpartition("-")[2])
-    config = folder / "config.yaml"
-    algo = yaml.safe_load(config.read_text(encoding="utf-8"))["algo"] if config.is_file() else None
+    config, file = folder / "config.yaml", folder / "report.json"
+    report = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    settings = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else report or {}
+    algo = settings.get("algo")  # in config.yaml with a user's module
     family = row.family or (family_of(row, algo) if algo else "")
-    if not (folder / "report.json").is_file():
+    if report is None:
         return StudyRun(row.name, family, seed, folder, None, None, failures.get(folder.name))
-    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    find_task(report["env"])  # makes the metrics of a user's task known
     return StudyRun(row.name, family, seed, folder, report, _curve(study.metric, folder), None)
 
 
