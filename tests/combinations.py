@@ -51,7 +51,8 @@ def dataset() -> lm_gym.Dataset:
 def arguments(name: str) -> dict[str, Any]:
     """Arguments of `gymnasium.make_vec`, `num_envs` and the autoreset mode left out."""
     id_, options = KINDS[name]
-    return {"id": id_, "dataset": dataset(), "tokenizer": tokenizer(), "mask_probability": 0.4, **options}
+    masked = {"mask_probability": 0.4} if id_ == MASKED else {}
+    return {"id": id_, "dataset": dataset(), "tokenizer": tokenizer(), **masked, **options}
 
 
 def watched(name: str, mode: str, num_envs: int = 8) -> lm_gym.TextVectorEnv:

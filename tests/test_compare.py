@@ -145,7 +145,7 @@ def test_failures_and_rows_that_did_not_run_this_time_stay_in_the_report(tmp_pat
     ("rows", "more", "message"),
     [
         ({"a": {"confg": "x.yaml"}}, {}, "row 'a': no key 'confg' (did you mean 'config'?)"),
-        ({"a": {"config": "none.yaml"}}, {}, "row 'a': --config"),
+        ({"a": {"config": "none.yaml"}}, {}, "row 'a': no file"),
         ({"a": {"settings": {"agent.sampels": 4}}}, {}, "row 'a': no setting 'agent.sampels'"),
         ({"a": {"settings": {"agent.samples": 0}}}, {}, "row 'a': samples"),
         ({"a": {"settings": {"env.dataset": "buildin"}}}, {}, "no dataset 'buildin'"),

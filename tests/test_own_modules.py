@@ -67,9 +67,9 @@ def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     assert len(code.splitlines()) <= (80 if request.param == "own_task" else 50)
     for command in commands:
         new = command[0] == "train" and "--resume" not in command
-        passes = [word for word in command if word.isdigit()]
+        resumed = "--resume" in command
         more = [f"--env.dataset={data}", *TINY] if new else []
-        longer = ["--budget.passes=2"] if passes else []  # the page's number is for its own, larger budget
+        longer = ["--budget.passes=2"] if resumed else []  # the page's number is for its own, larger budget
         run([*command, *more, *longer], folder)
     return folder
 

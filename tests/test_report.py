@@ -50,9 +50,9 @@ def test_closing_table_fits_a_terminal() -> None:
     lines = shown(REPORT)
     assert all(len(line) <= 80 for line in lines)
     row = next(line for line in lines if "this run" in line)
-    assert [cell.strip() for cell in row.strip("│").split("│")] == ["this run", "0.7000", "54,321"]
+    assert row.split() == ["this", "run", "0.7000", "54,321"]
     missing = next(line for line in lines if "majority" in line)
-    assert missing.rstrip("│ ").endswith("–")
+    assert missing.rstrip().endswith("–")
 
 
 def test_the_first_value_is_the_best_and_then_what_is_better() -> None:
