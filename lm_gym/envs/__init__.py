@@ -5,9 +5,10 @@ Each task has two classes here, made from it: `NEREnv` and `NERVectorEnv` of `lm
 
 from typing import Any
 
+from lm_gym.envs.classes import environment_class
 from lm_gym.envs.env import TextEnv
 from lm_gym.envs.registration import class_names, class_of, find_task, register_task
-from lm_gym.envs.vector import TextVectorEnv, environment_class
+from lm_gym.envs.vector import TextVectorEnv
 from lm_gym.tasks import TASKS
 
 __all__ = ["TextEnv", "TextVectorEnv", "environment_class", "find_task", "register_task"]

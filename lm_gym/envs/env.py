@@ -8,8 +8,9 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from lm_gym.data import Dataset
+from lm_gym.envs.classes import environment_class, remade
 from lm_gym.envs.episodes import Observation
-from lm_gym.envs.vector import TextVectorEnv, environment_class, remade
+from lm_gym.envs.vector import TextVectorEnv
 from lm_gym.rewards import Reward
 from lm_gym.tasks import Cut, Task
 

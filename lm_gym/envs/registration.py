@@ -4,8 +4,9 @@ from typing import Any, TypeVar
 
 from gymnasium.envs.registration import register, registry
 
+from lm_gym.envs.classes import class_name, environment_class
 from lm_gym.envs.env import TextEnv
-from lm_gym.envs.vector import TextVectorEnv, class_name, environment_class
+from lm_gym.envs.vector import TextVectorEnv
 from lm_gym.naming import among
 from lm_gym.registry import import_user_module
 from lm_gym.tasks import TASKS, Task, add_task

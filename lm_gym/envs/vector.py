@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from lm_gym.data import Dataset
 from lm_gym.envs.arguments import read_arguments
+from lm_gym.envs.classes import remade
 from lm_gym.envs.decisions import Decisions, read_choices, read_distributions, read_log_probs
 from lm_gym.envs.episodes import Episodes, Observation
 from lm_gym.envs.infos import begun_info, final_info, paid_info
 from lm_gym.envs.making import make_task, reward_of
-from lm_gym.envs.manual import manual
 from lm_gym.envs.options import ResetOptions, read_options
 from lm_gym.envs.sampler import Sampler
 from lm_gym.envs.spaces import action_space, observation_space
@@ -25,32 +25,7 @@ from lm_gym.rendering import render_text
 from lm_gym.tasks import Cut, Task, load_data
 
 _FIXED_KEY = 0x5EED  # masks of texts played by `indices`: the same for every environment and seed
-_CLASSES: dict[tuple[type[Task], type[Any]], type[Any]] = {}
 _MODES = {mode.value: mode for mode in AutoresetMode} | {mode.name: mode for mode in AutoresetMode}
-
-
-def environment_class(task: type[Task], base: type[Any]) -> type[Any]:
-    """The environment class of a task, made once: `NEREnv` of `lm_gym/NER-v0`.
-
-    Args:
-        task: the task.
-        base: `TextEnv` or `TextVectorEnv`.
-    """
-    if (task, base) not in _CLASSES:
-        members: dict[str, Any] = {"task_class": task, "__module__": "lm_gym.envs", "__doc__": manual(task)}
-        _CLASSES[task, base] = type(class_name(task, base), (base,), members)
-    return _CLASSES[task, base]
-
-
-def class_name(task: type[Task], base: type[Any]) -> str:
-    """The name of a task's environment class."""
-    return task.env_id.rpartition("/")[2].rpartition("-v")[0] + base.__name__.removeprefix("Text")
-
-
-def remade(task: type[Task], base: type[Any]) -> Any:
-    """An environment without its state, for pickle."""
-    kind = environment_class(task, base)
-    return object.__new__(kind)
 
 
 StepResult = tuple[Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
