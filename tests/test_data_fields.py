@@ -135,7 +135,7 @@ def test_files_hold_every_kind_of_field(tmp_path, name):
 def test_python_data_hold_every_kind_of_field(name):
     dataset = load_dataset(IN_PYTHON[name](RECORDS), fields=FIELDS)
     assert held(dataset["train"], FIELDS) == chosen(FIELDS)
-    assert (dataset.name, [*dataset.splits], dataset.notes) == ("in memory", ["train"], ())
+    assert (dataset.name, [*dataset.splits], dataset.notes) == ("Python data", ["train"], ())
 
 
 @pytest.mark.parametrize("field", SINGLE, ids=lambda field: field.name)
@@ -332,7 +332,7 @@ KINDS = {
 @pytest.mark.parametrize("case", KINDS)
 def test_other_kinds_of_field_are_told(case):
     record, fields, kinds = KINDS[case]
-    with pytest.raises(OtherFields, match=r"^in memory, train, row 0: .* is needed") as caught:
+    with pytest.raises(OtherFields, match=r"^Python data, train, row 0: .* is needed") as caught:
         load_dataset([record], fields=fields)
     assert caught.value.kinds == kinds
     assert pickle.loads(pickle.dumps(caught.value)).kinds == kinds
@@ -354,7 +354,7 @@ def test_other_kinds_of_field_in_files_and_datasets(tmp_path):
         load_dataset(path, fields=(WORDS, TAGS))
     assert caught.value.kinds == {"label"}
     with pytest.raises(
-        OtherFields, match=r"'in memory' has words and label: field 'tags' needs a tag for each"
+        OtherFields, match=r"'Python data' has words and label: field 'tags' needs a tag for each"
     ) as caught:
         load_dataset(load_dataset([{"text": "a", "label": 1}], fields=(WORDS, LABEL)), fields=(WORDS, TAGS))
     assert caught.value.kinds == {"label"}
@@ -391,10 +391,10 @@ BAD = [
     ([{"text": "a"}], (WORDS, TAGS, replace(TAGS, name="more")), "two are of kind 'tags'"),
     ([{"text": "a"}], (WORDS, LABEL, replace(LABELS, name="label")), "two have the same name"),
     ([{"text": "a"}], (WORDS, RELEVANCE), "beside='candidates' is no field of kind 'texts'"),
-    (["a text", "b"], None, "in memory, train, row 0: 'a text' is no text: give a list of words"),
+    (["a text", "b"], None, "Python data, train, row 0: 'a text' is no text: give a list of words"),
     (3, None, "int is no data: give a list of records"),
-    ([], None, "in memory, train: no text in it"),
-    ({"text": ["a"]}, None, "in memory: no split of a usual name; it has text"),
+    ([], None, "Python data, train: no text in it"),
+    ({"text": ["a"]}, None, "Python data: no split of a usual name; it has text"),
     (pandas.DataFrame({"text": ["a", None]}), None, "row 1: 'text' is (None|nan): a string or a list of words"),
     (polars.DataFrame({"text": ["a"]}).lazy(), None, "LazyFrame is no data"),
 ]
@@ -435,7 +435,7 @@ def test_labels_are_those_of_train(tmp_path):
 
 def test_a_field_belongs_to_all_splits_or_none():
     data = {"train": [{"text": "a", "label": 1}], "test": [{"text": "b"}]}
-    with pytest.raises(DataError, match="train of in memory has label and test has none"):
+    with pytest.raises(DataError, match="train of Python data has label and test has none"):
         load_dataset(data, fields=(WORDS, replace(LABEL, required=False)))
 
 

@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, get_args
 
 import torch as th
 from transformers import AutoConfig, PretrainedConfig
@@ -23,6 +23,7 @@ from lm_gym.agents.model.heads import (
 )
 from lm_gym.agents.model.position_model import PositionModel
 from lm_gym.builtin import tiny_path
+from lm_gym.naming import check_choice
 
 _DTYPES = {"float32": th.float32, "bfloat16": th.bfloat16, "float16": th.float16}
 
@@ -53,12 +54,12 @@ def load_model(
         dropout: overrides every dropout probability of the configuration; None keeps them.
 
     Raises:
-        ValueError: an unknown dtype, an architecture without such a head, or a checkpoint that lacks weights of its
-            encoder.
+        ValueError: an unknown dtype or head, an architecture without such a head, or a checkpoint that lacks weights
+            of its encoder.
         FileNotFoundError: no such folder, and no such model on the hub (or the hub can't be reached).
     """
-    if dtype not in _DTYPES:
-        raise ValueError(f"dtype {dtype!r} is not one of {', '.join(_DTYPES)}")
+    check_choice("dtype", dtype, _DTYPES)
+    check_choice("head", head, get_args(Head))
     if isinstance(model, dict):
         config = _set_dropout(AutoConfig.for_model(**{**model, **_as_overrides(labels)}), dropout)
         return _check_halves(auto_class(config, head).from_config(config).to(_DTYPES[dtype]))

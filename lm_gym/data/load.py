@@ -19,7 +19,7 @@ from lm_gym.data.hub import PREFIX, fetch
 from lm_gym.data.options import ColumnKey, ReadOptions
 
 Source = str | os.PathLike[str] | Dataset | Mapping[str, Any] | Iterable[Any]
-IN_MEMORY = "in memory"  # what reports call Python data
+IN_MEMORY = "Python data"  # what reports call Python data
 Builtin = str | Callable[[], Mapping[str, Any]]
 
 

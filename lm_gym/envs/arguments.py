@@ -29,7 +29,7 @@ class EnvArguments:
         tokenizer: `"tiny"`, a folder or file, `"hub:<id>"`, or a tokenizer (see `lm_gym.load_tokenizer`)
         max_length: most sub-tokens of a text, special tokens included
         unit: `"token"`: a step decides one {position}; `"sequence"`: all of them
-        actions: `"token"`: a {choice}; `"distribution"`: log-probabilities of all
+        actions: `"token"`: one {choice}; `"distribution"`: log-probabilities of all
         reward: a name, `{{name: weight}}`, a `Reward`, or a function (see `lm_gym.make_reward`)
         reward_kwargs: arguments of a named reward
         dense: pay at each {position}; `False`: the sum, at the last one

@@ -54,7 +54,7 @@ def manual(task: type[Task]) -> str:
     summary, _, description = inspect.cleandoc(task.__doc__ or task.name).partition("\n\n")
     words = task.nouns._asdict()
     sections = {
-        "Description": description or summary,
+        "Description": description or "See above.",
         "Action Space": _SPACES.format(**words),
         "Observation Space": _OBSERVATION.format(**words),
         "Rewards": _REWARDS.format(default=task.default_reward, named=_named_rewards(task)),

@@ -28,7 +28,7 @@ class Accuracy(Separable):
         if isinstance(weights, str) and weights != "balanced":
             raise ValueError(f"weights={weights!r} is none of None, 'balanced' and a mapping {{choice: weight}}")
         self.weights = weights
-        self.name, self.summary = "accuracy", "1 where a {choice} is right, else 0"
+        self.name, self.summary = "accuracy", "1 where the {choice} is right, else 0"
         if weights == "balanced":
             self.name = "balanced_accuracy"
             self.summary = "the same, weighted by the inverse frequency of the gold {choice}"

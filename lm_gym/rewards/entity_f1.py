@@ -25,7 +25,7 @@ class EntityF1(Reward):
     total_minimum = 0.0
     gold = frozenset({"iob2"})
     summary = (
-        "the change in the sentence's entity F1 that a {choice} makes; the changes of a text sum to its F1 "
+        "the change in the sentence's entity F1 that each {choice} makes; the changes of a text sum to its F1 "
         "(`lm_gym.rewards.EntityF1`)"
     )
 

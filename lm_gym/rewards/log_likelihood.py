@@ -33,7 +33,7 @@ class LogLikelihood(Separable):
 
     name = "log_likelihood"
     summary = (
-        "log p(gold) of a distribution, so that minus its mean is the cross-entropy; of a {choice}, its likelihood "
+        "log p(gold) of a distribution, so that minus its mean is the cross-entropy; of one {choice}, its likelihood "
         "under a noisy channel (`lm_gym.rewards.LogLikelihood`)"
     )
 

@@ -39,7 +39,7 @@ def load_data(kind: type[Task], source: Any, **arguments: Any) -> Dataset:
         return load_dataset(source, fields=kind.fields, builtin=kind.builtin, **arguments)
     except OtherFields as error:
         takers = [other.env_id for other in TASKS.values() if _required(other) and _required(other) <= error.kinds]
-        way_out = f"{' or '.join(takers)} takes it" if takers else "no environment takes it; docs/own_task.md adds one"
+        way_out = f"{' or '.join(takers)} takes it" if takers else "no environment takes it yet, see docs/own_task.md"
         raise DataError(f"{error}: {way_out}") from None
 
 
