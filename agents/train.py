@@ -96,7 +96,7 @@ def _train_and_report(run: TrainingRun) -> None:
     except KeyboardInterrupt:
         run.console.print(f"\nstopped; go on with: {program('train')} --resume {run.folder.path}", highlight=False)
         raise SystemExit(130) from None
-    except FloatingPointError as error:
+    except (FloatingPointError, SettingsError) as error:
         fail(program("train"), error)
     finish(run)
 

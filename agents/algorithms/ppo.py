@@ -137,6 +137,11 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
         reward, group_size = texts.first.reward, texts.first.group_size
         asked = "gae" if self.advantage == "auto" and group_size == 1 else self.advantage
         self.gamma, advantage = pair(reward, self.gamma, asked, "leave_one_out")
+        if advantage != "gae" and texts.first.task.writes:
+            raise ValueError(
+                f"advantage {advantage!r} compares rows that read the same text, and here decisions change the "
+                "text: make the environment with group_size=1, whose advantage is 'gae'"
+            )
         vf_coef: Any = self.vf_coef
         if vf_coef == "auto":
             self.vf_coef = 0.5 if advantage == "gae" else 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
@@ -24,6 +24,7 @@ from lm_gym.agents.algorithms.saving import File, SavedAlgorithm
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.compat.stable_baselines3 import VecEnvAdapter
+from lm_gym.tasks import Task
 
 
 class TextAlgorithm(SavedAlgorithm):
@@ -91,11 +92,22 @@ class TextAlgorithm(SavedAlgorithm):
             self._check_env(self.env)
             if issubclass(self.policy_class, LMPolicy):
                 task = TextEnvironments(self.env).first.task
+                _check_labels(self.policy_kwargs.get("labels"), task)
                 self.policy_kwargs = {"head": task.head, "labels": task.choice_names, **self.policy_kwargs}
         with self._keyed_randomness(-1):
             self._setup_policy()
         if self.env is not None and isinstance(self.policy, LMPolicy):
             self.policy.check_tokenizer(TextEnvironments(self.env).first.task.tokenizer)
+
+    def set_env(self, env: Any, force_reset: bool = True) -> None:
+        """Go on in another environment of the same spaces and labels.
+
+        Raises:
+            ValueError: its labels are others.
+        """
+        super().set_env(env, force_reset)
+        if self.env is not None and isinstance(self.policy, LMPolicy):
+            _check_labels(self.policy_kwargs.get("labels"), TextEnvironments(self.env).first.task)
 
     def _setup_policy(self) -> None:
         """Builds the policy, under randomness of its own."""
@@ -256,6 +268,16 @@ class TextAlgorithm(SavedAlgorithm):
             super().save(path, exclude, include)
         finally:
             self.policy_kwargs = given
+
+
+def _check_labels(labels: Sequence[str] | None, task: Task) -> None:
+    """Raise ValueError where an agent's labels are not those of a task, in their order."""
+    if labels is not None and task.choice_names is not None and tuple(labels) != task.choice_names:
+        own, other = ", ".join(labels), ", ".join(task.choice_names)
+        raise ValueError(
+            f"the agent's labels are {own}, and those of {task.env_id} are {other}: play what it was trained on, or "
+            "begin a new agent from its checkpoint"
+        )
 
 
 class TimestepBar(BaseCallback):

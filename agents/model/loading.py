@@ -54,12 +54,14 @@ def load_model(
         dropout: overrides every dropout probability of the configuration; None keeps them.
 
     Raises:
-        ValueError: an unknown dtype or head, an architecture without such a head, or a checkpoint that lacks weights
-            of its encoder.
+        ValueError: an unknown dtype or head, two labels of one name, an architecture without such a head, or a
+            checkpoint that lacks weights of its encoder.
         FileNotFoundError: no such folder, and no such model on the hub (or the hub can't be reached).
     """
     check_choice("dtype", dtype, _DTYPES)
     check_choice("head", head, get_args(Head))
+    if labels is not None and len(set(labels)) < len(labels):
+        raise ValueError(f"two labels have one name: {', '.join(labels)}")
     if isinstance(model, dict):
         config = _set_dropout(AutoConfig.for_model(**{**model, **_as_overrides(labels)}), dropout)
         return _check_halves(auto_class(config, head).from_config(config).to(_DTYPES[dtype]))

@@ -22,7 +22,7 @@ from lm_gym.agents.evaluation.predictions import samples_table, write_prediction
 from lm_gym.agents.files import write_folder
 from lm_gym.agents.runs.clock import Clock
 from lm_gym.agents.runs.run_folder import RunFolder
-from lm_gym.agents.runs.settings import CheckpointSettings
+from lm_gym.agents.runs.settings import CheckpointSettings, SettingsError
 from lm_gym.tasks import Evaluation
 from lm_gym.tasks.metric import metric_of
 
@@ -130,6 +130,8 @@ class Evaluate(BaseCallback):
         with self._clock.paused():
             evaluation = self._play()
             state, metrics, timesteps = self._state, evaluation.metrics, self.model.num_timesteps
+            if state.metric not in metrics:
+                raise SettingsError(f"{state.metric} chooses the best model and is undefined: give evaluation.metric")
             value = metrics[state.metric]
             better = state.improves(value)
             state.last, state.evaluated_at = value, timesteps

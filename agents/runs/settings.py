@@ -75,7 +75,10 @@ class EnvSettings:
 def env_settings(task: type[Task]) -> type[EnvSettings]:
     """`EnvSettings` with the options of a task beside them."""
     hints = get_type_hints(task.Options)
-    own = [(option.name, hints[option.name], field(default=option.default)) for option in fields(task.Options)]
+    own = [
+        (o.name, hints[o.name], field(default=o.default, default_factory=o.default_factory))
+        for o in fields(task.Options)
+    ]
     said = "".join(f"        {name}: {text}\n" for name, text in described(task.Options).items())
     doc = (EnvSettings.__doc__ or "").rstrip() + f"\n{said}    "
     return make_dataclass("EnvSettings", own, bases=(EnvSettings,), frozen=True, namespace={"__doc__": doc})

@@ -78,6 +78,9 @@ class TrainedRun:
         dataset = find_task(settings.env.id).relabel(dataset, _labels(folder.best))
         own = (folder.best / "tokenizer.json").is_file() and not str(settings.env.tokenizer).endswith(".json")
         env = make_env(settings, dataset, split, str(folder.best) if own else None)
+        unknown = ", ".join(sorted(set(env.task.choice_names or ()) - set(_labels(folder.best))))
+        if unknown:
+            raise SettingsError(f"the model of {folder.path} does not know the labels {unknown}: play other data")
         if checkpoint is None:
             return make_policy(settings, env, str(folder.best)), env
         return find_algorithm(settings.algo).load(checkpoint.model, device=settings.device).policy, env

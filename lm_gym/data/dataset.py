@@ -239,6 +239,8 @@ class Dataset:
         Raises:
             DataError: other numbers of words and labels, a label outside `names`, or a split that becomes empty.
         """
+        if len(set(names)) < len(names):
+            raise DataError(f"two labels have one name: {', '.join(map(str, names))}")
         words = Words()
         found = {
             split: _labelled(f"{self.name}, {split}", corpus, label, len(names), words)

@@ -7,14 +7,14 @@ from typing import Any
 
 from lm_gym.envs.classes import environment_class
 from lm_gym.envs.env import TextEnv
-from lm_gym.envs.registration import class_names, class_of, find_task, register_task
+from lm_gym.envs.registration import class_names, class_of, find_task, register_shipped, register_task
 from lm_gym.envs.vector import TextVectorEnv
 from lm_gym.tasks import TASKS
 
 __all__ = ["TextEnv", "TextVectorEnv", "environment_class", "find_task", "register_task"]
 
 for _kind in TASKS.values():
-    register_task(_kind)
+    register_shipped(_kind)
 
 
 def __getattr__(name: str) -> Any:

@@ -76,7 +76,7 @@ def _arguments(task: type[Task], kind: type[Any]) -> list[str]:
     """A line for each field of a dataclass: its default, and what its docstring's `Args` say of it."""
     said = described(kind)
     return [
-        f"- `{field.name}={_default(task, field)!r}`: {said[field.name].format(**task.nouns._asdict())}"
+        f"- `{field.name}={_default(task, field)!r}`: {said.get(field.name, '').format(**task.nouns._asdict())}"
         for field in fields(kind)
     ]
 

@@ -22,8 +22,8 @@ class Metric:
     Attributes:
         name: its key in reports and logs (`eval/<name>`); the same name is the same number everywhere.
         label: the head of its column.
-        of: computes it from an evaluation; None where it is not defined. Metrics that come from elsewhere, such as a
-            search space, have no function.
+        of: computes it from an evaluation; None or NaN where it is not defined. Metrics that come from elsewhere, such
+            as a search space, have no function.
         lower_is_better: the direction.
         while_training: whether the line of each evaluation shows it.
         in_terminal: whether the closing table shows it; report.md shows all.
@@ -35,6 +35,11 @@ class Metric:
     lower_is_better: bool = False
     while_training: bool = False
     in_terminal: bool = True
+
+    def same_as(self, other: Metric) -> bool:
+        """Whether another metric is this one, of a module that was run again perhaps."""
+        kinds = [(m.label, m.lower_is_better, getattr(m.of, "__qualname__", None)) for m in (self, other)]
+        return kinds[0] == kinds[1]
 
     def better(self, value: float, than: float) -> bool:
         """Whether a value is better than another."""

@@ -20,8 +20,10 @@ def add_task(kind: type[Task]) -> None:
         ValueError: its name, or that of one of its metrics, is taken by something else.
     """
     for metric in kind.metrics:
-        METRICS.register(metric.name, metric)
+        if metric.name in METRICS and not metric.same_as(METRICS[metric.name]):
+            raise ValueError(f"metric {metric.name!r} of {kind.__name__} is taken: {METRICS[metric.name]!r}")
     TASKS.register(kind.name, kind)
+    METRICS.update({metric.name: metric for metric in kind.metrics})
 
 
 def load_data(kind: type[Task], source: Any, **arguments: Any) -> Dataset:
@@ -35,6 +37,8 @@ def load_data(kind: type[Task], source: Any, **arguments: Any) -> Dataset:
     Raises:
         DataError: data that cannot be used; if another task can use it, the message names its environment.
     """
+    if source == "builtin" and kind.builtin is None:
+        raise DataError(f"{kind.env_id} has no builtin data: give a file, a folder, hub:<id> or Python data")
     try:
         return load_dataset(source, fields=kind.fields, builtin=kind.builtin, **arguments)
     except OtherFields as error:
