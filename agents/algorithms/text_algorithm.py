@@ -272,8 +272,8 @@ class TextAlgorithm(SavedAlgorithm):
 
 def _check_labels(labels: Sequence[str] | None, task: Task) -> None:
     """Raise ValueError where an agent's labels are not those of a task, in their order."""
-    if labels is not None and task.choice_names is not None and tuple(labels) != task.choice_names:
-        own, other = ", ".join(labels), ", ".join(task.choice_names)
+    if labels is not None and tuple(labels) != task.choice_names:
+        own, other = ", ".join(labels), ", ".join(map(str, task.choice_keys()))
         raise ValueError(
             f"the agent's labels are {own}, and those of {task.env_id} are {other}: play what it was trained on, or "
             "begin a new agent from its checkpoint"
