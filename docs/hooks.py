@@ -1,14 +1,17 @@
-"""Hooks of mkdocs: links out of docs/ lead to the repository, and the notebook becomes a page."""
+"""Hooks of mkdocs: equations become MathML, links out of docs/ lead to the repository, the notebook becomes a page."""
 
+import html
 import json
 import posixpath
 import re
 from pathlib import Path
 from typing import Any
 
+from math_core import LatexToMathML
 from mkdocs.structure.files import File
 
 LINK = re.compile(r"\]\((\.\./[^)\s]+)\)")
+EQUATION = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.S)
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
 NOTEBOOK = "quickstart.ipynb"
 
@@ -29,6 +32,18 @@ def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
         return match[0] if path.startswith("docs/") else f"]({config.repo_url}/blob/main/{path})"
 
     return LINK.sub(at_home, markdown).replace(f"]({NOTEBOOK})", f"]({NOTEBOOK.replace('.ipynb', '.md')})")
+
+
+def on_page_content(content: str, **_: Any) -> str:
+    """Convert the equations of a page to MathML, which browsers draw without scripts; a wrong equation raises."""
+    latex = LatexToMathML()
+
+    def mathml(match: re.Match[str]) -> str:
+        tag, source = match.groups()
+        drawn = latex.convert_with_local_state(html.unescape(source).strip(), displaystyle=tag == "div")
+        return f'<{tag} class="arithmatex">{drawn}</{tag}>'
+
+    return EQUATION.sub(mathml, content)
 
 
 def notebook_page(path: Path) -> str:
