@@ -60,7 +60,7 @@ def presets(_: str) -> str:
 
 
 def logs(name: str) -> str:
-    """Return the table of logged tags, in the order of METRICS, without `eval/*` and `reward/*`, which all runs share."""
+    """Return the table of logged tags in the order of METRICS, without `eval/*` and `reward/*`."""
     return _metrics({tag for tag in logged(name) - OF_EVALUATIONS if not tag.startswith(("eval/", "reward/"))}, name)
 
 

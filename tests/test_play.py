@@ -75,8 +75,8 @@ def test_keys_lead_through_the_texts(
     played_by([str(tagger), "--texts", "4"], "\np\n3\n9\nx\n\n\n", monkeypatch)
     output = capsys.readouterr().out
     assert shown_texts(output) == [1, 2, 1, 3, 4]  # Enter at the last text ends
-    assert "no text 9: they are 1 to 4" in output
-    assert "no key 'x'" in output
+    assert "no text 9: give a number from 1 to 4" in output
+    assert "unknown key 'x'" in output
 
 
 def test_the_end_of_the_input_ends(

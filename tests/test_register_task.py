@@ -113,7 +113,7 @@ def test_an_agent_is_not_put_among_other_labels(tmp_path):
     agent.set_env(make())
     lm_gym.register_task(task(labels=("odd", "even")))
     for go_on in (agent.set_env, lambda env: REINFORCE.load(tmp_path / "agent", env=env, device="cpu")):
-        with pytest.raises(ValueError, match="the agent's labels are even, odd, and those of Parity-v0 are odd, even"):
+        with pytest.raises(ValueError, match="the agent has the labels even, odd, but Parity-v0 has odd, even"):
             go_on(make())
 
 
