@@ -280,7 +280,7 @@ def test_the_report_names_rows_that_choose_their_model_otherwise(tmp_path: Path)
     last, by_accuracy = {"evaluation.keep": "last"}, {"evaluation.metric": "token_accuracy"}
     rows = {"twin": TWIN, "a": {"settings": last}, "b": {"settings": last}, "c": {"settings": by_accuracy}}
     found = _chosen_by(read_study(write_study(tmp_path / "study.yaml", rows, shown=["heads_kept"])))
-    assert found == "entity F1 on validation; that of 'a', 'b' is the last; that of 'c' is by token acc."
+    assert found == "entity F1 on validation; that of 'a', 'b' is the last one; that of 'c' is chosen by token acc."
 
 
 def test_a_metric_that_a_row_has_not_is_left_empty(tmp_path: Path) -> None:

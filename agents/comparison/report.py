@@ -100,8 +100,8 @@ def _sections(results: Results, figures: Mapping[str, Figure]) -> list[Section]:
     if bound is not None:
         note = (
             f"Cost until {study.metric} on validation reaches {bound:.3f}, where the twin ({results.twin}) has "
-            "made 90% of its gain. Medians over the runs that reach it. The cost of a row that starts from another row's "
-            "model includes that run."
+            "made 90% of its gain. Medians over the runs that reach it. The cost of a row that starts from another "
+            "row's model includes that run."
         )
         sections.append(Section("Cost", (note,), cost_table(results, bound)))
     shown = tuple(name for name in ("improvement", "profile") if name in figures)
