@@ -26,7 +26,7 @@ from tests.test_envs import DATA, NER, playable, vector
         ({"render_mode": "human"}, ValueError, "unknown render_mode"),
         ({"num_envs": 0}, ValueError, "give 1 or more"),
         ({"max_episode_steps": 0}, ValueError, "give 1 or more"),
-        ({"mask_actions": True, "unit": "sequence"}, ValueError, "take unit='token'"),
+        ({"mask_actions": True, "unit": "sequence"}, ValueError, "use unit='token'"),
     ],
 )
 def test_bad_arguments(options, error, message):

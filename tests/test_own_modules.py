@@ -115,7 +115,7 @@ def test_a_run_without_run_dir_has_a_folder_of_its_own_name(tmp_path: Path) -> N
     ("options", "message"),
     [
         (["--algo=nowhere:MyES"], "no module 'nowhere'"),
-        (["--algo=cem:Other"], "registers and defines no 'Other'"),
+        (["--algo=cem:Other"], "neither defines nor registers 'Other'"),
         (["--algo=cem:CEM"], "give a subclass of TextAlgorithm"),
         (["--algo=es", "--agent.optimizer=cem:HeadCEM"], "give a subclass of Optimizer"),
         (["--algo=es", "--agent.search_space=cem:CEM"], "give a subclass of SearchSpace"),
