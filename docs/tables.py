@@ -33,7 +33,7 @@ def arguments(name: str) -> str:
         if algo != name and key == "learning_rate":  # Stable-Baselines3's argument, unused here
             continue
         rows.append([f"`{key}`", f"{default}" + (f"; `train`: {command}" * (command != default)), said])
-    return _table(["argument", "default", ""], rows)
+    return _table(["argument", "default", "meaning"], rows)
 
 
 def optimizer(name: str) -> str:
@@ -47,7 +47,7 @@ def optimizer(name: str) -> str:
     for key, default, said in _options(parser, "o."):
         instead = f"; `--algo {name}`: {given[key]}" if given.get(key, default) != default else ""
         rows.append([f"`{key}`", f"{default}" + instead, said])
-    return _table(["`optimizer_kwargs`", "default", ""], rows)
+    return _table(["`optimizer_kwargs`", "default", "meaning"], rows)
 
 
 def presets(_: str) -> str:
@@ -76,7 +76,7 @@ def _metrics(tags: set[str], name: str) -> str:
     unknown = sorted(tags - METRICS.keys())
     if unknown:
         raise KeyError(f"{', '.join(unknown)}: explain it in docs/metrics.py")
-    return _table(["tag", ""], [[f"`{tag}`", meaning(tag, name)] for tag in METRICS if tag in tags])
+    return _table(["tag", "meaning"], [[f"`{tag}`", meaning(tag, name)] for tag in METRICS if tag in tags])
 
 
 def _options(parser: ArgumentParser, prefix: str) -> Iterator[tuple[str, Any, str]]:

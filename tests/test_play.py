@@ -104,7 +104,7 @@ def test_next_text(key: str, at: int, leads_to: int) -> None:
     assert next_text(key, at, 3) == leads_to
 
 
-@pytest.mark.parametrize(("key", "message"), [("p", "first"), ("0", "1 to 3"), ("4", "1 to 3"), ("²", "no key")])
+@pytest.mark.parametrize(("key", "message"), [("p", "first"), ("0", "1 to 3"), ("4", "1 to 3"), ("²", "unknown key")])
 def test_keys_that_lead_nowhere(key: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         next_text(key, 0, 3)
