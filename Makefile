@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: train test test-integrations check lint types docs install install-dev clean
+.PHONY: train test test-slow test-integrations check lint types docs install install-dev clean
 
 train: install
 	$(BIN)/python -m agents.train $(ARGS)
@@ -13,6 +13,10 @@ train: install
 # One thread per worker, so that workers do not compete for cores.
 test: install-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+# Slow tests, which take minutes and are not part of `make test`.
+test-slow: install-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m slow $(ARGS)
 
 # Tests of RL libraries with conflicting pins, each in a temporary environment; LIBRARIES="skrl torchrl" selects some.
 test-integrations:
