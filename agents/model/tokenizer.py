@@ -1,4 +1,4 @@
-"""The tokenizer beside a model."""
+"""The tokenizer of a model."""
 
 from __future__ import annotations
 
@@ -14,34 +14,35 @@ from lm_gym.tokenizer import load_tokenizer as load_text_tokenizer
 
 
 def load_tokenizer(model: str) -> Any:
-    """The transformers tokenizer that lies beside `model` (see model_path)."""
+    """Return the transformers tokenizer of `model` (see model_path)."""
     return AutoTokenizer.from_pretrained(model_path(model))
 
 
 def save_tokenizer(model: str, folder: str | Path) -> None:
-    """Writes that tokenizer into a folder, so that it cuts words joined by blanks as an environment cuts them.
+    """Write the tokenizer to a folder, so that it splits words joined by spaces as the environment does.
 
-    An environment reads each word as one behind a space, the first one too (`add_prefix_space` of byte-level ones).
+    An environment encodes every word, including the first, as if it follows a space (`add_prefix_space` of byte-level
+    tokenizers).
     """
     tokenizer = load_tokenizer(model)
     words = load_text_tokenizer(tokenizer.backend_tokenizer).tokenizer
     if words.pre_tokenizer is not None:
         tokenizer.backend_tokenizer.pre_tokenizer = words.pre_tokenizer
-    if "add_prefix_space" in tokenizer.init_kwargs:  # classes of byte-level tokenizers build theirs from the argument
+    if "add_prefix_space" in tokenizer.init_kwargs:  # byte-level classes rebuild the pre-tokenizer from it
         tokenizer.add_prefix_space = True
     tokenizer.save_pretrained(folder)
 
 
 def check_tokenizer(model: str, vocabulary: Mapping[str, int], name: str) -> None:
-    """Refuses a model whose own tokenizer numbers tokens differently; without one beside it nothing is known.
+    """Raise ValueError if the model's tokenizer numbers tokens differently; a model without a tokenizer passes.
 
     Args:
         model: see model_path.
-        vocabulary: token to id, as the environment numbers them.
-        name: what the environment's tokenizer is called.
+        vocabulary: token to id in the environment.
+        name: name of the environment's tokenizer.
 
     Raises:
-        ValueError: naming a token on which they differ.
+        ValueError: the tokenizers differ; the message names a token.
     """
     file = Path(model_path(model)) / "tokenizer.json"
     if not file.is_file():
