@@ -249,7 +249,9 @@ def test_a_function_sees_choices_targets_and_mask():
     assert (bound.name, bound.minimum) == ("reward", 0)
 
 
-@pytest.mark.parametrize(("value", "message"), [(np.nan, "NaN"), (np.inf, "infinity"), ("shape", r"returned shape \(5,\)")])
+@pytest.mark.parametrize(
+    ("value", "message"), [(np.nan, "NaN"), (np.inf, "infinity"), ("shape", r"returned shape \(5,\)")]
+)
 def test_a_function_that_gives_rubbish(value, message):
     bound = make_reward(lambda p, t, m: np.zeros(5) if value == "shape" else np.full(len(p), value)).bind(CHOICES)
     with pytest.raises(ValueError, match=message):
