@@ -135,11 +135,10 @@ def has_header(rows: Sequence[Sequence[str]], builder: CorpusBuilder, options: R
         if name and not is_number(first[column]) and all(map(is_number, cells)):
             return True
     words = options.asked.get(options.fields[0].name, 0)
-    if others and isinstance(words, int) and -len(first) <= words < len(first) and len(first[words].split()) == 1:
-        if all(len(cells[words].split()) > 1 for cells in others):
-            builder.remarks.append(
-                f"the first row, {first[words]!r}, is read as a text: say header=True if it names the columns"
-            )
+    if others and isinstance(words, int) and -len(first) <= words < len(first):
+        name, *texts = (cells[words] for cells in rows)
+        if len(name.split()) == 1 and all(len(text.split()) > 1 for text in texts):
+            builder.remarks.append(f"the first row, {name!r}, is read as a text: say header=True if it is a header")
     return False
 
 

@@ -58,7 +58,7 @@ def split_files(folder: Path, splits: Mapping[str, str] | None = None) -> tuple[
 
 
 def _may_be_data(path: Path) -> bool:
-    """Whether a user may expect this to be read: no manual and no code, and a folder only if it is named for a split."""
+    """Whether this may be meant to be read: no manual and no code, and a folder only if it is named for a split."""
     if path.is_dir():
         return split_of(path) is not None
     return path.suffix.lower() not in _NO_DATA and (bool(path.suffix) or not path.name.isupper())
