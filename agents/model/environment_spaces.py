@@ -8,6 +8,8 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 
+from lm_gym.agents.model.tokenizer import tokenizer_size
+
 
 def read_action_space(space: spaces.Space[Any]) -> tuple[str, bool, int]:
     """(unit, whether actions are distributions, number of choices) of an lm_gym action space."""
@@ -41,9 +43,22 @@ def read_observation(observation: Any, device: th.device) -> tuple[dict[str, th.
     return tensors, batched
 
 
-def check_vocabulary(config: Any, vocabulary: int, model: str | dict[str, Any]) -> None:
-    """Refuses a model whose vocabulary has another size than the environment's."""
-    if config.vocab_size != vocabulary:
+def check_vocabulary(config: Any, vocabulary: int, model: str | dict[str, Any], tokenizer: str | None) -> None:
+    """Refuses a model whose vocabulary has another size than the environment's, unless it is padded.
+
+    A vocabulary may be padded beyond the model's own tokenizer, which then has as many entries as the environment's.
+
+    Args:
+        config: of the model.
+        vocabulary: number of entries of the environment's tokenizer.
+        model: see LMPolicy.
+        tokenizer: where the model's own tokenizer lies, if that is known.
+    """
+    if config.vocab_size == vocabulary:
+        return
+    own = None if tokenizer is None else tokenizer_size(tokenizer)
+    moved = own is None and isinstance(model, dict) and tokenizer is not None  # checked where the tokenizer was
+    if config.vocab_size < vocabulary or not (own == vocabulary or moved):
         name = model if isinstance(model, str) else config.model_type
         raise ValueError(
             f"the environment's tokenizer has {vocabulary} entries, model {name!r} has {config.vocab_size}: "

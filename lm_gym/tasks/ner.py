@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -101,8 +102,12 @@ class NER(WordLabels):
         return entity_marks([self.choice_name(choice) for choice in choices])
 
     def format_prediction(self, text: DecidedText) -> str:
-        """A line `word gold predicted` for each word, and a blank line; a word that was cut is predicted O."""
-        words, gold = self.corpus.text(text.index), self.corpus.tags_of(text.index)
+        """A line `word gold predicted` for each word, and a blank line; a word that was cut is predicted O.
+
+        Blanks inside a word are written as "_", so that conlleval and `load_dataset` find three columns.
+        """
+        words = [re.sub(r"\s", "_", word) for word in self.corpus.text(text.index)]
+        gold = self.corpus.tags_of(text.index)
         predicted = [self.choice_name(choice) for choice in text.choices.tolist()]
         predicted += ["O"] * (len(words) - len(predicted))
         lines = (f"{word} {g} {p}\n" for word, g, p in zip(words, gold, predicted, strict=True))
