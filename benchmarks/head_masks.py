@@ -103,9 +103,8 @@ def main() -> None:
         "# Attention heads removed, compared with random masks of the same size",
         "",
         f"`python benchmarks/head_masks.py MODEL`: builtin NER, `tiny` ({heads} heads), entity F1. Mean (minimum to",
-        f"maximum) over {arguments.seeds} seeds, {arguments.budget:,} forward passes per search, and {RANDOM_MASKS} random "
-        "masks per",
-        f"mask found. Keeping all heads costs {arguments.price:g} of fitness.",
+        f"maximum) over {arguments.seeds} seeds, {arguments.budget:,} forward passes per search, and {RANDOM_MASKS}",
+        f"random masks per mask found. Keeping all heads costs {arguments.price:g} of fitness.",
         "",
         "| | heads removed | validation F1 | test F1 |",
         "|---|---:|---:|---:|",

@@ -197,7 +197,7 @@ class LMPolicy(ActorCriticPolicy):
         return th.log_softmax(logits, -1)
 
     def _logits(self, hidden: th.Tensor) -> th.Tensor:
-        """Return the logits of the choices, float32 [Q, n]; a model may have more rows than its tokenizer has tokens."""
+        """Return logits of the choices, float32 [Q, n]; a model may have more rows than its tokenizer has tokens."""
         return self.language_model.head(hidden)[:, : self.num_choices]
 
     def values(self, packed: Packed | AtCursors) -> th.Tensor:
