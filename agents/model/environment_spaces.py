@@ -8,6 +8,8 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 
+from lm_gym.agents.model.tokenizer import tokenizer_size
+
 
 def read_action_space(space: spaces.Space[Any]) -> tuple[str, bool, int]:
     """Return the unit, whether actions are distributions, and the number of choices of an lm_gym action space."""
@@ -41,9 +43,23 @@ def read_observation(observation: Any, device: th.device) -> tuple[dict[str, th.
     return tensors, batched
 
 
-def check_vocabulary(config: Any, vocabulary: int, model: str | dict[str, Any]) -> None:
-    """Raise ValueError if the model's vocabulary and the environment's differ in size."""
-    if config.vocab_size != vocabulary:
+def check_vocabulary(config: Any, vocabulary: int, model: str | dict[str, Any], tokenizer: str | None) -> None:
+    """Raise ValueError if the model's vocabulary and the environment's differ in size, padding aside.
+
+    A model's vocabulary may be padded: larger than its own tokenizer, which then has the environment's number of
+        entries.
+
+    Args:
+        config: of the model.
+        vocabulary: number of entries of the environment's tokenizer.
+        model: see LMPolicy.
+        tokenizer: path of the model's own tokenizer, if known.
+    """
+    if config.vocab_size == vocabulary:
+        return
+    own = None if tokenizer is None else tokenizer_size(tokenizer)
+    moved = own is None and isinstance(model, dict) and tokenizer is not None  # checked where the tokenizer was
+    if config.vocab_size < vocabulary or not (own == vocabulary or moved):
         name = model if isinstance(model, str) else config.model_type
         raise ValueError(
             f"the environment's tokenizer has {vocabulary} entries, but model {name!r} has {config.vocab_size}: "

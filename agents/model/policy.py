@@ -99,7 +99,7 @@ class LMPolicy(ActorCriticPolicy):
             "tokenizer": tokenizer or (model if isinstance(model, str) else None),
         }
         network = load_model(model, self.head, labels=labels, dtype=dtype, dropout=dropout)
-        check_vocabulary(network.config, vocabulary, model)
+        check_vocabulary(network.config, vocabulary, model, self.tokenizer)
         if self.head == "labels":
             self._arguments["labels"] = label_names(network.config)
         freeze_parameters(network, self._arguments["freeze"])
@@ -189,12 +189,16 @@ class LMPolicy(ActorCriticPolicy):
 
     def log_probs(self, hidden: th.Tensor, rows: th.Tensor, obs: TensorObservation) -> th.Tensor:
         """Return log-probabilities, float32 [Q, n], from hidden states [Q, H] of the texts `rows` [Q]."""
-        logits = self.language_model.head(hidden)
+        logits = self._logits(hidden)
         if "action_mask" in obs:
             logits = logits.masked_fill(obs["action_mask"].bool().logical_not()[rows], float("-inf"))
         if logits.shape[-1] < 16 and not logits.requires_grad:  # torch's kernel is slow for few choices
             return logits - logits.logsumexp(-1, keepdim=True)
         return th.log_softmax(logits, -1)
+
+    def _logits(self, hidden: th.Tensor) -> th.Tensor:
+        """Return logits of the choices, float32 [Q, n]; a model may have more rows than its tokenizer has tokens."""
+        return self.language_model.head(hidden)[:, : self.num_choices]
 
     def values(self, packed: Packed | AtCursors) -> th.Tensor:
         """Return the critic's value at each position, float32 [Q]; gradients stay in the critic."""
@@ -218,7 +222,7 @@ class LMPolicy(ActorCriticPolicy):
             return self.positions(obs).restricted(action_masks)
         keep = not (self.training or th.is_grad_enabled() or th.is_inference_mode_enabled() or "text" in obs)
         hidden, steps = self.encoder.kept(obs) if keep else self.encoder.at_cursors(obs)
-        logits = self.language_model.head(hidden)
+        logits = self._logits(hidden)
         allowed = obs.get("action_mask") if action_masks is None else action_masks
         if allowed is not None:  # rows that share a position may have different masks
             allowed = th.as_tensor(allowed, device=self.device).bool()

@@ -85,7 +85,8 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.render_mode = settings.render_mode
         self.num_envs, self.group_size = num_envs, group_size
-        self.dataset: Dataset = load_data(self.task_class, settings.dataset)
+        overlap = {} if settings.split == "train" else {"max_overlap": 1.0}  # refused for training only
+        self.dataset: Dataset = load_data(self.task_class, settings.dataset, **overlap)
         self.split = settings.split
         self.task = make_task(self.task_class, self.dataset, settings, options)
         self.reward = reward_of(settings, self.task)

@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from gymnasium import logger
 from numpy.typing import NDArray
 
 from lm_gym.tokenizer import TextTokenizer
@@ -92,7 +93,9 @@ class WordTable(NamedTuple):
     def _check(self, corpus: "Corpus", tokenizer: TextTokenizer) -> None:
         """Compare a sample of texts with their encoding as a whole."""
         num_texts = len(corpus.offsets) - 1
-        for text in np.unique(np.linspace(0, num_texts - 1, _SAMPLE).astype(np.int64)) if num_texts else ():
+        sample = np.unique(np.linspace(0, num_texts - 1, _SAMPLE).astype(np.int64)) if num_texts else ()
+        otherwise: list[str] = []
+        for text in sample:
             words = corpus.words[corpus.offsets[text] : corpus.offsets[text + 1]]
             ours = np.concatenate([self.ids[self.offsets[w] : self.offsets[w + 1]] for w in words])
             strings = [corpus.vocabulary[w] for w in words]
@@ -106,6 +109,14 @@ class WordTable(NamedTuple):
                     f"{text}: {' '.join(strings)[:80]!r} gives {whole[:8]}, its words give {ours[:8].tolist()}): "
                     "use one that first splits a text into words (WordPiece, byte-level BPE, Unigram with Metaspace)"
                 )
+            if not replaced and tokenizer.encode_whole(strings) != whole:
+                otherwise.append(" ".join(strings))
+        if otherwise:
+            logger.warn(
+                f"the tokenizer {tokenizer.source} splits {len(otherwise)} of {len(sample)} texts otherwise if it is "
+                f"given them whole ({otherwise[0][:80]!r}): a pipeline on whole texts will read other sub-tokens than "
+                "this environment, which encodes word by word"
+            )
 
 
 def id_type(size: int) -> type[np.uint16] | type[np.int32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -102,8 +103,12 @@ class NER(WordLabels):
         return entity_marks([self.choice_name(choice) for choice in choices])
 
     def format_prediction(self, text: DecidedText) -> str:
-        """Return a line `word gold predicted` for each word and a blank line; words that were cut are predicted O."""
-        words, gold = self.corpus.text(text.index), self.corpus.tags_of(text.index)
+        """Return a line `word gold predicted` for each word and a blank line; words that were cut are predicted O.
+
+        Spaces inside a word are written as "_", so that conlleval and `load_dataset` find three columns.
+        """
+        words = [re.sub(r"\s", "_", word) for word in self.corpus.text(text.index)]
+        gold = self.corpus.tags_of(text.index)
         predicted = [self.choice_name(choice) for choice in text.choices.tolist()]
         predicted += ["O"] * (len(words) - len(predicted))
         lines = (f"{word} {g} {p}\n" for word, g, p in zip(words, gold, predicted, strict=True))
