@@ -145,8 +145,7 @@ class Corpus:
         return replace(self, tags=table[self.tags], tag_names=tuple(tag_names))
 
     def with_label_names(self, name: str, label_names: Sequence[str]) -> "Corpus":
-        """Return the same texts with labels in column `name` that index `label_names`, for a model trained on other
-        data.
+        """Return the same texts with the labels in column `name` renumbered to those of a trained model.
 
         Raises:
             DataError: the column does not exist, or `label_names` lacks a label that is used.

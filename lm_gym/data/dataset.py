@@ -257,8 +257,7 @@ class Dataset:
         return Dataset.from_splits(self.name, splits, max_overlap=1.0, notes=self.notes)
 
     def with_label_names(self, name: str, label_names: Sequence[str]) -> "Dataset":
-        """Return the same texts with labels in column `name` that index `label_names`, for a model trained on other
-        data.
+        """Return the same texts with the labels in column `name` renumbered to those of a trained model.
 
         Raises:
             DataError: the column does not exist, or `label_names` lacks a label that is used.
