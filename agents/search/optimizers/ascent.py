@@ -1,4 +1,4 @@
-"""In-place steps along an estimated gradient, tensor by tensor."""
+"""Steps along an estimated gradient, tensor by tensor and in place."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ class Ascent:
         tensor.addcdiv_(m, gradient, value=alpha * correction / (1 - beta1**count))
 
     def state(self) -> dict[str, Any]:
-        """Return copies of the moments by name."""
+        """Copies of the moments, by name."""
         return {f"{name}_{i}": x.clone() for i, (m, v) in enumerate(self.moments) for name, x in (("m", m), ("v", v))}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Load the moments from a state."""
+        """Take the moments out of a state."""
         for i, (m, v) in enumerate(self.moments):
             m.copy_(state[f"m_{i}"])
             v.copy_(state[f"v_{i}"])

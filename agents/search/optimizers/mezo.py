@@ -1,4 +1,4 @@
-"""MeZO: simultaneous perturbation with noise regenerated from counters, in the memory of inference."""
+"""MeZO: simultaneous perturbation with noise out of counters, in the memory of inference."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from lm_gym.agents.search.population.population import Block, Noise, Perturbed, 
 class MeZO(StructuredOptimizer):
     """Memory-efficient zeroth-order SGD: Malladi et al., 2023 (arXiv 2305.17333), algorithm 1; SPSA: Spall, 1992.
 
-    There are q = P/2 probes z_i ~ N(0, I), whose sides are both evaluated on the same texts:
+    q = P/2 probes z_i ~ N(0, I), both sides judged on the same texts:
 
         g_i = (f(θ + σ z_i) − f(θ − σ z_i))/(2 σ)        θ ← θ + (α/q) Σ_i g_i z_i
 
-    The noise is regenerated slab by slab wherever it is needed, so that only one slab is held beside the model. A probe
-    with a failed side is left out.
+    The noise is drawn anew, slab by slab, wherever it is needed, so beyond the model nothing but a slab is held. A
+    probe of which a side failed is left out.
 
     Args:
         centre, blocks, seed: see StructuredOptimizer.
         popsize: P = 2q.
         sigma: σ, in natural steps (the paper's ε, where a natural step is 1e-3).
         learning_rate: α, natural steps for a slope of one unit of fitness a natural step.
-        clip: bound of |g_i|, because the slope of a single probe can be far off; None for no bound.
-        decay: factor of α per generation; a half-life of h generations is 0.5^(1/h).
+        clip: bound of |g_i|, None: none. A single probe's slope may be far off.
+        decay: share of α that is left after each generation; a half-life of h generations is 0.5^(1/h).
     """
 
     def __init__(
