@@ -1,17 +1,17 @@
-"""The folder of one training run: its files, how they are written, and how an interrupted run is found again.
+"""The folder of one training run: what it holds, how it is written, how it is found again after a kill.
 
-    config.yaml     complete settings; --config runs them again
+    config.yaml     complete settings, to be run again with --config
     command.txt     the commands that started and resumed the run
-    versions.json   versions of Python and packages, and the machine
-    metrics.jsonl   one line per log, with its timesteps
-    tensorboard/    the same numbers as TensorBoard events
+    versions.json   Python, packages and machine
+    metrics.jsonl   one line per log, keyed by timesteps
+    tensorboard/    the same as events
     checkpoints/    <timesteps>/model.zip and state.json; the newest two are kept
-    best/           the best model by the validation metric, as a Hugging Face checkpoint
-    predictions.*   predictions of the last evaluation
-    report.json     the results; written when the run is finished
-    report.md       the same as a page
+    best/           the best model by the validation metric, a Hugging Face checkpoint
+    predictions.*   of the last evaluation
+    report.json     what the run reached; it stands only when the run is finished
+    report.md       the same to read
 
-Every file and folder is written under another name, synced to disk and renamed, so it appears whole or not at all.
+Every file and folder appears whole or not at all: written under another name, synced to disk, renamed.
 """
 
 import fcntl
@@ -32,12 +32,12 @@ VERSIONED = ("lm-gym", "torch", "transformers", "tokenizers", "stable-baselines3
 
 
 class RunFolderError(Exception):
-    """A run folder cannot be used as requested. The message says what to do."""
+    """A run folder that cannot be used as asked; the message names the way out."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A complete checkpoint: the archive of the model and the state of the run."""
+    """A whole checkpoint: the model's archive and the state of the run around it."""
 
     path: Path
     timesteps: int
@@ -45,14 +45,14 @@ class Checkpoint:
 
     @property
     def model(self) -> Path:
-        """The archive, which the algorithm's `load` reads."""
+        """The archive that the algorithm's `load` takes."""
         return self.path / "model.zip"
 
 
 class RunFolder:
     """Paths and files of one run.
 
-    Use `create` for a new run and `open` for an existing one.
+    Make one with `create` (a new run) or `open` (one that stands).
     """
 
     def __init__(self, path: Path) -> None:
@@ -70,7 +70,7 @@ class RunFolder:
         """Start a new run folder.
 
         Args:
-            path: the new folder; parent folders are created too.
+            path: where; made with its parents.
             config: text of config.yaml.
             command: the command line, kept in command.txt.
 
@@ -97,41 +97,39 @@ class RunFolder:
         if not path.is_dir():
             raise RunFolderError(f"{path} does not exist{_siblings(path)}")
         if not folder.config.is_file():
-            raise RunFolderError(
-                f"{path} has no config.yaml, so it is not a run folder; start a run there with --run_dir"
-            )
+            raise RunFolderError(f"{path} has no config.yaml: not a run folder; start one with --run_dir")
         return folder
 
     def lock(self) -> None:
-        """Lock the folder for this process. The system removes the lock when the process ends, however it ends.
+        """Hold the folder for this process; the system lets go of it when the process ends, however it ends.
 
         Raises:
-            RunFolderError: if another process has the lock.
+            RunFolderError: another process holds it.
         """
         self._lock = (self.path / ".lock").open("w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self.unlock()
-            raise RunFolderError(f"another process is writing to {self.path}: wait for it or end it") from error
+            raise RunFolderError(f"another process writes to {self.path}: wait for it or end it") from error
         settle_folder(self.best)
         self._settle_checkpoints()
 
     def unlock(self) -> None:
-        """Unlock the folder."""
+        """Let go of the folder."""
         if self._lock is not None:
             self._lock.close()
 
     def save_checkpoint(
         self, timesteps: int, save: Callable[[Path], None], state: Mapping[str, Any], keep: int = 2
     ) -> None:
-        """Write a checkpoint, and then remove all except the newest ones.
+        """Write a checkpoint, then remove all but the newest ones.
 
         Args:
             timesteps: positions decided so far.
-            save: a function that writes the model's archive to a given path.
+            save: writes the model's archive to the path that it is given.
             state: the rest of the run's state, as JSON.
-            keep: the number of checkpoints to keep.
+            keep: how many checkpoints stay.
         """
 
         def write(folder: Path) -> None:
@@ -139,16 +137,16 @@ class RunFolder:
             write_json(folder / "state.json", dict(state))
 
         if self.metrics.exists():
-            sync(self.metrics)  # the curve must be on disk before the checkpoint
+            sync(self.metrics)  # the curve up to here is on disk before the checkpoint that stands on it
         write_folder(self.checkpoints / f"{timesteps:012d}", write)
         for stale in self._checkpoint_paths()[:-keep]:
             shutil.rmtree(stale)
 
     def last_checkpoint(self) -> Checkpoint | None:
-        """Return the newest complete checkpoint, or None if the run was interrupted before its first one.
+        """The newest whole checkpoint; None when the run was killed before its first one.
 
         Raises:
-            RunFolderError: if all checkpoints are damaged.
+            RunFolderError: there are checkpoints, and each of them is damaged.
         """
         damaged = []
         for path in reversed(self._checkpoint_paths()):
@@ -158,9 +156,7 @@ class RunFolder:
                 return Checkpoint(path, int(path.name), state)
             damaged.append(f"{path}: {fault}")
         if damaged:
-            raise RunFolderError(
-                "every checkpoint is damaged; start again with another --run_dir:\n" + "\n".join(damaged)
-            )
+            raise RunFolderError("no checkpoint is whole; start again with another --run_dir:\n" + "\n".join(damaged))
         return None
 
     def _settle_checkpoints(self) -> None:
@@ -172,7 +168,7 @@ class RunFolder:
 
 
 def check_new(path: Path) -> None:
-    """Raise RunFolderError if `path` already has files that a new run would mix with or overwrite."""
+    """Raise RunFolderError where something stands at `path` that a new run would mix with or overwrite."""
     if path.is_file():
         raise RunFolderError(f"{path} is a file: give --run_dir another folder")
     if path.is_dir() and any(path.iterdir()):
@@ -182,7 +178,7 @@ def check_new(path: Path) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Collect the versions of Python and of the packages that affect results, and the machine."""
+    """Versions of Python, of the packages that results depend on, and the machine."""
     found = {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -197,7 +193,7 @@ def versions() -> dict[str, str]:
 
 
 def _fault(checkpoint: Path) -> str | None:
-    """Describe what is wrong with the files of a checkpoint, or return None."""
+    """What is wrong with a checkpoint's files, or None."""
     for name in ("state.json", "model.zip"):
         if not (checkpoint / name).is_file():
             return f"{name} is missing"
