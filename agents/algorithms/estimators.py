@@ -1,9 +1,9 @@
-"""The mathematics of REINFORCE: returns, samples, baselines and advantages, as pure functions over tensors.
+"""The mathematics of REINFORCE: returns, samples, baselines and advantages, as pure functions of tensors.
 
-Shapes: K samples, N texts, T positions of a text, Q positions of a batch with the padding left out, n choices.
+Shapes: K samples, N texts, T positions of a text, Q positions of a batch without padding, n choices.
 
-Every estimator here has one form. Samples a_k of a position come with weights ω_k such that Σ_k ω_k f(a_k) estimates
-E_π[f]; `coefficients` turns returns into numbers c_k; and the gradient estimate is Σ_k c_k ∇ log π(a_k).
+All estimators have the same form. The samples a_k of a position have weights ω_k, such that Σ_k ω_k f(a_k) estimates
+E_π[f]. `coefficients` turns returns into numbers c_k, and Σ_k c_k ∇ log π(a_k) is the estimate of the gradient.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ Advantage = Literal["plain", "normalized", "maximum_likelihood"]
 
 
 def returns_to_go(r_t: th.Tensor, gamma: float) -> th.Tensor:
-    """G_t = Σ_{i ≥ t} γ^(i−t) r_i along the last dimension.
+    """Compute G_t = Σ_{i ≥ t} γ^(i−t) r_i along the last dimension.
 
     Args:
-        r_t: rewards [..., T]; padding at the end holds 0.
-        gamma: discount in [0, 1]; 0 keeps each position's own reward.
+        r_t: rewards [..., T], 0 in the padding at the end.
+        gamma: discount in [0, 1]; 0 gives each position its own reward.
 
     Returns:
         G_t, the shape of `r_t`.
@@ -45,9 +45,9 @@ class Samples:
 
     Attributes:
         actions: int64 [K, Q].
-        log_probs: log π of them, float32 [K, Q], differentiable.
+        log_probs: log π of the actions, float32 [K, Q], differentiable.
         weights: ω, float32 [K, Q], no gradient; Σ_k ω_k f(a_k) estimates E_π[f].
-        independent: False where the K choices of a position were drawn without replacement.
+        independent: False if the K choices of a position were drawn without replacement.
     """
 
     actions: th.Tensor
@@ -57,7 +57,7 @@ class Samples:
 
 
 def draw(log_probs: th.Tensor, samples: int, behaviour: Behaviour = "policy", exploration: float = 0.3) -> Samples:
-    """Draws `samples` choices at each position from a behaviour policy.
+    """Draw `samples` choices at each position from a behaviour policy.
 
     `"policy"`: from π, ω = 1/K. `"mixture"`: from μ = (1−ε) π + ε uniform, importance-weighted, ω = π/(K μ).
     `"without_replacement"`: the top K of log π + Gumbel noise, ω = π(a) / P(a's noise beats the (K+1)-th), the
@@ -102,7 +102,8 @@ def _draw_without_replacement(log_probs: th.Tensor, samples: int) -> Samples:
 
 
 def leave_one_out(G: th.Tensor, weights: th.Tensor) -> th.Tensor:
-    """Baseline of each sample: the estimate of E_π[G] from the other K−1 (RLOO, Kool et al. 2019; arXiv 2402.14740).
+    """Compute the baseline of each sample, the estimate of E_π[G] from the other K−1 (RLOO, Kool et al. 2019; arXiv
+    2402.14740).
 
     Args:
         G: returns [K, Q] of independent samples, K ≥ 2.
@@ -121,7 +122,7 @@ def coefficients(
     advantage: Advantage,
     expected: th.Tensor | float = 0.0,
 ) -> th.Tensor:
-    """The numbers c_k of the gradient estimate Σ_k c_k ∇ log π(a_k), one for each sample and position.
+    """Compute the numbers c_k of the gradient estimate Σ_k c_k ∇ log π(a_k), one for each sample and position.
 
     `plain`: c = ω (G − b), unbiased for ∇E[G] with every baseline b. Without replacement, `leave_one_out` is the
     built-in baseline of Kool, van Hoof & Welling ("Buy 4 REINFORCE samples", 2019): c = ω (G (1 − π + ω) − Σ ω G).

@@ -14,7 +14,7 @@ def pair(reward: Reward, gamma: Any, advantage: Any, otherwise: str) -> tuple[fl
     less than 0.
 
     Args:
-        reward: of the environment.
+        reward: the reward of the environment.
         gamma: γ, or `"auto"`.
         advantage: a name, or `"auto"`.
         otherwise: the advantage for all other rewards.

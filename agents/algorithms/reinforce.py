@@ -1,4 +1,4 @@
-"""REINFORCE on texts: K samples of every position share one differentiable forward."""
+"""REINFORCE on texts, where K samples of every position share one differentiable forward."""
 
 from __future__ import annotations
 
@@ -40,40 +40,41 @@ from lm_gym.rewards import Reward
 class REINFORCE(EpisodicREINFORCE):
     """Monte-Carlo policy gradient (Williams, 1992) over the positions of texts.
 
-    One forward of a batch of N texts gives π at every position; K choices are drawn at each; the environment says what
-    the texts would pay for each of the K samples, position by position; and the same forward carries the gradient.
+    One forward of a batch of N texts gives π at every position, from which K choices are drawn. The environment
+    computes the rewards of all K samples at each position, and the gradient flows through the same forward.
 
-    The `"auto"`s pair reward and estimator by what the reward is:
+    The value `"auto"` chooses the estimator that suits the reward:
 
-    * its positions pay for themselves alone and never less than 0 (`accuracy`): γ = 0, `maximum_likelihood`,
-      drawn from the `mixture`;
-    * they pay for themselves but may be negative (`log_likelihood`): γ = 0, `plain` with `leave_one_out`;
-    * a position's reward depends on other positions (`f1`, sparse rewards): γ = 1, `plain` with `leave_one_out`.
+    * rewards that depend on a position's own choice only and are never negative (`accuracy`): γ = 0,
+      `maximum_likelihood`, samples from the `mixture`;
+    * rewards that depend on a position's own choice only but may be negative (`log_likelihood`): γ = 0, `plain` with
+      `leave_one_out`;
+    * rewards that depend on other positions (`f1`, sparse rewards): γ = 1, `plain` with `leave_one_out`.
 
-    In any other environment (`unit="token"`, or any Gymnasium environment with an `MlpPolicy`) it is its base, and
-    learns from whole episodes (see `EpisodicREINFORCE`): one sample of each step, `value` or `moving_average` baseline,
-    γ = 1.
+    In other environments (`unit="token"`, or any Gymnasium environment with an `MlpPolicy`) it works as its base
+    class, `EpisodicREINFORCE`: it learns from whole episodes with one sample per step, a `value` or `moving_average`
+    baseline and γ = 1.
 
-    The textbook estimator (`advantage="plain"`) on exact-match NER collapses to tagging every word O; see
-    docs/algorithms/reinforce.md for why, and for what `maximum_likelihood` climbs instead.
+    With the textbook estimator (`advantage="plain"`), exact-match NER collapses to the tag O for every word.
+    docs/algorithms/reinforce.md explains why, and what `maximum_likelihood` maximises instead.
 
     Args:
         policy, env, learning_rate: see GradientAlgorithm, as for schedule, warmup, max_grad_norm, autocast, seed, ….
-        samples: K, choices drawn at each position.
+        samples: K, the number of choices drawn at each position.
         gamma: discount γ in [0, 1] of the returns-to-go G_t = Σ γ^(i−t) r_i, or `"auto"`.
         baseline: `none | moving_average | value | leave_one_out | auto`. `value` trains the policy's critic.
         advantage: `plain | normalized | maximum_likelihood | auto`. `maximum_likelihood` has a baseline of its own.
-        behaviour: `policy | mixture | without_replacement | auto`: where the choices are drawn from. The wider two
-            are for rewards whose positions pay for themselves, with γ = 0. `auto` is the mixture with
-            `maximum_likelihood`, where it keeps rare choices in sight, and the policy itself otherwise.
+        behaviour: `policy | mixture | without_replacement | auto`, the distribution from which choices are drawn. The
+            second and third need γ = 0 and rewards that depend on a position's own choice only. `auto` is the mixture
+            with `maximum_likelihood`, which then still samples rare choices, and the policy itself otherwise.
         exploration: ε of the mixture (1−ε) π + ε uniform.
         entropy_coef: weight of the entropy bonus.
-        kl_coef: weight of KL(π ‖ the policy as it was when training began); 0 keeps no reference model.
-        supervised_coef: weight of the supervised loss, −log π of the right choice, beside the policy gradient's: the
-            mixed objective of Wu et al. (arXiv 1609.08144, eq. 9), for rewards such as F1. 0 never reads the labels.
+        kl_coef: weight of KL(π ‖ π at the start of training); with 0, no reference model is kept.
+        supervised_coef: weight of the supervised loss, −log π of the right choice, which is added to the loss of the
+            policy gradient (Wu et al., arXiv 1609.08144, eq. 9), for rewards such as F1. With 0, labels are not used.
 
     Raises:
-        ValueError: names that don't exist, or combinations without meaning (each says the way out).
+        ValueError: if a name is unknown or a combination makes no sense. The message says what to do.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
@@ -138,7 +139,7 @@ class REINFORCE(EpisodicREINFORCE):
             )
 
     def _estimator(self, reward: Reward) -> dict[str, Any]:
-        """γ, baseline, advantage and behaviour with the `"auto"`s decided."""
+        """Choose γ, baseline, advantage and behaviour where they are `"auto"`."""
         gamma, advantage = pair(reward, self.gamma, self.advantage, "plain")
         baseline = self.baseline
         if baseline == "auto":
@@ -150,7 +151,7 @@ class REINFORCE(EpisodicREINFORCE):
         return {"gamma": gamma, "baseline": baseline, "advantage": advantage, "behaviour": behaviour}
 
     def _check_episodes(self) -> None:
-        """Whole episodes have one sample of each step: what needs several, or whole texts, is refused."""
+        """Refuse settings that need several samples per step or whole texts, which episodes don't have."""
         for name in ("kl_coef", "supervised_coef"):
             if getattr(self, name):
                 raise ValueError(
@@ -170,7 +171,7 @@ class REINFORCE(EpisodicREINFORCE):
 
     @property
     def timesteps_per_pass(self) -> int:
-        """Timesteps of one pass over the training texts: every position counts once for each sample."""
+        """Timesteps of one pass over the training texts, where each position counts once per sample."""
         samples = self.samples
         if self.behaviour == "without_replacement":
             samples = min(samples, self.policy.num_choices)
@@ -178,7 +179,7 @@ class REINFORCE(EpisodicREINFORCE):
 
     @property
     def forward_passes_per_pass(self) -> int:
-        """Forward passes of one pass: each text once, and once more through the reference where there is one."""
+        """Forward passes of one pass: one per text, and another one if there is a reference model."""
         return (2 if self.kl_coef else 1) * super().forward_passes_per_pass
 
     def _update(self, obs: TensorObservation, texts: TextEnvironments) -> Update:
@@ -219,7 +220,7 @@ class REINFORCE(EpisodicREINFORCE):
         return Update(loss, played[0], drawn.actions.numel(), logs)
 
     def _train_batch(self, texts: TextEnvironments | None, callback: BaseCallback) -> bool:
-        """One batch of whole texts, or of episodes. False when a callback asked to stop."""
+        """Learn from one batch of whole texts or episodes. Return False if a callback stops training."""
         kind = EpisodicREINFORCE if texts is None else GradientAlgorithm
         return kind._train_batch(self, texts, callback)
 
@@ -230,9 +231,9 @@ class REINFORCE(EpisodicREINFORCE):
         drawn: Samples,
         G: th.Tensor,
     ) -> tuple[th.Tensor | float, th.Tensor]:
-        """The baseline b of each position, and the critic's loss (0 where there is no critic)."""
+        """Compute the baseline b of each position, and the loss of the critic (0 without a critic)."""
         no_loss = G.new_zeros(())
-        mean = (drawn.weights * G).sum(0)  # [Q], estimates E[G]
+        mean = (drawn.weights * G).sum(0)  # [Q], an estimate of E[G]
         if baseline == "value":
             values = self.policy.values(packed)
             return values.detach(), functional.mse_loss(values, mean)
