@@ -2,17 +2,18 @@
 
 The packages, in the order in which data flows; each imports only those before it:
 
-    files        atomic writing of files
+    files        whole files or none
     model        text → log-probabilities at positions
-    search       gradient-free search: optimizers, search spaces, populations
+    search       what is searched without gradients, and how
     algorithms   learning: REINFORCE, its supervised twin, PPO, black-box search
-    evaluation   evaluating a split: metrics, predictions, reports
+    evaluation   playing a split once: metrics, predictions, reports
     runs         one training run: settings, folder, logs
     comparison   many runs under one budget: tables and charts
+    monitoring   a stream labelled line by line, and alerts
 
-The commands are train, evaluate, play, compare and pretrain. A name in `__all__` (as in
-`from lm_gym.agents import REINFORCE`) is loaded when it is first used. The package is `lm_gym.agents`. In a checkout it
-is also at the top level, so that `python -m agents.train` works there.
+and the commands: train, evaluate, play, monitor, compare, pretrain. The names in `__all__` are loaded when they are
+first used: `from lm_gym.agents import REINFORCE`. The package is `lm_gym.agents`. A checkout has it at its top level
+too, so that `python -m agents.train` works there.
 """
 
 import sys
@@ -23,7 +24,7 @@ from importlib.util import find_spec, spec_from_loader
 from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # the same names again, for type checkers; a test compares the two lists
+if TYPE_CHECKING:  # the same names for type checkers; a test compares the two
     # isort: off
     from lm_gym.agents.algorithms.black_box import BlackBox as BlackBox, Preset as Preset
     from lm_gym.agents.algorithms.gradient_algorithm import GradientAlgorithm as GradientAlgorithm
@@ -33,16 +34,24 @@ if TYPE_CHECKING:  # the same names again, for type checkers; a test compares th
     )
     from lm_gym.agents.algorithms.ppo import PPO as PPO
     from lm_gym.agents.algorithms.presets import (
+        ARS as ARS,
         CMAES as CMAES,
+        CRFMNES as CRFMNES,
         DE as DE,
         ES as ES,
+        FZOO as FZOO,
         GA as GA,
+        LOZO as LOZO,
+        PGPE as PGPE,
         PSO as PSO,
         SA as SA,
         SNES as SNES,
+        ZOSGD as ZOSGD,
+        HiZOO as HiZOO,
         LowRankES as LowRankES,
         MeZO as MeZO,
         RandomSearch as RandomSearch,
+        SubZero as SubZero,
     )
     from lm_gym.agents.algorithms.registry import ALGORITHMS as ALGORITHMS, register_algorithm as register_algorithm
     from lm_gym.agents.algorithms.reinforce import REINFORCE as REINFORCE
@@ -79,7 +88,10 @@ _HOME = {
     "algorithms.black_box": ("BlackBox", "Preset"),
     "algorithms.gradient_algorithm": ("GradientAlgorithm",),
     "algorithms.ppo": ("PPO",),
-    "algorithms.presets": ("CMAES", "DE", "ES", "GA", "PSO", "SA", "SNES", "LowRankES", "MeZO", "RandomSearch"),
+    "algorithms.presets": (
+        *("ARS", "CMAES", "CRFMNES", "DE", "ES", "FZOO", "GA", "LOZO", "PGPE", "PSO", "SA", "SNES", "ZOSGD"),
+        *("HiZOO", "LowRankES", "MeZO", "RandomSearch", "SubZero"),
+    ),
     "algorithms.registry": ("ALGORITHMS", "register_algorithm"),
     "algorithms.reinforce": ("REINFORCE",),
     "algorithms.supervised": ("Supervised",),
@@ -111,7 +123,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """Keep `lm_gym.agents.evaluate` the function after the command module of the same name is imported."""
+    """Keeps `lm_gym.agents.evaluate` the function, also after the command of the same name was imported."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not (name in _MODULE_OF and isinstance(value, ModuleType)):
@@ -122,17 +134,17 @@ sys.modules[__name__].__class__ = _Package
 
 
 class _Checkout(MetaPathFinder, InspectLoader):
-    """Load `lm_gym.agents.x` for `import agents.x`, so that no module is loaded under two names."""
+    """Answers `agents.x` with the module `lm_gym.agents.x`: no module is ever loaded under two names."""
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        """Find the spec of a module of this package; None for any other module."""
+        """The spec of a module of this package, None for every other one."""
         if not fullname.startswith("agents."):
             return None
         real = find_spec(f"lm_gym.{fullname}")
         return None if real is None else spec_from_loader(fullname, self, origin=real.origin, is_package=False)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """Return the module that is loaded under its real name."""
+        """The module under its own name."""
         module = import_module(f"lm_gym.{spec.name}")
         spec.loader_state = module.__spec__
         return module
@@ -143,7 +155,7 @@ class _Checkout(MetaPathFinder, InspectLoader):
         module.__spec__ = module.__spec__.loader_state
 
     def get_code(self, fullname: str) -> CodeType | None:
-        """Get the code of a module, for `python -m agents.train`."""
+        """The code of a module, for `python -m agents.train`."""
         real = find_spec(f"lm_gym.{fullname}")
         assert real is not None
         loader: Any = real.loader
@@ -151,7 +163,7 @@ class _Checkout(MetaPathFinder, InspectLoader):
         return code
 
     def get_source(self, fullname: str) -> str | None:
-        """Get the source of a module."""
+        """The source of a module."""
         real = find_spec(f"lm_gym.{fullname}")
         assert real is not None
         loader: Any = real.loader

@@ -1,4 +1,4 @@
-"""The update shared by the gradient-based agents: a batch of texts, one differentiable forward, one AdamW step."""
+"""The update that the gradient-based agents share: a batch of texts, one differentiable forward, one step of AdamW."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from lm_gym.agents.model.text_encoder import TensorObservation
 
 @dataclass(frozen=True)
 class Update:
-    """An update before its backward pass.
+    """One update, before its backward pass.
 
     Attributes:
-        loss: the loss to minimise, a scalar.
-        actions: int64 [N, T], the actions for the environment.
-        timesteps: positions decided, counted over all samples.
-        logs: numbers for the logger, by name.
+        loss: what to minimise, a scalar.
+        actions: int64 [N, T], what is played in the environment.
+        timesteps: positions decided, over all samples.
+        logs: names and numbers for the logger.
     """
 
     loss: th.Tensor
@@ -40,19 +40,18 @@ class Update:
 
 
 class GradientAlgorithm(ScheduledRate, TextAlgorithm):
-    """Train an LMPolicy by gradients, on texts whose positions are all decided in one step (`unit="sequence"`).
+    """Trains an LMPolicy by gradients on texts decided as a whole (`unit="sequence"`, `actions="token"`).
 
-    One update plays one batch, with as many texts as the environment has rows.
+    One update plays one batch: as many texts as the environment has rows.
 
     Args:
         policy, env, seed, device, sb3: see TextAlgorithm.
-        learning_rate: AdamW's learning rate, or a Stable-Baselines3 schedule, which replaces `schedule`, `warmup` and
-            `end_factor`.
-        schedule: `"constant"`, or `"linear"` for a decay to `end_factor` at the end of `learn`.
-        warmup: fraction of training during which the rate rises from 0.
-        end_factor: the fraction of the rate at the end of a linear decay. Another run may continue from there.
-        max_grad_norm: the maximum norm of the gradient; longer ones are clipped.
-        autocast: run the forward in bfloat16 if the processor is fast at it.
+        learning_rate: AdamW's rate, or a Stable-Baselines3 schedule, instead of `schedule`, `warmup`, `end_factor`.
+        schedule: `"constant"` or `"linear"` (down to `end_factor` at the end of `learn`).
+        warmup: fraction of training over which the rate rises from 0.
+        end_factor: what a linear decay leaves of the rate at the end; another run may go on from there.
+        max_grad_norm: the gradient is clipped to this length.
+        autocast: run the forward in bfloat16 where the processor has fast bfloat16.
     """
 
     def __init__(
@@ -87,18 +86,18 @@ class GradientAlgorithm(ScheduledRate, TextAlgorithm):
 
     @property
     def backward_passes_per_pass(self) -> int:
-        """Backward passes of one pass over the training texts, one per text."""
+        """Backward passes of one pass over the training texts: each text once."""
         assert self.env is not None
         return TextEnvironments(self.env).first.num_texts
 
-    # ------------------------------------------------------------------ for subclasses
+    # ------------------------------------------------------------------ what a subclass adds
 
     @abstractmethod
     def _update(self, obs: TensorObservation, texts: TextEnvironments) -> Update:
-        """Play the current texts with one differentiable forward."""
+        """Plays the current texts with one differentiable forward."""
 
     def _train_batch(self, texts: TextEnvironments | None, callback: BaseCallback) -> bool:
-        """Play a batch, update, and step the environment. Return False if a callback stops training."""
+        """One batch: play, update, step the environment. False when a callback asked to stop."""
         assert self.env is not None
         assert texts is not None
         callback.on_rollout_start()
@@ -125,7 +124,7 @@ class GradientAlgorithm(ScheduledRate, TextAlgorithm):
         return True
 
     def _descend(self, loss: th.Tensor, timesteps: int, logs: dict[str, float]) -> None:
-        """Take one optimizer step at the learning rate of `timesteps`, and record `logs`."""
+        """One optimizer step at the learning rate of `timesteps`; records `logs`."""
         if not bool(th.isfinite(loss)):
             raise FloatingPointError(
                 f"the loss is {loss.item()} at update {self._n_updates}: lower learning_rate or max_grad_norm"

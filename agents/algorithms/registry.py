@@ -1,4 +1,4 @@
-"""The algorithms by name. A new algorithm needs one file and one line here."""
+"""The algorithms by name: adding one is one file and one line here."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ ALGORITHMS = Registry("algorithm", _ENTRIES)
 
 
 def find_algorithm(name: str) -> type[TextAlgorithm]:
-    """Find an algorithm by its name in ALGORITHMS or by `module:name`.
+    """The algorithm of a name in ALGORITHMS, or of `module:name`.
 
     Raises:
-        ValueError: if there is none, or it is not a TextAlgorithm.
+        ValueError: there is none, or it is no TextAlgorithm.
     """
     return find_class(ALGORITHMS, name, TextAlgorithm)
 
 
 def register_algorithm(kind: type[TextAlgorithm], name: str | None = None) -> type[TextAlgorithm]:
-    """Register your own algorithm. This is also a decorator.
+    """Add an algorithm of your own; also a decorator.
 
     Args:
         kind: a subclass of TextAlgorithm.
-        name: its name, by default that of the class.
+        name: what it is called, by default as the class.
 
     Raises:
-        ValueError: if the name is already in use.
+        ValueError: the name is taken.
     """
     return ALGORITHMS.register(name or kind.__name__, kind)

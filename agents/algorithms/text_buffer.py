@@ -1,4 +1,4 @@
-"""A rollout buffer that stores each text once and makes minibatches of whole texts."""
+"""A rollout buffer that keeps texts whole: each is stored once, and minibatches are made of whole texts."""
 
 from __future__ import annotations
 
@@ -12,38 +12,49 @@ from numpy.typing import NDArray
 from stable_baselines3.common.buffers import BaseBuffer, DictRolloutBuffer
 from stable_baselines3.common.type_aliases import DictRolloutBufferSamples
 
-from lm_gym.agents.algorithms.estimators import Samples, coefficients
+from lm_gym.agents.algorithms.behaviours import Samples, weights_of_distinct
+from lm_gym.agents.algorithms.estimators import coefficients, likelihoods
 
-GroupAdvantage = Literal["gae", "leave_one_out", "maximum_likelihood"]
+GroupAdvantage = Literal["gae", "leave_one_out", "group_normalized", "maximum_likelihood"]
 _TEXT = ("input_ids", "attention_mask", "positions")
 
 
 class TextRolloutBuffer(DictRolloutBuffer):
-    """A rollout buffer for Stable-Baselines3's on-policy algorithms in environments with `unit="token"`.
+    """For Stable-Baselines3's on-policy algorithms (`rollout_buffer_class`) in environments with `unit="token"`.
 
-    A minibatch has U texts, each once, and S steps. For each step, it has the text (`text` int64 [S]) and the position
-    (`cursor` int64 [S, 1]) that the step decides. `LMPolicy.evaluate_actions` encodes the texts once and evaluates all
-    steps. The texts of a minibatch have similar lengths. It has about `batch_size` steps, because all steps of a text
-    stay together.
+    Its minibatches hold U texts once, and of S steps which text (`text` int64 [S]) and position (`cursor` int64 [S, 1])
+    each decides: `LMPolicy.evaluate_actions` encodes the texts once and evaluates all their steps. A minibatch has
+    texts of like length, and about `batch_size` steps: the steps of a text are never parted.
 
-    If G rows play the same text in parallel (the environment's `group_size`), they can give the advantages, without a
-    critic, from the returns-to-go G_t of the G rows at a position and the estimators of `algorithms.estimators`.
+    With G rows that play the same text in step (the environment's `group_size`), advantages may come from them, with
+    no critic: returns-to-go G_t of the G rows at one position, and the estimators of `algorithms.estimators`.
 
-    * `gae`: that of Stable-Baselines3, from the critic.
+    * `gae`: Stable-Baselines3's own, from the critic.
     * `leave_one_out`: G_t minus the mean of the other rows.
-    * `maximum_likelihood`: G_t / m − 1 with the mean m of the rows, −1 if m = 0. For rewards that are never negative.
+    * `group_normalized`: (G_t − m) / s, mean and standard deviation of the rows (GRPO, for each position by itself).
+    * `maximum_likelihood`: G_t / m − 1, m the mean of the rows; −1 where m = 0. For rewards that are never negative,
+      or (`log_scale`) logarithms of likelihoods, of which exp(G_t) stands in place of G_t.
 
-    If a rollout ends inside an episode, the critic's value is the estimate of its remaining return, as in
-    Stable-Baselines3. The rows of a group share that value, which cancels in `leave_one_out`.
+    With `exact`, the values of the steps are log E_π[R], summed over every choice (`ExactCritic`), and m = E_π[R] in
+    place of the rows' mean: unbiased for ∇ log E[R] with rows as few as one, and noisier.
+
+    Where the rows drew different choices (`distinct`; set `LMPolicy.distinct` to G), means are weighted by ω, and an
+    advantage is the coefficient that `algorithms.estimators` gives such samples: ω_k G (G_t / m − 1).
+
+    An episode that the end of a rollout cuts is bootstrapped with the critic's value, as Stable-Baselines3 does; the
+    rows of a group share that value, and in `leave_one_out` it cancels.
 
     Args:
         buffer_size, observation_space, action_space, device, gae_lambda, gamma, n_envs: see DictRolloutBuffer. γ = 0
-            suits rewards whose positions are independent.
+            is right where positions pay for themselves.
         advantage: see above.
         group_size: G.
+        log_scale: see above.
+        distinct: see above; for γ = 0.
+        exact: see above; for `maximum_likelihood` with γ = 0.
 
     Raises:
-        ValueError: if the space has no cursor, the advantage is unknown, or the groups cannot give it.
+        ValueError: no lm_gym space with a cursor, an unknown advantage, or groups that can't give it.
     """
 
     def __init__(
@@ -58,20 +69,34 @@ class TextRolloutBuffer(DictRolloutBuffer):
         *,
         advantage: GroupAdvantage = "gae",
         group_size: int = 1,
+        log_scale: bool = False,
+        distinct: bool = False,
+        exact: bool = False,
     ) -> None:
         if not isinstance(observation_space, spaces.Dict) or "cursor" not in observation_space.spaces:
             raise ValueError(
-                f"a TextRolloutBuffer needs texts that are decided position by position: make the environment with unit='token' "
+                f"a TextRolloutBuffer holds texts decided position by position: make the environment with unit='token' "
                 f"(its observation space is {observation_space})"
             )
         if advantage not in get_args(GroupAdvantage):
             raise ValueError(f"advantage {advantage!r} is not one of {', '.join(get_args(GroupAdvantage))}")
-        if advantage != "gae" and (group_size < 2 or n_envs % group_size):
+        if exact and (gamma != 0.0 or advantage != "maximum_likelihood"):
+            raise ValueError(
+                f"exact means are those of a position's own reward: with advantage={advantage!r} and gamma={gamma} "
+                "leave exact at False"
+            )
+        if advantage != "gae" and ((group_size < 2 and not exact) or n_envs % group_size):
             raise ValueError(
                 f"advantage {advantage!r} compares rows that play the same text: group_size={group_size} must be 2 or "
                 f"more and divide the {n_envs} rows; give the environment and the buffer the same"
             )
+        if distinct and (gamma != 0.0 or advantage == "gae"):
+            raise ValueError(
+                f"distinct choices of rows are weighed position by position: with advantage={advantage!r} and "
+                f"gamma={gamma} leave distinct at False"
+            )
         self.advantage, self.group_size = advantage, group_size
+        self.log_scale, self.distinct, self.exact = log_scale, distinct, exact
         super().__init__(buffer_size, observation_space, action_space, device, gae_lambda, gamma, n_envs)
 
     def reset(self) -> None:
@@ -86,7 +111,7 @@ class TextRolloutBuffer(DictRolloutBuffer):
         self._numbers: dict[bytes, int] = {}
         self._reading: dict[str, NDArray[Any]] = {}
         self.masks = _Masks()
-        BaseBuffer.reset(self)  # not DictRolloutBuffer's, which allocates every observation
+        BaseBuffer.reset(self)  # not DictRolloutBuffer's, which makes room for every observation
 
     def add(  # type: ignore[override]
         self,
@@ -97,7 +122,7 @@ class TextRolloutBuffer(DictRolloutBuffer):
         value: th.Tensor,
         log_prob: th.Tensor,
     ) -> None:
-        """Add one step of every row. A text is stored when its row begins it."""
+        """One step of every row; the observation's text is stored where the row reads another one than before."""
         step = self.pos
         self._check_groups(obs)
         self.text[step] = self._number(obs)
@@ -112,7 +137,7 @@ class TextRolloutBuffer(DictRolloutBuffer):
         self.full = self.pos == self.buffer_size
 
     def compute_returns_and_advantage(self, last_values: th.Tensor, dones: NDArray[Any]) -> None:
-        """Compute returns and advantages of the steps by `advantage` (see `DictRolloutBuffer`)."""
+        """Returns and advantages of the steps, as `advantage` says (see `DictRolloutBuffer`)."""
         if self.advantage == "gae":
             super().compute_returns_and_advantage(last_values, dones)
             return
@@ -121,18 +146,25 @@ class TextRolloutBuffer(DictRolloutBuffer):
             G = self.rewards[step] + self.gamma * G
             self.returns[step] = G
             G = G * (1.0 - self.episode_starts[step])
-        self.advantages[:] = group_advantages(self.returns, self.group_size, self.advantage)
+        self.advantages[:] = group_advantages(
+            self.returns,
+            self.group_size,
+            self.advantage,
+            log_scale=self.log_scale,
+            distinct=self.log_probs if self.distinct else None,
+            log_mean=self.values if self.exact else None,
+        )
 
     def get(  # type: ignore[override]  # as DictRolloutBuffer's
         self, batch_size: int | None = None
     ) -> Generator[DictRolloutBufferSamples, None, None]:
-        """Yield minibatches of whole texts in random order, with about `batch_size` steps each; None gives a single one."""
+        """Minibatches of whole texts, in random order, of about `batch_size` steps each; None for one of all."""
         assert self.full, "the rollout is not complete"
         for texts in self._batches(batch_size):
             yield self._get_samples(texts)
 
     def _batches(self, batch_size: int | None) -> list[NDArray[np.int64]]:
-        """Group the texts by length into batches with about the same number of steps."""
+        """Texts that go together: numbers of texts of like length, steps parted evenly."""
         steps = np.bincount(self.text.ravel(), minlength=len(self._texts["input_ids"]))
         shuffled = th.randperm(len(steps)).numpy()
         lengths = np.array([mask.sum() for mask in self._texts["attention_mask"]])
@@ -143,7 +175,7 @@ class TextRolloutBuffer(DictRolloutBuffer):
         return [parts[i] for i in th.randperm(len(parts)).tolist() if len(parts[i])]
 
     def _get_samples(self, batch_inds: NDArray[np.int64], env: Any = None) -> DictRolloutBufferSamples:  # type: ignore[override]
-        """Collect all steps of some texts."""
+        """All steps of some texts."""
         place = np.full(len(self._texts["input_ids"]), -1)
         place[batch_inds] = np.arange(len(batch_inds))
         steps = np.flatnonzero(place[self.text.ravel()] >= 0)
@@ -157,7 +189,7 @@ class TextRolloutBuffer(DictRolloutBuffer):
         return DictRolloutBufferSamples(obs, self.to_torch(actions), *(self.to_torch(a.ravel()[steps]) for a in flat))
 
     def _number(self, obs: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
-        """Find the number of the text that each row reads, int64 [N], and store new texts."""
+        """The number of the text that each row reads, int64 [N]; new ones are stored."""
         if not self._reading:
             self._reading = {name: np.array(obs[name]) for name in _TEXT}
             rows, numbers = np.arange(self.n_envs), np.zeros(self.n_envs, np.int64)
@@ -178,7 +210,7 @@ class TextRolloutBuffer(DictRolloutBuffer):
         return numbers
 
     def _check_groups(self, obs: dict[str, NDArray[Any]]) -> None:
-        if self.advantage == "gae":
+        if self.advantage == "gae" or self.exact:
             return
         for name in ("input_ids", "cursor"):
             groups = np.asarray(obs[name]).reshape(-1, self.group_size, obs[name].shape[1])
@@ -189,19 +221,52 @@ class TextRolloutBuffer(DictRolloutBuffer):
                 )
 
 
-def group_advantages(returns: NDArray[np.float32], group_size: int, advantage: str) -> NDArray[np.float32]:
-    """Compute advantages of returns-to-go [T, N] within the rows k·G … k·G + G - 1 of each step (see `TextRolloutBuffer`)."""
-    G = th.as_tensor(returns.reshape(-1, group_size).T)  # [K, Q]
-    drawn = Samples(th.zeros_like(G, dtype=th.int64), th.zeros_like(G), th.full_like(G, 1.0 / group_size))
-    objective: Literal["plain", "maximum_likelihood"] = (
-        "plain" if advantage == "leave_one_out" else "maximum_likelihood"
-    )
-    c = coefficients(G, drawn, baseline="leave_one_out", advantage=objective)
+def group_advantages(
+    returns: NDArray[np.float32],
+    group_size: int,
+    advantage: str,
+    *,
+    log_scale: bool = False,
+    distinct: NDArray[np.float32] | None = None,
+    log_mean: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
+    """Advantages among the rows k·G … k·G + G - 1 of each step (see `TextRolloutBuffer`).
+
+    Args:
+        returns: returns-to-go [T, N].
+        group_size: G.
+        advantage: any but `gae`.
+        log_scale: whether returns are logarithms of likelihoods.
+        distinct: log-probabilities [T, N] of the choices, where the rows of a group drew different ones.
+        log_mean: log E_π[R] [T, N], for `maximum_likelihood`; None for the mean of the rows.
+
+    Returns:
+        float32 [T, N].
+    """
+
+    def grouped(array: NDArray[np.float32]) -> th.Tensor:
+        return th.as_tensor(array.reshape(-1, group_size).T)  # [K, Q]
+
+    G = grouped(returns)
+    if distinct is None:
+        drawn = Samples(th.zeros_like(G, dtype=th.int64), th.zeros_like(G), th.full_like(G, 1.0 / group_size))
+    else:
+        log_probs = grouped(distinct)
+        drawn = Samples(th.zeros_like(G, dtype=th.int64), log_probs, weights_of_distinct(log_probs), independent=False)
+    if log_mean is not None:
+        c = drawn.weights * ((G if log_scale else G.log()) - grouped(log_mean)).exp() - drawn.weights
+    else:
+        c = coefficients(
+            likelihoods(G) if log_scale else G,
+            drawn,
+            baseline="leave_one_out",
+            advantage="plain" if advantage == "leave_one_out" else advantage,  # type: ignore[arg-type]
+        )
     return np.asarray((group_size * c).T.reshape(returns.shape).numpy(), np.float32)
 
 
 class _Masks:
-    """The action masks of a rollout. Each distinct mask is stored once."""
+    """Action masks of a rollout, each distinct one kept once."""
 
     def __init__(self) -> None:
         self._numbers: dict[bytes, int] = {}
@@ -213,7 +278,7 @@ class _Masks:
         return bool(self._of)
 
     def add(self, masks: NDArray[Any]) -> None:
-        """Add the masks [N, n] of the next step."""
+        """The masks [N, n] of the next step."""
         if self._last is not None and np.array_equal(masks, self._last):
             self._of.append(self._of[-1])
             return
@@ -226,5 +291,5 @@ class _Masks:
         self._of.append(numbers)
 
     def of(self, steps: NDArray[np.int64]) -> NDArray[np.int8]:
-        """Get the masks [S, n] of steps, which are numbered row by row in time."""
+        """The masks [S, n] of steps, numbered row by row in time."""
         return np.stack(self._rows)[np.concatenate(self._of)[steps]]
