@@ -3,7 +3,7 @@
     python benchmarks/adapting.py --data FOLDER [--passes 6000] [--spaces head bias lora full] [--apart 0 1]
 
 `tiny` (pretrained on the builtin corpus) on plain text of another domain (FOLDER has train.txt and valid.txt), pieces
-of 64 tokens, the reward log-likelihood. Each row is one run from the same start, one seed, with the same number of forward
+of 64 tokens, the reward log-likelihood. Each row is one run from the same start, one seed, with as many forward
 passes; perplexity on the same 400 texts of validation. Step sizes are tried on a log-spaced grid, the same number of
 trials for every method. `apart`: every unit of members (a pair, a batch of FZOO) reads one text of its own, in place of
 16 texts that all members share.
