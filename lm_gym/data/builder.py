@@ -10,6 +10,7 @@ from lm_gym.data.errors import DataError
 from lm_gym.data.field_builders import FieldBuilder, Words
 from lm_gym.data.spans import SpanCounts
 from lm_gym.data.tags import RawTags, TagError
+from lm_gym.data.values import fault_of
 
 _MOST_WORDS = 1_000_000  # of one text: more, and texts were not told apart
 _MOST_LINES = 1000  # of a file with a word a line that is one text
@@ -149,7 +150,7 @@ class CorpusBuilder:
                 f"{self.place}: a word a {self.unit}, and all {len(self.words)} are one text: set texts apart by blank "
                 "lines, or by a column named 'sentence'"
             )
-        faults = {index: fault for word, index in self.vocabulary.items() if (fault := _fault(word))}
+        faults = {index: fault for word, index in self.vocabulary.items() if (fault := fault_of(word))}
         if not faults:
             return
         places = np.flatnonzero(np.isin(self.flat_words(), [*faults]))
@@ -172,16 +173,3 @@ class CorpusBuilder:
             cause = "a blank line after every word?" if self.word_per_line else "one text for every word?"
             notes.append(f"every text has one word ({cause})")
         return notes
-
-
-def _fault(word: object) -> str:
-    """What is wrong with a word, or an empty string."""
-    if not isinstance(word, str):
-        return f"{word!r} is no string: remove it, and its tag"
-    if not word.strip():
-        return f"{word!r} is an empty word: remove it, and its tag"
-    if "\0" in word:
-        return f"{word!r} has a zero byte: is the file UTF-16? convert it to UTF-8"
-    if not word.isascii() and any("\ud800" <= character <= "\udfff" for character in word):
-        return f"{word!r} has a lone surrogate, half of a character: write the whole one, or U+FFFD"
-    return ""
