@@ -5,7 +5,14 @@ from collections.abc import Iterable
 
 
 class DataError(ValueError):
-    """Data that cannot be used as it is; the message names the place, the value and the way out."""
+    """Data that cannot be used as it is; the message names the place, the value and the way out.
+
+    Args:
+        message: one line; characters out of the data that cannot be printed are escaped.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in message))
 
 
 class OtherFields(DataError):  # noqa: N818
