@@ -3,8 +3,10 @@
 import io
 import json
 import time
+from functools import partial
 
 import datasets
+import gymnasium
 import numpy as np
 import pandas
 import pyarrow.parquet
@@ -289,6 +291,15 @@ def test_files_that_are_passed_over_are_named(tmp_path):
     note = "files big.train.conll, dev, more.conll are not read: no usual name of a split"
     assert load_dataset(tmp_path).notes == (note,)
     assert load_dataset(tmp_path, splits={"train": "more.conll"}).notes == ()
+
+
+def test_overlap_is_refused_where_an_environment_trains(tmp_path):
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.conll").write_text("Iva B-PER\nleft O\n")
+    make = partial(gymnasium.make, "lm_gym/NER-v0", dataset=str(tmp_path))
+    assert make(split="test").unwrapped.dataset.overlap == {("train", "test"): 1}
+    with pytest.raises(DataError, match="above max_overlap"):
+        make()
 
 
 def test_no_data_at_all():
