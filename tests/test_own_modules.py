@@ -150,7 +150,7 @@ def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
     data = write_corpus(tmp_path / "people")
     refused = {
         "no module 'nowhere'": ["--algo=nowhere:MyES"],
-        "registers and defines no 'Other'": ["--algo=cem:Other"],
+        "neither defines nor registers 'Other'": ["--algo=cem:Other"],
         "give a subclass of TextAlgorithm": ["--algo=cem:CEM"],
         "give a subclass of Optimizer": ["--algo=es", "--agent.optimizer=cem:HeadCEM"],
         "give a subclass of SearchSpace": ["--algo=es", "--agent.search_space=cem:CEM"],

@@ -160,7 +160,7 @@ def test_ner_warns_of_what_it_drops():
 
 
 def test_ner_without_tags():
-    with pytest.raises(ValueError, match="no tags, and lm_gym/NER-v0 needs one for each word"):
+    with pytest.raises(ValueError, match="no tags, but lm_gym/NER-v0 needs a tag for each word"):
         NER.encode(corpus("a b"), load_tokenizer(wordpiece()), 64)
 
 
@@ -191,7 +191,7 @@ def test_masked_lm_drops_pieces_without_anything_to_mask():
     encoded = MaskedLM.encode(corpus("? !", "a ?", "<unk>"), load_tokenizer(wordpiece()), 64)
     assert encoded.num_texts == 1
     assert ids_of(encoded, 0) == [2, 7, 1, 3]
-    with pytest.raises(ValueError, match="may be masked"):
+    with pytest.raises(ValueError, match="maskable token"):
         MaskedLM.encode(corpus("? !"), load_tokenizer(wordpiece()), 64)
 
 

@@ -1,4 +1,4 @@
-"""The tokenizer beside a model."""
+"""The tokenizer of a model."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _PROBE = ("Anna", "Lind's", "well-known", "(old)", "house", ",", "3.5", "km", "o
 
 
 def load_tokenizer(model: str) -> Any:
-    """The transformers tokenizer that lies beside `model` (see model_path)."""
+    """Return the transformers tokenizer of `model` (see model_path)."""
     return AutoTokenizer.from_pretrained(model_path(model))
 
 
 def save_tokenizer(model: str, folder: str | Path) -> None:
-    """Writes that tokenizer into a folder, so that it cuts words joined by blanks as an environment cuts them.
+    """Write the tokenizer to a folder, so that it splits words joined by spaces as the environment does.
 
-    An environment reads each word as one behind a space, the first one too (`lm_gym.word_boundaries`).
+    An environment encodes every word, including the first, as if it followed a space (`lm_gym.word_boundaries`).
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
     for name, content in _files(model).items():
@@ -89,15 +89,15 @@ def tokenizer_size(model: str) -> int | None:
 
 
 def check_tokenizer(model: str, vocabulary: Mapping[str, int], name: str) -> None:
-    """Refuses a model whose own tokenizer numbers tokens differently; without one beside it nothing is known.
+    """Raise ValueError if the model's tokenizer numbers tokens differently; a model without a tokenizer passes.
 
     Args:
         model: see model_path.
-        vocabulary: token to id, as the environment numbers them.
-        name: what the environment's tokenizer is called.
+        vocabulary: token to id in the environment.
+        name: name of the environment's tokenizer.
 
     Raises:
-        ValueError: naming a token on which they differ.
+        ValueError: the tokenizers differ; the message names a token.
     """
     file = Path(model_path(model)) / "tokenizer.json"
     if not file.is_file():
