@@ -1,4 +1,4 @@
-"""Arrow tables: Parquet and Arrow files, and the objects of the `datasets` package."""
+"""Readers of Arrow tables: Parquet and Arrow files, and objects of the `datasets` package."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -10,11 +10,11 @@ from lm_gym.data.errors import DataError
 from lm_gym.data.options import ReadOptions
 from lm_gym.data.records import LOOKED_AT, RecordReader
 
-_ROWS = 1000  # rows taken out of Arrow at a time
+_ROWS = 1000  # rows converted from Arrow at a time
 
 
 def read_parquet(path: Path, builder: CorpusBuilder, options: ReadOptions) -> None:
-    """Append the texts of a Parquet file. Raises as `read_arrow`."""
+    """Append the texts of a Parquet file; raises the same errors as `read_arrow`."""
     datasets = import_datasets(path)
     import pyarrow.parquet
 
@@ -27,7 +27,7 @@ def read_arrow(path: Path, builder: CorpusBuilder, options: ReadOptions) -> None
     """Append the texts of an Arrow file.
 
     Raises:
-        DataError: the `datasets` package is missing, the file is no table, or as `RecordReader.add`.
+        DataError: the `datasets` package is missing, the file is not a table, or as `RecordReader.add`.
     """
     datasets = import_datasets(path)
     with _refused(path, "Arrow"):
@@ -44,7 +44,7 @@ def read_rows(rows: Any, builder: CorpusBuilder, options: ReadOptions) -> None:
 
 
 def read_batches(batches: Iterable[Any], features: Any, builder: CorpusBuilder, options: ReadOptions) -> None:
-    """Append the texts of Arrow tables; `ClassLabel` features give integers their names. Only columns in use are read.
+    """Append the texts of Arrow tables, reading only the needed columns; `ClassLabel` features name integers.
 
     Raises:
         DataError: as `RecordReader.add`.
@@ -80,7 +80,7 @@ def _refused(path: Path, format_: str) -> Iterator[None]:
 
 
 def import_datasets(needs: str | Path) -> Any:
-    """The `datasets` package.
+    """Import and return the `datasets` package.
 
     Raises:
         DataError: it is not installed.
@@ -93,5 +93,5 @@ def import_datasets(needs: str | Path) -> Any:
 
 
 def _names(feature: Any) -> list[str] | None:
-    """The names behind integers, where a feature is a ClassLabel or a list of them."""
+    """Return the names of integers if a feature is a ClassLabel or a list of them."""
     return getattr(getattr(feature, "feature", feature), "names", None)

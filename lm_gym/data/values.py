@@ -39,7 +39,7 @@ def plain(value: Any) -> Any:
 
 
 def fault_of(word: object) -> str:
-    """What is wrong with a word, or an empty string."""
+    """Return the fault of a word, or an empty string."""
     if not isinstance(word, str):
         return f"{word!r} is no string: remove it, and its tag"
     if not word.strip():
