@@ -121,6 +121,11 @@ def plan(
     if samples == "all" or (samples == "auto" and told and undecided and num_choices > FEW):
         return Plan(estimator, "none", "policy", None)
     number = FEW if samples == "auto" else samples
+    if number == 1 and estimator.log_scale:
+        raise ValueError(
+            f"advantage 'maximum_likelihood' divides a likelihood by its mean over the samples, and a single sample of "
+            f"reward {reward.name!r} is its own mean: take samples=2 or more, or 'all'"
+        )
     if baseline == "auto":
         baseline = "leave_one_out" if number > 1 else "moving_average"
     if behaviour == "auto":
