@@ -148,6 +148,19 @@ def test_auto_pairs_reward_and_estimator(ner, env, expected):  # noqa: F811
     assert (model.rollout_buffer.advantage, model.rollout_buffer.gamma, model.vf_coef) == expected
 
 
+def test_rows_draw_different_choices_where_there_are_many_and_positions_pay_for_themselves(ner):  # noqa: F811
+    for env, kwargs, expected in (
+        ({}, {}, True),
+        ({}, {"behaviour": "policy"}, False),
+        ({"mask_actions": True}, {}, False),
+        ({"dense": False}, {}, False),
+    ):
+        model = build(token_env(ner, "MaskedLM", **env), **kwargs)
+        assert (model.policy.distinct, model.rollout_buffer.distinct) == (expected, expected), (env, kwargs)
+    with pytest.raises(ValueError, match="behaviour='policy'"):
+        build(token_env(ner, reward="f1"), behaviour="without_replacement")
+
+
 def test_environments_one_by_one(ner):  # noqa: F811
     one = {"dataset": ner, "reward": "accuracy"}
     env = DummyVecEnv([lambda: gymnasium.make("lm_gym/NER-v0", **one) for _ in range(4)])
