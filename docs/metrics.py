@@ -18,6 +18,7 @@ METRICS = {
     "train/accuracy": "share of positions where the most probable choice was right, before the update",
     "train/mean_position_reward": "mean reward of a sampled choice",
     "train/return_variance": "variance of the returns-to-go G over samples and positions",
+    "train/dead_positions": "share of positions whose K samples were all paid the same",
     "train/gradient_variance": "sampling variance of the gradient estimate with respect to the logits, mean over "
     "positions, as seen across the K samples (K > 1); of the updates that are logged",
     "train/kl_to_reference": "mean KL(π ‖ the policy as it was when training began), with `kl_coef` above 0",

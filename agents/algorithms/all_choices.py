@@ -22,7 +22,7 @@ class AllRewards(NamedTuple):
     Attributes:
         targets: int64 [Q], the gold choices.
         gold: float32 [Q], what they pay.
-        others: float32 [n] or [Q, n], what each choice pays where it is not gold.
+        others: float32, what each choice pays where it is not gold; [n], [Q, 1] or [Q, n].
     """
 
     targets: th.Tensor
@@ -35,8 +35,10 @@ class AllRewards(NamedTuple):
 
     def of(self, actions: th.Tensor) -> th.Tensor:
         """What the choices `actions` [Q] pay, float32 [Q]."""
-        others = self.others.expand(len(actions), -1).gather(1, actions[:, None]).squeeze(1)
-        return th.where(actions == self.targets, self.gold, others)
+        others = self.others.expand(len(actions), -1)
+        if others.shape[1] > 1:
+            others = others.gather(1, actions[:, None])
+        return th.where(actions == self.targets, self.gold, others.squeeze(1))
 
     def dense(self, choices: th.Tensor) -> th.Tensor:
         """Adds them to `choices` [Q, n], in place."""

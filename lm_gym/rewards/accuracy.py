@@ -50,8 +50,8 @@ class Accuracy(Separable):
 
     def choice_rewards(self, targets: NDArray[np.int64]) -> ChoiceRewards:
         """Every choice's reward (see `Reward.choice_rewards`)."""
-        n = self.choices.num_choices
-        return ChoiceRewards(self._table[np.minimum(targets, n - 1)].astype(np.float32), np.zeros(n, np.float32))
+        gold = self._table[np.minimum(targets, self.choices.num_choices - 1)]
+        return ChoiceRewards(gold.astype(np.float32), np.zeros(1, np.float32))
 
 
 def balanced_weights(counts: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""The log score of a distribution, and its counterpart for choices: a noisy channel."""
+"""The log-likelihood of the gold choice: the log score of a distribution, and of a choice behind a noisy channel."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,9 +17,10 @@ class LogLikelihood(Separable):
     With distributions as actions it is the log score log p(target), a proper scoring rule (Good 1952): minus its
     mean is the cross-entropy, and the exponential of that the perplexity.
 
-    With choices as actions it is log q(action | target), q = (1 − ε)·[action = target] + ε·u(action): the
-    likelihood of the action as the output of a channel that replaces the target, with probability ε, by a draw from
-    u. A wrong but frequent choice pays more than a wrong and rare one.
+    With choices as actions it is log p(target | action), p(x | a) = (1 − ε)·[x = a] + ε·u(x): the likelihood of the
+    target as the output of a channel that passes the action on and replaces it, with probability ε, by a draw from u.
+    So the mean of its exponential over the choices of a policy π is the policy's own likelihood of the text, smoothed:
+    (1 − ε)·π(target) + ε·u(target). A wrong choice costs more where the target is rare.
 
     Args:
         epsilon: ε in (0, 1).
@@ -47,11 +48,11 @@ class LogLikelihood(Separable):
     def _prepare(self) -> None:
         smoothed = self.choices.target_counts + 1.0
         unigram = smoothed / smoothed.sum()
-        self._wrong = np.log(self.epsilon * unigram)
+        self._noise = np.log(self.epsilon * unigram)
         self._right = np.log1p(-self.epsilon * (1.0 - unigram))
         self.enumerable = not self.choices.distribution
         if not self.choices.distribution and self.reference is None:
-            self.minimum = float(self._wrong.min())
+            self.minimum = float(self._noise.min())
 
     def at(
         self, choices: NDArray[np.int64], targets: NDArray[np.int64], log_probs: NDArray[Any] | None
@@ -61,7 +62,7 @@ class LogLikelihood(Separable):
             if log_probs is None:
                 raise ValueError("log_likelihood of distributions needs the log-probability of each target")
             return np.asarray(log_probs, np.float64)
-        return np.asarray(np.where(choices == targets, self._right[choices], self._wrong[choices]), np.float64)
+        return np.asarray(np.where(choices == targets, self._right[targets], self._noise[targets]), np.float64)
 
     def score(
         self, choices: NDArray[np.int64], targets: NDArray[np.int64], log_probs: NDArray[Any] | None = None
@@ -83,8 +84,8 @@ class LogLikelihood(Separable):
         """
         if self.reference is not None or not self.enumerable:
             return super().choice_rewards(targets)
-        gold = self._right[np.minimum(targets, self.choices.num_choices - 1)]
-        return ChoiceRewards(gold.astype(np.float32), self._wrong.astype(np.float32))
+        gold = np.minimum(targets, self.choices.num_choices - 1)
+        return ChoiceRewards(self._right[gold].astype(np.float32), self._noise[gold, None].astype(np.float32))
 
     def track(self, board: Board) -> Track:
         """Follow episodes position by position."""
@@ -113,29 +114,29 @@ class _ReferenceTrack(Track):
 
     def pay(self, decision: Decision) -> NDArray[np.float64]:
         """Reward one decision of every row (see `Track.pay`)."""
-        choices = decision.choices
-        log_u = self._reference()[np.arange(len(choices)), decision.cursor, choices].astype(np.float64)
-        return self._channel(choices == decision.targets, log_u)
+        right, noise = self._channel()
+        rows = np.arange(len(decision.choices))
+        correct = decision.choices == decision.targets
+        return np.where(correct, right[rows, decision.cursor], noise[rows, decision.cursor])
 
     def score(self, choices: NDArray[np.int64], log_probs: NDArray[Any] | None) -> NDArray[np.float32]:
         """Reward whole texts, [..., N, T] (see `Reward.score`)."""
+        right, noise = self._channel()
         targets = self.board.targets
         inside = targets < self.reward.choices.num_choices
-        chosen = np.where(inside, choices, 0)
-        rows, columns = np.indices(targets.shape)
-        log_u = self._reference()[rows, columns, chosen].astype(np.float64)
-        return np.where(inside, self._channel(chosen == targets, log_u), 0.0).astype(np.float32)
+        return np.where(inside, np.where(choices == targets, right, noise), 0.0).astype(np.float32)
 
     def choice_rewards(self) -> ChoiceRewards:
         """Every choice's reward (see `Reward.choice_rewards`)."""
+        right, noise = self._channel()
+        return ChoiceRewards(right.astype(np.float32), noise[..., None].astype(np.float32))
+
+    def _channel(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What a right and a wrong choice pay at each position, [N, T] each."""
         log_u = self._reference()
         gold = np.minimum(self.board.targets, log_u.shape[-1] - 1)[..., None]
-        right = self._channel(np.ones(1, np.bool_), np.take_along_axis(log_u, gold, -1).astype(np.float64))[..., 0]
-        return ChoiceRewards(right.astype(np.float32), np.log(np.float32(self._epsilon)) + log_u)
-
-    def _channel(self, right: NDArray[np.bool_], log_u: NDArray[np.float64]) -> NDArray[np.float64]:
-        noise = np.log(self._epsilon) + log_u
-        return np.asarray(np.where(right, np.logaddexp(np.log1p(-self._epsilon), noise), noise), np.float64)
+        noise = np.log(self._epsilon) + np.take_along_axis(log_u, gold, -1)[..., 0].astype(np.float64)
+        return np.logaddexp(np.log1p(-self._epsilon), noise), noise
 
     def _reference(self) -> NDArray[np.float32]:
         """Log u, float32 [N, T, n], asked for the rows that have changed."""

@@ -70,7 +70,8 @@ class ChoiceRewards(NamedTuple):
 
     Attributes:
         gold: float32 [N, T], what the gold choice pays; arbitrary where padded.
-        others: float32 [n], what each choice pays where it is not gold; [N, T, n] if that depends on the position.
+        others: float32, what each choice pays where it is not gold; [n], [N, T, 1] or anything else that broadcasts to
+            [N, T, n].
     """
 
     gold: NDArray[np.float32]
