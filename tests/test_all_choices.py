@@ -241,7 +241,7 @@ def test_a_reference_tells_what_every_choice_pays():
     log_u = np.log(np.full((1, 2, 3), 1 / 3, np.float32))
     reward = LogLikelihood(0.2, reference=lambda _: log_u).bind(Choices(3, range(3), np.ones(3, np.int64)))
     assert reward.enumerable
-    with pytest.raises(ValueError, match="does not tell"):
+    with pytest.raises(ValueError, match="not enumerable"):
         reward.choice_rewards(np.zeros((1, 2), np.int64))
 
 
