@@ -11,9 +11,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch as th
+from numpy.typing import NDArray
 
 from lm_gym.agents.algorithms.estimators import Advantage
+from lm_gym.agents.algorithms.text_environments import TextEnvironments
 
 
 class AllRewards(NamedTuple):
@@ -44,6 +47,30 @@ class AllRewards(NamedTuple):
         """Adds them to `choices` [Q, n], in place."""
         gold = choices.gather(1, self.targets[:, None]) + self.gold[:, None]
         return choices.add_(self.others).scatter_(1, self.targets[:, None], gold)
+
+
+class TextRewards(NamedTuple):
+    """What every choice at every position of the texts being played pays, noted at one moment.
+
+    Attributes:
+        targets: int64 [N, T], gold choices.
+        gold: see `lm_gym.rewards.ChoiceRewards`, as for `others`.
+        others: see there.
+    """
+
+    targets: NDArray[np.int64]
+    gold: NDArray[np.float32]
+    others: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, texts: TextEnvironments) -> TextRewards:
+        """Those of the texts that environments play now."""
+        return cls(texts.targets, *texts.choice_rewards())
+
+    def at(self, rows: th.Tensor, slots: th.Tensor) -> AllRewards:
+        """Those at the positions (rows[q], slots[q]), int64 [Q] each."""
+        targets, gold, others = (th.as_tensor(array, device=rows.device) for array in self)
+        return AllRewards(targets[rows, slots], gold[rows, slots], others[rows, slots] if others.ndim == 3 else others)
 
 
 def log_expectation(log_probs: th.Tensor, log_rewards: AllRewards) -> tuple[th.Tensor, th.Tensor]:

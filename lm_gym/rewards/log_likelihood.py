@@ -17,9 +17,9 @@ class LogLikelihood(Separable):
     If actions are distributions, this is the log score log p(target), a proper scoring rule (Good 1952). Minus its mean
     is the cross-entropy, whose exponential is the perplexity.
 
-    If actions are choices, this is log p(target | action) with p(x | a) = (1 − ε)·[x = a] + ε·u(x): the likelihood of the
-    target as the output of a channel that replaces the action by a draw from u with probability ε. The exponential of
-    the reward, averaged over the choices of a policy π, is the policy's own likelihood of the text, smoothed:
+    If actions are choices, this is log p(target | action) with p(x | a) = (1 − ε)·[x = a] + ε·u(x): the likelihood of
+    the target as the output of a channel that replaces the action by a draw from u with probability ε. The exponential
+    of the reward, averaged over the choices of a policy π, is the policy's own likelihood of the text, smoothed:
     (1 − ε)·π(target) + ε·u(target). A wrong choice costs more if the target is rare.
 
     Args:
