@@ -61,16 +61,16 @@ class LMPolicy(ActorCriticPolicy):
         use_sde: must be False; exists for compatibility with Stable-Baselines3.
 
     Attributes:
-        distinct: with `unit="token"`, whether rows that decide the same position of a text draw different choices
-            (without replacement) while a rollout is collected. False; PPO sets it, as the next.
-        critic: with `unit="token"`, what gives the values [B, 1] of a rollout's steps in place of the linear layer.
+        distinct: group size G > 0 (PPO sets it, for `unit="token"`): while a rollout is collected, rows k·G … k·G + G-1
+            sample without replacement at the position that they share. 0: all rows sample independently.
+        critic: function that gives the values [B, 1] of a rollout's steps in place of the linear layer (PPO sets it).
 
     Raises:
         ValueError: the spaces are not lm_gym's, the vocabularies of model and environment differ, the checkpoint lacks
             weights, or texts are too long for the model.
     """
 
-    distinct: bool = False
+    distinct: int = 0
     critic: Callable[[AtCursors, TensorObservation], th.Tensor] | None = None
 
     def __init__(
@@ -266,8 +266,10 @@ class LMPolicy(ActorCriticPolicy):
         """
         self._refuse_distribution()
         packed = self._decide(_as_dict(obs), action_masks)
-        distinct = self.distinct and isinstance(packed, AtCursors)
-        actions = packed.choose(deterministic, distinct=True) if distinct else packed.choose(deterministic)
+        if self.distinct and isinstance(packed, AtCursors) and not deterministic:
+            actions = packed.choose_distinct(self.distinct)
+        else:
+            actions = packed.choose(deterministic)
         if self.critic is not None and isinstance(packed, AtCursors):
             return actions, self.critic(packed, _as_dict(obs)), packed.log_prob(actions)
         return actions, self._text_values(packed), packed.log_prob(actions)
