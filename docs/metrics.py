@@ -18,6 +18,7 @@ METRICS = {
     "train/accuracy": "fraction of positions where the most probable choice was correct, before the update",
     "train/mean_position_reward": "mean reward of a sampled choice",
     "train/return_variance": "variance of the returns-to-go G over samples and positions",
+    "train/dead_positions": "fraction of positions whose K samples all have the same reward",
     "train/gradient_variance": "sampling variance of the gradient estimate with respect to the logits, estimated from "
     "the K samples (K > 1) and averaged over positions; computed for logged updates only",
     "train/kl_to_reference": "mean KL(π ‖ policy at the start of training), with `kl_coef` above 0",

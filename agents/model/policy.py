@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -60,10 +60,18 @@ class LMPolicy(ActorCriticPolicy):
         tokenizer: source of the tokenizer for save_pretrained; by default `model`.
         use_sde: must be False; exists for compatibility with Stable-Baselines3.
 
+    Attributes:
+        distinct: group size G > 0 (PPO sets it, for `unit="token"`): while a rollout is collected, rows k·G … k·G + G-1
+            sample without replacement at the position that they share. 0: all rows sample independently.
+        critic: function that gives the values [B, 1] of a rollout's steps in place of the linear layer (PPO sets it).
+
     Raises:
         ValueError: the spaces are not lm_gym's, the vocabularies of model and environment differ, the checkpoint lacks
             weights, or texts are too long for the model.
     """
+
+    distinct: int = 0
+    critic: Callable[[AtCursors, TensorObservation], th.Tensor] | None = None
 
     def __init__(
         self,
@@ -230,6 +238,11 @@ class LMPolicy(ActorCriticPolicy):
             hidden, steps = hidden[steps], th.arange(len(steps), device=self.device)
         return AtCursors(th.log_softmax(logits, -1), hidden, steps)
 
+    def step_log_probs(self, obs: TensorObservation) -> th.Tensor:
+        """Log of the policy at the cursor of each step of a batch (`unit="token"`), float32 [B, n]."""
+        packed = self._decide(obs)
+        return packed.unpack(packed.log_probs)
+
     # ------------------------------------------------------------------ Stable-Baselines3's interface
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False, action_masks: Any = None) -> th.Tensor:
@@ -253,7 +266,12 @@ class LMPolicy(ActorCriticPolicy):
         """
         self._refuse_distribution()
         packed = self._decide(_as_dict(obs), action_masks)
-        actions = packed.choose(deterministic)
+        if self.distinct and isinstance(packed, AtCursors) and not deterministic:
+            actions = packed.choose_distinct(self.distinct)
+        else:
+            actions = packed.choose(deterministic)
+        if self.critic is not None and isinstance(packed, AtCursors):
+            return actions, self.critic(packed, _as_dict(obs)), packed.log_prob(actions)
         return actions, self._text_values(packed), packed.log_prob(actions)
 
     def evaluate_actions(
