@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -23,7 +23,8 @@ from lm_gym.agents.model.environment_spaces import (
     read_observation_space,
 )
 from lm_gym.agents.model.freezing import freeze_parameters, matching
-from lm_gym.agents.model.heads import Head, head_parameters, label_names, resolve_head
+from lm_gym.agents.model.heads import CLASSIFIERS, Head, head_parameters, label_names, resolve_head
+from lm_gym.agents.model.label_words import label_word_head, readme
 from lm_gym.agents.model.loading import load_model, model_path
 from lm_gym.agents.model.packed import AtCursors, Packed, entropy
 from lm_gym.agents.model.position_model import PositionModel, check_length
@@ -36,7 +37,7 @@ _FORBIDDEN = -1e8  # a log-probability of 0
 
 
 class LMPolicy(ActorCriticPolicy):
-    """A masked or causal language model, or a token classifier, that acts in lm_gym's environments.
+    """A masked or causal language model, or a classifier of tokens or of texts, that acts in lm_gym's environments.
 
     Works for both units and both action forms. A text is encoded once per call however many rows read it, and the head
     runs at the positions only. With `unit="token"`, in evaluation mode and without gradients, a text is encoded when
@@ -48,10 +49,12 @@ class LMPolicy(ActorCriticPolicy):
         action_space: Discrete(n), MultiDiscrete([n] * T), Box([n]) or Box([T, n]).
         lr_schedule: progress remaining (1 → 0) to learning rate.
         model: `"tiny"`, a local folder, a hub id, or a configuration dict (fresh weights).
-        head: `"vocabulary"` (a language model's own) or `"labels"` (a token classifier's); None: the vocabulary where
-            there are as many choices as tokens, else labels.
+        head: `"vocabulary"` (a language model's own), `"label_words"` (the same, read at the words that stand for
+            labels), `"labels"` (a token classifier's) or `"text_labels"` (a text classifier's); None: the vocabulary
+            where there are as many choices as tokens, else labels.
         labels: names of the choices of a head of labels, in order; they are written into its checkpoints, and rows of
             a checkpoint's head go to the labels of the same name (see `load_model`). None: the checkpoint's own names.
+        label_words: what stands for each label, as `policy_arguments` of the task has it; of that head only.
         freeze: glob patterns over the model's parameter names that stay as they are, e.g. `("*embeddings*",)`.
         head_lr_scale: learning rate of a head of labels and of the critic, as a multiple of the encoder's.
         weight_decay: AdamW's decay of matrices.
@@ -74,6 +77,7 @@ class LMPolicy(ActorCriticPolicy):
         model: str | dict[str, Any] = "tiny",
         head: Head | None = None,
         labels: Sequence[str] | None = None,
+        label_words: Mapping[str, Any] | None = None,
         freeze: Sequence[str] = (),
         head_lr_scale: float = 5.0,
         weight_decay: float = 0.01,
@@ -88,9 +92,12 @@ class LMPolicy(ActorCriticPolicy):
         self.unit, self.distribution, self.num_choices = read_action_space(action_space)
         vocabulary, self.max_length = read_observation_space(observation_space)
         self.head, labels = resolve_head(head, labels, self.num_choices, vocabulary)
+        if (self.head == "label_words") != (label_words is not None):
+            raise ValueError(f"head={self.head!r} and label_words={label_words!r}: they go together")
         self._arguments: dict[str, Any] = {
             "head": self.head,
             "labels": labels,
+            "label_words": None if label_words is None else dict(label_words),
             "freeze": list(freeze),
             "head_lr_scale": head_lr_scale,
             "weight_decay": weight_decay,
@@ -100,10 +107,12 @@ class LMPolicy(ActorCriticPolicy):
         }
         network = load_model(model, self.head, labels=labels, dtype=dtype, dropout=dropout)
         check_vocabulary(network.config, vocabulary, model)
-        if self.head == "labels":
+        if self.head in CLASSIFIERS:
             self._arguments["labels"] = label_names(network.config)
         freeze_parameters(network, self._arguments["freeze"])
-        self.language_model = PositionModel(network)
+        self.language_model = PositionModel(network, classifies_texts=self.head == "text_labels")
+        if label_words is not None:
+            self.language_model.label_words = label_word_head(self.language_model, label_words)
         self.encoder = TextEncoder(self.language_model)
         self.check_length()
         prompt = load_prompt(network.config, model_path(model) if isinstance(model, str) else None)
@@ -113,7 +122,7 @@ class LMPolicy(ActorCriticPolicy):
         nn.init.zeros_(self.value_net.weight)
         nn.init.zeros_(self.value_net.bias)
         heads: list[nn.Module | nn.Parameter] = [self.value_net]
-        if self.head == "labels":
+        if self.head in CLASSIFIERS:
             heads += head_parameters(network).values()
         self.optimizer = GroupedAdamW(
             parameter_groups(self, heads, head_lr_scale=head_lr_scale, weight_decay=weight_decay),
@@ -306,6 +315,8 @@ class LMPolicy(ActorCriticPolicy):
             save_prompt(self.language_model.prompt, folder)
         if self.tokenizer is not None:
             save_tokenizer(self.tokenizer, folder)
+        if self.head == "label_words":
+            Path(folder, "README.md").write_text(readme(self.network), encoding="utf-8")
 
 
 def _as_dict(obs: PyTorchObs) -> TensorObservation:

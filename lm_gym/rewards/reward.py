@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lm_gym.costs import Costs
 from lm_gym.naming import among
 
 Observation = dict[str, NDArray[Any]]
@@ -26,6 +27,7 @@ class Choices(NamedTuple):
         target_counts: int64 [n], how often each choice is gold in the training split.
         distribution: True where actions are distributions.
         gold: kinds of gold that the task's gold can be read as (see `Reward.gold`); None if that is not known.
+        costs: what wrong choices cost; None if the task does not say.
     """
 
     num_choices: int
@@ -33,6 +35,7 @@ class Choices(NamedTuple):
     target_counts: NDArray[np.int64]
     distribution: bool = False
     gold: frozenset[str] | None = None
+    costs: Costs | None = None
 
     def find(self, name: object) -> int:
         """The number of a choice.

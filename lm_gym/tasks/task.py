@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lm_gym.costs import Costs
 from lm_gym.data.fields import WORDS, Field
 from lm_gym.metrics import Report
 from lm_gym.ragged import windows, with_margin
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from lm_gym.data import Corpus, Dataset
     from lm_gym.tasks.evaluation import DecidedText, Evaluation
 
-HeadKind = Literal["labels", "vocabulary"]
+HeadKind = Literal["labels", "text_labels", "vocabulary", "label_words"]
 
 
 class OpenedTexts(NamedTuple):
@@ -78,7 +79,9 @@ class Task(ABC):
             task has none.
         default_reward: the reward if none is asked for.
         gold: kinds of gold that rewards may take the targets for (see `lm_gym.rewards.Reward.gold`).
-        head: what the policy's output must be: one logit per label, or one per vocabulary entry.
+        head: the output that the policy needs at a position: a logit for each label, of a token classifier ("labels")
+            or of a text classifier ("text_labels"); one for each vocabulary entry ("vocabulary"), or for the words
+            that stand for the labels ("label_words").
         metrics: the task's own metrics; the first chooses the best model.
         baselines: rows that any agent must beat.
         nouns: what positions and choices are called.
@@ -104,7 +107,7 @@ class Task(ABC):
     builtin: ClassVar[Any] = None
     default_reward: ClassVar[str] = "accuracy"
     gold: ClassVar[frozenset[str]] = frozenset({"choice"})
-    head: ClassVar[HeadKind] = "labels"
+    head: HeadKind = "labels"
     metrics: ClassVar[tuple[Metric, ...]] = (ACCURACY,)
     baselines: ClassVar[tuple[Baseline, ...]] = (RANDOM,)
     nouns: ClassVar[Nouns] = Nouns()
@@ -238,6 +241,16 @@ class Task(ABC):
     def ended(self, decided: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which episodes are over, bool [N], by positions decided and positions, int64 [N] each."""
         return decided >= counts
+
+    @property
+    def policy_arguments(self) -> dict[str, Any]:
+        """Arguments of an `LMPolicy` that acts in this task, as plain values: its head, and the names of its labels."""
+        return {"head": self.head, "labels": self.choice_names}
+
+    @property
+    def costs(self) -> Costs | None:
+        """What wrong choices cost; None where the task does not say."""
+        return None
 
     # ------------------------------------------------------------------ what is measured, and shown
 
