@@ -4,7 +4,7 @@ import contextlib
 import io
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lm_gym.agents.runs.curve import read_metrics
@@ -62,7 +62,11 @@ METRICS = {
     "eval/entity_recall": "share of the entities that were found",
     "eval/token_accuracy": "share of words with the right tag, O included",
     "eval/token_macro_f1": "mean over the tags of each tag's F1, O included",
-    "eval/accuracy": "share of masked tokens that were filled in right",
+    "eval/accuracy": "share of masked tokens, or of texts, that are right",
+    "eval/macro_f1": "mean over the labels of each label's F1",
+    "eval/matthews": "Matthews' correlation of gold and predicted labels, −1 to 1",
+    "eval/expected_cost": "mean cost of a decision, by the environment's `costs`",
+    "eval/calibration_error": "mean distance between a decision's probability and the share that is right, in 15 bins",
     "eval/cross_entropy": "mean −log π(right choice), in nats",
     "eval/perplexity": "its exponential",
     "eval/mean_reward": "mean reward of a text",
@@ -82,7 +86,14 @@ PARTICULAR = {  # where an algorithm means something of its own
     "pso": {"search/step_size": "mean speed |v|"},
     "sa": {"search/step_size": "mean step s of the chains"},
 }
-TEXTS = "Ann B-PER\nsaw O\nOslo B-LOC\n\nIt O\nrained O\n\n"
+TAGGED = {
+    "train.conll": 4 * "Ann B-PER\nsaw O\nOslo B-LOC\n\nIt O\nrained O\n\n",
+    "dev.conll": "Bo B-PER\nsaw O\nLima B-LOC\n",
+}
+LABELLED = {
+    "train.csv": "text,label\n" + 4 * "it was fine,good\nit rained,bad\n",
+    "dev.csv": "text,label\nit was cold,bad\n",
+}
 TERMS = "--agent.baseline=value", "--agent.advantage=plain", "--agent.kl_coef=0.1", "--agent.supervised_coef=0.1"
 RUNS: dict[str, tuple[Sequence[str], ...]] = {  # options that make an algorithm log all it can
     "reinforce": (("--algo=reinforce", *TERMS),),
@@ -104,20 +115,20 @@ def logged(name: str) -> set[str]:
 
 
 def logged_by_evaluation() -> set[str]:
-    """What evaluations log, of both tasks."""
-    masked = ["--algo=supervised", "--env.id=lm_gym/MaskedLM-v0", "--env.mask_probability=0.5"]
-    return {
-        tag for tag in _tags(["--algo=supervised"]) | _tags(masked) if tag.startswith("eval/") or tag in OF_EVALUATIONS
-    }
+    """What evaluations log, of all tasks."""
+    found = _tags(["--algo=supervised"])
+    found |= _tags(["--algo=supervised", "--env.id=lm_gym/MaskedLM-v0", "--env.mask_probability=0.5"])
+    found |= _tags(["--algo=supervised", "--env.id=lm_gym/TextClassification-v0"], LABELLED)
+    return {tag for tag in found if tag.startswith("eval/") or tag in OF_EVALUATIONS}
 
 
-def _tags(options: Sequence[str]) -> set[str]:
+def _tags(options: Sequence[str], files: Mapping[str, str] = TAGGED) -> set[str]:
     """The tags in metrics.jsonl of a run of one pass over eight short texts."""
     with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         folder = Path(name)
-        (folder / "train.conll").write_text(4 * TEXTS, encoding="utf-8")
-        (folder / "dev.conll").write_text("Bo B-PER\nsaw O\nLima B-LOC\n", encoding="utf-8")
+        for file, text in files.items():
+            (folder / file).write_text(text, encoding="utf-8")
         small = {"env.num_envs": 4, "evaluation.num_envs": 4, "log_interval": 1, "device": "cpu", "budget.passes": 1}
         given = {"env.dataset": folder, "run_dir": folder / "run", **small}
         said = io.StringIO()

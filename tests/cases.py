@@ -19,19 +19,16 @@ from lm_gym.tasks import load_data
 MODES = [mode.name for mode in AutoresetMode]
 IDS = sorted(id_ for id_, spec in registry.items() if spec.namespace == "lm_gym")
 COMBINED = {"unit": UNITS, "actions": ACTIONS, "dense": (True, False), "mask_actions": (False, True)}
-WORDS = {"negative": "bad", "neutral": ["so", "now"], "positive": "good"}
 OPTIONS = {  # of tasks, each combined with all of the above
     "masked_lm": [{"fill": f, "mask_probability": p} for f in ("parallel", "sequential") for p in (0.15, 0.4)],
-    "text_classification": [
-        {},
-        {
-            "template": "{text} It was {mask}.",
-            "label_words": WORDS,
-            "calibrate": True,
-            "costs": {"negative": {"positive": 5.0}},
-        },
-    ],
 }
+WORDED = {
+    "template": "{text} It was {mask}.",
+    "label_words": {"negative": "bad", "neutral": ["so", "now"], "positive": "good"},
+    "calibrate": True,
+    "costs": {"negative": {"positive": 5.0}},
+}
+OPTIONS_ALONE = {"text_classification": [WORDED]}  # which change what a text says, and neither a space nor the dynamics
 ALONE = {  # one at a time, beside the first of each of the others
     "sampling": SAMPLINGS[1:],
     "reward": (*lm_gym.REWARDS, {"accuracy": 1.0, "balanced_accuracy": 0.5}),
@@ -62,12 +59,13 @@ def combinations() -> list[tuple[str, dict[str, Any]]]:
     """(id, arguments), those that are refused included."""
     found = []
     for id_ in IDS:
-        own = OPTIONS.get(kind(id_).name, [{}])
-        tried = {name for options in own for name in options}
+        own, alone = OPTIONS.get(kind(id_).name, [{}]), OPTIONS_ALONE.get(kind(id_).name, [])
+        tried = {name for options in (*own, *alone) for name in options}
         assert {field.name for field in fields(kind(id_).Options)} == tried, "an option of a task goes untested"
         combined = [dict(zip(COMBINED, values, strict=True)) for values in itertools.product(*COMBINED.values())]
         found += [(id_, {**options, **more}) for options in combined for more in own]
         found += [(id_, {name: value}) for name, values in ALONE.items() for value in values]
+        found += [(id_, options) for options in alone]
     return found
 
 

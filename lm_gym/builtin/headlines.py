@@ -1,10 +1,9 @@
 """The builtin financial headlines: what they mean for a company, and which part of its business they are about.
 
-A headline is one clause or two, of which one is the main one. A clause says that something went up or down; which of
-the two is good news depends on what it is (sales or costs), and is turned round where the move was averted or was less
-than expected. Nothing is known where it is denied or still asked for. So no single word tells the sentiment.
-
-Splits share no company, no template of a clause and no pattern of a number, and all other words.
+A headline is one clause or two, of which one is the main one, and decides. A clause tells of an event, which is good
+news or bad, or of something that went up or down, where the subject (sales or costs) decides which of the two is good.
+Nothing is known of what is denied or still asked for. Splits share no company, no template of a clause and no pattern
+of a number; events, subjects and all other words are the same.
 """
 
 from dataclasses import dataclass
@@ -19,24 +18,49 @@ Record = dict[str, str]
 SIZES = {"train": 4_000, "validation": 500, "test": 500}
 SENTIMENTS = ("negative", "neutral", "positive")
 _NAMES = 6_000  # in a pool of train, as the NER corpus has them
-_TWO_CLAUSES = 0.4  # of the headlines
+_TWO_CLAUSES = 0.55  # of the headlines
 
 # By topic: what is good when there is more of it, and what is bad.
 SUBJECTS = {
     "earnings": (("profit", "margins"), ("losses", "write-offs")),
     "sales": (("sales", "orders"), ("returns", "refunds")),
     "funding": (("deposits", "reserves"), ("debts", "arrears")),
-    "spending": (("savings", "rebates"), ("costs", "rents")),
+    "staff": (("salaries", "new jobs"), ("strikes", "accidents")),
     "law": (("patents", "permits"), ("fines", "lawsuits")),
-    "output": (("output", "deliveries"), ("delays", "strikes")),
+    "output": (("output", "deliveries"), ("delays", "defects")),
+}
+# By topic: good news, and bad.
+EVENTS = {
+    "earnings": (
+        ("beat its forecast", "returned to profit", "raised its dividend"),
+        ("missed its forecast", "slipped into loss", "cut its dividend"),
+    ),
+    "sales": (
+        ("won a large order", "gained new customers", "entered a new market"),
+        ("lost a large order", "lost old customers", "left a market"),
+    ),
+    "funding": (
+        ("repaid a loan", "found new lenders", "won a better rating"),
+        ("defaulted on a loan", "ran short of cash", "lost its rating"),
+    ),
+    "staff": (
+        ("hired new staff", "ended a strike", "shared a bonus"),
+        ("laid off staff", "faced a strike", "froze all wages"),
+    ),
+    "law": (
+        ("won a lawsuit", "received a licence", "was cleared of fraud"),
+        ("lost a lawsuit", "was fined", "was charged with fraud"),
+    ),
+    "output": (
+        ("opened a new plant", "finished a project early", "doubled its output"),
+        ("closed a plant", "recalled a product", "halted its output"),
+    ),
 }
 _TOPICS = tuple(SUBJECTS)
 _MOVED = {1: ("rose", "climbed", "jumped"), -1: ("fell", "dropped", "sank")}
 _MOVE = {1: ("rise", "jump", "climb"), -1: ("fall", "drop", "slump")}
 _WORDS = {
-    "averted": ("avoided", "averted", "prevented"),
     "denied": ("denied", "rejected"),
-    "expected": ("expected", "planned"),
     "unchanged": ("unchanged", "flat", "steady"),
     "ordinal": ("second", "third", "fourth"),
     "when": (
@@ -48,8 +72,8 @@ AMOUNTS = {
     "validation": ("{a} percent", "EUR {a}.{b} m"),
     "test": ("{a}.{b} %", "GBP {a} million"),
 }
-_TURNS = {"moved": 1, "move": 1, "averted": -1, "less": -1, "open": 0, "flat": 0}  # what a clause makes of its move
-_MOVES, _NO_NEWS = ("moved", "moved", "move", "move", "averted", "less"), ("open", "open", "flat")  # as often as here
+_NEWS = ("event", "event", "event", "event", "moved", "move")  # kinds of clauses, as often as they stand here
+_NO_NEWS = ("open", "open", "flat")
 
 
 @dataclass(frozen=True)
@@ -99,14 +123,15 @@ class HeadlineMaker:
         return {"text": _finish(text), "sentiment": SENTIMENTS[main.sign + 1], "topic": main.topic}
 
     def _clause(self, sign: int) -> Clause:
-        kind = pick(self._rng, list(_MOVES if sign else _NO_NEWS))
-        topic = pick(self._rng, list(_TOPICS))
-        good = pick(self._rng, [1, -1])  # whether more of the subject is good
-        up = sign * _TURNS[kind] * good or pick(self._rng, [1, -1])
+        kind, topic = pick(self._rng, list(_NEWS if sign else _NO_NEWS)), pick(self._rng, list(_TOPICS))
+        bad = pick(self._rng, [False, True])  # whether more of the subject is bad
+        up = pick(self._rng, [-1, 1]) if sign == 0 else -sign if bad else sign
+        good_news = pick(self._rng, [False, True]) if sign == 0 else sign > 0
         words = {name: pick(self._rng, list(values)) for name, values in _WORDS.items()}
         text = pick(self._rng, self._templates[kind]).format(
             company=pick(self._rng, self.companies),
-            subject=pick(self._rng, list(SUBJECTS[topic][good < 0])),
+            event=pick(self._rng, list(EVENTS[topic][not good_news])),
+            subject=pick(self._rng, list(SUBJECTS[topic][bad])),
             moved=pick(self._rng, list(_MOVED[up])),
             move="a " + pick(self._rng, list(_MOVE[up])),
             amount=self._amount(),

@@ -103,7 +103,7 @@ class TextClassification(FixedPositions):
         Baseline("majority", "majority label", unigram),
         Baseline("tfidf", "TF-IDF + logistic regression", tfidf_regression),
     )
-    nouns = Nouns("text", "texts", "label", "labels")
+    nouns = Nouns(choice="label", choices="labels")
     Options = TextClassificationOptions
 
     def __init__(self, encoded: Encoded, tokenizer: TextTokenizer, *arguments: Any) -> None:
