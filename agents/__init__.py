@@ -9,10 +9,11 @@ The packages, in the order in which data flows; each imports only those before i
     evaluation   playing a split once: metrics, predictions, reports
     runs         one training run: settings, folder, logs
     comparison   many runs under one budget: tables and charts
+    monitoring   a stream labelled line by line, and alerts
 
-and the commands: train, evaluate, play, compare, pretrain. The names in `__all__` are loaded when they are first used:
-`from lm_gym.agents import REINFORCE`. The package is `lm_gym.agents`. A checkout has it at its top level too, so that
-`python -m agents.train` works there.
+and the commands: train, evaluate, play, monitor, compare, pretrain. The names in `__all__` are loaded when they are
+first used: `from lm_gym.agents import REINFORCE`. The package is `lm_gym.agents`. A checkout has it at its top level
+too, so that `python -m agents.train` works there.
 """
 
 import sys
