@@ -16,7 +16,8 @@ class Field:
     Attributes:
         name: key in `Corpus.columns` and in the argument `columns` of `load_dataset`.
         kind: "words": the words of the text; "tags": a tag per word; "label": one label per text; "labels": any number
-            of labels per text; "text": a second text per text; "texts": a list of texts per text; "numbers": a list of numbers per text.
+            of labels per text; "text": a second text per text; "texts": a list of texts per text; "numbers": a list of
+            numbers per text.
         columns: usual names of its column in lower case, in order of preference.
         required: whether data without the field is refused.
         beside: for "numbers": the name of the "texts" field with one item per number; None if the list may have any
