@@ -37,7 +37,10 @@ class Trajectories:
 
 
 def play_episodes(
-    policy: BasePolicy, env: VecEnv, observe: Callable[[list[dict[str, Any]], NDArray[np.bool_]], bool]
+    policy: BasePolicy,
+    env: VecEnv,
+    observe: Callable[[list[dict[str, Any]], NDArray[np.bool_]], bool],
+    begun: Callable[[], None] = lambda: None,
 ) -> Trajectories | None:
     """Reset the environment and sample one episode in each row.
 
@@ -48,11 +51,13 @@ def play_episodes(
         policy: the policy, whose actions are sampled.
         env: any VecEnv.
         observe: called after every step with the infos and which rows were still running; False stops.
+        begun: called when the episodes begin, before their first step.
 
     Returns:
         The episodes, or None if `observe` stopped them.
     """
     obs = env.reset()
+    begun()
     running = np.ones(env.num_envs, bool)
     seen: list[Any] = []
     actions: list[NDArray[Any]] = []

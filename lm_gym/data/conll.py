@@ -53,9 +53,7 @@ def read_conll(lines: Iterable[str], builder: CorpusBuilder, options: ReadOption
                     begun = 0
                 continue
             if not begun:
-                if cells[0].startswith(COMMENT) and (
-                    len(cells) != width or not (is_tag(cells[tag]) or cells[tag] in known or width == 1)
-                ):
+                if cells[0].startswith(COMMENT) and _is_comment(cells, width, tag, known):
                     comments += 1
                     continue
                 if header and number == first:
@@ -77,6 +75,21 @@ def read_conll(lines: Iterable[str], builder: CorpusBuilder, options: ReadOption
         builder.remarks.append(f"{comments} comment lines ({COMMENT}) are passed over")
     if tagged and options.tags and options.tags.name in options.names:
         builder.name_tags(options.names[options.tags.name])
+
+
+def _is_comment(cells: list[str], width: int, tag: int, known: set[str]) -> bool:
+    """Whether a line that begins with # and may begin a text is no word with a tag.
+
+    Args:
+        cells: of the line.
+        width: number of columns.
+        tag: index of the tags.
+        known: tags of other lines; among types alone, any column may be one, but not behind a blank after #.
+    """
+    if len(cells) != width:
+        return True
+    apart = cells[0] == COMMENT or all(map(is_tag, known))
+    return width > 1 and not is_tag(cells[tag]) and cells[tag] not in known and apart
 
 
 def _sample(head: Sequence[str], delimiter: str | None) -> tuple[int, list[list[str]]]:

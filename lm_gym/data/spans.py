@@ -50,7 +50,7 @@ def are_spans(values: Sequence[Any], whole: bool) -> bool:
     except FieldError:
         return False
     items = [item for value in lists if isinstance(value, list) for item in value]
-    return whole and bool(items) and all(isinstance(value, list) for value in lists) and all(map(_is_span, items))
+    return whole and all(isinstance(value, list) for value in lists) and any(map(_is_span, items))
 
 
 def read_tagged_text(text: Any, spans: Any, counts: SpanCounts) -> tuple[list[str], list[str]]:
