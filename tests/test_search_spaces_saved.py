@@ -116,7 +116,7 @@ def test_prompts_that_overrun_the_model_are_refused(architecture, limit, obs):
         options = {"dim": None} if name == "soft_prompt" else {"candidates": [5, 6]}
         space = SEARCH_SPACES[name](policy, tokens=limit - L, **options)
         assert say(policy, obs).isfinite().all()
-        with pytest.raises(ValueError, match=f"prompt of {limit - L + 1}, model '{architecture}' takes {limit}"):
+        with pytest.raises(ValueError, match=f"prompt of {limit - L + 1}, but model '{architecture}' takes {limit}"):
             SEARCH_SPACES[name](policy, tokens=limit - L + 1, **options)
         assert len(space.policy.language_model.prompt) == limit - L
 

@@ -1,4 +1,4 @@
-"""Gradient-free optimizers with a common ask/tell interface, by name: OPTIMIZERS."""
+"""Gradient-free optimizers behind one ask/tell contract, by name: OPTIMIZERS."""
 
 from lm_gym.agents.search.optimizers.ars import ARS
 from lm_gym.agents.search.optimizers.cma_es import CMAES
@@ -47,11 +47,11 @@ OPTIMIZERS = Registry("optimizer", _ENTRIES)
 
 
 def register_optimizer(kind: type[Optimizer], name: str | None = None) -> type[Optimizer]:
-    """Register your own optimizer; also a decorator.
+    """Add an optimizer of your own; also a decorator.
 
     Args:
         kind: a subclass of Optimizer.
-        name: its name; by default the name of the class.
+        name: what it is called, by default as the class.
 
     Raises:
         ValueError: the name is taken.

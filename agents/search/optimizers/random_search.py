@@ -1,4 +1,4 @@
-"""Random search, a baseline for other searches."""
+"""Random search: the row to beat."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from lm_gym.agents.search.population.population import Dense, Domain, Kind, Popu
 
 
 class RandomSearch(VectorOptimizer):
-    """Keep the best of independent draws around the start: Gaussian, or redrawn entries.
+    """The best of independent draws around the start: Gaussian, or entries drawn anew.
 
-    Source: Rastrigin, 1963; Bergstra & Bengio, 2012. x = initial + σ ε, ε ~ N(0, I); the result is the best x so far.
+    Source: Rastrigin, 1963; Bergstra & Bengio, 2012. x = initial + σ ε, ε ~ N(0, I); the answer is the best x so far.
 
     Args:
         initial, domain, seed: see VectorOptimizer.
         popsize: P.
         sigma: σ of real entries, in natural steps.
-        rate: probability that an entry of another kind is redrawn from all its values.
-        reevaluate: whether the best member is evaluated again in every generation. Use it if the fitness changes
-            between generations; it costs one evaluation per generation. False keeps its fitness.
+        rate: probability that an entry of another kind is drawn anew from all its values.
+        reevaluate: the best so far is a member of every generation and must win again: for fitness that changes from
+            one generation to the next (other texts). It costs one evaluation a generation. False: its fitness counts
+            for ever.
     """
 
     kinds: ClassVar[frozenset[Kind]] = frozenset({"real", "binary", "categorical"})
@@ -41,7 +42,7 @@ class RandomSearch(VectorOptimizer):
     ) -> None:
         super().__init__(initial, domain, seed=seed, popsize=popsize)
         if popsize < 2:
-            raise ValueError(f"popsize={popsize}: give 2 or more, for the start and a draw")
+            raise ValueError(f"popsize={popsize}: the start and a draw need 2 or more")
         self.sigma, self.rate, self.reevaluate = sigma, rate, reevaluate
         self.start, self.best = initial.clone(), initial.clone()
         self.fitness = -th.inf

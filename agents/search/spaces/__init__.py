@@ -24,11 +24,11 @@ SEARCH_SPACES = Registry("search space", _ENTRIES)
 
 
 def register_search_space(kind: type[SearchSpace], name: str | None = None) -> type[SearchSpace]:
-    """Register your own search space; also a decorator.
+    """Add a search space of your own; also a decorator.
 
     Args:
         kind: a subclass of SearchSpace.
-        name: its name; by default the name of the class.
+        name: what it is called, by default as the class.
 
     Raises:
         ValueError: the name is taken.

@@ -1,4 +1,4 @@
-"""The base class of search spaces, which describe the searched part of a policy and evaluate populations."""
+"""What a black-box search changes in a policy, and how the members of a population are evaluated together."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from lm_gym.agents.search.population.trial import find_fault, full_precision, tr
 
 
 class SearchSpace(ABC):
-    """Base class of search spaces. A space represents a part of a policy as a vector and defines its scale and type.
+    """A part of a policy as a vector. The space owns the vector's meaning, scale and type.
 
     Args:
-        policy: an LMPolicy; spaces of parameters accept any Stable-Baselines3 policy.
-        options: options of the space.
+        policy: what is searched: an LMPolicy; the spaces of parameters take any Stable-Baselines3 policy.
+        options: of the space.
 
     Attributes:
         policy: the policy.
-        domain: the domain of vectors.
-        blocks: the tensors behind a real vector, in order; empty if the vector is not a list of parameters.
+        domain: what a vector's entries are.
+        blocks: the tensors behind a real vector, in order; empty where the vector is no list of parameters.
     """
 
     policy: Any
@@ -37,31 +37,30 @@ class SearchSpace(ABC):
     _batched: Mapping[bool, bool] = {}  # whether members share a forward, by whether they read apart; once it was tried
 
     def tensors(self) -> Sequence[th.Tensor]:
-        """Return the live tensors behind `blocks`, for optimizers that move them in place under `th.no_grad`."""
-        raise TypeError(f"{type(self).__name__} has no parameters to move in place: use an optimizer of vectors")
+        """The live tensors behind `blocks`, for optimizers that move them in place, under `th.no_grad`."""
+        raise TypeError(f"{type(self).__name__} has no parameters to move in place: take an optimizer of vectors")
 
     @abstractmethod
     def initial(self) -> th.Tensor:
-        """Return the vector of the policy at the creation of the space, [d]."""
+        """The vector of the policy as it is when the space is made, [d]."""
 
     @abstractmethod
     def write(self, vector: th.Tensor) -> None:
-        """Change the policy to the one that `vector` [d] describes, until the next write."""
+        """Make the policy the one that `vector` [d] describes; stays until the next write."""
 
     def evaluate(
         self, obs: dict[str, th.Tensor], population: Population, max_rows: int, groups: int = 1
     ) -> Iterator[tuple[slice, th.Tensor]]:
-        """Evaluate the members at the positions of their texts, several members per forward pass.
+        """What each member says at the positions of its texts, several members in one forward.
 
-        The result equals `policy.positions(obs)` after writing each member into the policy, to 1e-5. The policy's
-        weights do not change, but it is set to evaluation mode. No gradients are computed. If the model cannot be
-        batched (see `check_batching`), members are evaluated one after another.
+        The result equals each member written into the policy on its own, and `policy.positions(obs)`, to 1e-5. The
+        policy's weights are as before afterwards; it is out of training mode (no dropout). No gradients. A model that
+        cannot be batched (see `check_batching`) reads one member after another.
 
         Args:
             obs: the observation of B texts.
             population: P members.
-            max_rows: maximum number of texts in one forward pass, counted for each member; at least one member runs at
-                a time.
+            max_rows: texts in one forward, members times texts of each; at least one member is evaluated at a time.
             groups: G, which divides P and B: the first P/G members read the first B/G texts, and so on (`Reading`).
                 1: all members read all texts.
 
@@ -70,7 +69,7 @@ class SearchSpace(ABC):
             than one group [A, n], the positions of one member's texts after those of another's (`Reading.positions`).
 
         Raises:
-            TypeError: the policy is not an LMPolicy.
+            TypeError: a policy that is no LMPolicy.
             ValueError: groups that do not divide members and texts.
         """
         require_language_model(self.policy, "evaluate")
@@ -103,10 +102,10 @@ class SearchSpace(ABC):
             yield chunk, log_probs
 
     def check_batching(self, *, apart: bool = False) -> None:
-        """Compare a few members in one forward pass with the same members written into the policy.
+        """Compare a few members in one forward with the same ones written into the policy; constructors end with it.
 
-        Constructors call this last. If the results differ or the batched forward pass fails, a warning names the cause,
-        and `evaluate` evaluates one member after another. Only an LMPolicy is batched.
+        Where they differ, or the batched forward fails, one warning names what cannot be batched, and `evaluate` reads
+        one member after another. Other policies than an LMPolicy are not batched.
 
         Args:
             apart: members that each read texts of their own; tried when first asked for.
@@ -123,7 +122,7 @@ class SearchSpace(ABC):
             )
 
     def _fault(self, apart: bool = False) -> str | None:
-        """Return the fault of the policy's batched forward pass, or None."""
+        """What is wrong with the batched forward of this policy; None: nothing."""
         obs, training = trial_texts(self.policy), self.policy.training
         groups = len(obs["input_ids"]) if apart else 1
         population = self._trial(2 * groups)
@@ -137,7 +136,7 @@ class SearchSpace(ABC):
             self.policy.set_training_mode(training)
 
     def _trial(self, members: int = 2) -> Population:
-        """Return members far from the policy and from each other."""
+        """Members far from the policy and from each other."""
         shape, generator = (members, self.domain.dim), th.Generator().manual_seed(0)
         if self.domain.kind == "real":
             return Dense(th.randn(shape, generator=generator).to(self.policy.device))
@@ -145,7 +144,7 @@ class SearchSpace(ABC):
         return Dense(drawn.bool() if self.domain.kind == "binary" else drawn)
 
     def _culprit(self) -> str:
-        """Return what cannot be batched, for the warning."""
+        """What cannot be batched, for the warning."""
         return type(self.policy.network).__name__
 
     @abstractmethod
@@ -154,7 +153,7 @@ class SearchSpace(ABC):
 
     @contextmanager
     def materialised(self, population: Population, member: int) -> Iterator[None]:
-        """Change the policy to one member, and restore it afterwards."""
+        """The policy is one member inside, and as it was before afterwards."""
         if isinstance(population, Perturbed):
             tensors = list(self.tensors())
         else:
@@ -175,30 +174,30 @@ class SearchSpace(ABC):
             self.load_state_dict(state)
 
     def cost(self, population: Population) -> th.Tensor | None:
-        """Return the cost of each member in units of fitness, float64 [P], which is subtracted; None for no costs."""
+        """What members cost, in units of fitness, float64 [P]: taken off what they earn. None where nothing does."""
         return None
 
     def summary(self) -> dict[str, float]:
-        """Return numbers that describe the policy in this space by name, for logs and reports."""
+        """Numbers by name that say what the policy is in this space, for logs and reports."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a rebuilt space needs besides the policy's weights, such as the origin of vectors."""
+        """What a rebuilt space needs beside the policy's weights (where vectors are measured from)."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:  # noqa: B027  (most keep nothing)
-        """Load a `state_dict`."""
+        """Take `state_dict`'s."""
 
     def save_pretrained(self, folder: Path) -> None:
-        """Write the policy as an ordinary checkpoint."""
+        """Write the policy as it is, as an ordinary checkpoint."""
         self.policy.save_pretrained(folder)
 
 
 def require_language_model(policy: Any, name: str) -> LMPolicy:
-    """Return the policy if it is an LMPolicy; raise TypeError otherwise."""
+    """The policy, if it is an LMPolicy; a TypeError otherwise."""
     if not isinstance(policy, LMPolicy):
         raise TypeError(
-            f"{name} needs an LMPolicy, got {type(policy).__name__}: full, head and bias search any policy, one member "
-            "after another"
+            f"{name} needs the language model of an LMPolicy, not a {type(policy).__name__}: full, head and bias "
+            "search any policy, one member after another"
         )
     return policy
