@@ -143,6 +143,7 @@ class NumbersBuilder(FieldBuilder):
 FIELD_BUILDERS: dict[Kind, Callable[[Field, Words], FieldBuilder]] = {
     "label": LabelBuilder,
     "labels": LabelBuilder,
+    "text": TextsBuilder,
     "texts": TextsBuilder,
     "numbers": NumbersBuilder,
 }

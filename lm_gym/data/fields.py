@@ -6,7 +6,7 @@ from typing import Literal
 
 from lm_gym.data.errors import DataError
 
-Kind = Literal["words", "tags", "label", "labels", "texts", "numbers"]
+Kind = Literal["words", "tags", "label", "labels", "text", "texts", "numbers"]
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,8 @@ class Field:
     Attributes:
         name: key in `Corpus.columns` and in the argument `columns` of `load_dataset`.
         kind: "words": the words of the text; "tags": a tag per word; "label": one label per text; "labels": any number
-            of labels per text; "texts": a list of texts per text; "numbers": a list of numbers per text.
+            of labels per text; "text": a second text per text; "texts": a list of texts per text; "numbers": a list of
+            numbers per text.
         columns: usual names of its column in lower case, in order of preference.
         required: whether data without the field is refused.
         beside: for "numbers": the name of the "texts" field with one item per number; None if the list may have any
@@ -36,6 +37,9 @@ WORDS = Field("words", "words", ("tokens", "words", "token", "word", *WHOLE_TEXT
 TAGS = Field("tags", "tags", ("tags", "ner_tags", "tag", "ner_tag", "ner", "labels", "label", "entities", "spans"))
 LABEL = Field("label", "label", ("label", "class", "category", "sentiment", "topic", "intent", "target"))
 LABELS = Field("labels", "labels", ("labels", "classes", "categories", "topics", "label"))
+SECOND = Field(
+    "second", "text", ("second", "sentence2", "text2", "text_pair", "question2", "hypothesis"), required=False
+)
 CANDIDATES = Field("candidates", "texts", ("candidates", "options", "choices", "replies", "responses", "items"))
 RELEVANCE = Field("relevance", "numbers", ("relevance", "relevances", "gains", "scores"), beside="candidates")
 
@@ -47,6 +51,7 @@ DESCRIPTIONS: dict[Kind, str] = {
     "tags": "a tag for each word",
     "label": "one label for each text",
     "labels": "a list of labels for each text",
+    "text": "a second text for each text",
     "texts": "a list of texts for each text",
     "numbers": "a list of numbers for each text",
 }

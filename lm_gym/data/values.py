@@ -170,6 +170,14 @@ def read_labels(value: Any, words: int) -> list[str]:
     return labels
 
 
+def read_text(value: Any, words: int) -> list[list[str]]:
+    """One text, a string or a list of words, as a list of one."""
+    text = read_words(value, whole=isinstance(value, str))
+    if not text or not all(word.strip() for word in text):
+        raise FieldError(f"is {value!r:.60}: a text needs words, and a word may not be empty")
+    return [text]
+
+
 def read_texts(value: Any, words: int) -> list[list[str]]:
     """The texts of a list, each a string or a list of words."""
     value = plain(value)
@@ -194,6 +202,7 @@ READERS: dict[Kind, Callable[[Any, int], Value]] = {
     "tags": read_tags,
     "label": read_label,
     "labels": read_labels,
+    "text": read_text,
     "texts": read_texts,
     "numbers": read_numbers,
 }
