@@ -28,8 +28,9 @@ from lm_gym.agents.comparison.study import Row, Study, check_rows, options, read
 from lm_gym.agents.runs.command_line import check_key, fail, show_warnings_plainly
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolderError
-from lm_gym.agents.runs.settings import SettingsError, at_least
+from lm_gym.agents.runs.settings import SettingsError
 from lm_gym.agents.runs.shipped import find_study
+from lm_gym.bounds import NonNegativeInt, PositiveInt, check_arguments
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,9 @@ class Plan:
     study: Study
     levels: list[list[Row]]
     out: Path
-    seeds: int
-    jobs: int
-    trials: int
+    seeds: PositiveInt
+    jobs: PositiveInt
+    trials: NonNegativeInt
     given: Mapping[str, str]
     command: str
     publish: Path | None = None
@@ -125,8 +126,7 @@ def parse_plan(arguments: Sequence[str]) -> tuple[Plan, bool]:
         values = parser.parse_args(list(arguments))
     except ArgumentError as error:
         raise SettingsError(str(error)) from error
-    for name, bound in (("seeds", 1), ("jobs", 1), ("trials", 0)):
-        at_least(name, getattr(values, name), bound)
+    check_arguments(Plan, {name: getattr(values, name) for name in ("seeds", "jobs", "trials")})
     study = read_study(find_study(values.study))
     names = [name for name in study.rows if name.startswith(values.rows)]
     if not names:

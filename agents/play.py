@@ -20,8 +20,8 @@ from lm_gym.agents.files import write_text
 from lm_gym.agents.runs.command_line import fail, show_warnings_plainly
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolderError
-from lm_gym.agents.runs.settings import at_least
 from lm_gym.agents.runs.trained_run import open_run, run_parser
+from lm_gym.bounds import PositiveInt, check_value
 from lm_gym.envs import TextVectorEnv
 from lm_gym.registry import own_name
 
@@ -38,8 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     show_warnings_plainly()
     waiting = sys.stdin.isatty() and options.html is None
     try:
-        if options.texts is not None:
-            at_least("--texts", options.texts, 1)
+        check_value("--texts", options.texts, PositiveInt | None)
         run = open_run(options.run_dir, [*overrides, "--evaluation.num_envs=1"])
         policy, env = run.player(options.split, options.checkpoint)
         few = _PRINTED if options.html is None else _ON_A_PAGE

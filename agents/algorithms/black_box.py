@@ -26,6 +26,7 @@ from lm_gym.agents.search.optimizers.optimizer import Optimizer, StructuredOptim
 from lm_gym.agents.search.population.population import Population
 from lm_gym.agents.search.spaces import SEARCH_SPACES
 from lm_gym.agents.search.spaces.space import SearchSpace
+from lm_gym.bounds import NonNegativeInt, PositiveInt, check_arguments
 from lm_gym.naming import among
 from lm_gym.registry import find_class, own_name
 
@@ -96,11 +97,11 @@ class BlackBox(TextAlgorithm):
         search_space: str | None = None,
         optimizer_kwargs: dict[str, Any] | None = None,
         search_space_kwargs: dict[str, Any] | None = None,
-        new_texts_every: int = 1,
-        max_rows: int = 512,
+        new_texts_every: NonNegativeInt = 1,
+        max_rows: PositiveInt = 512,
         stop_fitness: float | None = None,
-        patience: int | None = None,
-        seed: int | None = None,
+        patience: PositiveInt | None = None,
+        seed: NonNegativeInt | None = None,
         device: th.device | str = "auto",
         _init_setup_model: bool = True,
         **sb3: Any,
@@ -120,9 +121,6 @@ class BlackBox(TextAlgorithm):
         self.new_texts_every, self.max_rows = new_texts_every, max_rows
         self.stop_fitness, self.patience = stop_fitness, patience
         self._best_mean, self._best_generation = -np.inf, 0
-        for name, value, bound in (("new_texts_every", new_texts_every, 0), ("max_rows", max_rows, 1)):
-            if value < bound:
-                raise ValueError(f"{name} must be at least {bound}, got {value}")
         if _init_setup_model:
             self._setup_model()
 
@@ -288,8 +286,9 @@ class BlackBox(TextAlgorithm):
 
 
 def _check_arguments(where: str, name: str, kind: type, given: Mapping[str, Any], fixed: set[str]) -> None:
-    """Raise ValueError on an argument that `kind` doesn't take, with the nearest that it does."""
+    """Raise ValueError on an argument that `kind` doesn't take, with the nearest that it does, or out of its bounds."""
     known = [key for key in inspect.signature(kind).parameters if key not in fixed]
     for key in given:
         if key not in known:
             raise ValueError(f"{where}: {name} has no argument {key!r}{among(key, known)}")
+    check_arguments(kind, given, f"{where}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any, ClassVar, Literal
 
@@ -34,6 +35,7 @@ from lm_gym.agents.algorithms.text_environments import TextEnvironments
 from lm_gym.agents.model.packed import Packed, entropy
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.model.text_encoder import TensorObservation
+from lm_gym.bounds import NonNegativeFloat, PositiveInt, UnitInterval
 from lm_gym.rewards import Reward
 
 
@@ -86,17 +88,17 @@ class REINFORCE(EpisodicREINFORCE):
         self,
         policy: str | type[LMPolicy] = "LMPolicy",
         env: GymEnv | VectorEnv[Any, Any, Any] | str | None = None,
-        learning_rate: float | Any = 1e-3,
+        learning_rate: NonNegativeFloat | Callable[[float], float] = 1e-3,
         *,
-        samples: int = 16,
-        gamma: float | Literal["auto"] = "auto",
+        samples: PositiveInt = 16,
+        gamma: UnitInterval | Literal["auto"] = "auto",
         baseline: Baseline | Literal["auto"] = "auto",
         advantage: Advantage | Literal["auto"] = "auto",
         behaviour: Behaviour | Literal["auto"] = "auto",
-        exploration: float = 0.3,
-        entropy_coef: float = 0.0,
-        kl_coef: float = 0.0,
-        supervised_coef: float = 0.0,
+        exploration: UnitInterval = 0.3,
+        entropy_coef: NonNegativeFloat = 0.0,
+        kl_coef: NonNegativeFloat = 0.0,
+        supervised_coef: NonNegativeFloat = 0.0,
         **gradient_algorithm: Any,
     ) -> None:
         self.samples, self.exploration = samples, exploration
@@ -115,9 +117,6 @@ class REINFORCE(EpisodicREINFORCE):
         return TextEnvironments(env) if whole else None
 
     def _check_env(self, env: VecEnv) -> None:
-        for name in ("kl_coef", "supervised_coef"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         distribution = isinstance(env.action_space, spaces.Box) and issubclass(self.policy_class, LMPolicy)
         if self._texts(env) is None and not distribution:
             self._check_episodes()
@@ -126,10 +125,6 @@ class REINFORCE(EpisodicREINFORCE):
         reward = TextEnvironments(env).first.reward
         estimator = self._estimator(reward)
         check_estimator(estimator["baseline"], estimator["advantage"], estimator["behaviour"], self.samples)
-        if not 0.0 <= estimator["gamma"] <= 1.0:
-            raise ValueError(f"gamma must be in [0, 1], got {estimator['gamma']}")
-        if not 0.0 <= self.exploration <= 1.0:
-            raise ValueError(f"exploration must be in [0, 1], got {self.exploration}")
         if estimator["behaviour"] != "policy" and not (reward.separable and estimator["gamma"] == 0.0):
             raise ValueError(
                 f"behaviour {estimator['behaviour']!r} weighs each position by itself, and reward {reward.name!r} with "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
@@ -23,19 +23,20 @@ from tqdm import tqdm
 from lm_gym.agents.algorithms.saving import File, SavedAlgorithm
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
 from lm_gym.agents.model.policy import LMPolicy
+from lm_gym.bounds import Bounded, NonNegativeFloat, NonNegativeInt, PositiveInt
 from lm_gym.compat.stable_baselines3 import VecEnvAdapter
 from lm_gym.tasks import Task
 
 
-class TextAlgorithm(SavedAlgorithm):
+class TextAlgorithm(Bounded, SavedAlgorithm):
     """What every agent here shares: environments, policy, the loop over batches, budgets, logs, saving.
 
     One timestep is one position decided.
 
     Args:
         policy: `"LMPolicy"`, or a subclass of it.
-        env: an lm_gym environment: a native vector environment (`gymnasium.make_vec`, autoreset SAME_STEP or
-            DISABLED), a single one, a VecEnv, or an id (32 rows of whole texts).
+        env: an lm_gym environment: a native vector environment (`gymnasium.make_vec`), a single one, a VecEnv, or an
+            id (32 rows of whole texts).
         learning_rate: for Stable-Baselines3's schedule.
         seed: of everything random; drawn if None. Randomness is keyed by (seed, number of the update), so a resumed
             run needs no generator state and the global generators are left alone.
@@ -53,6 +54,7 @@ class TextAlgorithm(SavedAlgorithm):
     family: ClassVar[str] = "policy gradient"
     learns_after_many_steps: ClassVar[bool] = False
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"LMPolicy": LMPolicy}
+    library_types: ClassVar[Mapping[str, Any]] = {"stats_window_size": PositiveInt}
     policy: LMPolicy
     budget_spent: Callable[[], float] | None = None
 
@@ -60,9 +62,9 @@ class TextAlgorithm(SavedAlgorithm):
         self,
         policy: str | type[BasePolicy] = "LMPolicy",
         env: GymEnv | VectorEnv[Any, Any, Any] | str | None = None,
-        learning_rate: float | Any = 0.0,
+        learning_rate: NonNegativeFloat | Callable[[float], float] = 0.0,
         *,
-        seed: int | None = None,
+        seed: NonNegativeInt | None = None,
         device: th.device | str = "auto",
         **sb3: Any,
     ) -> None:

@@ -30,11 +30,13 @@ from lm_gym.agents.model.position_model import PositionModel, check_length
 from lm_gym.agents.model.prompts import install, load_prompt, save_prompt
 from lm_gym.agents.model.text_encoder import TensorObservation, TextEncoder
 from lm_gym.agents.model.tokenizer import check_tokenizer, save_tokenizer
+from lm_gym.bounds import Fraction, NonNegativeFloat, PositiveFloat, bounded
 from lm_gym.tokenizer import TextTokenizer
 
 _FORBIDDEN = -1e8  # a log-probability of 0
 
 
+@bounded
 class LMPolicy(ActorCriticPolicy):
     """A masked or causal language model, or a token classifier, that acts in lm_gym's environments.
 
@@ -75,9 +77,9 @@ class LMPolicy(ActorCriticPolicy):
         head: Head | None = None,
         labels: Sequence[str] | None = None,
         freeze: Sequence[str] = (),
-        head_lr_scale: float = 5.0,
-        weight_decay: float = 0.01,
-        dropout: float | None = None,
+        head_lr_scale: PositiveFloat = 5.0,
+        weight_decay: NonNegativeFloat = 0.01,
+        dropout: Fraction | None = None,
         dtype: str = "float32",
         tokenizer: str | None = None,
         use_sde: bool = False,

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_type_hints
 
 import yaml
 
+from lm_gym.bounds import NonNegativeInt, PositiveFloat, PositiveInt, bounded
 from lm_gym.envs.manual import described
 from lm_gym.tasks import Task
 
@@ -25,18 +26,7 @@ class SettingsError(ValueError):
     """Settings that cannot be run; the message names the key, the value and the way out."""
 
 
-def at_least(name: str, value: float, bound: float) -> None:
-    """Raise SettingsError unless value ≥ bound."""
-    if value < bound:
-        raise SettingsError(f"{name} must be at least {bound:g}, got {value:g}")
-
-
-def above(name: str, value: float, bound: float) -> None:
-    """Raise SettingsError unless value > bound."""
-    if value <= bound:
-        raise SettingsError(f"{name} must be above {bound:g}, got {value:g}")
-
-
+@bounded
 @dataclass(frozen=True)
 class EnvSettings:
     """The environment; a task's own options stand beside these (`env_settings`).
@@ -55,35 +45,32 @@ class EnvSettings:
     """
 
     id: str = "lm_gym/NER-v0"
-    num_envs: int = 32
-    group_size: int | None = None
+    num_envs: PositiveInt = 32
+    group_size: PositiveInt | None = None
     dataset: str = "builtin"
     tokenizer: str | None = None
-    max_length: int = 128
+    max_length: PositiveInt = 128
     reward: str | dict[str, float] | None = "accuracy"
     reward_kwargs: dict[str, Any] | None = None
     dense: bool = True
     sampling: Literal["shuffled", "bucketed", "sequential"] = "bucketed"
 
-    def __post_init__(self) -> None:
-        at_least("env.num_envs", self.num_envs, 1)
-        if self.group_size is not None:
-            at_least("env.group_size", self.group_size, 1)
-
 
 @cache
 def env_settings(task: type[Task]) -> type[EnvSettings]:
     """`EnvSettings` with the options of a task beside them."""
-    hints = get_type_hints(task.Options)
+    hints = get_type_hints(task.Options, include_extras=True)
     own = [
         (o.name, hints[o.name], field(default=o.default, default_factory=o.default_factory))
         for o in fields(task.Options)
     ]
     said = "".join(f"        {name}: {text}\n" for name, text in described(task.Options).items())
     doc = (EnvSettings.__doc__ or "").rstrip() + f"\n{said}    "
-    return make_dataclass("EnvSettings", own, bases=(EnvSettings,), frozen=True, namespace={"__doc__": doc})
+    kind = make_dataclass("EnvSettings", own, bases=(EnvSettings,), frozen=True, namespace={"__doc__": doc})
+    return bounded(kind)
 
 
+@bounded
 @dataclass(frozen=True)
 class BudgetSettings:
     """How long to train: exactly one of these.
@@ -96,17 +83,16 @@ class BudgetSettings:
         seconds: of training, evaluations and checkpoints left out; a resumed run goes on from those it has had.
     """
 
-    passes: float | None = 5.0
-    timesteps: int | None = None
-    forward_passes: int | None = None
-    equivalents: int | None = None
-    seconds: float | None = None
+    passes: PositiveFloat | None = 5.0
+    timesteps: PositiveInt | None = None
+    forward_passes: PositiveInt | None = None
+    equivalents: PositiveInt | None = None
+    seconds: PositiveFloat | None = None
 
     def __post_init__(self) -> None:
         given = [name for name in BUDGETS if getattr(self, name) is not None]
         if len(given) != 1:
             raise SettingsError(f"give one of {', '.join(f'budget.{name}' for name in BUDGETS)}, and no other")
-        above(f"budget.{given[0]}", getattr(self, given[0]), 0)
 
     def total(self, timesteps_per_pass: int, forward_passes_per_pass: int, backward_passes_per_pass: int) -> int:
         """The budget in timesteps; ENDLESS where the clock decides."""
@@ -129,6 +115,7 @@ def equivalents(forward_passes: int, backward_passes: int) -> int:
     return forward_passes + 2 * backward_passes
 
 
+@bounded
 @dataclass(frozen=True)
 class EvaluationSettings:
     """Evaluation on the validation split.
@@ -144,24 +131,16 @@ class EvaluationSettings:
         shown: texts shown with their predictions in TensorBoard.
     """
 
-    every_passes: float = 1.0
-    times: int | None = None
-    texts: int | None = None
+    every_passes: PositiveFloat = 1.0
+    times: PositiveInt | None = None
+    texts: PositiveInt | None = None
     metric: str | None = None
     keep: Literal["best", "last"] = "best"
-    num_envs: int = 64
-    shown: int = 5
-
-    def __post_init__(self) -> None:
-        above("evaluation.every_passes", self.every_passes, 0)
-        at_least("evaluation.num_envs", self.num_envs, 1)
-        at_least("evaluation.shown", self.shown, 0)
-        if self.times is not None:
-            at_least("evaluation.times", self.times, 1)
-        if self.texts is not None:
-            at_least("evaluation.texts", self.texts, 1)
+    num_envs: PositiveInt = 64
+    shown: NonNegativeInt = 5
 
 
+@bounded
 @dataclass(frozen=True)
 class CheckpointSettings:
     """What a killed run goes on from.
@@ -172,16 +151,12 @@ class CheckpointSettings:
         keep: how many stay.
     """
 
-    every_passes: float = 1.0
-    every_seconds: float = 300.0
-    keep: int = 2
-
-    def __post_init__(self) -> None:
-        above("checkpoint.every_passes", self.every_passes, 0)
-        above("checkpoint.every_seconds", self.every_seconds, 0)
-        at_least("checkpoint.keep", self.keep, 1)
+    every_passes: PositiveFloat = 1.0
+    every_seconds: PositiveFloat = 300.0
+    keep: PositiveInt = 2
 
 
+@bounded
 @dataclass(frozen=True)
 class Settings:
     """All settings of a run.
@@ -205,10 +180,10 @@ class Settings:
     """
 
     algo: str
-    seed: int
+    seed: NonNegativeInt
     device: str
-    threads: int | None
-    log_interval: int
+    threads: PositiveInt | None
+    log_interval: PositiveInt
     env: EnvSettings
     data: Mapping[str, Any]
     policy: Mapping[str, Any]

@@ -33,14 +33,13 @@ class VecEnvAdapter(VecEnv):
     each row may give `indices` row by row.
 
     Args:
-        vector_env: the environment, with autoreset `SAME_STEP` or `DISABLED` (this adapter then resets).
+        vector_env: the environment, whatever its autoreset mode: rows that end begin another text in the same step.
 
     Attributes:
         vector: the environment.
 
     Raises:
         TypeError: if `vector_env` isn't a `TextVectorEnv`.
-        ValueError: if its autoreset mode is `NEXT_STEP`.
     """
 
     def __init__(self, vector_env: gymnasium.vector.VectorEnv[Any, Any, Any]) -> None:
@@ -50,11 +49,6 @@ class VecEnvAdapter(VecEnv):
                 "the adapter in wrappers of SB3"
             )
         native = vector_env
-        if native.autoreset_mode is AutoresetMode.NEXT_STEP:
-            raise ValueError(
-                "SB3 takes no autoreset of mode NEXT_STEP, whose resets are steps: make the environment with "
-                "autoreset_mode='SAME_STEP' (or 'DISABLED')"
-            )
         self.vector = native
         self._actions: Any = None
         self._pending: dict[str, Any] | None = None
@@ -96,7 +90,7 @@ class VecEnvAdapter(VecEnv):
             rows = np.flatnonzero(ended)
             if self.vector.autoreset_mode is AutoresetMode.SAME_STEP:
                 finals = [info["final_obs"][row] for row in rows.tolist()]
-            else:
+            else:  # a reset now leaves NEXT_STEP none to make
                 finals = [{key: leaf[row] for key, leaf in observation.items()} for row in rows.tolist()]
                 observation, info = self.vector.reset(options={"reset_mask": ended})
             self._report(rows, finals, truncated, infos)

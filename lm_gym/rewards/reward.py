@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lm_gym.bounds import Bounded
 from lm_gym.naming import among
 
 Observation = dict[str, NDArray[Any]]
@@ -81,7 +82,7 @@ class Board(NamedTuple):
     observe: Callable[[NDArray[np.int64]], Observation]
 
 
-class Reward(ABC):
+class Reward(Bounded, ABC):
     """A reward of positions.
 
     Attributes:
@@ -118,7 +119,7 @@ class Reward(ABC):
         bound._prepare()
         return bound
 
-    def _prepare(self) -> None:  # noqa: B027  (nothing to prepare is a fine default)
+    def _prepare(self) -> None:
         """Build what depends on `self.choices`."""
 
     @abstractmethod

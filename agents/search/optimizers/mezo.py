@@ -8,6 +8,7 @@ import torch as th
 
 from lm_gym.agents.search.optimizers.optimizer import StructuredOptimizer
 from lm_gym.agents.search.population.population import Block, Noise, Perturbed, Population, check_pairs
+from lm_gym.bounds import NonNegativeInt, PositiveFloat, PositiveFraction, PositiveInt
 
 
 class MeZO(StructuredOptimizer):
@@ -34,19 +35,15 @@ class MeZO(StructuredOptimizer):
         centre: Sequence[th.Tensor],
         blocks: Sequence[Block],
         *,
-        seed: int = 0,
-        popsize: int = 2,
-        sigma: float = 1.0,
-        learning_rate: float = 1.0,
-        clip: float | None = None,
-        decay: float = 1.0,
+        seed: NonNegativeInt = 0,
+        popsize: PositiveInt = 2,
+        sigma: PositiveFloat = 1.0,
+        learning_rate: PositiveFloat = 1.0,
+        clip: PositiveFloat | None = None,
+        decay: PositiveFraction = 1.0,
     ) -> None:
         super().__init__(centre, blocks, seed=seed, popsize=popsize)
         check_pairs(popsize)
-        if sigma <= 0:
-            raise ValueError(f"sigma={sigma}: give more than 0")
-        if not 0 < decay <= 1:
-            raise ValueError(f"decay={decay}: give a share in (0, 1]")
         self.sigma, self.learning_rate, self.clip, self.decay = sigma, learning_rate, clip, decay
         self.slope = 0.0
 

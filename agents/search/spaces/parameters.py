@@ -15,6 +15,7 @@ from lm_gym.agents.search.population.changes import Members
 from lm_gym.agents.search.population.forward import PopulationForward
 from lm_gym.agents.search.population.population import Block, Domain, Noise, Perturbed, Population
 from lm_gym.agents.search.spaces.space import SearchSpace
+from lm_gym.bounds import PositiveFloat
 
 
 class ParameterSpace(SearchSpace):
@@ -35,11 +36,9 @@ class ParameterSpace(SearchSpace):
         ValueError: no parameters, or a scale that isn't positive.
     """
 
-    def __init__(self, policy: nn.Module, parameters: Mapping[str, nn.Parameter], scale: float) -> None:
+    def __init__(self, policy: nn.Module, parameters: Mapping[str, nn.Parameter], scale: PositiveFloat) -> None:
         if not parameters:
             raise ValueError(f"{type(self).__name__} has no parameter to search")
-        if not scale > 0:
-            raise ValueError(f"scale={scale}: give a positive number")
         self.policy = policy
         self._parameters = dict(parameters)
         root = policy.network if isinstance(policy, LMPolicy) else policy

@@ -14,9 +14,10 @@ import torch as th
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.search.population.population import Block, Dense, Domain, Perturbed, Population
 from lm_gym.agents.search.population.trial import find_fault, full_precision, trial_texts
+from lm_gym.bounds import Bounded
 
 
-class SearchSpace(ABC):
+class SearchSpace(Bounded, ABC):
     """A part of a policy as a vector. The space owns the vector's meaning, scale and type.
 
     Args:
@@ -175,7 +176,7 @@ class SearchSpace(ABC):
         """What a rebuilt space needs beside the policy's weights (where vectors are measured from)."""
         return {}
 
-    def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:  # noqa: B027  (most keep nothing)
+    def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
         """Take `state_dict`'s."""
 
     def save_pretrained(self, folder: Path) -> None:
