@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
-from rich.console import Console
 
 from lm_gym.agents.comparison.progress import StudyProgress
 from lm_gym.agents.comparison.results import read_results, write_results
@@ -30,6 +29,7 @@ from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolderError
 from lm_gym.agents.runs.settings import SettingsError
 from lm_gym.agents.runs.shipped import find_study
+from lm_gym.agents.runs.terminal import Terminal
 from lm_gym.bounds import NonNegativeInt, PositiveInt, check_arguments
 
 
@@ -150,7 +150,7 @@ def parse_plan(arguments: Sequence[str]) -> tuple[Plan, bool]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; `arguments` are the command line's by default."""
     show_warnings_plainly()
-    console = Console()
+    console = Terminal()
     before = signal.signal(signal.SIGTERM, _stop)  # ends as by Ctrl-C, and takes its runs along
     try:
         _need_matplotlib()
@@ -160,14 +160,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, OSError, RunFolderError) as error:
         fail(program("compare"), error)
     except KeyboardInterrupt:
-        console.print("\nstopped; the same command goes on where it was", highlight=False)
+        console.say("\nstopped; the same command goes on where it was")
         raise SystemExit(130) from None
     finally:
         signal.signal(signal.SIGTERM, before)
     write(plan, console)
 
 
-def run_study(plan: Plan, console: Console) -> None:
+def run_study(plan: Plan, console: Terminal) -> None:
     """Check the study as a whole, then run what isn't finished."""
     found = check_rows(plan.study, plan.levels, plan.given)
     every = [job for rows in plan.levels for job in [*(job for _, _, job in plan.trials_of(rows)), *plan.jobs_of(rows)]]
@@ -188,7 +188,7 @@ def run_study(plan: Plan, console: Console) -> None:
             runs.run(plan.jobs_of(rows))
 
 
-def write(plan: Plan, console: Console) -> None:
+def write(plan: Plan, console: Terminal) -> None:
     """Write everything that the finished and failed runs of the study's folder say."""
     from lm_gym.agents.comparison.board import write_board  # with matplotlib, which is an extra
     from lm_gym.agents.comparison.report import publish, write_report
@@ -199,12 +199,10 @@ def write(plan: Plan, console: Console) -> None:
     write_results(results)
     write_board(results, write_report(results, plan.command))
     if plan.publish is not None:
-        console.print(publish(results, plan.publish), highlight=False, soft_wrap=True)
+        console.say(publish(results, plan.publish))
     count = sum(len(runs) for runs in results.finished.values())
     failed = f", {len(results.failed)} failed" if results.failed else ""
-    console.print(
-        f"{count} {'run' if count == 1 else 'runs'}{failed}: {plan.out}/report.html", highlight=False, soft_wrap=True
-    )
+    console.say(f"{count} {'run' if count == 1 else 'runs'}{failed}: {plan.out}/report.html")
 
 
 def _shown_command(values: Any) -> str:

@@ -1,6 +1,7 @@
 """Names of things that users choose by name, their own included."""
 
 import sys
+import traceback
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -10,6 +11,19 @@ from typing import Any, TypeVar
 from lm_gym.naming import among
 
 T = TypeVar("T")
+
+
+class UserCodeError(ValueError):
+    """Code of a user's module that failed.
+
+    Args:
+        what: names the code.
+        error: what it raised; the message says where.
+    """
+
+    def __init__(self, what: str, error: BaseException) -> None:
+        *_, last = traceback.extract_tb(error.__traceback__)
+        super().__init__(f"{what} failed: {type(error).__name__}: {error} ({last.filename}, line {last.lineno})")
 
 
 class Registry(dict[str, T]):
@@ -84,6 +98,7 @@ def import_user_module(name: str, wanted_for: str) -> ModuleType:
 
     Raises:
         ValueError: there is no such module; the message says where it was looked for.
+        UserCodeError: the module fails while it is imported.
     """
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
@@ -92,10 +107,12 @@ def import_user_module(name: str, wanted_for: str) -> ModuleType:
         return import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
-            raise  # the module is there, and something that it imports is not
+            raise UserCodeError(f"{wanted_for}: module {name!r}", error) from error  # lacks what it imports
         raise ValueError(
             f"{wanted_for}: no module {name!r} in {here} or on PYTHONPATH: run from the folder that holds it"
         ) from None
+    except Exception as error:
+        raise UserCodeError(f"{wanted_for}: module {name!r}", error) from error
 
 
 def _same(one: object, other: object) -> bool:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
 import numpy as np
 import pytest
@@ -121,7 +121,7 @@ def test_positional_arguments_are_checked():
 
 def test_subclasses_check_their_own_arguments_and_those_they_hand_on():
     class Base(Bounded):
-        library_types = {"handed_to_a_library": UnitInterval}
+        library_types: ClassVar = {"handed_to_a_library": UnitInterval}
 
         def __init__(self, base: PositiveInt = 1, **library: Any) -> None:
             pass

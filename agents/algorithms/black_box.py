@@ -193,6 +193,11 @@ class BlackBox(TextAlgorithm):
         cost = self.space.cost(population)
         if cost is not None:
             fitness = fitness - cost
+        if not bool((fitness.isfinite()).any()):
+            raise FloatingPointError(
+                f"every member of generation {self.optimizer.generation} failed, none has a finite fitness: lower the "
+                "optimizer's sigma or spread, or look at the reward"
+            )
         with th.no_grad():
             self.optimizer.tell(fitness)
         self._settle()

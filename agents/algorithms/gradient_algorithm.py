@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -125,8 +126,10 @@ class GradientAlgorithm(ScheduledRate):
         self.policy.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         parameters = [p for group in self.policy.optimizer.param_groups for p in group["params"]]
-        norm = th.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+        norm = float(th.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm))
+        if not math.isfinite(norm):
+            raise FloatingPointError(f"the gradient is {norm} at update {self._n_updates}: lower learning_rate")
         self.policy.optimizer.step()
         self._n_updates += 1
-        for name, value in {"train/loss": loss.item(), "train/grad_norm": float(norm), **logs}.items():
+        for name, value in {"train/loss": loss.item(), "train/grad_norm": norm, **logs}.items():
             self.logger.record_mean(name, value)

@@ -22,6 +22,8 @@ from tqdm import tqdm
 
 from lm_gym.agents.algorithms.saving import File, SavedAlgorithm
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
+from lm_gym.agents.model.devices import check_device
+from lm_gym.agents.model.finite import require_finite
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.bounds import Bounded, NonNegativeFloat, NonNegativeInt, PositiveInt
 from lm_gym.compat.stable_baselines3 import VecEnvAdapter
@@ -68,6 +70,7 @@ class TextAlgorithm(Bounded, SavedAlgorithm):
         device: th.device | str = "auto",
         **sb3: Any,
     ) -> None:
+        check_device(device)
         if isinstance(env, str) and "lm_gym/" in env:
             rows = 32 * self.env_arguments.get("group_size", 1)
             env = gymnasium.make_vec(env, num_envs=rows, autoreset_mode="SameStep", **self.env_arguments)
@@ -144,6 +147,9 @@ class TextAlgorithm(Bounded, SavedAlgorithm):
     ) -> Self:
         """Trains until `total_timesteps` positions were decided (the last batch is finished).
 
+        Raises:
+            FloatingPointError: a loss, a gradient or a weight is NaN or infinite, or all members of a search failed.
+
         Args:
             total_timesteps: positions to decide; with K samples a position counts K times.
             callback: Stable-Baselines3 callbacks; `on_step` comes after each update, False stops at once.
@@ -168,6 +174,7 @@ class TextAlgorithm(Bounded, SavedAlgorithm):
         callback.on_training_start(locals(), globals())
         while self.num_timesteps < total and self._train_batch(texts, callback):
             pass
+        require_finite(self.policy, f"after update {self._n_updates}")
         callback.on_training_end()
         return self
 

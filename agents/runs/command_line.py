@@ -17,6 +17,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from lm_gym.agents.algorithms.black_box import BlackBox
 from lm_gym.agents.algorithms.registry import ALGORITHMS, find_algorithm
+from lm_gym.agents.model.devices import check_device
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.runs.defaults import defaults_of
 from lm_gym.agents.runs.legacy import is_obsolete, upgrade
@@ -39,6 +40,7 @@ from lm_gym.bounds import check_arguments
 from lm_gym.data import load_dataset
 from lm_gym.data.errors import nearest
 from lm_gym.envs import find_task
+from lm_gym.rendering import printable
 
 _OF_THE_RUN = ("run_dir", "resume")  # what a config.yaml leaves out: a copy of a run goes elsewhere
 _POLICY_SKIP = {"observation_space", "action_space", "lr_schedule", "head", "labels", "tokenizer", "use_sde"}
@@ -125,7 +127,7 @@ def parse_settings(arguments: Sequence[str]) -> Settings:
 
 def fail(program: str, error: Exception) -> NoReturn:
     """End a program that was used wrongly: one message on stderr, exit status 2."""
-    sys.stderr.write(f"{program}: {error}\n")
+    sys.stderr.write(f"{program}: {printable(str(error))}\n")
     raise SystemExit(2)
 
 
@@ -137,7 +139,7 @@ def show_warnings_plainly() -> None:
         text = re.sub(r"\x1b\[\d+m", "", str(message)).removeprefix("WARN: ")  # Gymnasium's are coloured
         if text not in said:
             said.add(text)
-            sys.stderr.write(f"warning: {text}\n")
+            sys.stderr.write(f"warning: {printable(text)}\n")
 
     warnings.showwarning = show
 
@@ -189,6 +191,7 @@ def _check_bounds(values: Mapping[str, Any]) -> None:
         **_dataclasses(values["env"]["id"]),
     }
     try:
+        check_device(values["device"])
         check_arguments(Settings, {key: value for key, value in values.items() if key not in sections})
         for name, kind in sections.items():
             check_arguments(kind, values[name], f"{name}.")

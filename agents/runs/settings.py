@@ -94,6 +94,14 @@ class BudgetSettings:
         if len(given) != 1:
             raise SettingsError(f"give one of {', '.join(f'budget.{name}' for name in BUDGETS)}, and no other")
 
+    @property
+    def unit(self) -> str:
+        """The one that is given."""
+        return next(name for name in BUDGETS if getattr(self, name) is not None)
+
+    def __str__(self) -> str:
+        return f"{getattr(self, self.unit):,} {self.unit.replace('_', ' ')}"
+
     def total(self, timesteps_per_pass: int, forward_passes_per_pass: int, backward_passes_per_pass: int) -> int:
         """The budget in timesteps; ENDLESS where the clock decides."""
         if self.timesteps is not None:

@@ -64,7 +64,10 @@ class EnvArguments:
         check_choice("unit", self.unit, UNITS)
         check_choice("actions", self.actions, ACTIONS)
         check_choice("sampling", self.sampling, SAMPLINGS)
-        if self.render_mode not in (None, "ansi"):  # Stable-Baselines3 asks for "rgb_array", and for none after a TypeError
+        if self.render_mode not in (
+            None,
+            "ansi",
+        ):  # Stable-Baselines3 asks for "rgb_array", and for none after a TypeError
             raise TypeError(f"unknown render_mode={self.render_mode!r}: there are None and 'ansi'")
 
 
