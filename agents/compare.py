@@ -157,6 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         plan, report_only = parse_plan(list(sys.argv[1:] if arguments is None else arguments))
         if not report_only:
             run_study(plan, console)
+        write(plan, console)
     except (ValueError, OSError, RunFolderError) as error:
         fail(program("compare"), error)
     except KeyboardInterrupt:
@@ -164,7 +165,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(130) from None
     finally:
         signal.signal(signal.SIGTERM, before)
-    write(plan, console)
 
 
 def run_study(plan: Plan, console: Terminal) -> None:

@@ -142,7 +142,8 @@ def _how(results: Results) -> tuple[str, ...]:
             else ": there is no test split, and the split that chooses is shown. "
         )
         + "First column: interquartile mean over seeds [95% bootstrap interval]; other metrics: interquartile mean; "
-        "“at the end”: validation when training ended, chosen or not. Seconds (evaluation left out), tokens/s and peak "
+        "“at the end”: validation when training ended, chosen or not; “chosen pass”: that of each run, seed by seed. "
+        "The rows to beat are of the same seeds. Seconds (evaluation left out), tokens/s and peak "
         "memory are medians of single-threaded processes.",
     ]
     if first is not None:
