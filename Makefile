@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: train test test-integrations check lint types docs install install-dev clean
+.PHONY: train test test-integrations test-faults check lint types docs install install-dev clean
 
 train: install
 	$(BIN)/python -m agents.train $(ARGS)
@@ -17,6 +17,10 @@ test: install-dev
 # The RL libraries whose pins clash, each in a throw-away environment; LIBRARIES="skrl torchrl" takes some of them.
 test-integrations:
 	OMP_NUM_THREADS=1 $(PYTHON) tests/integrations.py $(LIBRARIES)
+
+# Every algorithm on every task, and compare, killed at random moments and resumed: the same to the bit. Half an hour.
+test-faults: install-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults $(ARGS)
 
 check: lint types docs test
 

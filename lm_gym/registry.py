@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from lm_gym.naming import among
 
@@ -74,6 +74,26 @@ class Registry(dict[str, T]):
         if own not in self:
             raise ValueError(f"{self.what} {name!r}: {module.__file__} registers and defines no {own!r}")
         return self[own]
+
+
+class Registrar(Protocol[T]):
+    """What `class_registrar` gives."""
+
+    def __call__(self, kind: type[T], name: str | None = None) -> type[T]:
+        """Add a class."""
+
+
+def class_registrar(registry: Registry[type[T]]) -> Registrar[T]:
+    """The function, also a decorator, that adds classes of a user's own to a registry.
+
+    It takes the class and a name, by default the class's own, returns the class, and raises ValueError where the name
+    is taken.
+    """
+
+    def register(kind: type[T], name: str | None = None) -> type[T]:
+        return registry.register(name or kind.__name__, kind)
+
+    return register
 
 
 def find_class(registry: Registry[type[T]], name: str, base: Any) -> type[T]:

@@ -255,7 +255,6 @@ class SaveCheckpoints(BaseCallback):
             self._done = done
             self._save()
         if self._request.signal is not None:
-            self._state.pending = pending_logs(self.logger)
             self._save()
             raise Stopped(self._request.signal)
 
@@ -268,6 +267,7 @@ class SaveCheckpoints(BaseCallback):
         with self._clock.paused():
             model: Any = self.model
             require_finite(self.model.policy, f"after update {model._n_updates}")
+            self._state.pending = pending_logs(self.logger)
             self._state.seconds = self._clock.seconds
             self._state.peak_memory_bytes = max(self._state.peak_memory_bytes, peak_memory_bytes())
             self._folder.save_checkpoint(
