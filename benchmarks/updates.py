@@ -1,9 +1,9 @@
-"""What an update costs: REINFORCE with K samples against its supervised twin, on the same batches, in one run.
+"""Cost of an update: REINFORCE with K samples, compared with supervised training on the same batches in one run.
 
     python benchmarks/updates.py --dataset CONLL_FOLDER --model MINILM_FOLDER
 
-Expected: both encode N texts with gradients (3 forwards' worth of work). REINFORCE adds K·Q samples and rewards of a
-few hundred numpy calls on [K, N, T] arrays: under a hundredth of the encoder's time.
+Expected: both encode N texts with gradients, the work of 3 forward passes. REINFORCE adds K·Q samples and rewards, a
+few hundred numpy calls on [K, N, T] arrays, which take less than a hundredth of the encoder's time.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--reward", default="accuracy")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--samples", type=int, default=16)
-    parser.add_argument("--updates", type=int, default=12, help="updates of each, in turn; the first two not counted")
+    parser.add_argument("--updates", type=int, default=12, help="updates of each, in turn, without the first two")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     th.set_num_threads(arguments.threads)
@@ -60,7 +60,7 @@ def main() -> None:
     twin, reinforce = seconds.values()
     ratios = [b / a for a, b in zip(twin, reinforce, strict=True)]
     for name, times in seconds.items():
-        print(f"{name:18} {1e3 * statistics.median(times):8.1f} ms of CPU an update (median of {len(times)})")
+        print(f"{name:18} {1e3 * statistics.median(times):8.1f} ms of CPU per update (median of {len(times)})")
     print(f"ratio              {statistics.median(ratios):8.3f}  (min {min(ratios):.3f}, max {max(ratios):.3f})")
 
 

@@ -1,4 +1,4 @@
-"""Texts with their decisions, in ANSI colours, and text without control characters."""
+"""Rendering of decided texts in ANSI colours, and of any text without control characters."""
 
 import re
 
@@ -15,14 +15,14 @@ def printable(text: str) -> str:
 
 
 def render_text(task: Task, text: DecidedText) -> str:
-    """Show one text: right decisions green, wrong ones red beside the gold choice, open ones yellow.
+    """Render a text: correct decisions green, wrong ones red with the gold choice, undecided positions yellow.
 
-    Labels stand behind their parts, `Paris[B-LOC]`, one that needs no mention is left out; wrong ones as
-    `Paris[O, gold B-LOC]`. Choices that are text stand in their places, wrong ones as `cat[gold dog]`.
+    Labels follow their parts: `Paris[B-LOC]`, or `Paris[O, gold B-LOC]` if wrong. A correct label that needs no
+    display, such as O, is left out. Choices that are text replace their parts, as in `cat[gold dog]`.
 
     Args:
-        task: the task played.
-        text: its decisions so far.
+        task: the task.
+        text: the text with its decisions so far.
     """
     return "".join(" " * part.spaced + _render(task, _plain(part), text) for part in task.parts(text)).strip()
 

@@ -1,8 +1,8 @@
 """Runs and studies that are killed again and again end as if they had never been: `make test-faults`.
 
-Every algorithm trains on every task once undisturbed. Then the same run is killed with SIGKILL at random moments, half of
-them by the clock and half at a file operation (while a checkpoint, a report or the best model is written), and resumed
-until it ends. Weights, optimizer state and the lines of metrics.jsonl must be those of the undisturbed run, bit for bit.
+Every algorithm trains on every task once undisturbed. Then the same run is killed with SIGKILL at random moments, half
+of them by the clock and half at a file operation (while a checkpoint, a report or the best model is written), and
+resumed until it ends. Weights, optimizer state and the lines of metrics.jsonl must equal those of the undisturbed run.
 `compare` is killed likewise.
 
 Processes are forked from this one, so that none of them imports torch anew. Moments are drawn from --seed; the clock is

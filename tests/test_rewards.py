@@ -128,7 +128,7 @@ def test_f1_refuses_names_that_are_no_tags():
 @pytest.mark.parametrize("spec", ["f1", {"accuracy": 1.0, "f1": 1.0}])
 def test_a_reward_that_does_not_understand_the_gold_names_those_that_do(spec):
     plain = Choices(3, range(3), np.ones(3, np.int64), gold=frozenset({"choice"}))
-    with pytest.raises(ValueError, match=r"needs gold of kind iob2.* take 'accuracy' or 'balanced_accuracy' or"):
+    with pytest.raises(ValueError, match=r"needs gold of kind iob2.* use 'accuracy' or 'balanced_accuracy' or"):
         bind_reward(make_reward(spec), plain)
     tagged = Choices(N, TAGS, np.ones(N, np.int64), gold=frozenset({"choice", "iob2"}))
     assert bind_reward(make_reward(spec), tagged).choices is tagged
@@ -210,7 +210,7 @@ def test_noisy_channel_with_a_reference_asks_it_once_a_text():
     track.enter(np.array([1]))
     track.score(made, None)
     assert asked == [[0, 1], [1]]
-    with pytest.raises(ValueError, match="must see the text"):
+    with pytest.raises(ValueError, match="needs the text"):
         reward.score(made, targets)
 
 
@@ -249,7 +249,9 @@ def test_a_function_sees_choices_targets_and_mask():
     assert (bound.name, bound.minimum) == ("reward", 0)
 
 
-@pytest.mark.parametrize(("value", "message"), [(np.nan, "NaN"), (np.inf, "infinity"), ("shape", r"gave shape \(5,\)")])
+@pytest.mark.parametrize(
+    ("value", "message"), [(np.nan, "NaN"), (np.inf, "infinity"), ("shape", r"returned shape \(5,\)")]
+)
 def test_a_function_that_gives_rubbish(value, message):
     bound = make_reward(lambda p, t, m: np.zeros(5) if value == "shape" else np.full(len(p), value)).bind(CHOICES)
     with pytest.raises(ValueError, match=message):
@@ -260,13 +262,13 @@ def test_a_function_that_gives_rubbish(value, message):
     ("spec", "arguments", "message"),
     [
         ("acuracy", {}, "did you mean 'accuracy'"),
-        ("accuracy", {"weight": 1}, "can't take"),
+        ("accuracy", {"weight": 1}, "does not accept"),
         ({"f2": 1}, {}, "did you mean 'f1'"),
         ({"f1": np.inf}, {}, "finite"),
         ({}, {}, "empty"),
-        ({"f1": 1}, {"accuracy": {}}, "no part of the reward"),
-        (len, {"a": 1}, "instead"),
-        (3, {}, "none of a name"),
+        ({"f1": 1}, {"accuracy": {}}, "not part of the reward"),
+        (len, {"a": 1}, "directly"),
+        (3, {}, "must be a name"),
         ("log_likelihood", {"epsilon": 0}, "reward_kwargs.epsilon must be in"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The log score of a distribution, and its counterpart for choices: a noisy channel."""
+"""The log-likelihood of the gold choice, for distributions and, through a noisy channel, for choices."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,27 +15,27 @@ Reference = Callable[[Observation], NDArray[Any]]
 class LogLikelihood(Separable):
     """The log-probability of the gold choice.
 
-    With distributions as actions it is the log score log p(target), a proper scoring rule (Good 1952): minus its
-    mean is the cross-entropy, and the exponential of that the perplexity.
+    If actions are distributions, this is the log score log p(target), a proper scoring rule (Good 1952). Minus its mean
+    is the cross-entropy, whose exponential is the perplexity.
 
-    With choices as actions it is log q(action | target), q = (1 − ε)·[action = target] + ε·u(action): the
-    likelihood of the action as the output of a channel that replaces the target, with probability ε, by a draw from
-    u. A wrong but frequent choice pays more than a wrong and rare one.
+    If actions are choices, this is log q(action | target) with q = (1 − ε)·[action = target] + ε·u(action): the
+    likelihood of the action as the output of a channel that replaces the target by a draw from u with probability ε. A
+    wrong but frequent choice pays more than a wrong and rare one.
 
     Args:
         epsilon: ε in (0, 1).
         reference: u. None for the unigram distribution of the training split's targets, with one added to each
-            count (Laplace); or a callable from an observation (each leaf [R, …], as the text was opened) to
+            count (Laplace); or a callable that maps the observation at the start of texts (each leaf [R, …]) to
             log-probabilities [R, T, n], such as a frozen reference model.
 
     Raises:
-        ValueError: if `epsilon` is outside (0, 1).
+        ValueError: `epsilon` is outside (0, 1).
     """
 
     name = "log_likelihood"
     summary = (
-        "log p(gold) of a distribution, so that minus its mean is the cross-entropy; of one {choice}, its likelihood "
-        "under a noisy channel (`lm_gym.rewards.LogLikelihood`)"
+        "log p(gold) of a distribution, whose negative mean is the cross-entropy; for a single {choice}, its "
+        "log-likelihood under a noisy channel (`lm_gym.rewards.LogLikelihood`)"
     )
 
     def __init__(self, epsilon: OpenUnitInterval = 0.1, reference: Reference | None = None) -> None:
@@ -66,21 +66,21 @@ class LogLikelihood(Separable):
         """Reward whole texts, [..., N, T] (see `Reward.score`).
 
         Raises:
-            ValueError: if there is a reference, which must see the text.
+            ValueError: the reward has a reference model, which needs the text.
         """
         if self.reference is not None and not self.choices.distribution:
-            raise ValueError("a reference must see the text: ask the environment's position_rewards instead")
+            raise ValueError("a reference model needs the text: use the environment's position_rewards instead")
         return super().score(choices, targets, log_probs)
 
     def track(self, board: Board) -> Track:
-        """Follow episodes position by position."""
+        """Return a track, which computes rewards position by position."""
         if self.reference is None or self.choices.distribution:
             return Track(self, board)
         return _ReferenceTrack(self, board)
 
 
 class _ReferenceTrack(Track):
-    """The noisy channel whose u is a model of the context, asked once for each text."""
+    """The noisy channel with a reference model as u, evaluated once for each text."""
 
     def __init__(self, reward: LogLikelihood, board: Board) -> None:
         super().__init__(reward, board)
@@ -91,7 +91,7 @@ class _ReferenceTrack(Track):
         self._log_u: NDArray[np.float32] | None = None
 
     def enter(self, rows: NDArray[np.int64]) -> None:
-        """Take note that these rows play new texts."""
+        """Start new texts in these rows."""
         observation = self.board.observe(rows)
         for place, row in enumerate(rows.tolist()):
             self._opened[row] = {key: leaf[place] for key, leaf in observation.items()}
@@ -117,7 +117,7 @@ class _ReferenceTrack(Track):
         return np.asarray(np.where(right, np.logaddexp(np.log1p(-self._epsilon), noise), noise), np.float64)
 
     def _reference(self) -> NDArray[np.float32]:
-        """Log u, float32 [N, T, n], asked for the rows that have changed."""
+        """Return log u, float32 [N, T, n]; the model is evaluated only for new texts."""
         if self._log_u is None:
             self._log_u = np.zeros((*self.board.targets.shape, self.reward.choices.num_choices), np.float32)
         rows = np.flatnonzero(self._stale)
@@ -126,10 +126,10 @@ class _ReferenceTrack(Track):
             log_u = np.asarray(self._ask({key: np.stack([leaf[key] for leaf in leaves]) for key in leaves[0]}))
             if log_u.shape != (len(rows), *self._log_u.shape[1:]):
                 raise ValueError(
-                    f"the reference of log_likelihood gave {log_u.shape}, not {(len(rows), *self._log_u.shape[1:])}"
+                    f"the reference of log_likelihood returned {log_u.shape}, not {(len(rows), *self._log_u.shape[1:])}"
                 )
             if np.isnan(log_u).any():
-                raise ValueError("the reference of log_likelihood gave NaN log-probabilities")
+                raise ValueError("the reference of log_likelihood returned NaN log-probabilities")
             self._log_u[rows] = log_u
             self._stale[rows] = False
         return self._log_u
