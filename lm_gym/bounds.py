@@ -162,7 +162,7 @@ def _own_types(function: Callable[..., Any]) -> dict[str, Any]:
     """The types that a function declares; those that name what only a type checker imports are left out."""
     named = [p.name for p in signature(function).parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     written = {name: note for name, note in getattr(function, "__annotations__", {}).items() if name in named}
-    found = {}
+    found: dict[str, Any] = {}
     for name, annotation in written.items():
         try:
             one = SimpleNamespace(__annotations__={name: annotation}, __wrapped__=function)
@@ -209,11 +209,11 @@ def _accepts(arm: tuple[Any, Interval | None], value: Any, numeric: bool) -> boo
 def _check_entries(name: str, value: Any, kind: Any) -> None:
     """Check the entries of a sequence or a mapping against the types of this kind's entries."""
     origin, entries = get_origin(kind), [entry for entry in get_args(kind) if entry is not Ellipsis]
-    if not (isinstance(origin, type) and isinstance(value, origin)) or isinstance(value, str) or not entries:
+    if not (isinstance(origin, type) and isinstance(value, origin) and entries):
         return
-    if issubclass(origin, Mapping):
+    if issubclass(origin, Mapping) and isinstance(value, Mapping):
         for key, entry in value.items():
             check_value(f"{name}.{key}", entry, entries[1])
-    elif issubclass(origin, Sequence):
+    elif issubclass(origin, Sequence) and isinstance(value, Sequence):
         for place, entry in enumerate(value):
             check_value(f"{name}[{place}]", entry, entries[min(place, len(entries) - 1)])

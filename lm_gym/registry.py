@@ -14,16 +14,18 @@ T = TypeVar("T")
 
 
 class UserCodeError(ValueError):
-    """Code of a user's module that failed.
+    """Code of a user's own that fails, or returns what it must not."""
 
-    Args:
-        what: names the code.
-        error: what it raised; the message says where.
-    """
+    @classmethod
+    def of(cls, what: str, error: Exception) -> "UserCodeError":
+        """Return the error for code that raised.
 
-    def __init__(self, what: str, error: BaseException) -> None:
+        Args:
+            what: the name of the code.
+            error: the exception; the message says where it was raised.
+        """
         *_, last = traceback.extract_tb(error.__traceback__)
-        super().__init__(f"{what} failed: {type(error).__name__}: {error} ({last.filename}, line {last.lineno})")
+        return cls(f"{what} failed: {type(error).__name__}: {error} ({last.filename}, line {last.lineno})")
 
 
 class Registry(dict[str, T]):
@@ -127,14 +129,12 @@ def import_user_module(name: str, wanted_for: str) -> ModuleType:
         return import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
-            raise UserCodeError(
-                f"{wanted_for}: module {name!r}", error
-            ) from error
+            raise UserCodeError(f"{wanted_for}: module {name!r}", error) from error
         raise ValueError(
             f"{wanted_for}: no module {name!r} in {here} or on PYTHONPATH: run from the folder that contains it"
         ) from None
     except Exception as error:
-        raise UserCodeError(f"{wanted_for}: module {name!r}", error) from error
+        raise UserCodeError.of(f"{wanted_for}: module {name!r}", error) from error
 
 
 def _same(one: object, other: object) -> bool:

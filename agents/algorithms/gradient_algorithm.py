@@ -19,6 +19,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from lm_gym.agents.algorithms.schedules import ScheduledRate
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
+from lm_gym.agents.model.finite import require_finite
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.model.text_encoder import TensorObservation
 from lm_gym.bounds import NonNegativeFloat, PositiveFloat
@@ -130,6 +131,7 @@ class GradientAlgorithm(ScheduledRate):
         if not math.isfinite(norm):
             raise FloatingPointError(f"the gradient is {norm} at update {self._n_updates}: lower learning_rate")
         self.policy.optimizer.step()
+        require_finite(self.policy, f"after update {self._n_updates}")
         self._n_updates += 1
         for name, value in {"train/loss": loss.item(), "train/grad_norm": norm, **logs}.items():
             self.logger.record_mean(name, value)

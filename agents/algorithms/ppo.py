@@ -20,6 +20,7 @@ from lm_gym.agents.algorithms.saving import File
 from lm_gym.agents.algorithms.schedules import ScheduledRate
 from lm_gym.agents.algorithms.text_buffer import GroupAdvantage, TextRolloutBuffer
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
+from lm_gym.agents.model.finite import require_finite
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.model.text_encoder import Spent
 from lm_gym.bounds import NonNegativeFloat, PositiveFloat, PositiveInt, UnitInterval
@@ -164,6 +165,7 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
         self._update_current_progress_remaining(self.num_timesteps - steps // 2, self._total_timesteps)
         with self._keyed_randomness(2 * rollout + 1):
             self.train()
+        require_finite(self.policy, f"after rollout {rollout}")
         self._count(before)
         loss = self.logger.name_to_value["train/loss"]
         if not np.isfinite(loss):

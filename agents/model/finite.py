@@ -16,10 +16,13 @@ def require_finite(model: nn.Module, when: str) -> None:
     Raises:
         FloatingPointError: naming a weight, and the way out.
     """
-    weights = {name: weight for name, weight in model.named_parameters() if weight.is_floating_point()}
-    if not weights or bool(th.stack([weight.detach().isfinite().all() for weight in weights.values()]).all()):
+    weights = {name: weight.detach() for name, weight in model.named_parameters() if weight.is_floating_point()}
+    if bool(th.nn.utils.get_total_norm(weights.values()).isfinite()):  # fast; overflows in float16, so look again
         return
-    name, weight = next((name, weight) for name, weight in weights.items() if not weight.isfinite().all())
+    lost = [(name, weight) for name, weight in weights.items() if not weight.isfinite().all()]
+    if not lost:
+        return
+    name, weight = lost[0]
     kind = "NaN" if weight.isnan().any() else "infinite"
     way_out = "lower learning_rate"
     if weight.dtype == th.float16:

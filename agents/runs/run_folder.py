@@ -24,6 +24,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -87,10 +88,13 @@ class RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         folder = cls(path)
         folder.lock()
-        write_text(path / "command.txt", command + "\n")
-        write_json(path / "versions.json", versions())
-        write_json(folder.data, {"dataset": dataset.name, "fingerprint": dataset.fingerprint})
-        write_text(folder.config, config)  # last: a folder with a config.yaml is a run folder
+        with ExitStack() as held:
+            held.callback(folder.unlock)
+            write_text(path / "command.txt", command + "\n")
+            write_json(path / "versions.json", versions())
+            write_json(folder.data, {"dataset": dataset.name, "fingerprint": dataset.fingerprint})
+            write_text(folder.config, config)  # last: a folder with a config.yaml is a run folder
+            held.pop_all()
         return folder
 
     @classmethod

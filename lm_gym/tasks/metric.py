@@ -48,7 +48,7 @@ class Metric:
             found = self.of(evaluation)
             number = None if found is None else float(found)
         except Exception as error:
-            raise UserCodeError(f"metric {self.name!r} of {evaluation.task.env_id}", error) from error
+            raise UserCodeError.of(f"metric {self.name!r} of {evaluation.task.env_id}", error) from error
         return None if number != number else number  # NaN
 
     def same_as(self, other: Metric) -> bool:

@@ -10,7 +10,15 @@ from lm_gym.agents.search.optimizers.ascent import Ascent, Rule
 from lm_gym.agents.search.optimizers.optimizer import VectorOptimizer
 from lm_gym.agents.search.optimizers.shaping import SHAPINGS, Shaping
 from lm_gym.agents.search.population.population import Domain, Population, Sampled, check_pairs
-from lm_gym.bounds import Fraction, NonNegativeInt, PositiveFloat, PositiveFraction, PositiveInt, UnitInterval
+from lm_gym.bounds import (
+    Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveFraction,
+    PositiveInt,
+    UnitInterval,
+)
 from lm_gym.naming import check_choice
 
 
@@ -47,7 +55,7 @@ class ES(VectorOptimizer):
         seed: NonNegativeInt = 0,
         popsize: PositiveInt = 64,
         sigma: PositiveFloat = 1.0,
-        learning_rate: PositiveFloat | None = None,
+        learning_rate: NonNegativeFloat | None = None,
         shaping: Shaping = "centred_ranks",
         rule: Rule = "adam",
         weight_decay: UnitInterval = 0.0,

@@ -11,7 +11,7 @@ from lm_gym.agents.search.optimizers.ascent import Ascent, Rule
 from lm_gym.agents.search.optimizers.optimizer import StructuredOptimizer
 from lm_gym.agents.search.optimizers.shaping import SHAPINGS, Shaping
 from lm_gym.agents.search.population.population import Block, Noise, Perturbed, Population, check_pairs
-from lm_gym.bounds import NonNegativeInt, PositiveFloat, PositiveFraction, PositiveInt
+from lm_gym.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveFraction, PositiveInt
 from lm_gym.naming import check_choice
 
 
@@ -46,7 +46,7 @@ class LowRankES(StructuredOptimizer):
         popsize: PositiveInt = 64,
         rank: PositiveInt | None = 1,
         sigma: PositiveFloat = 1.0,
-        learning_rate: PositiveFloat | None = None,
+        learning_rate: NonNegativeFloat | None = None,
         shaping: Shaping = "z_scores",
         rule: Rule = "sgd",
         decay: PositiveFraction = 1.0,

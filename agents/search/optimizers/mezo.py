@@ -8,7 +8,7 @@ import torch as th
 
 from lm_gym.agents.search.optimizers.optimizer import StructuredOptimizer
 from lm_gym.agents.search.population.population import Block, Noise, Perturbed, Population, check_pairs
-from lm_gym.bounds import NonNegativeInt, PositiveFloat, PositiveFraction, PositiveInt
+from lm_gym.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveFraction, PositiveInt
 
 
 class MeZO(StructuredOptimizer):
@@ -38,7 +38,7 @@ class MeZO(StructuredOptimizer):
         seed: NonNegativeInt = 0,
         popsize: PositiveInt = 2,
         sigma: PositiveFloat = 1.0,
-        learning_rate: PositiveFloat = 1.0,
+        learning_rate: NonNegativeFloat = 1.0,
         clip: PositiveFloat | None = None,
         decay: PositiveFraction = 1.0,
     ) -> None:

@@ -11,7 +11,7 @@ import torch as th
 from lm_gym.agents.search.optimizers.optimizer import VectorOptimizer
 from lm_gym.agents.search.optimizers.shaping import Floats, by_rank
 from lm_gym.agents.search.population.population import Domain, Population, Sampled
-from lm_gym.bounds import Interval, NonNegativeInt, PositiveFloat
+from lm_gym.bounds import Interval, NonNegativeFloat, NonNegativeInt, PositiveFloat
 
 
 class SNES(VectorOptimizer):
@@ -38,7 +38,7 @@ class SNES(VectorOptimizer):
         seed: NonNegativeInt = 0,
         popsize: Annotated[int, Interval(2)] | None = None,
         sigma: PositiveFloat = 1.0,
-        learning_rate: PositiveFloat | None = None,
+        learning_rate: NonNegativeFloat | None = None,
     ) -> None:
         d = len(initial)
         super().__init__(initial, domain, seed=seed, popsize=popsize or 4 + int(3 * math.log(d)))
