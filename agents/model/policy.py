@@ -26,6 +26,7 @@ from lm_gym.agents.model.freezing import freeze_parameters, matching
 from lm_gym.agents.model.heads import Head, head_parameters, label_names, resolve_head
 from lm_gym.agents.model.loading import load_model, model_path
 from lm_gym.agents.model.packed import AtCursors, Packed, entropy
+from lm_gym.agents.model.padding import warn_if_padding_is_read
 from lm_gym.agents.model.position_model import PositionModel, check_length
 from lm_gym.agents.model.prompts import install, load_prompt, save_prompt
 from lm_gym.agents.model.text_encoder import TensorObservation, TextEncoder
@@ -108,6 +109,7 @@ class LMPolicy(ActorCriticPolicy):
         self.language_model = PositionModel(network)
         self.encoder = TextEncoder(self.language_model)
         self.check_length()
+        warn_if_padding_is_read(network, self.max_length)
         prompt = load_prompt(network.config, model_path(model) if isinstance(model, str) else None)
         if prompt is not None:
             install(self, prompt)

@@ -130,6 +130,6 @@ def first_unbatched(policy: LMPolicy, parameters: Mapping[str, nn.Parameter]) ->
 
 def _unit(root: nn.Module, name: str, parameter: nn.Parameter) -> float:
     owner = root.get_submodule(name.rpartition(".")[0])
-    if parameter.dim() < 2:
+    if parameter.dim() < 2 or not parameter.numel():
         return 1.0
     return 1 / math.sqrt(parameter.shape[0] if isinstance(owner, Conv1D) else parameter[0].numel())

@@ -121,7 +121,14 @@ class SearchSpace(Bounded, ABC):
         self.policy.set_training_mode(False)
         try:
             with full_precision(self.policy):
-                alone = th.cat([said for _, said in self._one_by_one(obs, population, 1)])
+                try:
+                    alone = th.cat([said for _, said in self._one_by_one(obs, population, 1)])
+                except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
+                    reason = (str(error).splitlines() or [type(error).__name__])[0]
+                    raise ValueError(
+                        f"{type(self).__name__} cannot search {type(self.policy.network).__name__}: a member written "
+                        f"into it cannot read a text ({reason}); take another search space, or another model"
+                    ) from error
                 return find_fault(lambda: th.cat([said for _, said in self._together(obs, population, 99)]), alone)
         finally:
             self.policy.set_training_mode(training)
