@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console = Terminal()
     name = f"{env.dataset.name}, {env.split}: {len(evaluation.texts):,} texts"
     console.say(Text(name, "bold"))
-    for part in reports(evaluation):
+    for part in (*(f"note: {note}" for note in env.dataset.notes), *reports(evaluation)):
         console.say(f"\n{part}")
     console.say("\n" + "\n".join(map(str, written)))
 
@@ -56,6 +56,7 @@ def write(folder: RunFolder, env: TextVectorEnv, evaluation: Evaluation, options
         "split": split,
         "fingerprint": dataset.fingerprint,
         "texts": len(evaluation.texts),
+        "notes": list(dataset.notes),
         "metrics": evaluation.metrics,
         **{f"{name}_report": report.to_dict() for name, report in evaluation.reports.items()},
     }

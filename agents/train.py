@@ -35,6 +35,7 @@ from lm_gym.agents.runs.interrupts import Stopped, StopRequest
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.progress import ProgressBar
 from lm_gym.agents.runs.run_folder import Checkpoint, RunFolder, RunFolderError, check_new, read_json
+from lm_gym.agents.runs.scale_check import CheckScale
 from lm_gym.agents.runs.settings import Settings, SettingsError
 from lm_gym.agents.runs.terminal import Terminal
 from lm_gym.data import Dataset
@@ -212,7 +213,7 @@ def train(run: TrainingRun, request: StopRequest) -> None:
     )
     checkpoints = SaveCheckpoints(settings.checkpoint, per_pass, folder, run.state, clock, request)
     bar = ProgressBar(run.console, clock, lambda: _shown(run.state))
-    callbacks: list[BaseCallback] = [LogRewards(run.env.reward.name), evaluation, checkpoints, bar]
+    callbacks: list[BaseCallback] = [LogRewards(run.env.reward.name), evaluation, checkpoints, bar, CheckScale()]
     seconds = settings.budget.seconds
     if seconds is not None:
         callbacks.insert(0, StopBySeconds(seconds, clock))

@@ -1,4 +1,4 @@
-"""The errors that readers raise."""
+"""The errors of readers."""
 
 from collections.abc import Iterable
 
@@ -8,14 +8,21 @@ __all__ = ["DataError", "OtherFields", "nearest"]
 
 
 class DataError(ValueError):
-    """Data that cannot be used as it is; the message names the place, the value and the way out."""
+    """Error: the data cannot be used; the message names the place, the value and a remedy.
+
+    Args:
+        message: one line; characters that cannot be printed are escaped.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in message))
 
 
 class OtherFields(DataError):  # noqa: N818
-    """Data that holds other fields than those asked for, such as one label per text instead of a tag per word.
+    """Error: the data has other fields than the required ones, such as one label per text instead of a tag per word.
 
     Attributes:
-        kinds: kinds of the fields that the data does hold (see `lm_gym.data.fields.Field`).
+        kinds: kinds of the fields that the data has (see `lm_gym.data.fields.Field`).
     """
 
     def __init__(self, message: str, *, kinds: Iterable[str] = ()) -> None:

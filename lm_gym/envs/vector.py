@@ -23,6 +23,7 @@ from lm_gym.envs.spaces import action_space, observation_space
 from lm_gym.envs.state import restore_episodes, save_episodes
 from lm_gym.naming import check_choice
 from lm_gym.rendering import render_text
+from lm_gym.rewards import ChoiceRewards
 from lm_gym.tasks import Cut, Task, load_data
 
 _FIXED_KEY = 0x5EED  # key of the masks of texts played by `indices`, independent of the seed
@@ -275,6 +276,17 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         if target_log_probs is None:
             return self.episodes.track.score(*self._read_all(actions))
         return self.episodes.track.score(*self._read_compact(actions, target_log_probs))
+
+    def choice_rewards(self) -> ChoiceRewards:
+        """Return the reward of every choice at every position of the current texts, without taking any.
+
+        Raises:
+            ResetNeeded: before the first reset.
+            ValueError: the reward is not `enumerable`: use `position_rewards` for given choices.
+        """
+        if not self._playing:
+            raise ResetNeeded("no text is played: call reset() first")
+        return self.episodes.track.choice_rewards()
 
     def reward_terms(self, actions: Any, target_log_probs: Any = None) -> dict[str, NDArray[np.float32]]:
         """Return the unweighted rewards of actions by the name of each term of the reward.

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lm_gym.bounds import NonNegativeFloat
-from lm_gym.rewards.reward import Choices, Separable
+from lm_gym.rewards.reward import ChoiceRewards, Choices, Separable
 
 
 class Accuracy(Separable):
@@ -24,6 +24,7 @@ class Accuracy(Separable):
 
     minimum = 0.0
     total_minimum = 0.0
+    enumerable = True
 
     def __init__(self, weights: str | Mapping[Any, NonNegativeFloat] | None = None) -> None:
         if isinstance(weights, str) and weights != "balanced":
@@ -47,6 +48,11 @@ class Accuracy(Separable):
     ) -> NDArray[np.float64]:
         """Reward decisions elementwise."""
         return np.asarray((choices == targets) * self._table[targets], np.float64)
+
+    def choice_rewards(self, targets: NDArray[np.int64]) -> ChoiceRewards:
+        """Return the reward of every choice (see `Reward.choice_rewards`)."""
+        gold = self._table[np.minimum(targets, self.choices.num_choices - 1)]
+        return ChoiceRewards(gold.astype(np.float32), np.zeros(1, np.float32))
 
 
 def balanced_weights(counts: NDArray[np.int64]) -> NDArray[np.float64]:
