@@ -212,7 +212,7 @@ def test_heads_kept_can_have_a_price():
 
 @pytest.mark.parametrize("name", ["lora", "soft_prompt", "head_mask", "discrete_prompt", "last_k_layers"])
 def test_other_policies_are_refused(name):
-    with pytest.raises(TypeError, match=f"{name} needs the language model of an LMPolicy"):
+    with pytest.raises(TypeError, match=f"{name} needs an LMPolicy"):
         SEARCH_SPACES[name](A2C("MlpPolicy", "CartPole-v1", device="cpu").policy)
 
 

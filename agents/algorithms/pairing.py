@@ -1,4 +1,4 @@
-"""What the `"auto"`s of REINFORCE and PPO are: the estimator that suits a reward."""
+"""The estimator that suits a reward: how the value `"auto"` of REINFORCE and PPO is decided."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 from lm_gym.rewards import Reward
 
-FEW = 16  # samples of a position; as many choices are covered by them
+FEW = 16  # samples per position, which also cover as many choices
 
 
 @dataclass(frozen=True)
 class Estimator:
-    """How rewards become a gradient.
+    """The way in which rewards become a gradient.
 
     Attributes:
         gamma: γ.
@@ -29,7 +29,7 @@ class Estimator:
 
 @dataclass(frozen=True)
 class Plan:
-    """How REINFORCE learns from a reward.
+    """The way in which REINFORCE learns from a reward.
 
     Attributes:
         estimator: how rewards become a gradient.
@@ -45,10 +45,10 @@ class Plan:
 
 
 def pair(reward: Reward, gamma: Any, advantage: Any, otherwise: str) -> Estimator:
-    """γ and the advantage for a reward, each as it is given or, for `"auto"`, decided.
+    """Choose γ and the advantage for a reward, if they are `"auto"`.
 
-    γ is 0 if positions pay for themselves alone, else 1. The advantage is `maximum_likelihood` if they also never pay
-    less than 0, or pay the logarithm of a likelihood.
+    γ is 0 if the reward of a position depends on its own choice only, else 1. The advantage is `maximum_likelihood` if
+    such rewards are also never negative, or are logarithms of likelihoods.
 
     Args:
         reward: the reward of the environment.
@@ -91,7 +91,7 @@ def plan(
     their mean, which keeps rare choices in sight.
 
     Args:
-        reward: of the environment.
+        reward: the reward of the environment.
         num_choices: n.
         gamma: see `REINFORCE`, as for the others.
         advantage: see there.
