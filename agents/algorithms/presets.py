@@ -1,7 +1,7 @@
-"""Presets of BlackBox: each has a default optimizer, search space and settings.
+"""BlackBox by the names of its optimizers: each a default optimizer, space and settings, nothing else.
 
-The settings were chosen on validation of the builtin named entities, for a new head on the shipped model. The search
-space can be changed by an argument; another optimizer uses its own defaults.
+The settings were chosen by validation on the builtin named entities, for a fresh head on the shipped model. Other
+spaces are an argument away; the optimizer's own defaults hold for another optimizer than the preset's.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class SA(BlackBox):
 
 
 class MeZO(BlackBox):
-    """Antithetic SPSA over the head with noise regenerated from counters (`search.optimizers.mezo`)."""
+    """Antithetic SPSA over the head, its noise regenerated from counters (`search.optimizers.mezo`)."""
 
     preset = Preset("mezo", "head", {"popsize": 128, "sigma": 0.1, "learning_rate": 3.0})
 
@@ -114,7 +114,7 @@ class ZOSGD(BlackBox):
 
 
 class RandomSearch(BlackBox):
-    """The best of random members, a baseline (`search.optimizers.random_search`)."""
+    """The best of random members: the row to beat (`search.optimizers.random_search`)."""
 
     preset = Preset("random_search", "head", {"popsize": 64})
 

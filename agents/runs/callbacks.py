@@ -1,8 +1,9 @@
-"""Callbacks of a run: evaluation, choice of the best model, logs, checkpoints.
+"""What happens while a run trains: evaluation, choice of the best model, logs of both, checkpoints.
 
-Evaluations happen in `on_step`, so that their numbers are logged together with the same update. If an update follows
-many steps, they happen before the next rollout and have a log of their own. Checkpoints are written between two
-updates, after the log of the last one is on disk, so a checkpoint and the curve always agree.
+Evaluations are made in `on_step`, so that their numbers fall into the log of the same update; where an update follows
+many steps, before the next rollout, in a log of their own. Checkpoints are written
+between two updates, where the algorithm's own log of the last one stands on disk: what a checkpoint holds and what the
+curve holds always agree.
 """
 
 import resource
@@ -32,16 +33,16 @@ from lm_gym.tasks.metric import metric_of
 
 @dataclass
 class RunState:
-    """The state of a run in a checkpoint, apart from the model.
+    """What a checkpoint keeps beside the model.
 
     Attributes:
-        seconds: training time, without evaluations and checkpoints.
-        peak_memory_bytes: the peak memory of the run, over all its processes.
+        seconds: of training, evaluations and checkpoints left out.
+        peak_memory_bytes: the most memory that any process of the run had.
         metric: the metric that chooses the best model.
-        keep: "best", or "last" if the model of the last evaluation is kept as the best.
-        best: the best value of the metric so far; None before the first evaluation.
-        best_timesteps: timesteps of the best evaluation.
-        last: the last value of the metric.
+        keep: "best", or "last": the last evaluation's model counts as the best.
+        best: its best value so far; None before the first evaluation.
+        best_timesteps: when that was.
+        last: its last value.
         evaluated_at: timesteps of the last evaluation; -1 before the first.
         pending: what was recorded since the last log: by name its value, how many values that is the mean of, and
             the outputs that leave it out.
@@ -58,30 +59,30 @@ class RunState:
     pending: dict[str, Any] = field(default_factory=dict)
 
     def improves(self, value: float) -> bool:
-        """Tell whether `value` beats the best so far. With `keep="last"`, every value does."""
+        """Whether `value` is better than the best so far; the first always is, and where the last is kept each is."""
         if self.best is None or self.keep == "last":
             return True
         return metric_of(self.metric).better(value, self.best)
 
 
 def peak_memory_bytes() -> int:
-    """Measure the peak memory of this process: resident on the host, plus allocated on the GPU if one is used."""
+    """The most memory this process ever had: resident on the host, and allocated on a GPU if one is used."""
     host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return host + (th.cuda.max_memory_allocated() if th.cuda.is_available() else 0)
 
 
 class Evaluate(BaseCallback):
-    """Evaluate at the start, at intervals and at the end. Keep the best model and the last predictions.
+    """Evaluates at the start, every so many timesteps and at the end; keeps the best model and the last predictions.
 
     Args:
-        play: a function that evaluates the policy on the validation split.
-        due: a function that returns how many evaluations are due by now, without the one at the start.
-        folder: the run folder.
-        state: the state of the run, which is updated.
-        clock: the training time, which is stopped during evaluations.
-        console: where a line for each evaluation is printed.
-        shown: the number of texts shown in TensorBoard with their predictions.
-        timesteps_per_pass: timesteps of one pass over the training texts, to print passes.
+        play: evaluates the policy on the validation split.
+        due: how many evaluations are due by now, the one at the start left out.
+        folder: the run's.
+        state: read and written.
+        clock: held meanwhile.
+        console: a line for each evaluation.
+        shown: texts shown in TensorBoard with their predictions.
+        timesteps_per_pass: for the lines.
     """
 
     def __init__(
@@ -100,12 +101,12 @@ class Evaluate(BaseCallback):
         self._play, self._due, self._folder, self._state = play, due, folder, state
         self._clock, self._console, self._shown = clock, console, shown
         self._timesteps_per_pass = timesteps_per_pass
-        self._waiting = False  # True while an evaluation is recorded but not written
+        self._waiting = False  # an evaluation is recorded and not dumped yet
 
     def _on_training_start(self) -> None:
         self._done, self._ended = self._due(), False
         model: Any = self.model
-        self._later = model.learns_after_many_steps  # the last rollout is learned from before the next one
+        self._later = model.learns_after_many_steps  # what was played last is learned from before the next rollout
         if self.model.num_timesteps == 0:
             self._evaluate()
             self._dump()
@@ -139,9 +140,7 @@ class Evaluate(BaseCallback):
             evaluation = self._play()
             state, metrics, timesteps = self._state, evaluation.metrics, self.model.num_timesteps
             if state.metric not in metrics:
-                raise SettingsError(
-                    f"{state.metric} chooses the best model, but it is undefined here: set evaluation.metric"
-                )
+                raise SettingsError(f"{state.metric} chooses the best model and is undefined: give evaluation.metric")
             value = metrics[state.metric]
             better = state.improves(value)
             state.last, state.evaluated_at = value, timesteps
@@ -162,7 +161,7 @@ class Evaluate(BaseCallback):
             self._console.say(line.append("  best", "green") if better else line)
 
     def _dump(self) -> None:
-        """Write the evaluation if the algorithm has not logged it itself, which it only does every few updates."""
+        """Write what the algorithm's own log did not: it logs every so many updates only."""
         if self.logger.name_to_value and self._waiting:
             if self.model.num_timesteps:
                 self.model.dump_logs()
@@ -172,11 +171,11 @@ class Evaluate(BaseCallback):
 
 
 class StopBySeconds(BaseCallback):
-    """End training after some seconds, and make schedules follow the clock. It must be the first callback.
+    """Ends training when the clock has run so long; schedules follow the clock. Comes before all others.
 
     Args:
-        seconds: training time, including that of earlier processes.
-        clock: the training time.
+        seconds: of training, those of earlier processes included.
+        clock: the run's.
     """
 
     def __init__(self, seconds: float, clock: Clock) -> None:
@@ -192,10 +191,10 @@ class StopBySeconds(BaseCallback):
 
 
 class LogRewards(BaseCallback):
-    """Log `reward/<term>`: the unweighted reward of a text from each term, averaged over the texts of an update.
+    """Logs `reward/<term>`: what each term of the reward pays a text, unweighted, mean over the texts of an update.
 
     Args:
-        name: the name of the reward, used if it has only one term.
+        name: of a reward with one term only.
     """
 
     def __init__(self, name: str) -> None:
@@ -215,14 +214,14 @@ class LogRewards(BaseCallback):
 
 
 class SaveCheckpoints(BaseCallback):
-    """Write a checkpoint every few timesteps or seconds, at the end, and before stopping. Comes after `Evaluate`.
+    """Writes a checkpoint every so many timesteps or seconds, at the end, and when asked to stop. Comes after Evaluate.
 
     Args:
-        settings: how often to write, and how many to keep.
-        timesteps_per_pass: timesteps of one pass over the training texts.
-        folder: the run folder.
-        state: the state of the run, saved in the checkpoint.
-        clock: the training time, which is stopped while saving and saved in the state.
+        settings: how often, and how many stay.
+        timesteps_per_pass: what a pass is.
+        folder: the run's.
+        state: goes into the checkpoint.
+        clock: held meanwhile; its seconds go into the state.
         request: whether to save and stop before the next update.
     """
 
@@ -251,7 +250,7 @@ class SaveCheckpoints(BaseCallback):
     def _on_rollout_start(self) -> None:
         done = int(self.model.num_timesteps / self._every)
         late = time.monotonic() - self._saved >= self._settings.every_seconds
-        # Values recorded since the last log are neither in a file nor in a checkpoint: wait for the next log.
+        # What was recorded since the last log is in no file and in no checkpoint: wait for the next log.
         if (done > self._done or late) and not self.logger.name_to_value:
             self._done = done
             self._save()

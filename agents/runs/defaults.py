@@ -23,9 +23,9 @@ from lm_gym.agents.algorithms.presets import (
 )
 from lm_gym.agents.algorithms.schedules import ScheduledRate
 
-_FEW = {"env.num_envs": 8}  # for strategies that average over generations; those that keep a best member need more
+_FEW = {"env.num_envs": 8}  # of strategies that average over generations; those that keep a best member take more
 DEFAULTS: dict[type, dict[str, Any]] = {
-    ScheduledRate: {"agent.schedule": "linear", "agent.warmup": 0.06},  # a run knows its end, which `learn` does not
+    ScheduledRate: {"agent.schedule": "linear", "agent.warmup": 0.06},  # a run knows where it ends, `learn` does not
     PPO: {"log_interval": 1},
     BlackBox: {"env.reward": "log_likelihood", "env.num_envs": 64},
     ES: _FEW,
@@ -38,7 +38,7 @@ DEFAULTS: dict[type, dict[str, Any]] = {
 
 
 def defaults_of(algorithm: type) -> dict[str, Any]:
-    """Collect the defaults of an algorithm, by dotted key. Its own override those of its base classes."""
+    """The defaults of an algorithm by dotted key: its own over those of its bases."""
     found: dict[str, Any] = {}
     for kind in reversed(algorithm.__mro__):
         found |= DEFAULTS.get(kind, {})

@@ -1,7 +1,7 @@
-"""The columns of TensorBoard's HParams page, which compares runs.
+"""What TensorBoard's HParams page compares runs by.
 
-TensorBoard takes the columns of all runs from the first run that it finds. Every run therefore declares the same
-columns, and the column `changed` lists all other settings that differ from the defaults.
+TensorBoard takes the columns of all runs from one of them, whichever it finds first: so every run declares the same
+ones, and what else was chosen stands in one of them, `changed`.
 """
 
 from typing import Any
@@ -29,13 +29,13 @@ COLUMNS = {
     "env.reward": _TEXT,
     "policy.model": _TEXT,
 }
-_NAMES = ("algo", "agent.optimizer", "agent.search_space")  # these may be in a user's module
-_SHOWN = 5  # the columns that the page shows first
-_SECTIONS = ("agent.", "policy.", "env.", "budget.")  # settings that affect learning, most important first
+_NAMES = ("algo", "agent.optimizer", "agent.search_space")  # which may be of a user's module
+_SHOWN = 5  # columns that the page begins with
+_SECTIONS = ("agent.", "policy.", "env.", "budget.")  # of settings that change what is learned, the nearest first
 
 
 def metric_tags() -> list[str]:
-    """List the tags of the page's metrics, those that choose models first. They are the same for every task."""
+    """The tags of the page's metrics: what chooses models first, the same for the runs of every task."""
     first = [kind.metrics[0].name for kind in TASKS.values()] + ["cross_entropy", "perplexity"]
     rest = [metric.name for kind in TASKS.values() for metric in kind.all_metrics() if metric.name not in first]
     names = dict.fromkeys(first), dict.fromkeys(rest)
@@ -43,11 +43,11 @@ def metric_tags() -> list[str]:
 
 
 def hparams(settings: Settings, defaults: Settings) -> dict[str, str | float]:
-    """Get the values of a run by column, without columns that its algorithm doesn't have.
+    """The values of a run, by column; what an algorithm doesn't have is left out.
 
     Args:
-        settings: settings of the run.
-        defaults: default settings of its algorithm.
+        settings: of the run.
+        defaults: of its algorithm.
     """
     values = settings.flat()
     values |= {key: own_name(values[key]) for key in _NAMES if values.get(key) is not None}
@@ -69,9 +69,9 @@ def hparams(settings: Settings, defaults: Settings) -> dict[str, str | float]:
 
 
 def hparams_summaries(settings: Settings, defaults: Settings) -> list[Summary]:
-    """Make the first events of a run: the columns and its values. Arguments as for `hparams`."""
+    """What a run's events begin with: the columns, and its values. Arguments as for `hparams`."""
     infos = [
-        api_pb2.HParamInfo(name=name, type=kind, differs=place < _SHOWN)  # TensorBoard lists these first
+        api_pb2.HParamInfo(name=name, type=kind, differs=place < _SHOWN)  # those that differ come first
         for place, (name, kind) in enumerate(COLUMNS.items())
     ]
     metrics = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in metric_tags()]
