@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
@@ -46,7 +46,8 @@ class GradientAlgorithm(ScheduledRate, TextAlgorithm):
 
     Args:
         policy, env, seed, device, sb3: see TextAlgorithm.
-        learning_rate: AdamW's rate, or a Stable-Baselines3 schedule, instead of `schedule`, `warmup`, `end_factor`.
+        learning_rate: AdamW's rate; `"auto"`: the one that suits the model (`lm_gym.agents.algorithms.defaults`); or a
+            Stable-Baselines3 schedule, instead of `schedule`, `warmup`, `end_factor`.
         schedule: `"constant"` or `"linear"` (down to `end_factor` at the end of `learn`).
         warmup: fraction of training over which the rate rises from 0.
         end_factor: what a linear decay leaves of the rate at the end; another run may go on from there.
@@ -58,7 +59,7 @@ class GradientAlgorithm(ScheduledRate, TextAlgorithm):
         self,
         policy: str | type[LMPolicy] = "LMPolicy",
         env: GymEnv | VectorEnv[Any, Any, Any] | str | None = None,
-        learning_rate: float | Any = 1e-3,
+        learning_rate: float | Literal["auto"] | Any = "auto",
         *,
         schedule: Schedule = "constant",
         warmup: float = 0.0,

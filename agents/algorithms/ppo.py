@@ -48,7 +48,8 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
         policy: `"LMPolicy"`, or a subclass of it.
         env: an lm_gym environment with `unit="token"`, best a native vector environment with groups
             (`gymnasium.make_vec(…, num_envs=512, group_size=16, autoreset_mode="SameStep")`).
-        learning_rate: AdamW's rate, or a Stable-Baselines3 schedule, instead of `schedule`, `warmup`, `end_factor`.
+        learning_rate: AdamW's rate; `"auto"`: the one that suits the model (`lm_gym.agents.algorithms.defaults`); or a
+            Stable-Baselines3 schedule, instead of `schedule`, `warmup`, `end_factor`.
         schedule: `"constant"` or `"linear"` (down to `end_factor` at the end of `learn`).
         warmup: fraction of training over which the rate rises from 0.
         end_factor: what a linear decay leaves of the rate at the end; another run may go on from there.
@@ -74,7 +75,7 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
         self,
         policy: str | type[LMPolicy] = "LMPolicy",
         env: GymEnv | VectorEnv[Any, Any, Any] | str | None = None,
-        learning_rate: float | Any = 1e-3,
+        learning_rate: float | Literal["auto"] | Any = "auto",
         *,
         schedule: Schedule = "constant",
         warmup: float = 0.0,

@@ -86,7 +86,7 @@ class REINFORCE(EpisodicREINFORCE):
         self,
         policy: str | type[LMPolicy] = "LMPolicy",
         env: GymEnv | VectorEnv[Any, Any, Any] | str | None = None,
-        learning_rate: float | Any = 1e-3,
+        learning_rate: float | Literal["auto"] | Any = "auto",
         *,
         samples: int = 16,
         gamma: float | Literal["auto"] = "auto",

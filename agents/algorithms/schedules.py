@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from stable_baselines3.common.utils import FloatSchedule
+from stable_baselines3.common.utils import FloatSchedule, update_learning_rate
+
+from lm_gym.agents.algorithms.defaults import default_of, rate_at
+from lm_gym.agents.model.policy import LMPolicy
 
 Schedule = Literal["constant", "linear"]
 
@@ -52,16 +55,41 @@ class LearningRate:
 
 
 class ScheduledRate:
-    """Of an algorithm whose rate is a `LearningRate`, unless `learning_rate` is a schedule itself."""
+    """Of an algorithm whose rate is a `LearningRate`, unless `learning_rate` is a schedule itself.
+
+    `"auto"` is the rate of `defaults.TABLE` for the policy's model; without a language model, 1e-3.
+    """
 
     learning_rate: Any
     lr_schedule: Any
+    policy: Any
+    decided: dict[str, str]
     schedule: Schedule
     warmup: float
     end_factor: float
 
+    def _setup_model(self) -> None:
+        super()._setup_model()  # type: ignore[misc]
+        if self.learning_rate == "auto":
+            self.learning_rate, self.decided["learning_rate"] = default_rate(type(self), self.policy)
+            self._setup_lr_schedule()
+            update_learning_rate(self.policy.optimizer, self.lr_schedule(1.0))
+
     def _setup_lr_schedule(self) -> None:
         if callable(self.learning_rate):
             self.lr_schedule = FloatSchedule(self.learning_rate)
+        elif self.learning_rate == "auto":  # until the model is known
+            self.lr_schedule = FloatSchedule(0.0)
+        elif isinstance(self.learning_rate, str):
+            raise ValueError(f"learning_rate {self.learning_rate!r} is neither a number nor 'auto'")
         else:
             self.lr_schedule = LearningRate(self.learning_rate, self.schedule, self.warmup, self.end_factor)
+
+
+def default_rate(algorithm: type, policy: Any) -> tuple[float, str]:
+    """The learning rate of an algorithm for a policy, and why."""
+    if not isinstance(policy, LMPolicy):
+        return 1e-3, "no language model"
+    start = policy.start
+    rate = default_of(algorithm, start).get("learning_rate", 1e-3)
+    return rate_at(rate, start.hidden_size), str(start)

@@ -43,6 +43,7 @@ class TextAlgorithm(SavedAlgorithm):
 
     Attributes:
         env_arguments: what the environments that it learns from must be made with.
+        decided: why a setting that was left to the table of defaults is what it is, by its name.
         family: of algorithms that reports show together: `"policy gradient"`, `"supervised"`, `"gradient-free"`.
         learns_after_many_steps: True where callbacks see steps of the environment between two updates.
         budget_spent: the part of another budget than timesteps that is spent, 0 … 1; None where timesteps are the
@@ -69,6 +70,7 @@ class TextAlgorithm(SavedAlgorithm):
         if isinstance(env, str) and "lm_gym/" in env:
             rows = 32 * self.env_arguments.get("group_size", 1)
             env = gymnasium.make_vec(env, num_envs=rows, autoreset_mode="SameStep", **self.env_arguments)
+        self.decided: dict[str, str] = {}
         super().__init__(
             policy,
             env,  # type: ignore[arg-type]
@@ -204,6 +206,10 @@ class TextAlgorithm(SavedAlgorithm):
             super()._update_current_progress_remaining(num_timesteps, total_timesteps)
         else:
             self._current_progress_remaining = 1.0 - self.done
+
+    def decided_settings(self) -> dict[str, Any]:
+        """The settings that the table of defaults has decided, by name."""
+        return {name: getattr(self, name) for name in self.decided}
 
     def searched(self) -> str:
         """What is trained, in a few words."""

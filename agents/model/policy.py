@@ -24,10 +24,11 @@ from lm_gym.agents.model.environment_spaces import (
 )
 from lm_gym.agents.model.freezing import freeze_parameters, matching
 from lm_gym.agents.model.heads import Head, head_parameters, label_names, resolve_head
-from lm_gym.agents.model.loading import load_model, model_path
+from lm_gym.agents.model.loading import load, model_path
 from lm_gym.agents.model.packed import AtCursors, Packed, entropy
 from lm_gym.agents.model.position_model import PositionModel, check_length
 from lm_gym.agents.model.prompts import install, load_prompt, save_prompt
+from lm_gym.agents.model.start import Start
 from lm_gym.agents.model.text_encoder import TensorObservation, TextEncoder
 from lm_gym.agents.model.tokenizer import check_tokenizer, save_tokenizer
 from lm_gym.tokenizer import TextTokenizer
@@ -59,6 +60,9 @@ class LMPolicy(ActorCriticPolicy):
         dtype: `"float32"`, `"bfloat16"` or `"float16"`: how the weights are held.
         tokenizer: where save_pretrained finds the tokenizer; by default beside `model`.
         use_sde: accepted for Stable-Baselines3's sake; must be False.
+
+    Attributes:
+        start: what the model was before any update; default settings depend on it.
 
     Raises:
         ValueError: spaces that are not lm_gym's, a model with a vocabulary that is not the environment's, a checkpoint
@@ -98,7 +102,8 @@ class LMPolicy(ActorCriticPolicy):
             "dtype": dtype,
             "tokenizer": tokenizer or (model if isinstance(model, str) else None),
         }
-        network = load_model(model, self.head, labels=labels, dtype=dtype, dropout=dropout)
+        network, weights = load(model, self.head, labels=labels, dtype=dtype, dropout=dropout)
+        self.start = Start(self.head, weights, network.config.hidden_size)
         check_vocabulary(network.config, vocabulary, model)
         if self.head == "labels":
             self._arguments["labels"] = label_names(network.config)

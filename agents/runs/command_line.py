@@ -8,7 +8,7 @@ import re
 import sys
 import warnings
 from argparse import ArgumentError
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,6 +29,7 @@ from lm_gym.agents.runs.settings import (
     EvaluationSettings,
     Settings,
     SettingsError,
+    as_yaml,
     at_least,
     env_settings,
     leaves,
@@ -158,9 +159,9 @@ def _settings(parser: ArgumentParser, namespace: Namespace) -> Settings:
             if values["agent"][key] is not None:
                 registry.find(values["agent"][key])
     for key, value in values["agent"].items():
-        if isinstance(value, str) and key == "learning_rate":
-            raise SettingsError(f"agent.learning_rate {value!r} is not a number")
-    text = yaml.safe_dump(_plain(values), sort_keys=False, allow_unicode=True)
+        if isinstance(value, str) and key == "learning_rate" and value != "auto":
+            raise SettingsError(f"agent.learning_rate {value!r} is neither a number nor auto")
+    text = as_yaml(values)
     sections = {
         "env": env_settings(find_task(values["env"]["id"])),
         "budget": BudgetSettings,
@@ -278,12 +279,4 @@ def _absolute(value: Any) -> Any:
     """A path that stands, made absolute: a config.yaml works from anywhere."""
     if isinstance(value, str) and value not in ("builtin", "tiny") and Path(value).exists():
         return str(Path(value).resolve())
-    return value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
     return value

@@ -7,7 +7,7 @@ the shipped model.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
@@ -223,6 +223,24 @@ class Settings:
     def flat(self) -> dict[str, Any]:
         """Every setting by its dotted key, as config.yaml has them."""
         return dict(leaves(yaml.safe_load(self.yaml)))
+
+    def with_agent(self, decided: Mapping[str, Any]) -> "Settings":
+        """The same settings with these arguments of the algorithm in place of their own."""
+        agent = {**self.agent, **decided}
+        return replace(self, agent=agent, yaml=as_yaml({**yaml.safe_load(self.yaml), "agent": agent}))
+
+
+def as_yaml(settings: Mapping[str, Any]) -> str:
+    """Nested settings as the text of a config.yaml."""
+    return yaml.safe_dump(_plain(settings), sort_keys=False, allow_unicode=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
 
 
 def leaves(values: Mapping[str, Any], prefix: str = "", depth: int = 2) -> Iterator[tuple[str, Any]]:
