@@ -81,6 +81,7 @@ class BlackBox(TextAlgorithm):
     optimizer: Optimizer
     space: SearchSpace
     env_arguments: ClassVar[dict[str, Any]] = {"unit": "sequence", "actions": "distribution"}
+    default_reward: ClassVar[str | None] = "log_likelihood"  # smooth: most small steps change no choice
     family: ClassVar[str] = "gradient-free"
     preset: ClassVar[Preset] = Preset("es", "head")
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {

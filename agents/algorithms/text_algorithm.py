@@ -43,6 +43,7 @@ class TextAlgorithm(SavedAlgorithm):
 
     Attributes:
         env_arguments: what the environments that it learns from must be made with.
+        default_reward: what an environment pays if none is asked for; None: what its task says.
         decided: why a setting that was left to the table of defaults is what it is, by its name.
         family: of algorithms that reports show together: `"policy gradient"`, `"supervised"`, `"gradient-free"`.
         learns_after_many_steps: True where callbacks see steps of the environment between two updates.
@@ -51,6 +52,7 @@ class TextAlgorithm(SavedAlgorithm):
     """
 
     env_arguments: ClassVar[dict[str, Any]] = {"unit": "sequence"}
+    default_reward: ClassVar[str | None] = None
     family: ClassVar[str] = "policy gradient"
     learns_after_many_steps: ClassVar[bool] = False
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"LMPolicy": LMPolicy}
@@ -69,7 +71,8 @@ class TextAlgorithm(SavedAlgorithm):
     ) -> None:
         if isinstance(env, str) and "lm_gym/" in env:
             rows = 32 * self.env_arguments.get("group_size", 1)
-            env = gymnasium.make_vec(env, num_envs=rows, autoreset_mode="SameStep", **self.env_arguments)
+            paid = {} if self.default_reward is None else {"reward": self.default_reward}
+            env = gymnasium.make_vec(env, num_envs=rows, autoreset_mode="SameStep", **paid, **self.env_arguments)
         self.decided: dict[str, str] = {}
         super().__init__(
             policy,

@@ -154,7 +154,10 @@ def _settings(parser: ArgumentParser, namespace: Namespace) -> Settings:
     at_least("log_interval", values["log_interval"], 1)
     if values["threads"] is not None:
         at_least("threads", values["threads"], 1)
-    if issubclass(find_algorithm(values["algo"]), BlackBox):  # a user's modules are imported before anything is loaded
+    kind, task = find_algorithm(values["algo"]), find_task(values["env"]["id"])
+    if values["env"]["reward"] is None:
+        values["env"]["reward"] = kind.default_reward or task.default_reward
+    if issubclass(kind, BlackBox):  # a user's modules are imported before anything is loaded
         for key, registry in (("optimizer", OPTIMIZERS), ("search_space", SEARCH_SPACES)):
             if values["agent"][key] is not None:
                 registry.find(values["agent"][key])
@@ -163,7 +166,7 @@ def _settings(parser: ArgumentParser, namespace: Namespace) -> Settings:
             raise SettingsError(f"agent.learning_rate {value!r} is neither a number nor auto")
     text = as_yaml(values)
     sections = {
-        "env": env_settings(find_task(values["env"]["id"])),
+        "env": env_settings(task),
         "budget": BudgetSettings,
         "evaluation": EvaluationSettings,
         "checkpoint": CheckpointSettings,

@@ -13,7 +13,7 @@ _FEW = {"env.num_envs": 8}  # of strategies that average over generations; those
 DEFAULTS: dict[type, dict[str, Any]] = {
     ScheduledRate: {"agent.schedule": "linear", "agent.warmup": 0.06},  # a run knows where it ends, `learn` does not
     PPO: {"log_interval": 1},
-    BlackBox: {"env.reward": "log_likelihood", "env.num_envs": 64},
+    BlackBox: {"env.num_envs": 64},
     ES: _FEW,
     SNES: _FEW,
     MeZO: _FEW,

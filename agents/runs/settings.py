@@ -48,7 +48,7 @@ class EnvSettings:
         dataset: "builtin", a file, a folder with a file for each split, or "hub:<id>".
         tokenizer: a model's name or folder, or a tokenizer.json; by default the policy's model.
         max_length: most sub-tokens of a text, special tokens included.
-        reward: name of the reward, or a weighted sum {name: weight}; null for the environment's own.
+        reward: name of the reward, or a weighted sum {name: weight}; null for the algorithm's own, or else the task's.
         reward_kwargs: arguments of that reward, such as `weights: balanced`.
         dense: pay at each position, or all at the last one.
         sampling: order of the training texts; "bucketed" shuffles texts of like length together.
@@ -60,7 +60,7 @@ class EnvSettings:
     dataset: str = "builtin"
     tokenizer: str | None = None
     max_length: int = 128
-    reward: str | dict[str, float] | None = "accuracy"
+    reward: str | dict[str, float] | None = None
     reward_kwargs: dict[str, Any] | None = None
     dense: bool = True
     sampling: Literal["shuffled", "bucketed", "sequential"] = "bucketed"
