@@ -3,11 +3,10 @@
 import pytest
 import torch as th
 
+from lm_gym.agents.algorithms.behaviours import Samples, draw
 from lm_gym.agents.algorithms.estimators import (
-    Samples,
     check_estimator,
     coefficients,
-    draw,
     gradient_variance,
     kl_divergence,
     leave_one_out,

@@ -15,7 +15,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
 
-from lm_gym.agents.algorithms.pairing import pair
+from lm_gym.agents.algorithms.pairing import FEW, Estimator, pair
 from lm_gym.agents.algorithms.saving import File
 from lm_gym.agents.algorithms.schedules import Schedule, ScheduledRate
 from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
@@ -39,7 +39,8 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
 
     * γ is 0 where positions pay for themselves alone, else 1;
     * with `group_size` > 1 the advantage is `maximum_likelihood` for rewards whose positions pay for themselves and
-      never less than 0, else `leave_one_out`; in an environment without groups it is `gae`;
+      never less than 0, or logarithms of likelihoods (climbed as R = exp(r)), else `leave_one_out`; in an environment
+      without groups it is `gae`;
     * `vf_coef` is 0.5 with `gae`, and 0 where no critic is asked.
 
     Textbook advantages (`gae`) on exact-match NER collapse to tagging every word O; see docs/algorithms/ppo.md.
@@ -58,7 +59,9 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
         n_epochs: how often the texts of a rollout are learned from, each time encoded again. Playing costs a third of
             learning, so texts are played anew rather than learned from twice.
         gamma: γ in [0, 1], or `"auto"`.
-        advantage: `gae | leave_one_out | maximum_likelihood | auto` (see TextRolloutBuffer).
+        advantage: `gae | leave_one_out | group_normalized | maximum_likelihood | auto` (see TextRolloutBuffer).
+        behaviour: `policy | without_replacement | auto`: whether the rows of a group draw independently, or different
+            choices. `auto` is the latter where there are more choices than 16 and positions pay for themselves.
         vf_coef: weight of the critic's loss, or `"auto"`.
         max_grad_norm: the gradient is clipped to this length.
         sb3: clip_range, ent_coef, target_kl, gae_lambda, normalize_advantage (off by default), and what every
@@ -85,6 +88,7 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
         n_epochs: int = 1,
         gamma: float | Literal["auto"] = "auto",
         advantage: GroupAdvantage | Literal["auto"] = "auto",
+        behaviour: Literal["policy", "without_replacement", "auto"] = "auto",
         vf_coef: float | Literal["auto"] = "auto",
         max_grad_norm: float = 1.0,
         normalize_advantage: bool = False,
@@ -92,7 +96,9 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
         **sb3: Any,
     ) -> None:
         self.schedule, self.warmup, self.end_factor = schedule, warmup, end_factor
-        self.advantage = advantage
+        self.advantage, self.behaviour = advantage, behaviour
+        if behaviour not in ("policy", "without_replacement", "auto"):
+            raise ValueError(f"behaviour {behaviour!r} is not one of policy, without_replacement, auto")
         self._playing: dict[str, Any] | None = None
         with warnings.catch_warnings():  # minibatches of whole texts have about that size
             warnings.filterwarnings("ignore", message="You have specified a mini-batch size")
@@ -119,6 +125,7 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
         if self.env is not None:
             self._pair_with(TextEnvironments(self.env))
         stable_baselines3.PPO._setup_model(self)
+        self.policy.distinct = self.rollout_buffer_kwargs.get("distinct", False)
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """Takes note of the seed; randomness is keyed by it, and the global generators are left alone."""
@@ -137,7 +144,8 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
         """Decides the `"auto"`s for the environment's reward and groups, and hands them to the buffer."""
         reward, group_size = texts.first.reward, texts.first.group_size
         asked = "gae" if self.advantage == "auto" and group_size == 1 else self.advantage
-        self.gamma, advantage = pair(reward, self.gamma, asked, "leave_one_out")
+        estimator = pair(reward, self.gamma, asked, "leave_one_out")
+        self.gamma, advantage = estimator.gamma, estimator.advantage
         if advantage != "gae" and texts.first.task.writes:
             raise ValueError(
                 f"advantage {advantage!r} compares rows that read the same text, and here decisions change the "
@@ -146,7 +154,26 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
         vf_coef: Any = self.vf_coef
         if vf_coef == "auto":
             self.vf_coef = 0.5 if advantage == "gae" else 0.0
-        self.rollout_buffer_kwargs = {"advantage": advantage, "group_size": group_size}
+        self.rollout_buffer_kwargs = {
+            "advantage": advantage,
+            "group_size": group_size,
+            "log_scale": estimator.log_scale,
+            "distinct": self._distinct(texts, estimator),
+        }
+
+    def _distinct(self, texts: TextEnvironments, estimator: Estimator) -> bool:
+        """Whether the rows of a group draw different choices."""
+        first = texts.first
+        choices, masked = first.task.shape.choices, first.settings.mask_actions
+        fitting = estimator.advantage != "gae" and estimator.alone and choices >= first.group_size and not masked
+        if self.behaviour == "auto":
+            return fitting and choices > FEW
+        if self.behaviour == "without_replacement" and not fitting:
+            raise ValueError(
+                f"behaviour 'without_replacement' needs groups of at most as many rows as the {choices} choices, a "
+                "reward whose positions pay for themselves, gamma=0, and no action masks: take behaviour='policy'"
+            )
+        return self.behaviour == "without_replacement"
 
     # ------------------------------------------------------------------ the loop
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from stable_baselines3.common.buffers import BaseBuffer, DictRolloutBuffer
 from stable_baselines3.common.type_aliases import DictRolloutBufferSamples
 
-from lm_gym.agents.algorithms.estimators import Samples, coefficients
+from lm_gym.agents.algorithms.behaviours import Samples, weights_of_distinct
+from lm_gym.agents.algorithms.estimators import coefficients, likelihoods
 
-GroupAdvantage = Literal["gae", "leave_one_out", "maximum_likelihood"]
+GroupAdvantage = Literal["gae", "leave_one_out", "group_normalized", "maximum_likelihood"]
 _TEXT = ("input_ids", "attention_mask", "positions")
 
 
@@ -30,7 +31,12 @@ class TextRolloutBuffer(DictRolloutBuffer):
 
     * `gae`: Stable-Baselines3's own, from the critic.
     * `leave_one_out`: G_t minus the mean of the other rows.
-    * `maximum_likelihood`: G_t / m − 1, m the mean of the rows; −1 where m = 0. For rewards that are never negative.
+    * `group_normalized`: (G_t − m) / s, mean and standard deviation of the rows (GRPO, for each position by itself).
+    * `maximum_likelihood`: G_t / m − 1, m the mean of the rows; −1 where m = 0. For rewards that are never negative,
+      or (`log_scale`) logarithms of likelihoods, of which exp(G_t) stands in place of G_t.
+
+    Where the rows drew different choices (`distinct`; `LMPolicy.distinct` draws them), means are weighted by ω, and an
+    advantage is the coefficient that `algorithms.estimators` gives such samples: ω_k G (G_t / m − 1).
 
     An episode that the end of a rollout cuts is bootstrapped with the critic's value, as Stable-Baselines3 does; the
     rows of a group share that value, and in `leave_one_out` it cancels.
@@ -40,6 +46,8 @@ class TextRolloutBuffer(DictRolloutBuffer):
             is right where positions pay for themselves.
         advantage: see above.
         group_size: G.
+        log_scale: see above.
+        distinct: see above; for γ = 0.
 
     Raises:
         ValueError: no lm_gym space with a cursor, an unknown advantage, or groups that can't give it.
@@ -57,6 +65,8 @@ class TextRolloutBuffer(DictRolloutBuffer):
         *,
         advantage: GroupAdvantage = "gae",
         group_size: int = 1,
+        log_scale: bool = False,
+        distinct: bool = False,
     ) -> None:
         if not isinstance(observation_space, spaces.Dict) or "cursor" not in observation_space.spaces:
             raise ValueError(
@@ -70,7 +80,13 @@ class TextRolloutBuffer(DictRolloutBuffer):
                 f"advantage {advantage!r} compares rows that play the same text: group_size={group_size} must be 2 or "
                 f"more and divide the {n_envs} rows; give the environment and the buffer the same"
             )
+        if distinct and (gamma != 0.0 or advantage == "gae"):
+            raise ValueError(
+                f"distinct choices of rows are weighed position by position: with advantage={advantage!r} and "
+                f"gamma={gamma} leave distinct at False"
+            )
         self.advantage, self.group_size = advantage, group_size
+        self.log_scale, self.distinct = log_scale, distinct
         super().__init__(buffer_size, observation_space, action_space, device, gae_lambda, gamma, n_envs)
 
     def reset(self) -> None:
@@ -120,7 +136,10 @@ class TextRolloutBuffer(DictRolloutBuffer):
             G = self.rewards[step] + self.gamma * G
             self.returns[step] = G
             G = G * (1.0 - self.episode_starts[step])
-        self.advantages[:] = group_advantages(self.returns, self.group_size, self.advantage)
+        log_probs = self.log_probs if self.distinct else None
+        self.advantages[:] = group_advantages(
+            self.returns, self.group_size, self.advantage, log_scale=self.log_scale, distinct=log_probs
+        )
 
     def get(  # type: ignore[override]  # as DictRolloutBuffer's
         self, batch_size: int | None = None
@@ -188,14 +207,42 @@ class TextRolloutBuffer(DictRolloutBuffer):
                 )
 
 
-def group_advantages(returns: NDArray[np.float32], group_size: int, advantage: str) -> NDArray[np.float32]:
-    """Advantages of returns-to-go [T, N] among the rows k·G … k·G + G - 1 of each step (see `TextRolloutBuffer`)."""
-    G = th.as_tensor(returns.reshape(-1, group_size).T)  # [K, Q]
-    drawn = Samples(th.zeros_like(G, dtype=th.int64), th.zeros_like(G), th.full_like(G, 1.0 / group_size))
-    objective: Literal["plain", "maximum_likelihood"] = (
-        "plain" if advantage == "leave_one_out" else "maximum_likelihood"
+def group_advantages(
+    returns: NDArray[np.float32],
+    group_size: int,
+    advantage: str,
+    *,
+    log_scale: bool = False,
+    distinct: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
+    """Advantages among the rows k·G … k·G + G - 1 of each step (see `TextRolloutBuffer`).
+
+    Args:
+        returns: returns-to-go [T, N].
+        group_size: G.
+        advantage: any but `gae`.
+        log_scale: whether returns are logarithms of likelihoods.
+        distinct: log-probabilities [T, N] of the choices, where the rows of a group drew different ones.
+
+    Returns:
+        float32 [T, N].
+    """
+
+    def grouped(array: NDArray[np.float32]) -> th.Tensor:
+        return th.as_tensor(array.reshape(-1, group_size).T)  # [K, Q]
+
+    G = grouped(returns)
+    if distinct is None:
+        drawn = Samples(th.zeros_like(G, dtype=th.int64), th.zeros_like(G), th.full_like(G, 1.0 / group_size))
+    else:
+        log_probs = grouped(distinct)
+        drawn = Samples(th.zeros_like(G, dtype=th.int64), log_probs, weights_of_distinct(log_probs), independent=False)
+    c = coefficients(
+        likelihoods(G) if log_scale else G,
+        drawn,
+        baseline="leave_one_out",
+        advantage="plain" if advantage == "leave_one_out" else advantage,  # type: ignore[arg-type]
     )
-    c = coefficients(G, drawn, baseline="leave_one_out", advantage=objective)
     return np.asarray((group_size * c).T.reshape(returns.shape).numpy(), np.float32)
 
 

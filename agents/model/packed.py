@@ -76,12 +76,13 @@ class AtCursors:
     hidden: th.Tensor
     steps: th.Tensor
 
-    def choose(self, deterministic: bool) -> th.Tensor:
-        """Actions [B], the most probable or drawn, each row's independently."""
+    def choose(self, deterministic: bool, distinct: bool = False) -> th.Tensor:
+        """Actions [B]: the most probable; or drawn, each row's independently or (`distinct`) without replacement."""
         if deterministic:
             return self.unpack(self.log_probs.argmax(-1))
         counts = th.bincount(self.steps, minlength=len(self.log_probs))
-        drawn = _draw(self.log_probs, int(counts.max()))  # [Q, most rows of a position]
+        draw = draw_distinct if distinct else _draw
+        drawn = draw(self.log_probs, int(counts.max()))  # [Q, most rows of a position]
         order = self.steps.argsort(stable=True)
         number = th.empty_like(self.steps)  # of a row among those of its position
         begin = (counts.cumsum(0) - counts)[self.steps[order]]
@@ -104,6 +105,25 @@ def _draw(log_probs: th.Tensor, times: int | None = None) -> th.Tensor:
     if times is None:
         return th.multinomial(log_probs.exp(), 1).squeeze(1)
     return th.multinomial(log_probs.exp(), times, replacement=True)
+
+
+def draw_distinct(log_probs: th.Tensor, times: int) -> th.Tensor:
+    """Choices [Q, times] drawn at each position without replacement: the top of log π + Gumbel noise, in order."""
+    return (log_probs - th.empty_like(log_probs).exponential_().log()).topk(times, dim=-1).indices
+
+
+_BLOCK = 2**20  # probabilities made at a time where no gradient asks for them all
+
+
+def draw_rows(log_probs: th.Tensor) -> th.Tensor:
+    """A choice [Q] drawn at each position of log_probs [Q, n], a block of positions at a time."""
+    return th.cat([_draw(block) for block in log_probs.split(max(1, _BLOCK // log_probs.shape[-1]))])
+
+
+@th.no_grad()
+def mean_entropy(log_probs: th.Tensor) -> th.Tensor:
+    """The mean of `entropy`, without a gradient, a block of positions at a time."""
+    return th.cat([entropy(block) for block in log_probs.split(max(1, _BLOCK // log_probs.shape[-1]))]).mean()
 
 
 def entropy(log_probs: th.Tensor) -> th.Tensor:

@@ -63,11 +63,15 @@ class LMPolicy(ActorCriticPolicy):
 
     Attributes:
         start: what the model was before any update; default settings depend on it.
+        distinct: with `unit="token"`, whether rows that decide the same position of a text draw different choices
+            (without replacement) while a rollout is collected. False; PPO sets it.
 
     Raises:
         ValueError: spaces that are not lm_gym's, a model with a vocabulary that is not the environment's, a checkpoint
             that lacks weights, or longer texts than the model takes.
     """
+
+    distinct: bool = False
 
     def __init__(
         self,
@@ -231,6 +235,11 @@ class LMPolicy(ActorCriticPolicy):
             hidden, steps = hidden[steps], th.arange(len(steps), device=self.device)
         return AtCursors(th.log_softmax(logits, -1), hidden, steps)
 
+    def step_log_probs(self, obs: TensorObservation) -> th.Tensor:
+        """Log of the policy at the cursor of each step of a batch (`unit="token"`), float32 [B, n]."""
+        packed = self._decide(obs)
+        return packed.unpack(packed.log_probs)
+
     # ------------------------------------------------------------------ Stable-Baselines3's interface
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False, action_masks: Any = None) -> th.Tensor:
@@ -254,7 +263,8 @@ class LMPolicy(ActorCriticPolicy):
         """
         self._refuse_distribution()
         packed = self._decide(_as_dict(obs), action_masks)
-        actions = packed.choose(deterministic)
+        distinct = self.distinct and isinstance(packed, AtCursors)
+        actions = packed.choose(deterministic, distinct=True) if distinct else packed.choose(deterministic)
         return actions, self._text_values(packed), packed.log_prob(actions)
 
     def evaluate_actions(

@@ -22,6 +22,7 @@ from lm_gym.envs.spaces import action_space, observation_space
 from lm_gym.envs.state import restore_episodes, save_episodes
 from lm_gym.naming import check_choice
 from lm_gym.rendering import render_text
+from lm_gym.rewards import ChoiceRewards
 from lm_gym.tasks import Cut, Task, load_data
 
 _FIXED_KEY = 0x5EED  # masks of texts played by `indices`: the same for every environment and seed
@@ -275,6 +276,17 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         if target_log_probs is None:
             return self.episodes.track.score(*self._read_all(actions))
         return self.episodes.track.score(*self._read_compact(actions, target_log_probs))
+
+    def choice_rewards(self) -> ChoiceRewards:
+        """What every choice at every position of the current texts would pay, taking none of them.
+
+        Raises:
+            ResetNeeded: before the first reset.
+            ValueError: the reward does not tell (`reward.enumerable`): ask `position_rewards` about given choices.
+        """
+        if not self._playing:
+            raise ResetNeeded("no text is played: call reset() first")
+        return self.episodes.track.choice_rewards()
 
     def reward_terms(self, actions: Any, target_log_probs: Any = None) -> dict[str, NDArray[np.float32]]:
         """What each term of the reward would pay at each position, unweighted, by name.

@@ -10,13 +10,14 @@ from lm_gym.rewards.accuracy import Accuracy
 from lm_gym.rewards.compose import AtTheEnd, FunctionReward, RewardFunction, WeightedSum
 from lm_gym.rewards.entity_f1 import EntityF1
 from lm_gym.rewards.log_likelihood import LogLikelihood
-from lm_gym.rewards.reward import Board, Choices, Decision, GoldError, Reward, Separable, Track
+from lm_gym.rewards.reward import Board, ChoiceRewards, Choices, Decision, GoldError, Reward, Separable, Track
 
 __all__ = [
     "REWARDS",
     "Accuracy",
     "AtTheEnd",
     "Board",
+    "ChoiceRewards",
     "Choices",
     "Decision",
     "EntityF1",

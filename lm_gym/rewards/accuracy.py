@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lm_gym.rewards.reward import Choices, Separable
+from lm_gym.rewards.reward import ChoiceRewards, Choices, Separable
 
 
 class Accuracy(Separable):
@@ -23,6 +23,7 @@ class Accuracy(Separable):
 
     minimum = 0.0
     total_minimum = 0.0
+    enumerable = True
 
     def __init__(self, weights: str | Mapping[Any, float] | None = None) -> None:
         if isinstance(weights, str) and weights != "balanced":
@@ -46,6 +47,11 @@ class Accuracy(Separable):
     ) -> NDArray[np.float64]:
         """Reward decisions elementwise."""
         return np.asarray((choices == targets) * self._table[targets], np.float64)
+
+    def choice_rewards(self, targets: NDArray[np.int64]) -> ChoiceRewards:
+        """Every choice's reward (see `Reward.choice_rewards`)."""
+        n = self.choices.num_choices
+        return ChoiceRewards(self._table[np.minimum(targets, n - 1)].astype(np.float32), np.zeros(n, np.float32))
 
 
 def balanced_weights(counts: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lm_gym.rewards.reward import Board, Choices, Decision, Reward, Track
+from lm_gym.rewards.reward import Board, ChoiceRewards, Choices, Decision, Reward, Track
 
 RewardFunction = Callable[[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]], NDArray[Any]]
 
@@ -39,6 +39,8 @@ class WeightedSum(Reward):
         bound = super().bind(choices)
         bound.parts = tuple(part.bind(choices) for part in self.parts)
         bound.separable = all(part.separable for part in bound.parts)
+        bound.enumerable = all(part.enumerable for part in bound.parts)
+        bound.log_scale = all(part.log_scale for part in bound.parts)  # of a product of likelihoods
         bound.minimum = bound._bound([part.minimum for part in bound.parts])
         bound.total_minimum = bound._bound([part.total_minimum for part in bound.parts])
         return bound
@@ -88,6 +90,12 @@ class WeightedSumTrack(Track):
         """Reward whole texts, [..., N, T] (see `Reward.score`)."""
         scores = (w * track.score(choices, log_probs) for w, track in zip(self.weights, self.tracks, strict=True))
         return np.asarray(sum(scores), np.float32)
+
+    def choice_rewards(self) -> ChoiceRewards:
+        """Every choice's reward (see `Reward.choice_rewards`)."""
+        parts = [(weight, track.choice_rewards()) for weight, track in zip(self.weights, self.tracks, strict=True)]
+        gold, others = (np.asarray(sum(weight * part[i] for weight, part in parts), np.float32) for i in (0, 1))
+        return ChoiceRewards(gold, others)
 
     def terms(self, choices: NDArray[np.int64], log_probs: NDArray[Any] | None) -> dict[str, NDArray[np.float32]]:
         """What each part pays position by position, unweighted, by name."""
@@ -171,8 +179,8 @@ class FunctionReward(Reward):
         function: from (predictions int64 [N, T], targets int64 [N, T], mask bool [N, T]) to float [N], paid at the
             last position, or [N, T], paid at each. Undecided and padded predictions, and padded targets, are n.
             With `unit="token"` it is called at each step with what is decided so far, and column t is what
-            position t pays: let it depend on predictions up to t only. Attributes `minimum` and `separable` of the
-            function, if there are any, are taken over.
+            position t pays: let it depend on predictions up to t only. Attributes `minimum`, `separable` and
+            `log_scale` of the function, if there are any, are taken over.
         name: how it is called in logs; the function's own by default.
     """
 
@@ -184,6 +192,7 @@ class FunctionReward(Reward):
         self.minimum = float(getattr(function, "minimum", -np.inf))
         self.total_minimum = 0.0 if self.minimum >= 0 else -np.inf
         self.separable = bool(getattr(function, "separable", False))
+        self.log_scale = bool(getattr(function, "log_scale", False))
 
     def score(
         self, choices: NDArray[np.int64], targets: NDArray[np.int64], log_probs: NDArray[Any] | None = None

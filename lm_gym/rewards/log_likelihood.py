@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lm_gym.rewards.reward import Board, Decision, Observation, Separable, Track
+from lm_gym.rewards.reward import Board, ChoiceRewards, Decision, Observation, Separable, Track
 
 Reference = Callable[[Observation], NDArray[Any]]
 
@@ -32,6 +32,7 @@ class LogLikelihood(Separable):
     """
 
     name = "log_likelihood"
+    log_scale = True
     summary = (
         "log p(gold) of a distribution, so that minus its mean is the cross-entropy; of one {choice}, its likelihood "
         "under a noisy channel (`lm_gym.rewards.LogLikelihood`)"
@@ -48,6 +49,7 @@ class LogLikelihood(Separable):
         unigram = smoothed / smoothed.sum()
         self._wrong = np.log(self.epsilon * unigram)
         self._right = np.log1p(-self.epsilon * (1.0 - unigram))
+        self.enumerable = not self.choices.distribution
         if not self.choices.distribution and self.reference is None:
             self.minimum = float(self._wrong.min())
 
@@ -72,6 +74,17 @@ class LogLikelihood(Separable):
         if self.reference is not None and not self.choices.distribution:
             raise ValueError("a reference must see the text: ask the environment's position_rewards instead")
         return super().score(choices, targets, log_probs)
+
+    def choice_rewards(self, targets: NDArray[np.int64]) -> ChoiceRewards:
+        """Every choice's reward (see `Reward.choice_rewards`).
+
+        Raises:
+            ValueError: if there is a reference, which must see the text, or actions are distributions.
+        """
+        if self.reference is not None or not self.enumerable:
+            return super().choice_rewards(targets)
+        gold = self._right[np.minimum(targets, self.choices.num_choices - 1)]
+        return ChoiceRewards(gold.astype(np.float32), self._wrong.astype(np.float32))
 
     def track(self, board: Board) -> Track:
         """Follow episodes position by position."""
@@ -112,6 +125,13 @@ class _ReferenceTrack(Track):
         rows, columns = np.indices(targets.shape)
         log_u = self._reference()[rows, columns, chosen].astype(np.float64)
         return np.where(inside, self._channel(chosen == targets, log_u), 0.0).astype(np.float32)
+
+    def choice_rewards(self) -> ChoiceRewards:
+        """Every choice's reward (see `Reward.choice_rewards`)."""
+        log_u = self._reference()
+        gold = np.minimum(self.board.targets, log_u.shape[-1] - 1)[..., None]
+        right = self._channel(np.ones(1, np.bool_), np.take_along_axis(log_u, gold, -1).astype(np.float64))[..., 0]
+        return ChoiceRewards(right.astype(np.float32), np.log(np.float32(self._epsilon)) + log_u)
 
     def _channel(self, right: NDArray[np.bool_], log_u: NDArray[np.float64]) -> NDArray[np.float64]:
         noise = np.log(self._epsilon) + log_u

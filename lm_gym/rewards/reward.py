@@ -65,6 +65,18 @@ class Decision(NamedTuple):
     last: NDArray[np.bool_]
 
 
+class ChoiceRewards(NamedTuple):
+    """What every choice of every position would pay.
+
+    Attributes:
+        gold: float32 [N, T], what the gold choice pays; arbitrary where padded.
+        others: float32 [n], what each choice pays where it is not gold; [N, T, n] if that depends on the position.
+    """
+
+    gold: NDArray[np.float32]
+    others: NDArray[np.float32]
+
+
 class Board(NamedTuple):
     """The live arrays of the episodes that a `Track` follows (never written by it).
 
@@ -89,6 +101,10 @@ class Reward(ABC):
         minimum: lower bound of one position's reward, -inf where there is none.
         total_minimum: lower bound of the sum over a text.
         separable: True where a position's reward depends on its own choice only.
+        log_scale: True where a position's reward r is the logarithm of a likelihood. What a policy gradient should
+            then climb is log E[exp(r)]: E[r] is highest at a policy that makes one choice only.
+        enumerable: True where `choice_rewards` tells what every choice pays, without being asked choice by choice.
+            It is separable then, and algorithms need no samples.
         gold: kinds of gold that it understands; one of them suffices. "choice": one right choice a position; "iob2":
             the choices are IOB2 tags. None: whatever the task has.
         summary: what it pays, in a line for the manuals; `{choice}` stands for what the task calls a choice.
@@ -99,6 +115,8 @@ class Reward(ABC):
     minimum: float = -np.inf
     total_minimum: float = -np.inf
     separable: bool = False
+    log_scale: bool = False
+    enumerable: bool = False
     gold: frozenset[str] | None = frozenset({"choice"})
     summary: str = "see its own documentation"
     choices: Choices
@@ -136,6 +154,14 @@ class Reward(ABC):
             float32 [..., N, T], 0 where padded.
         """
 
+    def choice_rewards(self, targets: NDArray[np.int64]) -> ChoiceRewards:
+        """Every choice's reward at positions whose gold choices are `targets`, int64 [N, T].
+
+        Raises:
+            ValueError: the reward is not `enumerable`.
+        """
+        raise ValueError(f"reward {self.name!r} does not tell what every choice pays: ask what given choices pay")
+
     def track(self, board: Board) -> "Track":
         """Follow episodes position by position."""
         return Track(self, board)
@@ -168,6 +194,10 @@ class Track:
     def score(self, choices: NDArray[np.int64], log_probs: NDArray[Any] | None) -> NDArray[np.float32]:
         """Reward whole texts, [..., N, T] (see `Reward.score`)."""
         return self.reward.score(choices, self.board.targets, log_probs)
+
+    def choice_rewards(self) -> ChoiceRewards:
+        """Every choice's reward (see `Reward.choice_rewards`)."""
+        return self.reward.choice_rewards(self.board.targets)
 
     def terms(self, choices: NDArray[np.int64], log_probs: NDArray[Any] | None) -> dict[str, NDArray[np.float32]]:
         """What each term pays position by position, unweighted, by name."""
