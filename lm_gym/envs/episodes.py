@@ -49,6 +49,8 @@ class Episodes:
         self.num_choices = choices
         self.targets = np.full((num_rows, positions), choices, np.int64)
         self.counts = np.ones(num_rows, np.int64)
+        self._one = np.ones(num_rows, np.int64)  # an array is added in a third of the time that a Python number takes
+        self._last = self.counts - 1  # the last position of each text, where the cursor stays
         self.decided = np.zeros(num_rows, np.int64)
         self.text_index = np.full(num_rows, -1, np.int64)
         self.visits = np.zeros(num_rows, np.int64)
@@ -70,6 +72,7 @@ class Episodes:
         if mask_actions:
             self.observation["action_mask"] = np.repeat(task.always_legal[None].astype(np.int8), num_rows, axis=0)
         self._rows = np.arange(num_rows)
+        self._starts = self._rows * positions  # where each row begins in the flattened [N, T] arrays
         self._tokens = np.arange(tokens)
         self._places = np.arange(positions)
         self.track = reward.track(Board(self.targets, self._predictions, self.counts, self.observe))
@@ -90,6 +93,7 @@ class Episodes:
         self._cursor[rows] = 0
         self.targets[rows] = opened.targets
         self.counts[rows] = opened.counts
+        self._last[rows] = opened.counts - 1
         self.decided[rows] = 0
         self.text_index[rows] = texts
         self.visits[rows] = visits
@@ -112,21 +116,21 @@ class Episodes:
             (rewards float64 [N], ended bool [N]), 0 and False where not live.
         """
         cursor = self._cursor[:, 0]
-        rows = self._rows
-        targets = self.targets[rows, cursor]
+        rows, at = self._rows, self._starts + cursor
+        targets = self.targets.take(at)
         here, chosen = cursor, choices  # of the rows that play
         if live is not None:
             targets, rows = np.where(live, targets, 0), rows[live]
-            here, chosen = cursor[rows], choices[rows]
-        self._predictions[rows, here] = chosen
-        self.decided += 1 if live is None else live
+            here, chosen, at = cursor[rows], choices[rows], at[rows]
+        self._predictions.put(at, chosen)
+        self.decided += self._one if live is None else live
         if self.log_probs is not None and log_probs is not None:
             self.log_probs[rows, here] = log_probs[rows]
         if self._write:
             self.task.write(self.observation, rows, here, chosen)
         last = self.task.ended(self.decided, self.counts)
         rewards = self.track.pay(Decision(choices, targets, log_probs, cursor, last))
-        np.minimum(self.decided, self.counts - 1, out=cursor)
+        np.minimum(self.decided, self._last, out=cursor)
         if self._masks:
             self._update_masks()
         if live is not None:

@@ -334,7 +334,7 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             raise ResetNeeded("step() before reset(): call reset() first")
         if rows is not None and self.autoreset_mode is not AutoresetMode.DISABLED:
             raise ValueError(f"rows are given and autoreset_mode is {self.autoreset_mode.value}: make it 'Disabled'")
-        if rows is None and not self._ended.any():
+        if rows is None and not np.count_nonzero(self._ended):
             return None
         stuck = self._ended if rows is None else self._ended & rows
         if self.autoreset_mode is AutoresetMode.DISABLED and stuck.any():
