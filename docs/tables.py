@@ -8,7 +8,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from docs.metrics import METRICS, OF_EVALUATIONS, logged, logged_by_evaluation, meaning
-from lm_gym.agents.algorithms.defaults import WIDTH, default_of
+from lm_gym.agents.algorithms.defaults import TABLE, WIDTH, default_of
 from lm_gym.agents.algorithms.presets import PRESETS
 from lm_gym.agents.algorithms.registry import ALGORITHMS
 from lm_gym.agents.model.start import Start
@@ -54,11 +54,24 @@ def optimizer(name: str) -> str:
 
 def presets(_: str) -> str:
     """The names of BlackBox."""
+    rows = [
+        [f"[`{name}`]({name}.md)", f"`{kind.preset.optimizer}`", f"`{kind.preset.search_space}`"]
+        for name, kind in PRESETS.items()
+    ]
+    return _table(["`algo`", "`optimizer`", "`search_space`"], rows)
+
+
+def defaults(_: str) -> str:
+    """The table of defaults."""
     rows = []
-    for name, kind in PRESETS.items():
-        settings = ", ".join(f"`{key}` {value}" for key, value in usual(kind).items())
-        rows.append([f"[`{name}`]({name}.md)", f"`{kind.preset.optimizer}`", f"`{kind.preset.search_space}`", settings])
-    return _table(["`algo`", "`optimizer`", "`search_space`", "`optimizer_kwargs`"], rows)
+    for row in TABLE:
+        searched = [f"`{row.space}`"] * (row.space is not None)
+        searched += [f"{row.at_least:,} numbers and more"] * bool(row.at_least)
+        settings = {**row.settings, **row.settings.get("optimizer_kwargs", {})}
+        settings.pop("optimizer_kwargs", None)
+        said = ", ".join(f"`{key}` {value}" for key, value in settings.items())
+        rows.append([f"`{row.algorithm}`", row.head or "", row.weights or "", ", ".join(searched), said])
+    return _table(["class", "head", "weights", "search", "settings"], rows)
 
 
 def usual(kind: type) -> Mapping[str, Any]:
@@ -77,7 +90,7 @@ def evaluation(name: str) -> str:
     return _metrics(logged_by_evaluation(), name)
 
 
-TABLES = {table.__name__: table for table in (arguments, optimizer, presets, logs, evaluation)}
+TABLES = {table.__name__: table for table in (arguments, optimizer, presets, defaults, logs, evaluation)}
 
 
 def _metrics(tags: set[str], name: str) -> str:

@@ -41,10 +41,10 @@ def _search(**optimizer_kwargs: Any) -> dict[str, Any]:
 
 TABLE: tuple[Default, ...] = (
     Default("GradientAlgorithm", {"learning_rate": 5e-4}, "vocabulary", "trained"),
-    Default("GradientAlgorithm", {"learning_rate": 3e-4}, weights="trained"),
+    Default("GradientAlgorithm", {"learning_rate": 2e-4}, weights="trained"),
     Default("GradientAlgorithm", {"learning_rate": 1e-3}),
     Default("PPO", {"learning_rate": 1e-4}, "vocabulary", "trained"),
-    Default("PPO", {"learning_rate": 3e-4}, weights="trained"),
+    Default("PPO", {"learning_rate": 2e-4}, weights="trained"),
     Default("PPO", {"learning_rate": 1e-3}),
     Default("ES", _search(popsize=256, sigma=0.1, learning_rate=0.05, shaping="z_scores", averaging=0.98)),
     Default("SNES", _search(popsize=256, sigma=0.3)),

@@ -171,6 +171,23 @@ class REINFORCE(EpisodicREINFORCE):
             samples=self.samples,
         )
 
+    def explanations(self) -> dict[str, str]:
+        """See TextAlgorithm; also how it learns from the reward."""
+        said = super().explanations()
+        texts = None if self.env is None else self._texts(self.env)
+        if texts is None:
+            return said
+        plan = self._plan(texts)
+        found = {
+            "samples": "every choice, in closed form" if plan.samples is None else plan.samples,
+            "gamma": plan.estimator.gamma,
+            "baseline": plan.baseline,
+            "advantage": plan.estimator.advantage,
+            "behaviour": plan.behaviour,
+        }
+        reward = texts.first.reward.name
+        return said | {k: f"{v}: reward {reward}" for k, v in found.items() if getattr(self, k) == "auto"}
+
     def _step_plan(self, env: VecEnv) -> Plan | None:
         """How steps of episodes are learned from if every choice at each counts; None if one sample of each does."""
         if not (isinstance(env.action_space, spaces.Discrete) and issubclass(self.policy_class, LMPolicy)):

@@ -214,6 +214,10 @@ class TextAlgorithm(SavedAlgorithm):
         """The settings that the table of defaults has decided, by name."""
         return {name: getattr(self, name) for name in self.decided}
 
+    def explanations(self) -> dict[str, str]:
+        """What is decided for the settings that were left to the algorithm, and why, by name."""
+        return {name: f"{value}: {self.decided[name]}" for name, value in self.decided_settings().items()}
+
     def searched(self) -> str:
         """What is trained, in a few words."""
         return f"{sum(p.numel() for p in self.policy.parameters() if p.requires_grad):,} parameters train"
