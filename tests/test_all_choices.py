@@ -1,4 +1,4 @@
-"""Rewards climbed as likelihoods, with samples and with every choice, on a vocabulary of three tokens in closed form."""
+"""Rewards climbed as likelihoods, with samples and with every choice; on three tokens, in closed form."""
 
 import gymnasium
 import numpy as np
@@ -188,7 +188,7 @@ def test_weights_of_different_choices_are_unbiased_but_for_their_normalisation()
 
 @pytest.fixture(scope="module")
 def prose():
-    words = "the small grey cat sat on a warm stone near the old mill and slept until noon".split()
+    words = ["the", "small", "grey", "cat", "sat", "on", "a", "warm", "stone", "near", "the", "old", "mill"]
     texts = [words[i:] + words[:i] for i in range(len(words))]
     return load_dataset({"train": texts})
 

@@ -139,7 +139,8 @@ def test_what_has_no_meaning_is_refused(ner, env, kwargs, message):  # noqa: F81
         ({}, ("maximum_likelihood", 0.0, 0.0)),
         ({"reward": "log_likelihood"}, ("maximum_likelihood", 0.0, 0.0)),
         ({"reward": "f1"}, ("leave_one_out", 1.0, 0.0)),
-        ({"group_size": 1}, ("gae", 0.0, 0.5)),
+        ({"group_size": 1}, ("maximum_likelihood", 0.0, 0.0)),
+        ({"group_size": 1, "reward": "f1"}, ("gae", 1.0, 0.5)),
     ],
     ids=str,
 )
@@ -159,6 +160,24 @@ def test_rows_draw_different_choices_where_there_are_many_and_positions_pay_for_
         assert (model.policy.distinct, model.rollout_buffer.distinct) == (expected, expected), (env, kwargs)
     with pytest.raises(ValueError, match="behaviour='policy'"):
         build(token_env(ner, reward="f1"), behaviour="without_replacement")
+
+
+@pytest.mark.parametrize("reward", ["log_likelihood", "accuracy"])
+def test_rows_by_themselves_are_compared_with_the_exact_mean(reward, ner):  # noqa: F811
+    env = token_env(ner, "MaskedLM", texts=6, group_size=1, reward=reward, fill="sequential")
+    model = build(env, n_steps=4)
+    obs = model.policy.obs_to_tensor(model.env.reset())[0]
+    model.policy.set_training_mode(False)
+    with th.no_grad():
+        _, values, _ = model.policy(obs)
+        probs = model.policy.step_log_probs(obs).exp()
+    choices = np.arange(env.task.shape.choices)[:, None, None]
+    asked = env.position_rewards(np.broadcast_to(choices, (len(choices), *env.targets.shape)))[..., 0].T
+    paid = th.as_tensor(np.exp(asked) if reward == "log_likelihood" else asked)
+    assert th.allclose(values.flatten().exp(), (probs * paid).sum(1), rtol=1e-3)
+    buffer = model.learn(24).rollout_buffer
+    paid = np.exp(buffer.rewards) if reward == "log_likelihood" else buffer.rewards
+    np.testing.assert_allclose(buffer.advantages, paid / np.exp(buffer.values) - 1, rtol=1e-3)
 
 
 def test_environments_one_by_one(ner):  # noqa: F811

@@ -15,6 +15,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
 
+from lm_gym.agents.algorithms.exact_critic import ExactCritic
 from lm_gym.agents.algorithms.pairing import FEW, Estimator, pair
 from lm_gym.agents.algorithms.saving import File
 from lm_gym.agents.algorithms.schedules import Schedule, ScheduledRate
@@ -39,8 +40,9 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
 
     * γ is 0 where positions pay for themselves alone, else 1;
     * with `group_size` > 1 the advantage is `maximum_likelihood` for rewards whose positions pay for themselves and
-      never less than 0, or logarithms of likelihoods (climbed as R = exp(r)), else `leave_one_out`; in an environment
-      without groups it is `gae`;
+      never less than 0, or logarithms of likelihoods (climbed as R = exp(r)), else `leave_one_out`;
+    * where no rows read the same text (`group_size=1`, or decisions change the text) it is `maximum_likelihood` with
+      the exact mean if the reward tells what every choice pays (see `ExactCritic`), else `gae`;
     * `vf_coef` is 0.5 with `gae`, and 0 where no critic is asked.
 
     Textbook advantages (`gae`) on exact-match NER collapse to tagging every word O; see docs/algorithms/ppo.md.
@@ -100,6 +102,7 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
         if behaviour not in ("policy", "without_replacement", "auto"):
             raise ValueError(f"behaviour {behaviour!r} is not one of policy, without_replacement, auto")
         self._playing: dict[str, Any] | None = None
+        self._critic: ExactCritic | None = None
         with warnings.catch_warnings():  # minibatches of whole texts have about that size
             warnings.filterwarnings("ignore", message="You have specified a mini-batch size")
             super().__init__(
@@ -126,6 +129,7 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
             self._pair_with(TextEnvironments(self.env))
         stable_baselines3.PPO._setup_model(self)
         self.policy.distinct = self.rollout_buffer_kwargs.get("distinct", False)
+        self.policy.critic = self._critic
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """Takes note of the seed; randomness is keyed by it, and the global generators are left alone."""
@@ -142,15 +146,21 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
 
     def _pair_with(self, texts: TextEnvironments) -> None:
         """Decides the `"auto"`s for the environment's reward and groups, and hands them to the buffer."""
-        reward, group_size = texts.first.reward, texts.first.group_size
-        asked = "gae" if self.advantage == "auto" and group_size == 1 else self.advantage
-        estimator = pair(reward, self.gamma, asked, "leave_one_out")
+        first = texts.first
+        reward, group_size = first.reward, first.group_size
+        apart = group_size == 1 or first.task.writes  # rows have none to compare with
+        estimator = pair(reward, self.gamma, self.advantage, "gae" if apart else "leave_one_out")
+        told = estimator.alone and reward.enumerable
+        if self.advantage == "auto" and apart and not told:
+            estimator = pair(reward, self.gamma, "gae", "gae")
         self.gamma, advantage = estimator.gamma, estimator.advantage
-        if advantage != "gae" and texts.first.task.writes:
+        exact = told and advantage == "maximum_likelihood" and apart
+        if advantage != "gae" and first.task.writes and not exact:
             raise ValueError(
-                f"advantage {advantage!r} compares rows that read the same text, and here decisions change the "
-                "text: make the environment with group_size=1, whose advantage is 'gae'"
+                f"advantage {advantage!r} compares rows that read the same text, and here decisions change the text: "
+                "take advantage='gae', or reward='log_likelihood' with gamma=0, whose mean needs no other rows"
             )
+        self._critic = ExactCritic(texts, likelihood=True) if exact else None
         vf_coef: Any = self.vf_coef
         if vf_coef == "auto":
             self.vf_coef = 0.5 if advantage == "gae" else 0.0
@@ -159,13 +169,15 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
             "group_size": group_size,
             "log_scale": estimator.log_scale,
             "distinct": self._distinct(texts, estimator),
+            "exact": exact,
         }
 
     def _distinct(self, texts: TextEnvironments, estimator: Estimator) -> bool:
         """Whether the rows of a group draw different choices."""
         first = texts.first
         choices, masked = first.task.shape.choices, first.settings.mask_actions
-        fitting = estimator.advantage != "gae" and estimator.alone and choices >= first.group_size and not masked
+        alike = first.group_size > 1 and not first.task.writes and not masked  # rows decide the same position
+        fitting = alike and estimator.alone and estimator.advantage != "gae" and choices >= first.group_size
         if self.behaviour == "auto":
             return fitting and choices > FEW
         if self.behaviour == "without_replacement" and not fitting:
@@ -257,7 +269,7 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
         return bare if isinstance(bare, VecEnvAdapter) else None
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "rollout_buffer_class"]
+        return [*super()._excluded_save_params(), "rollout_buffer_class", "_critic"]
 
     def save(self, path: File, exclude: Iterable[str] | None = None, include: Iterable[str] | None = None) -> None:
         """Saves weights, optimizer, counters and what is played: between two rollouts, all that matters to the next."""

@@ -35,6 +35,9 @@ class TextRolloutBuffer(DictRolloutBuffer):
     * `maximum_likelihood`: G_t / m − 1, m the mean of the rows; −1 where m = 0. For rewards that are never negative,
       or (`log_scale`) logarithms of likelihoods, of which exp(G_t) stands in place of G_t.
 
+    With `exact`, the values of the steps are log E_π[R], summed over every choice (`ExactCritic`), and m = E_π[R] in
+    place of the rows' mean: unbiased for ∇ log E[R] with rows as few as one, and noisier.
+
     Where the rows drew different choices (`distinct`; `LMPolicy.distinct` draws them), means are weighted by ω, and an
     advantage is the coefficient that `algorithms.estimators` gives such samples: ω_k G (G_t / m − 1).
 
@@ -48,6 +51,7 @@ class TextRolloutBuffer(DictRolloutBuffer):
         group_size: G.
         log_scale: see above.
         distinct: see above; for γ = 0.
+        exact: see above; for `maximum_likelihood` with γ = 0.
 
     Raises:
         ValueError: no lm_gym space with a cursor, an unknown advantage, or groups that can't give it.
@@ -67,6 +71,7 @@ class TextRolloutBuffer(DictRolloutBuffer):
         group_size: int = 1,
         log_scale: bool = False,
         distinct: bool = False,
+        exact: bool = False,
     ) -> None:
         if not isinstance(observation_space, spaces.Dict) or "cursor" not in observation_space.spaces:
             raise ValueError(
@@ -75,7 +80,12 @@ class TextRolloutBuffer(DictRolloutBuffer):
             )
         if advantage not in get_args(GroupAdvantage):
             raise ValueError(f"advantage {advantage!r} is not one of {', '.join(get_args(GroupAdvantage))}")
-        if advantage != "gae" and (group_size < 2 or n_envs % group_size):
+        if exact and (gamma != 0.0 or advantage != "maximum_likelihood"):
+            raise ValueError(
+                f"exact means are those of a position's own reward: with advantage={advantage!r} and gamma={gamma} "
+                "leave exact at False"
+            )
+        if advantage != "gae" and ((group_size < 2 and not exact) or n_envs % group_size):
             raise ValueError(
                 f"advantage {advantage!r} compares rows that play the same text: group_size={group_size} must be 2 or "
                 f"more and divide the {n_envs} rows; give the environment and the buffer the same"
@@ -86,7 +96,7 @@ class TextRolloutBuffer(DictRolloutBuffer):
                 f"gamma={gamma} leave distinct at False"
             )
         self.advantage, self.group_size = advantage, group_size
-        self.log_scale, self.distinct = log_scale, distinct
+        self.log_scale, self.distinct, self.exact = log_scale, distinct, exact
         super().__init__(buffer_size, observation_space, action_space, device, gae_lambda, gamma, n_envs)
 
     def reset(self) -> None:
@@ -136,9 +146,13 @@ class TextRolloutBuffer(DictRolloutBuffer):
             G = self.rewards[step] + self.gamma * G
             self.returns[step] = G
             G = G * (1.0 - self.episode_starts[step])
-        log_probs = self.log_probs if self.distinct else None
         self.advantages[:] = group_advantages(
-            self.returns, self.group_size, self.advantage, log_scale=self.log_scale, distinct=log_probs
+            self.returns,
+            self.group_size,
+            self.advantage,
+            log_scale=self.log_scale,
+            distinct=self.log_probs if self.distinct else None,
+            log_mean=self.values if self.exact else None,
         )
 
     def get(  # type: ignore[override]  # as DictRolloutBuffer's
@@ -196,7 +210,7 @@ class TextRolloutBuffer(DictRolloutBuffer):
         return numbers
 
     def _check_groups(self, obs: dict[str, NDArray[Any]]) -> None:
-        if self.advantage == "gae":
+        if self.advantage == "gae" or self.exact:
             return
         for name in ("input_ids", "cursor"):
             groups = np.asarray(obs[name]).reshape(-1, self.group_size, obs[name].shape[1])
@@ -214,6 +228,7 @@ def group_advantages(
     *,
     log_scale: bool = False,
     distinct: NDArray[np.float32] | None = None,
+    log_mean: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Advantages among the rows k·G … k·G + G - 1 of each step (see `TextRolloutBuffer`).
 
@@ -223,6 +238,7 @@ def group_advantages(
         advantage: any but `gae`.
         log_scale: whether returns are logarithms of likelihoods.
         distinct: log-probabilities [T, N] of the choices, where the rows of a group drew different ones.
+        log_mean: log E_π[R] [T, N], for `maximum_likelihood`; None for the mean of the rows.
 
     Returns:
         float32 [T, N].
@@ -237,12 +253,15 @@ def group_advantages(
     else:
         log_probs = grouped(distinct)
         drawn = Samples(th.zeros_like(G, dtype=th.int64), log_probs, weights_of_distinct(log_probs), independent=False)
-    c = coefficients(
-        likelihoods(G) if log_scale else G,
-        drawn,
-        baseline="leave_one_out",
-        advantage="plain" if advantage == "leave_one_out" else advantage,  # type: ignore[arg-type]
-    )
+    if log_mean is not None:
+        c = drawn.weights * ((G if log_scale else G.log()) - grouped(log_mean)).exp() - drawn.weights
+    else:
+        c = coefficients(
+            likelihoods(G) if log_scale else G,
+            drawn,
+            baseline="leave_one_out",
+            advantage="plain" if advantage == "leave_one_out" else advantage,  # type: ignore[arg-type]
+        )
     return np.asarray((group_size * c).T.reshape(returns.shape).numpy(), np.float32)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -64,7 +64,8 @@ class LMPolicy(ActorCriticPolicy):
     Attributes:
         start: what the model was before any update; default settings depend on it.
         distinct: with `unit="token"`, whether rows that decide the same position of a text draw different choices
-            (without replacement) while a rollout is collected. False; PPO sets it.
+            (without replacement) while a rollout is collected. False; PPO sets it, as the next.
+        critic: with `unit="token"`, what gives the values [B, 1] of a rollout's steps in place of the linear layer.
 
     Raises:
         ValueError: spaces that are not lm_gym's, a model with a vocabulary that is not the environment's, a checkpoint
@@ -72,6 +73,7 @@ class LMPolicy(ActorCriticPolicy):
     """
 
     distinct: bool = False
+    critic: Callable[[AtCursors, TensorObservation], th.Tensor] | None = None
 
     def __init__(
         self,
@@ -265,6 +267,8 @@ class LMPolicy(ActorCriticPolicy):
         packed = self._decide(_as_dict(obs), action_masks)
         distinct = self.distinct and isinstance(packed, AtCursors)
         actions = packed.choose(deterministic, distinct=True) if distinct else packed.choose(deterministic)
+        if self.critic is not None and isinstance(packed, AtCursors):
+            return actions, self.critic(packed, _as_dict(obs)), packed.log_prob(actions)
         return actions, self._text_values(packed), packed.log_prob(actions)
 
     def evaluate_actions(
