@@ -62,6 +62,9 @@ VARIANTS = [
     (REINFORCE, {"samples": 4, "behaviour": "mixture"}),
     (REINFORCE, {"samples": 3, "advantage": "normalized", "baseline": "value", "gamma": 0.9}),
     (REINFORCE, {"samples": 1, "advantage": "plain", "baseline": "moving_average"}),
+    (REINFORCE, {"samples": 4, "behaviour": "reference", "baseline": "group_mean"}),
+    (REINFORCE, {"samples": 2, "advantage": "plain", "baseline": "counterfactual", "gamma": 1.0}),
+    (REINFORCE, {"samples": "all"}),
     (REINFORCE, {"samples": 2, "kl_coef": 0.1, "entropy_coef": 0.01, "supervised_coef": 0.5}),
 ]
 

@@ -395,7 +395,6 @@ BAD = [
     (3, None, "int is no data: give a list of records"),
     ([], None, "Python data, train: no text in it"),
     ({"text": ["a"]}, None, "Python data: no split of a usual name; it has text"),
-    (pandas.DataFrame({"text": ["a", None]}), None, "row 1: 'text' is (None|nan): a string or a list of words"),
     (polars.DataFrame({"text": ["a"]}).lazy(), None, "LazyFrame is no data"),
 ]
 

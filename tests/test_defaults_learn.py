@@ -38,7 +38,9 @@ def test_the_hardest_pairings_improve(algo: str, task: str) -> None:
     make = {"id": f"lm_gym/{task}-v0", "dataset": data, "autoreset_mode": "SameStep", "max_length": 32}
     paid = {} if kind.default_reward is None else {"reward": kind.default_reward}
     rows = 16 * kind.env_arguments.get("group_size", 1)
-    agent = kind("LMPolicy", gymnasium.make_vec(**make, **paid, **kind.env_arguments, num_envs=rows), seed=0, device="cpu")
+    agent = kind(
+        "LMPolicy", gymnasium.make_vec(**make, **paid, **kind.env_arguments, num_envs=rows), seed=0, device="cpu"
+    )
     validation = gymnasium.make_vec(**make, unit="sequence", split="validation", num_envs=36)
     threads = th.get_num_threads()
     before = evaluate(agent.policy, validation).metrics["perplexity"]

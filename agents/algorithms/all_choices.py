@@ -11,9 +11,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch as th
+from numpy.typing import NDArray
 
 from lm_gym.agents.algorithms.estimators import Advantage
+from lm_gym.agents.algorithms.text_environments import TextEnvironments
 
 
 class AllRewards(NamedTuple):
@@ -22,7 +25,7 @@ class AllRewards(NamedTuple):
     Attributes:
         targets: int64 [Q], the gold choices.
         gold: float32 [Q], what they pay.
-        others: float32 [n] or [Q, n], what each choice pays where it is not gold.
+        others: float32, what each choice pays where it is not gold; [n], [Q, 1] or [Q, n].
     """
 
     targets: th.Tensor
@@ -35,13 +38,39 @@ class AllRewards(NamedTuple):
 
     def of(self, actions: th.Tensor) -> th.Tensor:
         """What the choices `actions` [Q] pay, float32 [Q]."""
-        others = self.others.expand(len(actions), -1).gather(1, actions[:, None]).squeeze(1)
-        return th.where(actions == self.targets, self.gold, others)
+        others = self.others.expand(len(actions), -1)
+        if others.shape[1] > 1:
+            others = others.gather(1, actions[:, None])
+        return th.where(actions == self.targets, self.gold, others.squeeze(1))
 
     def dense(self, choices: th.Tensor) -> th.Tensor:
         """Adds them to `choices` [Q, n], in place."""
         gold = choices.gather(1, self.targets[:, None]) + self.gold[:, None]
         return choices.add_(self.others).scatter_(1, self.targets[:, None], gold)
+
+
+class TextRewards(NamedTuple):
+    """What every choice at every position of the texts being played pays, noted at one moment.
+
+    Attributes:
+        targets: int64 [N, T], gold choices.
+        gold: see `lm_gym.rewards.ChoiceRewards`, as for `others`.
+        others: see there.
+    """
+
+    targets: NDArray[np.int64]
+    gold: NDArray[np.float32]
+    others: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, texts: TextEnvironments) -> TextRewards:
+        """Those of the texts that environments play now."""
+        return cls(texts.targets, *texts.choice_rewards())
+
+    def at(self, rows: th.Tensor, slots: th.Tensor) -> AllRewards:
+        """Those at the positions (rows[q], slots[q]), int64 [Q] each."""
+        targets, gold, others = (th.as_tensor(array, device=rows.device) for array in self)
+        return AllRewards(targets[rows, slots], gold[rows, slots], others[rows, slots] if others.ndim == 3 else others)
 
 
 def log_expectation(log_probs: th.Tensor, log_rewards: AllRewards) -> tuple[th.Tensor, th.Tensor]:

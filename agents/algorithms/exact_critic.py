@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch as th
 
-from lm_gym.agents.algorithms.all_choices import AllRewards, expectation, log_expectation
+from lm_gym.agents.algorithms.all_choices import TextRewards, expectation, log_expectation
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
 from lm_gym.agents.model.packed import AtCursors
 from lm_gym.agents.model.text_encoder import TensorObservation
@@ -26,10 +26,7 @@ class ExactCritic:
         cursor, device = obs["cursor"].long().flatten(), policy.log_probs.device
         rows = th.empty(len(policy.log_probs), dtype=th.int64, device=device)
         rows[policy.steps] = th.arange(len(cursor), device=device)  # a row for each distinct position
-        gold, others = (th.as_tensor(array, device=device) for array in self._texts.choice_rewards())
-        targets = th.as_tensor(self._texts.targets, device=device)
-        places = rows, cursor[rows]
-        rewards = AllRewards(targets[places], gold[places], others[places] if others.ndim > 1 else others)
+        rewards = TextRewards.of(self._texts).at(rows, cursor[rows])
         if not self._likelihood:
             return policy.unpack(expectation(policy.log_probs, rewards, "plain")[1])[:, None]
         logarithms = rewards if self._texts.first.reward.log_scale else rewards.logarithms()

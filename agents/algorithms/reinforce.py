@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -17,7 +17,7 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
 from torch.nn import functional
 
-from lm_gym.agents.algorithms.all_choices import AllRewards, all_choices_loss
+from lm_gym.agents.algorithms.all_choices import TextRewards, all_choices_loss
 from lm_gym.agents.algorithms.behaviours import Behaviour, Samples, draw
 from lm_gym.agents.algorithms.episodic import EpisodicREINFORCE
 from lm_gym.agents.algorithms.estimators import (
@@ -117,7 +117,7 @@ class REINFORCE(EpisodicREINFORCE):
         self.gamma, self.baseline, self.advantage, self.behaviour = gamma, baseline, advantage, behaviour
         self.entropy_coef, self.kl_coef, self.supervised_coef = entropy_coef, kl_coef, supervised_coef
         self._reference: LMPolicy | None = None
-        self._told: _Told | None = None
+        self._told: TextRewards | None = None
         super().__init__(policy, env, learning_rate, **gradient_algorithm)
 
     def _setup_model(self) -> None:
@@ -188,7 +188,7 @@ class REINFORCE(EpisodicREINFORCE):
         reward = texts.first.reward.name
         return said | {k: f"{v}: reward {reward}" for k, v in found.items() if getattr(self, k) == "auto"}
 
-    def _step_plan(self, env: VecEnv) -> Plan | None:
+    def _step_estimator(self, env: VecEnv) -> Estimator | None:
         """How steps of episodes are learned from if every choice at each counts; None if one sample of each does."""
         if not (isinstance(env.action_space, spaces.Discrete) and issubclass(self.policy_class, LMPolicy)):
             return None
@@ -197,7 +197,7 @@ class REINFORCE(EpisodicREINFORCE):
             return None
         if not (reward.enumerable and (self.gamma == "auto" or self.gamma == 0.0)):
             return None
-        return Plan(pair(reward, self.gamma, self.advantage, "plain"), "none", "policy", None)
+        return pair(reward, self.gamma, self.advantage, "plain")
 
     def _check_episodes(self, env: VecEnv) -> None:
         """Whole episodes have one sample of each step: what needs several, or whole texts, is refused."""
@@ -207,7 +207,7 @@ class REINFORCE(EpisodicREINFORCE):
                     f"{name}={getattr(self, name)} needs texts that are decided as a whole: make the environment with "
                     "unit='sequence', or leave it at 0"
                 )
-        if self._step_plan(env) is not None:
+        if self._step_estimator(env) is not None:
             return
         if (
             self.samples == "all"
@@ -267,12 +267,7 @@ class REINFORCE(EpisodicREINFORCE):
 
     def _all_choices(self, packed: Packed, texts: TextEnvironments, plan: Plan) -> Update:
         """Every choice of every position, in closed form; one of them is drawn, to be played."""
-        gold, others = texts.choice_rewards()
-        rewards = AllRewards(
-            packed.pick(texts.targets),
-            packed.pick(gold),
-            packed.pick(others) if others.ndim > 1 else th.as_tensor(others, device=self.device),
-        )
+        rewards = TextRewards.of(texts).at(packed.rows, packed.slots)
         estimator = plan.estimator
         loss, _ = all_choices_loss(packed.log_probs, rewards, estimator.advantage, estimator.log_scale)
         drawn = draw_rows(packed.log_probs.detach())
@@ -337,9 +332,8 @@ class REINFORCE(EpisodicREINFORCE):
         if plan.baseline in ("greedy", "counterfactual"):
             greedy = packed.unpack(packed.log_probs.detach().argmax(-1)).cpu().numpy()  # [N, T]
             ask = greedy_returns if plan.baseline == "greedy" else counterfactual_returns
-            return ask(texts.position_rewards, played, greedy, plan.estimator.gamma)[:, packed.rows, packed.slots].to(
-                self.device
-            ), no_loss
+            returns = ask(texts.position_rewards, played, greedy, plan.estimator.gamma).to(self.device)
+            return returns[:, packed.rows, packed.slots], no_loss
         return 0.0, no_loss
 
     def _reference_log_probs(self, obs: TensorObservation) -> th.Tensor | None:
@@ -361,20 +355,20 @@ class REINFORCE(EpisodicREINFORCE):
     def _episodes_begin(self) -> None:
         """Takes note of what every choice at the steps of the texts that begin would pay."""
         assert self.env is not None
-        self._told = None
-        plan = self._step_plan(self.env)
-        if plan is not None:
-            texts = TextEnvironments(self.env)
-            self._told = _Told(plan.estimator, texts.targets, *texts.choice_rewards())
+        told = self._step_estimator(self.env) is not None
+        self._told = TextRewards.of(TextEnvironments(self.env)) if told else None
 
     def _episode_loss(self, episodes: Trajectories) -> tuple[th.Tensor, dict[str, float]]:
         """The loss of whole episodes: of every choice at each step, or of one sample."""
-        if self._told is None:
+        assert self.env is not None
+        estimator = self._step_estimator(self.env)
+        if self._told is None or estimator is None:
             return super()._episode_loss(episodes)
         obs, _ = self.policy.obs_to_tensor(episodes.observations)
-        rewards = self._told.at(episodes, self.device)
+        assert isinstance(obs, dict)
+        rows = th.as_tensor(episodes.running, device=self.device).nonzero()[:, 0]
+        rewards = self._told.at(rows, obs["cursor"].long().flatten())
         log_probs = self.policy.step_log_probs(obs)  # [S, n]
-        estimator = self._told.estimator
         loss, _ = all_choices_loss(log_probs, rewards, estimator.advantage, estimator.log_scale)
         H = entropy(log_probs).mean() if self.entropy_coef else mean_entropy(log_probs)
         logs = {
@@ -390,27 +384,3 @@ class REINFORCE(EpisodicREINFORCE):
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_reference", "_told"]
-
-
-@dataclass(frozen=True)
-class _Told:
-    """What every choice at the steps of episodes pays, noted when their texts begin.
-
-    Attributes:
-        estimator: how it is learned from.
-        targets: int64 [N, T], gold choices.
-        gold, others: see `ChoiceRewards`.
-    """
-
-    estimator: Estimator
-    targets: NDArray[np.int64]
-    gold: NDArray[np.float32]
-    others: NDArray[np.float32]
-
-    def at(self, episodes: Trajectories, device: th.device) -> AllRewards:
-        """At the S steps of episodes, in their order."""
-        assert isinstance(episodes.observations, dict)
-        rows, cursors = np.nonzero(episodes.running)[0], episodes.observations["cursor"][:, 0]
-        others = self.others if self.others.ndim == 1 else self.others[rows, cursors]
-        picked = (self.targets[rows, cursors], self.gold[rows, cursors], others)
-        return AllRewards(*(th.as_tensor(array, device=device) for array in picked))

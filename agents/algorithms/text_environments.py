@@ -66,7 +66,7 @@ class TextEnvironments:
         """What every choice at every position of the current texts would pay (of an `enumerable` reward)."""
         parts = [vector.choice_rewards() for vector in self.vectors]
         others = parts[0].others
-        if others.ndim > 1:
+        if others.ndim == 3:
             others = np.concatenate([part.others for part in parts])
         return ChoiceRewards(np.concatenate([part.gold for part in parts]), others)
 

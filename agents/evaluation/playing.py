@@ -1,4 +1,4 @@
-"""Playing a split once, in order: by a policy, or by a row that any policy must beat."""
+"""Evaluation of a policy or a baseline on every text of a split."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Predictor = Callable[[Batch], Prediction]
 
 
 def evaluate(policy: LMPolicy | Predictor, env: TextVectorEnv, *, texts: int | None = None) -> Evaluation:
-    """Plays every text of the environment's split once, with the most probable choice at each position.
+    """Evaluate a policy once on every text of the environment's split, with the most probable choice at each position.
 
-    Positions that are drawn are those of visit 0, the same in every evaluation. The environment is left reset: give one
-    that no agent is learning from.
+    Random positions, such as masks, are the same in every evaluation. The environment is reset, so do not pass one
+    that an agent is training in.
 
     Args:
-        policy: an LMPolicy (put into evaluation mode), or any predictor.
-        env: a native vector environment, `unit="sequence"`; its rows are the batch.
-        texts: play this many, evenly spaced, instead of all.
+        policy: an LMPolicy (set to evaluation mode), or any predictor.
+        env: a native vector environment with `unit="sequence"`; its rows are the batch.
+        texts: number of texts to play, evenly spaced; by default all.
     """
     predict = lm_predictor(policy) if isinstance(policy, LMPolicy) else policy
     total = env.num_texts
@@ -38,7 +38,7 @@ def evaluate(policy: LMPolicy | Predictor, env: TextVectorEnv, *, texts: int | N
     by_length = np.argsort(np.diff(env.task.encoded.offsets)[chosen], kind="stable")
     for start in range(0, len(chosen), env.num_envs):
         rows = by_length[start : start + env.num_envs]
-        indices = np.resize(chosen[rows], env.num_envs)  # the last batch repeats itself to fill the rows
+        indices = np.resize(chosen[rows], env.num_envs)  # the last batch repeats texts to fill its rows
         obs, _ = env.reset(options={"indices": indices})
         said = predict(Batch(obs, env.text_index, env.targets))
         used = slice(0, len(rows))
@@ -57,14 +57,14 @@ def evaluate(policy: LMPolicy | Predictor, env: TextVectorEnv, *, texts: int | N
 
 
 def baselines(env: TextVectorEnv) -> dict[str, dict[str, float]]:
-    """Metrics of the rows that any agent must beat, by name: chance, and what the task adds."""
+    """Return the metrics of the task's baselines by name, such as random choices."""
     return {row.name: evaluate(row.make(env.task), env).metrics for row in env.task.baselines}
 
 
 def position_rewards(
     env: TextVectorEnv, choices: NDArray[np.int64], log_probs: NDArray[np.float32] | None
 ) -> NDArray[np.float32]:
-    """What the texts played pay for choices, float32 [N, T].
+    """Return the rewards of choices in the current texts, float32 [N, T].
 
     NaN if the reward needs probabilities that the predictor does not give.
     """
@@ -76,7 +76,7 @@ def position_rewards(
 
 
 def read(policy: LMPolicy, obs: dict[str, NDArray[np.int64]]) -> Packed:
-    """The policy at all positions of a batch, in evaluation mode and without a gradient."""
+    """Return the policy's output at all positions of a batch, in evaluation mode and without gradients."""
     policy.set_training_mode(False)
     tensors, _ = policy.obs_to_tensor(obs)
     assert isinstance(tensors, dict)
@@ -85,7 +85,7 @@ def read(policy: LMPolicy, obs: dict[str, NDArray[np.int64]]) -> Packed:
 
 
 def most_probable(packed: Packed, targets: NDArray[np.int64]) -> Prediction:
-    """The most probable choices at the positions of texts, and the log-probabilities of their targets [N, T]."""
+    """Return the most probable choices [N, T] and the log-probabilities of the targets [N, T]."""
     gold = packed.log_probs.gather(1, packed.pick(targets)[:, None]).squeeze(1)
     rows, slots = packed.rows.cpu().numpy(), packed.slots.cpu().numpy()
     choices = np.zeros(targets.shape, np.int64)
@@ -96,5 +96,5 @@ def most_probable(packed: Packed, targets: NDArray[np.int64]) -> Prediction:
 
 
 def lm_predictor(policy: LMPolicy) -> Predictor:
-    """The policy's most probable choices, and what it gives the gold ones."""
+    """Return a predictor of the policy's most probable choices and the log-probabilities of the gold choices."""
     return lambda batch: most_probable(read(policy, batch.observation), batch.targets)

@@ -1,4 +1,4 @@
-"""What a policy says at the positions of a batch, padding left out, and choices drawn from it."""
+"""A policy's output at the positions of a batch, without padding, and choices drawn from it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Packed:
-    """The policy at all Q positions of whole texts, padding left out.
+    """The policy's output at all Q positions of whole texts, without padding.
 
     Attributes:
-        log_probs: float32 [Q, n], log of the policy at each position.
-        hidden: [Q, H], the encoder's states there.
+        log_probs: float32 [Q, n], log-probabilities at each position.
+        hidden: [Q, H], the encoder's hidden states there.
         rows: int64 [Q], the text of each position.
-        slots: int64 [Q], its place among the text's positions (0 … T-1).
-        shape: (B, T), the size of a batch of actions.
+        slots: int64 [Q], index among the positions of its text (0 … T-1).
+        shape: (B, T), the shape of a batch of actions.
     """
 
     log_probs: th.Tensor
@@ -28,33 +28,33 @@ class Packed:
     shape: tuple[int, int]
 
     def choose(self, deterministic: bool) -> th.Tensor:
-        """Actions [B, T], the most probable or drawn; 0 where padded."""
+        """Return actions [B, T], the most probable or sampled ones; 0 where padded."""
         return self.unpack(self.log_probs.argmax(-1) if deterministic else _draw(self.log_probs))
 
     def log_prob(self, actions: th.Tensor) -> th.Tensor:
-        """Log-probabilities [B] of actions [B, T]: the sum over a text's positions."""
+        """Return log-probabilities [B] of actions [B, T], summed over the positions of a text."""
         return self.total(self.log_probs.gather(1, self.pick(actions)[:, None]).squeeze(1))
 
     def unpack(self, values: th.Tensor) -> th.Tensor:
-        """Values [Q, …] in the places of actions, [B, T, …]; 0 where padded."""
+        """Arrange values [Q, …] like actions, [B, T, …]; 0 where padded."""
         out = values.new_zeros((*self.shape, *values.shape[1:]))
         out[self.rows, self.slots] = values
         return out
 
     def pick(self, values: th.Tensor | NDArray[Any]) -> th.Tensor:
-        """Of values [B, T, …] those at the positions, [Q, …]."""
+        """Select the values [B, T, …] at positions, [Q, …]."""
         return th.as_tensor(values, device=self.log_probs.device)[self.rows, self.slots]
 
     def total(self, values: th.Tensor) -> th.Tensor:
-        """Values [Q] summed over each text's positions, [B]."""
+        """Sum values [Q] over the positions of each text, [B]."""
         return values.new_zeros(self.shape[0]).index_add(0, self.rows, values)
 
     def mean(self, values: th.Tensor) -> th.Tensor:
-        """Values [Q] averaged over each text's positions, [B]; 0 where a text has none."""
+        """Average values [Q] over the positions of each text, [B]; 0 if a text has none."""
         return self.total(values) / self.total(th.ones_like(values)).clamp(min=1)
 
     def restricted(self, action_masks: Any) -> Packed:
-        """The policy among the choices that action_masks [B, T · n] allow; None allows all."""
+        """Restrict the policy to the choices that action_masks [B, T · n] allow; None allows all."""
         if action_masks is None:
             return self
         masks = th.as_tensor(action_masks, device=self.log_probs.device).bool()
@@ -64,12 +64,12 @@ class Packed:
 
 @dataclass(frozen=True)
 class AtCursors:
-    """The policy where each of B rows decides one position; rows that decide the same position of a text share it.
+    """The policy's output if each of B rows decides one position; rows at the same position of a text share it.
 
     Attributes:
-        log_probs: float32 [Q, n], log of the policy at each distinct position.
-        hidden: [Q, H], the encoder's states there.
-        steps: int64 [B], which of the Q positions is each row's.
+        log_probs: float32 [Q, n], log-probabilities at each distinct position.
+        hidden: [Q, H], the encoder's hidden states there.
+        steps: int64 [B], index of each row's position among the Q positions.
     """
 
     log_probs: th.Tensor
@@ -77,31 +77,31 @@ class AtCursors:
     steps: th.Tensor
 
     def choose(self, deterministic: bool, distinct: bool = False) -> th.Tensor:
-        """Actions [B]: the most probable; or drawn, each row's independently or (`distinct`) without replacement."""
+        """Return actions [B], the most probable ones or samples, independent or (`distinct`) without replacement."""
         if deterministic:
             return self.unpack(self.log_probs.argmax(-1))
         counts = th.bincount(self.steps, minlength=len(self.log_probs))
         draw = draw_distinct if distinct else _draw
-        drawn = draw(self.log_probs, int(counts.max()))  # [Q, most rows of a position]
+        drawn = draw(self.log_probs, int(counts.max()))  # [Q, maximum number of rows at a position]
         order = self.steps.argsort(stable=True)
-        number = th.empty_like(self.steps)  # of a row among those of its position
+        number = th.empty_like(self.steps)  # index of a row among those at its position
         begin = (counts.cumsum(0) - counts)[self.steps[order]]
         number[order] = th.arange(len(self.steps), device=self.steps.device) - begin
         return drawn[self.steps, number]
 
     def log_prob(self, actions: th.Tensor) -> th.Tensor:
-        """Log-probabilities [B] of actions [B]."""
+        """Return log-probabilities [B] of actions [B]."""
         return self.log_probs[self.steps, actions.flatten()]
 
     def unpack(self, values: th.Tensor) -> th.Tensor:
-        """Values [Q, …] row by row, [B, …]."""
+        """Arrange values [Q, …] by row, [B, …]."""
         return values[self.steps]
 
-    total = mean = unpack  # of one position
+    total = mean = unpack  # a row has one position
 
 
 def _draw(log_probs: th.Tensor, times: int | None = None) -> th.Tensor:
-    """Choices [Q] drawn at each position, or `times` of them, [Q, times]."""
+    """Sample choices [Q] at each position, or `times` choices, [Q, times]."""
     if times is None:
         return th.multinomial(log_probs.exp(), 1).squeeze(1)
     return th.multinomial(log_probs.exp(), times, replacement=True)
@@ -127,6 +127,6 @@ def mean_entropy(log_probs: th.Tensor) -> th.Tensor:
 
 
 def entropy(log_probs: th.Tensor) -> th.Tensor:
-    """Entropy in nats of each row of log-probabilities [Q, n] → [Q]; forbidden choices (-inf) count nothing."""
+    """Return the entropy in nats of log-probabilities [Q, n] → [Q]; forbidden choices (-inf) contribute 0."""
     probs = log_probs.exp()
     return -(probs * log_probs.masked_fill(probs == 0, 0.0)).sum(-1)

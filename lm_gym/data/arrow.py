@@ -7,7 +7,7 @@ from typing import Any
 from lm_gym.data.builder import CorpusBuilder
 from lm_gym.data.errors import DataError
 from lm_gym.data.options import ReadOptions
-from lm_gym.data.records import RecordReader
+from lm_gym.data.records import LOOKED_AT, RecordReader
 
 _ROWS = 1000  # rows taken out of Arrow at a time
 
@@ -60,7 +60,7 @@ def read_batches(batches: Iterable[Any], features: Any, builder: CorpusBuilder, 
     for batch in batches:
         if not batch.num_rows:
             continue
-        layout = reader.begin(batch.slice(0, 1).to_pylist()[0], row)
+        layout = reader.begin(batch.slice(0, LOOKED_AT).to_pylist(), row)
         builder.unread |= dict.fromkeys(name for name in batch.column_names if name not in layout.columns)
         for record in batch.select([*dict.fromkeys(layout.columns)]).to_pylist():
             reader.add(record, row)

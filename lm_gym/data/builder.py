@@ -8,7 +8,11 @@ from numpy.typing import NDArray
 
 from lm_gym.data.errors import DataError
 from lm_gym.data.field_builders import FieldBuilder, Words
-from lm_gym.data.schemes import RawTags, TagError
+from lm_gym.data.spans import SpanCounts
+from lm_gym.data.tags import RawTags, TagError
+
+_MOST_WORDS = 1_000_000  # of one text: more, and texts were not told apart
+_MOST_LINES = 1000  # of a file with a word a line that is one text
 
 
 class CorpusBuilder:
@@ -21,7 +25,11 @@ class CorpusBuilder:
 
     Attributes:
         word_per_line: whether each word of a text stands on a line of its own; the reader says so.
+        tag_column: the column of the tags, as errors name it.
         remarks: what a user of the data should know.
+        counted: number of rows by what was done with them.
+        left_out: number of rows that are no texts.
+        spans: what became of spans of characters.
         fields: the fields beside words and tags, by name; the reader adds them before the first text.
         unread: names of columns that no field is read from.
         unnamed: number of columns if they have no names and `unread` holds their indices, else 0.
@@ -32,7 +40,11 @@ class CorpusBuilder:
         self.vocabulary = words
         self.unit = unit
         self.word_per_line = False
+        self.tag_column: int | str | None = None
         self.remarks: list[str] = []
+        self.counted: dict[str, int] = {}
+        self.left_out = 0
+        self.spans = SpanCounts()
         self.fields: dict[str, FieldBuilder] = {}
         self.unread: dict[str, None] = {}  # in order
         self.unnamed = 0
@@ -49,11 +61,13 @@ class CorpusBuilder:
         """Append one text.
 
         Raises:
-            DataError: no words, more or fewer tags than words, a tag that fits no scheme, or a text with tags beside
-                one without.
+            DataError: no words or more than a million, more or fewer tags than words, a tag that fits no scheme, or a
+                text with tags beside one without.
         """
-        if not words:
+        if not words and not tags:
             raise self.error(line, "a text without words: leave it out")
+        if len(words) > _MOST_WORDS:
+            raise self.error(line, f"a text of {len(words):,} words: split it into texts of {_MOST_WORDS:,} at most")
         if len(self) and bool(self.tags) != (tags is not None):
             raise self.error(line, "some texts have tags and some have none: tag all of them, or none")
         try:
@@ -68,6 +82,11 @@ class CorpusBuilder:
         self.lines.append(line)
         self.offsets.append(len(self.words))
 
+    def count(self, what: str, *, left_out: bool) -> None:
+        """Count a row that is not read as it stands, for a note such as "2 of 8 rows have no words"."""
+        self.counted[what] = self.counted.get(what, 0) + 1
+        self.left_out += left_out
+
     def place_of(self, line: int) -> str:
         """The place and the line, as errors name them."""
         return f"{self.place}, {self.unit} {line}"
@@ -81,6 +100,29 @@ class CorpusBuilder:
         text = int(np.searchsorted(np.frombuffer(self.offsets, np.int64), word, side="right")) - 1
         line = self.lines[text] + (word - self.offsets[text] if self.word_per_line else 0)
         return self.error(line, message)
+
+    def error_at_tag(self, tag: str, message: str) -> DataError:
+        """The same for the first word with a tag, and the column that tags are read from."""
+        first = int(np.flatnonzero(np.frombuffer(self.tags, np.int16) == self.raw_tags[tag])[0])
+        column = f"; tags are read from column {self.tag_column!r}, tag_column chooses another"
+        return self.error_at_word(first, message + column * (self.tag_column is not None))
+
+    def name_tags(self, names: Sequence[str]) -> None:
+        """Replace numbers among the raw tags by names.
+
+        Raises:
+            DataError: a number without a name, or two tags of one name.
+        """
+        named: dict[str, str] = {}  # name → tag
+        for tag in self.raw_tags:
+            number = int(tag) if tag.removeprefix("-").isdecimal() else None
+            if number is not None and not 0 <= number < len(names):
+                raise self.error_at_tag(tag, f"tag {tag} has no name: there are {len(names)}, 0 to {len(names) - 1}")
+            name = tag if number is None else names[number]
+            if name in named:
+                raise self.error_at_tag(tag, f"tags {named[name]!r} and {tag!r} are both {name!r}")
+            named[name] = tag
+        self.raw_tags = RawTags(zip(named, range(len(named)), strict=True))
 
     def flat_words(self) -> NDArray[np.int32]:
         """The words as int32 [W], a view."""
@@ -98,14 +140,48 @@ class CorpusBuilder:
         """What can only be seen at the end.
 
         Raises:
-            DataError: no text at all, or a word that is empty or no string.
+            DataError: no text at all, one text where there should be many, or a word that is none.
         """
         if not len(self):
             raise DataError(f"{self.place}: no text in it: an empty file, or one of blank lines only")
-        bad = {index: word for word, index in self.vocabulary.items() if not isinstance(word, str) or not word.strip()}
-        if bad:
-            found = np.flatnonzero(np.isin(self.flat_words(), [*bad]))
-            if found.size:
-                word = bad[int(self.words[found[0]])]
-                message = f"{word!r} is an empty word" if isinstance(word, str) else f"{word!r} is no string"
-                raise self.error_at_word(int(found[0]), f"{message}: remove it, and its tag")
+        if self.word_per_line and len(self) == 1 and len(self.words) > _MOST_LINES:
+            raise DataError(
+                f"{self.place}: a word a {self.unit}, and all {len(self.words)} are one text: set texts apart by blank "
+                "lines, or by a column named 'sentence'"
+            )
+        faults = {index: fault for word, index in self.vocabulary.items() if (fault := _fault(word))}
+        if not faults:
+            return
+        places = np.flatnonzero(np.isin(self.flat_words(), [*faults]))
+        if places.size:
+            raise self.error_at_word(int(places[0]), faults[int(self.words[places[0]])])
+        for gathered in self.fields.values():
+            found = gathered.first_with([*faults])
+            if found is not None:
+                raise self.error(self.lines[found[0]], faults[found[1]])
+
+    def notes(self) -> list[str]:
+        """What a user of the data should know: the remarks, what was counted, and that texts have one word."""
+        rows = len(self) + self.left_out
+        notes = [
+            *self.remarks,
+            *(f"{count} of {rows} {what}" for what, count in self.counted.items()),
+            *self.spans.notes(),
+        ]
+        if len(self) == len(self.words) > 1 and (self.word_per_line or self.tags):
+            cause = "a blank line after every word?" if self.word_per_line else "one text for every word?"
+            notes.append(f"every text has one word ({cause})")
+        return notes
+
+
+def _fault(word: object) -> str:
+    """What is wrong with a word, or an empty string."""
+    if not isinstance(word, str):
+        return f"{word!r} is no string: remove it, and its tag"
+    if not word.strip():
+        return f"{word!r} is an empty word: remove it, and its tag"
+    if "\0" in word:
+        return f"{word!r} has a zero byte: is the file UTF-16? convert it to UTF-8"
+    if not word.isascii() and any("\ud800" <= character <= "\udfff" for character in word):
+        return f"{word!r} has a lone surrogate, half of a character: write the whole one, or U+FFFD"
+    return ""

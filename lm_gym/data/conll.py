@@ -1,64 +1,70 @@
 """CoNLL columns: a word a line, a blank line after each text, `-DOCSTART-` lines between documents."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import chain, islice
 
 from lm_gym.data.builder import CorpusBuilder
 from lm_gym.data.errors import DataError, OtherFields
-from lm_gym.data.fields import DESCRIPTIONS
+from lm_gym.data.fields import DESCRIPTIONS, TAGS, WORDS
 from lm_gym.data.options import ColumnKey, ReadOptions
-from lm_gym.data.schemes import TagError, is_tag
+from lm_gym.data.tags import TagError, are_tags, is_tag
 
 DOCUMENT = "-DOCSTART-"
+COMMENT = "#"
+_LOOKED_AT = 100  # lines that tell the columns
 
 
 def read_conll(lines: Iterable[str], builder: CorpusBuilder, options: ReadOptions) -> None:
     """Append the texts of a CoNLL file.
 
     Words stand in the first column and tags in the last one, unless `options` names others; if no tags are read, or
-    there is one column only, the texts are plain.
+    there is one column only, the texts are plain. A line before the first word of a text that begins with # and is no
+    word with a tag is a comment.
 
     Raises:
         DataError: a line with more or fewer columns than the first one, a column that is not there, a tag that fits no
             scheme, or a field that no CoNLL file has.
         OtherFields: such a field, in a file with tags.
     """
-    builder.word_per_line = True
+    lines = iter(lines)
+    head = [*islice(lines, _LOOKED_AT)]
     delimiter = options.delimiter
-    width = 0
-    token = tag = 0
-    tagged = True
+    first, sample = _sample(head, delimiter)
+    if not sample:
+        return
+    builder.word_per_line = True
+    width = len(sample[0])
+    token, tag = _columns(builder, first, width, options, sample)
+    tagged = options.tags is not None and (width > 1 or options.tags.name in options.asked)
+    known = {cells[tag] for cells in sample if len(cells) == width}
+    header = sample[0][token].lower() in WORDS.columns and sample[0][tag].lower() in TAGS.columns and width > 1
     vocabulary, raw_tags = builder.vocabulary, builder.raw_tags
     add_word, add_tag = builder.words.append, builder.tags.append
     add_offset, add_line = builder.offsets.append, builder.lines.append
     begun = 0  # the line where the text begins, 0 between texts
-    number = 0
+    comments = number = 0
     try:
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(chain(head, lines), 1):
             cells = line.split() if delimiter is None else line.rstrip("\n").split(delimiter)
-            if cells[:1] == [DOCUMENT] or (len(cells) < 2 and not line.strip()):
+            if ((len(cells) < 2 or not cells[0]) and not line.strip()) or cells[0] == DOCUMENT:
                 if begun:
                     add_offset(len(builder.words))
                     add_line(begun)
                     begun = 0
                 continue
-            if len(cells) != width:
-                if width:
-                    raise builder.error(
-                        number,
-                        f"{len(cells)} columns, where the lines before have {width}: {line.strip()[:60]!r}",
-                    )
-                width = len(cells)
-                _refuse_others(builder, number, cells, options)
-                asked, tags = options.asked, options.tags
-                token = _index(builder, number, width, asked.get(options.fields[0].name), 0)
-                tag_column = asked.get(tags.name) if tags else None
-                tag = _index(builder, number, width, tag_column, -1)
-                tagged = tags is not None and (width > 1 or tag_column is not None)
-                read = {token, tag} if tagged else {token}
-                builder.unnamed = width
-                builder.unread |= dict.fromkeys(str(i) for i in range(width) if i not in read)
             if not begun:
+                if cells[0].startswith(COMMENT) and (
+                    len(cells) != width or not (is_tag(cells[tag]) or cells[tag] in known or width == 1)
+                ):
+                    comments += 1
+                    continue
+                if header and number == first:
+                    builder.remarks.append(f"line {number} names the columns and is no text")
+                    continue
                 begun = number
+            if len(cells) != width:
+                message = f"{len(cells)} columns, where the lines before have {width}: {line.strip()[:60]!r}"
+                raise builder.error(number, message)
             add_word(vocabulary[cells[token]])
             if tagged:
                 add_tag(raw_tags[cells[tag]])
@@ -67,6 +73,43 @@ def read_conll(lines: Iterable[str], builder: CorpusBuilder, options: ReadOption
     if begun:
         add_offset(len(builder.words))
         add_line(begun)
+    if comments:
+        builder.remarks.append(f"{comments} comment lines ({COMMENT}) are passed over")
+    if tagged and options.tags and options.tags.name in options.names:
+        builder.name_tags(options.names[options.tags.name])
+
+
+def _sample(head: Sequence[str], delimiter: str | None) -> tuple[int, list[list[str]]]:
+    """The number of the first line that is no comment, and the cells of the first hundred lines that are none."""
+    split = [
+        (n, line.split() if delimiter is None else line.rstrip("\n").split(delimiter)) for n, line in enumerate(head, 1)
+    ]
+    filled = [(n, cells) for n, cells in split if any(cells) and cells[0] != DOCUMENT]
+    words = [(n, cells) for n, cells in filled if not cells[0].startswith(COMMENT)] or filled
+    return (words[0][0] if words else 0), [cells for _, cells in words]
+
+
+def _columns(
+    builder: CorpusBuilder, line: int, width: int, options: ReadOptions, sample: list[list[str]]
+) -> tuple[int, int]:
+    """The columns of the words and of the tags, told to the builder.
+
+    Raises:
+        DataError, OtherFields: a column or a field that is not there.
+    """
+    if width == 1 and options.delimiter is None:
+        _refuse_delimiter(builder, sample)
+    _refuse_others(builder, line, sample, options)
+    asked, tags = options.asked, options.tags
+    token = _index(builder, line, width, asked.get(options.fields[0].name), 0)
+    tag_column = asked.get(tags.name) if tags else None
+    tag = _index(builder, line, width, tag_column, -1)
+    tagged = tags is not None and (width > 1 or tag_column is not None)
+    read = {token, tag} if tagged else {token}
+    builder.tag_column = tag if tagged else None
+    builder.unnamed = width
+    builder.unread |= dict.fromkeys(str(i) for i in range(width) if i not in read)
+    return token, tag
 
 
 def _index(builder: CorpusBuilder, line: int, width: int, wanted: ColumnKey | None, default: int) -> int:
@@ -79,11 +122,22 @@ def _index(builder: CorpusBuilder, line: int, width: int, wanted: ColumnKey | No
     return index % width
 
 
-def _refuse_others(builder: CorpusBuilder, line: int, cells: list[str], options: ReadOptions) -> None:
+def _refuse_delimiter(builder: CorpusBuilder, sample: list[list[str]]) -> None:
+    """Refuse lines without blanks that are columns between other characters."""
+    for delimiter in ",;|":
+        parts = [cells[0].split(delimiter) for cells in sample]
+        if {len(part) for part in parts} in ({2}, {3}, {4}) and are_tags([part[-1] for part in parts]):
+            raise DataError(
+                f"{builder.place}: columns seem to stand between {delimiter!r}: say delimiter={delimiter!r}"
+            )
+
+
+def _refuse_others(builder: CorpusBuilder, line: int, sample: list[list[str]], options: ReadOptions) -> None:
     """Refuse what no CoNLL file has, and tags of a file with one column."""
-    tagged = len(cells) > 1 and is_tag(cells[-1].strip())
+    width = len(sample[0])
+    tagged = width > 1 and are_tags([cells[-1] for cells in sample])
     for field in options.fields[1:]:
-        absent = len(cells) == 1 if field.kind == "tags" else True
+        absent = width == 1 if field.kind == "tags" else True
         if absent and (field.required or field.name in options.asked):
             held = f"words and {DESCRIPTIONS['tags']}" if tagged else "words"
             message = f"{builder.place_of(line)}: CoNLL columns hold {held}: {DESCRIPTIONS[field.kind]} is needed"

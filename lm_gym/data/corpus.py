@@ -12,7 +12,8 @@ from lm_gym.data.builder import CorpusBuilder
 from lm_gym.data.columns import Column, LabelColumn
 from lm_gym.data.errors import DataError
 from lm_gym.data.field_builders import LabelBuilder, Words, label_names
-from lm_gym.data.schemes import TagError, tag_names_of, to_iob2, types_of
+from lm_gym.data.schemes import check_scheme, to_iob2
+from lm_gym.data.tags import Tag, TagError, parse_tags, tag_names_of, types_of
 from lm_gym.ragged import span, take_rows
 
 Sentence = Sequence[str] | tuple[Sequence[str], Sequence[str]]
@@ -59,7 +60,9 @@ class Corpus:
             DataError: no texts, a text without words, tags that do not match the words or fit no scheme.
         """
         builder = fill("sentences", sentences, Words())
-        return cls.from_builder(builder, tuple(builder.vocabulary), tag_names_of(types_of([*builder.raw_tags])), scheme)
+        raw_tags = parse_raw_tags([builder], scheme)
+        names = tag_names_of(types_of(raw_tags.values()))
+        return cls.from_builder(builder, tuple(builder.vocabulary), names, raw_tags, scheme)
 
     @classmethod
     def from_builder(
@@ -67,6 +70,7 @@ class Corpus:
         builder: CorpusBuilder,
         vocabulary: tuple[str, ...],
         tag_names: tuple[str, ...],
+        raw_tags: Mapping[str, Tag],
         scheme: str = "auto",
         label_names: Mapping[str, tuple[str, ...]] | None = None,
     ) -> "Corpus":
@@ -76,6 +80,7 @@ class Corpus:
             builder: what a reader has gathered.
             vocabulary: the words of the dataset.
             tag_names: the tags of the dataset.
+            raw_tags: the tags of all its files, and how each is read.
             scheme: of the tags (`lm_gym.data.schemes.to_iob2`).
             label_names: the labels of the dataset, for each field that has labels.
 
@@ -89,7 +94,7 @@ class Corpus:
             )
             for name, gathered in builder.fields.items()
         }
-        tags = None if builder.flat_tags() is None else _iob2(builder, tag_names, scheme)
+        tags = None if builder.flat_tags() is None else _iob2(builder, tag_names, raw_tags, scheme)
         names = () if tags is None else tag_names
         return cls(builder.flat_words(), vocabulary, builder.flat_offsets(), tags, names, columns)
 
@@ -163,21 +168,36 @@ def names_of_labels(builders: Iterable[CorpusBuilder]) -> dict[str, tuple[str, .
     return {name: label_names(labels) for name, labels in found.items()}
 
 
-def _iob2(builder: CorpusBuilder, tag_names: tuple[str, ...], scheme: str) -> NDArray[np.int16]:
+def parse_raw_tags(builders: Iterable[CorpusBuilder], scheme: str) -> dict[str, Tag]:
+    """How each of the different tags of some splits is read (`lm_gym.data.tags.parse_tags`).
+
+    Raises:
+        DataError: a tag that fits no scheme, by its place.
+    """
+    check_scheme(scheme)
+    builders = [*builders]
+    try:
+        return parse_tags([*dict.fromkeys(tag for builder in builders for tag in builder.raw_tags)], scheme)
+    except TagError as error:
+        builder = next(builder for builder in builders if error.tag in builder.raw_tags)
+        raise builder.error_at_tag(error.tag, str(error)) from None
+
+
+def _iob2(
+    builder: CorpusBuilder, tag_names: tuple[str, ...], parsed: Mapping[str, Tag], scheme: str
+) -> NDArray[np.int16]:
     """The tags of a builder as indices into `tag_names`."""
-    raw, raw_tags = np.frombuffer(builder.tags, np.int16), [*builder.raw_tags]
-    known = types_of(tag_names)
-    for index, tag in enumerate(raw_tags):
-        if unknown := types_of([tag]) - known:
+    raw_tags = {tag: parsed[tag] for tag in builder.raw_tags}
+    known = {name.partition("-")[2] for name in tag_names[1:]}
+    for tag, (_, type_) in raw_tags.items():
+        if type_ and type_ not in known:
             types = ", ".join(sorted(known)) or "(none)"
             message = f"tag {tag!r} is not in the training split, whose types are {types}"
-            at = int(np.flatnonzero(raw == index)[0])
-            raise builder.error_at_word(at, f"{message}: add texts with {unknown.pop()}, or remove this one")
+            raise builder.error_at_tag(tag, f"{message}: add texts with {type_}, or remove this one")
     try:
+        raw = np.frombuffer(builder.tags, np.int16)
         tags, remark = to_iob2(raw, raw_tags, builder.flat_offsets(), tag_names, scheme)
     except TagError as error:
-        if error.index < 0:
-            raise DataError(str(error)) from None
         raise builder.error_at_word(error.index, str(error)) from None
     if remark:
         builder.remarks.append(remark)

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from lm_gym.data.builder import CorpusBuilder
 from lm_gym.data.columns import LabelColumn
-from lm_gym.data.corpus import Corpus, Sentence, fill, names_of_labels
+from lm_gym.data.corpus import Corpus, Sentence, fill, names_of_labels, parse_raw_tags
 from lm_gym.data.errors import DataError, nearest
 from lm_gym.data.few import few_texts
 from lm_gym.data.field_builders import Words
 from lm_gym.data.overlap import overlaps, refuse_overlap, text_keys
-from lm_gym.data.schemes import tag_names_of, types_of
+from lm_gym.data.tags import are_types_alone, tag_names_of, types_of
 from lm_gym.hashing import mix
 from lm_gym.ragged import to_offsets
 
@@ -99,14 +99,18 @@ class Dataset:
                     f"{', '.join(with_it)} of {name} has {field} and {', '.join(without)} has none: give all, or none"
                 )
         models = [builders["train"]] if "train" in builders else [*builders.values()]
-        tag_names = tag_names_of(types_of([tag for builder in models for tag in builder.raw_tags]))
+        raw_tags = parse_raw_tags(builders.values(), scheme)
+        tag_names = tag_names_of(types_of(raw_tags[tag] for builder in models for tag in builder.raw_tags))
         vocabulary = tuple(next(iter(builders.values())).vocabulary)
         labels = names_of_labels(models)
         splits = {
-            split: Corpus.from_builder(builder, vocabulary, tag_names, scheme, labels)
+            split: Corpus.from_builder(builder, vocabulary, tag_names, raw_tags, scheme, labels)
             for split, builder in builders.items()
         }
-        remarks = [f"{split}: {remark}" for split, builder in builders.items() for remark in builder.remarks]
+        remarks = [f"{split}: {note}" for split, builder in builders.items() for note in builder.notes()]
+        if are_types_alone(raw_tags):
+            types = ", ".join(sorted(types_of(raw_tags.values())))
+            remarks.append(f"tags are types alone ({types}): neighbouring words of one type are read as one entity")
         notes = (*remarks, *_unread_note(builders.values()), *notes)
         return cls.from_splits(name, splits, max_overlap=max_overlap, notes=notes)
 

@@ -55,6 +55,10 @@ class FieldBuilder(ABC):
             DataError: a label that is not among `names`.
         """
 
+    def first_with(self, words: list[int]) -> tuple[int, int] | None:
+        """The first text that has one of these words in this field, and the word; None if there is none."""
+        return None
+
     def flat_offsets(self) -> NDArray[np.int64]:
         """The offsets as int64 [N + 1], a view."""
         return np.frombuffer(self.offsets, np.int64)
@@ -104,6 +108,14 @@ class TextsBuilder(FieldBuilder):
             self.words.extend([self.vocabulary[word] for word in words])
             self.item_offsets.append(len(self.words))
         self.offsets.append(len(self.item_offsets) - 1)
+
+    def first_with(self, words: list[int]) -> tuple[int, int] | None:
+        """The first text that has one of these words in an item, and the word."""
+        found = np.flatnonzero(np.isin(np.frombuffer(self.words, np.int32), words))
+        if not found.size:
+            return None
+        item = int(np.searchsorted(np.frombuffer(self.item_offsets, np.int64), found[0], side="right")) - 1
+        return int(np.searchsorted(self.flat_offsets(), item, side="right")) - 1, self.words[found[0]]
 
     def build(self, vocabulary: tuple[str, ...], names: tuple[str, ...], complain: Complaint) -> TextsColumn:
         """The items as indices into the vocabulary."""

@@ -33,7 +33,7 @@ class Field:
 WHOLE_TEXTS = ("text", "sentence", "content")  # columns of strings to split; others may hold one word a row
 
 WORDS = Field("words", "words", ("tokens", "words", "token", "word", *WHOLE_TEXTS))
-TAGS = Field("tags", "tags", ("tags", "ner_tags", "tag", "ner_tag", "ner", "labels", "label"))
+TAGS = Field("tags", "tags", ("tags", "ner_tags", "tag", "ner_tag", "ner", "labels", "label", "entities", "spans"))
 LABEL = Field("label", "label", ("label", "class", "category", "sentiment", "topic", "intent", "target"))
 LABELS = Field("labels", "labels", ("labels", "classes", "categories", "topics", "label"))
 CANDIDATES = Field("candidates", "texts", ("candidates", "options", "choices", "replies", "responses", "items"))

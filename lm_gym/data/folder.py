@@ -7,15 +7,12 @@ from pathlib import Path
 from lm_gym.data.errors import DataError
 
 NAMES = {
-    "train": "train",
-    "training": "train",
-    "dev": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "testa": "validation",
-    "test": "test",
-    "testb": "test",
+    **dict.fromkeys(("train", "training", "trn"), "train"),
+    **dict.fromkeys(("dev", "devel", "development"), "validation"),
+    **dict.fromkeys(("val", "valid", "validation", "eval", "evaluation", "testa"), "validation"),
+    **dict.fromkeys(("test", "testing", "tst", "testb"), "test"),
 }
+_NO_DATA = (".md", ".rst", ".py")  # and files without an ending in capitals, such as LICENSE
 
 
 def split_of(path: Path) -> str | None:
@@ -24,8 +21,8 @@ def split_of(path: Path) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
-def split_files(folder: Path, splits: Mapping[str, str] | None = None) -> dict[str, Path]:
-    """The file of each split.
+def split_files(folder: Path, splits: Mapping[str, str] | None = None) -> tuple[dict[str, Path], list[str]]:
+    """The file of each split, and the names of the files and folders beside them that nobody asked for.
 
     Args:
         folder: where they are.
@@ -34,13 +31,14 @@ def split_files(folder: Path, splits: Mapping[str, str] | None = None) -> dict[s
     Raises:
         DataError: no file for any split, two files for one, or a file that is not there.
     """
-    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    files = [path for path in entries if path.is_file()]
     listed = ", ".join(path.name for path in files) or "(none)"
     if splits is not None:
         for split, name in splits.items():
             if not (folder / name).is_file():
                 raise DataError(f"{folder}: no file {name!r} for {split}; files: {listed}")
-        return {split: folder / name for split, name in splits.items()}
+        return {split: folder / name for split, name in splits.items()}, []
     found: dict[str, list[Path]] = {}
     for path in files:
         said = split_of(path)
@@ -54,7 +52,16 @@ def split_files(folder: Path, splits: Mapping[str, str] | None = None) -> dict[s
         if len(found[split]) > 1:
             names = ", ".join(path.name for path in paths)
             raise DataError(f"{folder}: {names} might each be {split}: say splits={{{split!r}: …}}")
-    return {split: paths[0] for split, paths in found.items()}
+    chosen = {split: paths[0] for split, paths in found.items()}
+    others = [path for path in entries if path not in chosen.values() and _may_be_data(path)]
+    return chosen, [path.name for path in others]
+
+
+def _may_be_data(path: Path) -> bool:
+    """Whether this may be meant to be read: no manual and no code, and a folder only if it is named for a split."""
+    if path.is_dir():
+        return split_of(path) is not None
+    return path.suffix.lower() not in _NO_DATA and (bool(path.suffix) or not path.name.isupper())
 
 
 def choose_splits(place: str, names: Iterable[str], splits: Mapping[str, str] | None) -> dict[str, str]:
@@ -69,11 +76,13 @@ def choose_splits(place: str, names: Iterable[str], splits: Mapping[str, str] | 
         DataError: it has no such split, or none of a usual name.
     """
     names = [*names]
+    if not names:
+        raise DataError(f"{place}: there is no split in it: give texts by split, as in {{'train': [['a', 'text']]}}")
     chosen = dict(splits or {})
     if splits is None:
         for name in names:
-            if name in NAMES:
-                chosen.setdefault(NAMES[name], name)
+            if str(name).lower() in NAMES:
+                chosen.setdefault(NAMES[str(name).lower()], name)
     missing = [name for name in chosen.values() if name not in names]
     if missing or not chosen:
         wrong = f"no split {missing[0]!r}" if missing else "no split of a usual name"

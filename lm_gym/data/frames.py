@@ -26,9 +26,7 @@ def read_data(data: Any, builder: CorpusBuilder, options: ReadOptions) -> None:
     """
     if hasattr(data, "with_format") and hasattr(data, "features"):
         return read_rows(data, builder, options)
-    reader = RecordReader(builder, options)
-    for row, record in enumerate(_records(data, builder, options)):
-        reader.add(record, row)
+    RecordReader(builder, options).read(enumerate(_records(data, builder, options)))
 
 
 def _records(data: Any, builder: CorpusBuilder, options: ReadOptions) -> Iterator[Mapping[str, Any]]:

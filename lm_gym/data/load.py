@@ -34,6 +34,8 @@ def load_dataset(
     text_column: ColumnKey | None = None,
     delimiter: str | None = None,
     scheme: str = "auto",
+    names: Mapping[str, Sequence[str]] | None = None,
+    header: bool | None = None,
     splits: Mapping[str, str] | None = None,
     max_overlap: float = 0.1,
     train_texts: int | None = None,
@@ -55,7 +57,10 @@ def load_dataset(
         tag_column: column of the tags.
         text_column: column of whole texts, split at blanks.
         delimiter: between columns; None is the format's own.
-        scheme: of the tags: "auto", "iob1", "iob2", "iobes" (BILOU included) or "conlleval" (any sequence).
+        scheme: of the tags: "auto", "iob1", "iob2", "iobes" (BILOU and BMES included), "io" (types alone) or
+            "conlleval" (any sequence).
+        names: what integers stand for, by field, in order: {"tags": ["O", "B-PER", "I-PER"]}.
+        header: whether the first row of a table names its columns; None finds out.
         splits: for a folder, file names by split; for the hub and for Python data, their splits by ours. None finds
             them.
         max_overlap: the greatest part of a split, 0 to 1, that may stand in another split too.
@@ -72,7 +77,11 @@ def load_dataset(
         OtherFields: the data lacks a required field, and holds others (`kinds`).
     """
     wanted = WORDS_AND_TAGS if fields is None else tuple(fields)
-    options = ReadOptions(token_column, tag_column, text_column, delimiter, scheme, wanted, columns or {})
+    options = ReadOptions(
+        token_column, tag_column, text_column, delimiter, scheme, wanted, columns or {}, names or {}, header
+    )
+    if not 0 <= max_overlap <= 1:
+        raise DataError(f"max_overlap={max_overlap!r}: give a part of a split, 0 to 1")
     if isinstance(source, Dataset):
         dataset = source
     elif not isinstance(source, str | os.PathLike):
@@ -94,11 +103,12 @@ def _of_name(name: str, options: ReadOptions, splits: Mapping[str, str] | None, 
         return _of_data(name, fetch(name), options, splits, max_overlap)
     path = Path(name).expanduser()
     if path.is_dir():
-        label, files = path.resolve().name, split_files(path, splits)
+        label = path.resolve().name
+        files, unread = split_files(path, splits)
     elif path.is_file():
         if splits is not None:
             raise DataError(f"{name} is one file: splits={dict(splits)!r} is for a folder or the hub")
-        label, files = path.stem, {split_of(path) or "train": path}
+        label, files, unread = path.stem, {split_of(path) or "train": path}, []
     else:
         raise DataError(
             f"no dataset {name!r}{nearest(name, BUILTIN)}: it is no file or folder, not hub:<id>, and not one of "
@@ -106,7 +116,8 @@ def _of_name(name: str, options: ReadOptions, splits: Mapping[str, str] | None, 
         )
     words = Words()
     builders = {split: read_file(files[split], words, options) for split in SPLITS if split in files}
-    return Dataset.from_builders(label, builders, scheme=options.scheme, max_overlap=max_overlap)
+    notes = [f"{not_read('file', unread)}: no usual name of a split"] if unread else []
+    return Dataset.from_builders(label, builders, scheme=options.scheme, max_overlap=max_overlap, notes=notes)
 
 
 def _of_data(

@@ -6,6 +6,8 @@ from lm_gym.data.builder import CorpusBuilder
 from lm_gym.data.errors import DataError
 from lm_gym.data.options import ReadOptions
 
+_ENOUGH = 10  # lines of the same number of words that are no accident
+
 
 def read_text(lines: Iterable[str], builder: CorpusBuilder, options: ReadOptions) -> None:
     """Append the texts of a file of plain text.
@@ -19,6 +21,14 @@ def read_text(lines: Iterable[str], builder: CorpusBuilder, options: ReadOptions
         raise DataError(
             f"{builder.place}: plain text has no columns and no {wanted}: give JSONL, CSV, TSV or, for tags, CoNLL"
         )
+    number = 0
+    lengths = set()
     for number, line in enumerate(lines, 1):
         if words := line.split():
             builder.add(words, None, number)
+            lengths.add(len(words))
+    if len(builder) >= _ENOUGH and len(builder) < number and len(lengths) == 1 and lengths != {1}:
+        builder.remarks.append(
+            f"every line has {lengths.pop()} words, and some are blank: if a word stands on each line, call the file "
+            ".conll"
+        )

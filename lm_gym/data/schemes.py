@@ -1,71 +1,35 @@
-"""Tagging schemes: IOB1, IOB2, IOBES and BILOU, told apart and converted to IOB2 over flat arrays.
+"""Tagging schemes: IO, IOB1, IOB2 and IOBES, told apart and converted to IOB2 over flat arrays.
 
 Ramshaw and Marcus (1995) for IOB1; Tjong Kim Sang and Veenstra (1999) for IOB2 and its kin. Where an entity
 begins is decided as conlleval.pl does, which gives the right spans for every valid sequence of any scheme.
 """
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-SCHEMES = ("auto", "iob1", "iob2", "iobes", "conlleval")
-_TAG = re.compile(r"O|([BIESLU])-(\S+)")
-_LETTERS = {"O": 0, "B": 1, "I": 2, "E": 3, "S": 4, "L": 3, "U": 4}  # BILOU is IOBES in other letters
-_O, _B, _I, _E, _S = range(5)
+from lm_gym.data.errors import DataError, nearest
+from lm_gym.data.tags import LETTERS, Tag, TagError
+
+SCHEMES = ("auto", "iob1", "iob2", "iobes", "io", "conlleval")
+_O, _B, _I, _E, _S = range(5)  # the roles in `LETTERS`
 _BLOCK = 1 << 16  # words converted at a time, so that temporary arrays stay small
 
 
-class TagError(ValueError):
-    """A tag, or a sequence of tags, that fits no scheme. `index` is the flat index of the tag, or -1."""
-
-    def __init__(self, message: str, index: int = -1) -> None:
-        super().__init__(message)
-        self.index = index
-
-
-class RawTags(dict[str, int]):
-    """Tag → index for the tags of a file as they stand, each checked when first seen."""
-
-    def __missing__(self, tag: str) -> int:
-        split_tag(tag)
-        if len(self) >= np.iinfo(np.int16).max:
-            raise TagError(f"more than {len(self)} different tags: is this the column of the tags?")
-        self[tag] = len(self)
-        return self[tag]
-
-
-def is_tag(tag: object) -> bool:
-    """Whether `tag` is O, or one of B I E S L U, a hyphen and a type."""
-    return isinstance(tag, str) and _TAG.fullmatch(tag) is not None
-
-
-def split_tag(tag: str) -> tuple[str, str]:
-    """("B", "PER") for "B-PER", ("O", "") for "O".
+def check_scheme(scheme: str) -> None:
+    """Refuse an unknown scheme.
 
     Raises:
-        TagError: anything but O, or one of B I E S L U, a hyphen and a type.
+        DataError: naming those that are known.
     """
-    match = _TAG.fullmatch(tag) if isinstance(tag, str) else None
-    if match is None:
-        raise TagError(f"tag {tag!r} fits no scheme: tags are O, B-TYPE, I-TYPE (E-, S-, L-, U- in IOBES and BILOU)")
-    return match.group(1) or "O", match.group(2) or ""
-
-
-def tag_names_of(types: Iterable[str]) -> tuple[str, ...]:
-    """The tags of a dataset: "O", then "B-X", "I-X" for each type, types sorted."""
-    return ("O", *(f"{letter}-{name}" for name in sorted(types) for letter in "BI"))
-
-
-def types_of(raw_tags: Iterable[str]) -> set[str]:
-    """The entity types among tags."""
-    return {split_tag(tag)[1] for tag in raw_tags} - {""}
+    if scheme not in SCHEMES:
+        raise DataError(f"unknown scheme {scheme!r}{nearest(scheme, SCHEMES)}: one of {', '.join(SCHEMES)}")
 
 
 def to_iob2(
     tags: NDArray[np.int16],
-    raw_tags: Sequence[str],
+    raw_tags: Mapping[str, Tag],
     offsets: NDArray[np.int64],
     tag_names: Sequence[str],
     scheme: str = "auto",
@@ -74,11 +38,11 @@ def to_iob2(
 
     Args:
         tags: int16 [W], index into `raw_tags`.
-        raw_tags: the different tags of the file.
+        raw_tags: the different tags of the file, and how each is read (`lm_gym.data.tags.parse_tags`).
         offsets: int64 [N + 1], where texts begin and end.
         tag_names: what the result indexes; holds "B-X" and "I-X" for every type X of `raw_tags`.
-        scheme: "iob2" and "iobes" (BILOU letters included) demand exactly that; "iob1" takes B- and I- only,
-            and "conlleval" anything; "auto" is "iobes" where its letters are, else "iob1".
+        scheme: "iob2" and "iobes" (BILOU, BMES and BMEWO letters included) demand exactly that; "iob1" takes B- and
+            I- only, "io" I- only, and "conlleval" anything; "auto" is "iobes" where its letters are, else "iob1".
 
     Returns:
         int16 [W], index into `tag_names`, and a remark where IOB1 and IOB2 are mixed (else empty).
@@ -86,10 +50,8 @@ def to_iob2(
     Raises:
         TagError: the sequence does not fit the scheme; `index` says where.
     """
-    if scheme not in SCHEMES:
-        raise TagError(f"unknown scheme {scheme!r}: one of {', '.join(SCHEMES)}")
-    parts = [split_tag(tag) for tag in raw_tags]
-    letters = np.array([_LETTERS[letter] for letter, _ in parts], np.int8)
+    names_of_tags, parts = [*raw_tags], [*raw_tags.values()]
+    letters = np.array([LETTERS[letter] for letter, _ in parts], np.int8)
     names = sorted({name for _, name in parts})
     types = np.array([names.index(name) for _, name in parts], np.int16)
     index = {name: i for i, name in enumerate(tag_names)}
@@ -106,7 +68,7 @@ def to_iob2(
         bare += int(np.count_nonzero(starts & ~explicit))
         odd += int(np.count_nonzero(explicit & ~joined))
         if kept == "iob2":
-            _refuse(starts & ~explicit, low, "begins an entity, which is for B- to do", kept, tags, raw_tags)
+            _refuse(starts & ~explicit, low, "begins an entity, which is for B- to do", kept, tags, names_of_tags)
         if kept == "iobes":
             broken = _breaks_iobes(letters[raw], joined, first)
             _refuse(
@@ -115,30 +77,30 @@ def to_iob2(
                 "does not go with the tag before it, or leaves the entity open",
                 kept,
                 tags,
-                raw_tags,
+                names_of_tags,
             )
         result[low:high] = np.where(starts, begin[raw], inside[raw])
     mixed = f"{bare} entities begin with I- and {odd} with B- where IOB1 has I-: read as conlleval does"
     return result, mixed if kept == "iob" and bare and odd else ""
 
 
-def _scheme_of(tags: NDArray[np.int16], raw_tags: Sequence[str], scheme: str) -> str:
+def _scheme_of(tags: NDArray[np.int16], raw_tags: Mapping[str, Tag], scheme: str) -> str:
     """The scheme asked for, or "iob" / "iobes" by the letters; TagError where they do not go together."""
-    first = {split_tag(tag)[0]: i for i, tag in reversed(list(enumerate(raw_tags)))}
+    first = {part.letter: i for i, part in reversed([*enumerate(raw_tags.values())])}
+    names = [*raw_tags]
 
     def refuse(letter: str, message: str) -> None:
-        tag = raw_tags[first[letter]]
-        raise TagError(f"tag {tag!r} {message}", int(np.flatnonzero(tags == first[letter])[0]))
+        raise TagError(f"tag {names[first[letter]]!r} {message}", int(np.flatnonzero(tags == first[letter])[0]))
 
-    iobes = sorted(first.keys() & {"E", "S"})
-    bilou = sorted(first.keys() & {"L", "U"})
+    iobes = sorted(first.keys() & {*"ESMW"})
+    bilou = sorted(first.keys() & {*"LU"})
     if iobes and bilou and scheme != "conlleval":
-        refuse(bilou[0], f"is BILOU, but {raw_tags[first[iobes[0]]]!r} is IOBES: a file has one scheme")
+        refuse(bilou[0], f"is BILOU, but {names[first[iobes[0]]]!r} is IOBES: a file has one scheme")
     if scheme in ("iob1", "iob2") and (iobes or bilou):
         refuse((iobes or bilou)[0], f"is not {scheme.upper()}: say scheme='iobes', or 'auto'")
-    if scheme in ("auto", "iob1"):
+    if scheme == "auto":
         return "iobes" if iobes or bilou else "iob"
-    return scheme
+    return "iob" if scheme in ("iob1", "io") else scheme
 
 
 def _blocks(offsets: NDArray[np.int64]) -> Iterator[tuple[int, int, NDArray[np.bool_]]]:

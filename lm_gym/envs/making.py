@@ -1,4 +1,4 @@
-"""From settings to a task and a reward."""
+"""Creation of the task and the reward from settings."""
 
 from typing import Any
 
@@ -10,25 +10,25 @@ from lm_gym.tokenizer import load_tokenizer
 
 
 def make_task(kind: type[Task], dataset: Dataset, settings: EnvArguments, options: Any) -> Task:
-    """Encode what the settings ask for.
+    """Return the task with its encoded split.
 
     Raises:
-        ValueError: the settings don't suit the task or the data.
+        ValueError: the settings do not suit the task or the data.
     """
     kind.check(settings.unit, options)
     if settings.mask_actions and settings.unit == "sequence" and not kind.static_masks:
         raise ValueError(
-            f"mask_actions=True with unit='sequence': which choices of {kind.env_id} make sense depends on earlier "
-            "ones, so no mask can be given before them; take unit='token'"
+            f"mask_actions=True with unit='sequence': the legal choices of {kind.env_id} depend on earlier "
+            "choices, so no mask can be given in advance; use unit='token'"
         )
     return build_task(kind, dataset, settings.split, load_tokenizer(settings.tokenizer), settings.max_length, options)
 
 
 def reward_of(settings: EnvArguments, task: Task) -> Reward:
-    """The reward that the settings ask for, bound to the task.
+    """Return the reward, bound to the task.
 
     Raises:
-        ValueError: there is no such reward, or it doesn't suit the task.
+        ValueError: the reward is unknown or does not suit the task.
     """
     reward = make_reward(task.default_reward if settings.reward is None else settings.reward, settings.reward_kwargs)
     if not settings.dense:

@@ -1,4 +1,4 @@
-"""Masked language modelling: masked tokens are positions, the vocabulary the choices."""
+"""Masked language modelling: positions are masked tokens, and choices are the vocabulary."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class MaskedLMOptions:
     """Arguments of masked language modelling.
 
     Args:
-        mask_probability: fraction of a text's tokens that is masked, in (0, 1].
-        fill: `"parallel"`: masks stay while an episode runs; `"sequential"`: a prediction takes the place of its mask
-            in `input_ids`, so that later decisions see it (with `unit="token"`).
+        mask_probability: fraction of a text's tokens to mask, in (0, 1].
+        fill: `"parallel"`: masks stay during an episode; `"sequential"`: a prediction replaces its mask in
+            `input_ids`, so that later decisions see it (with `unit="token"`).
 
     Raises:
         ValueError: a value is unknown or out of range.
@@ -46,21 +46,21 @@ class MaskedLMOptions:
     def __post_init__(self) -> None:
         check_choice("fill", self.fill, ("parallel", "sequential"))
         if not 0.0 < self.mask_probability <= 1.0:
-            raise ValueError(f"mask_probability={self.mask_probability} is outside (0, 1]: 0.15 is usual")
+            raise ValueError(f"mask_probability={self.mask_probability} must be in (0, 1]; 0.15 is usual")
 
 
 class MaskedLM(Task):
     """Restore the masked tokens of a text.
 
-    An episode is one text, or a piece of at most `max_length` sub-tokens of a longer one, cut between words. Of its
-    tokens, exactly max(1, round(`mask_probability` × those that may be masked)) are replaced by the mask token; each
-    of them is a position. (All are masked: BERT's 80/10/10 is a device of its training loss.) Special tokens and
-    unknown words are never masked; a piece of nothing else is dropped. The agent says which token stood there, from
-    left to right or all at once.
+    An episode is one text, or a piece of at most `max_length` sub-tokens of a longer text, cut between words. Exactly
+    max(1, round(`mask_probability` × number of maskable tokens)) of its tokens are replaced by the mask token, and each
+    of them is a position. (Unlike BERT's training loss, which uses 80/10/10, every chosen token is masked.) Special
+    tokens and unknown words are never masked; pieces without other tokens are dropped. The agent predicts the masked
+    tokens, from left to right or all at once.
 
-    Which tokens are masked depends on the seed, the text, and how often it has been played before; for texts asked for
-    by `indices` on the text alone, so that an evaluation is the same everywhere. `action_masks()` leaves out special
-    tokens and the unknown word.
+    The masked tokens depend on the seed, the text, and the number of its earlier visits. For texts selected by
+    `indices` they depend only on the text, so that evaluations are the same everywhere. `action_masks()` excludes
+    special tokens and the unknown word.
     """
 
     name = "masked_lm"
@@ -87,7 +87,7 @@ class MaskedLM(Task):
         """Encode a split (see `Task.encode`).
 
         Raises:
-            ValueError: the tokenizer has no mask token, or no text has a token that may be masked.
+            ValueError: the tokenizer has no mask token, or no text has a maskable token.
         """
         tokenizer.require_mask()
         mask_probability = (options or MaskedLMOptions()).mask_probability
@@ -97,14 +97,14 @@ class MaskedLM(Task):
         ids, lengths, maskable, long = (np.concatenate(part) for part in zip(*parts, strict=True))
         del parts
         if not len(lengths):
-            raise ValueError(f"no text has a token that may be masked under the tokenizer {tokenizer.source}")
+            raise ValueError(f"no text has a maskable token under the tokenizer {tokenizer.source}")
         counts = np.maximum(1, np.rint(mask_probability * maskable)).astype(np.int32)
         frame = len(tokenizer.prefix) + len(tokenizer.suffix)
         return Encoded(ids, ragged.to_offsets(lengths + frame), counts, Cut(int(long.sum()), 0))
 
     @classmethod
     def count_targets(cls, encoded: Encoded, tokenizer: TextTokenizer, num_choices: int) -> NDArray[np.int64]:
-        """How often each token stands where it may be masked, int64 [n]."""
+        """Return the frequency of each maskable token, int64 [n]."""
         counts = np.zeros(num_choices, np.int64)
         for start in range(0, len(encoded.ids), 1_000_000):
             counts += np.bincount(encoded.ids[start : start + 1_000_000], minlength=num_choices)
@@ -113,7 +113,7 @@ class MaskedLM(Task):
 
     @classmethod
     def choices(cls, corpus: Corpus, tokenizer: TextTokenizer) -> tuple[int, tuple[str, ...] | None]:
-        """The vocabulary."""
+        """Return the size of the vocabulary, and None for its names."""
         return tokenizer.size, None
 
     @classmethod
@@ -121,27 +121,27 @@ class MaskedLM(Task):
         """See `Task.check`."""
         if options.fill == "sequential" and unit == "sequence":
             raise ValueError(
-                "fill='sequential' shows earlier predictions to later decisions, and unit='sequence' decides all at "
-                "once: take unit='token' or fill='parallel'"
+                "fill='sequential' shows earlier predictions to later decisions, but unit='sequence' decides all at "
+                "once: use unit='token' or fill='parallel'"
             )
 
     @classmethod
     def whole(cls, options: MaskedLMOptions) -> MaskedLMOptions:
-        """All masks stay: whole texts are decided at once."""
+        """Return options with `fill="parallel"`, because whole texts are decided at once."""
         return replace(options, fill="parallel")
 
     def open(self, texts: NDArray[np.int64], visits: NDArray[np.int64], key: int) -> OpenedTexts:
-        """Padded rows of texts, masked.
+        """Return padded rows of masked texts.
 
-        Each token of a visit has a key of its own, hashed from (key, visit, text, index of the token); the tokens
-        with the smallest keys are masked. So a visit has the same masks whatever else is in the batch.
+        Each token of a visit has its own key, hashed from (key, visit, text, index of the token), and the tokens with
+        the smallest keys are masked. The masks of a visit are therefore independent of the batch.
         """
         ids, lengths, inside = self._rows(texts)
         keys = mix(np.uint64(key), visits[:, None], texts[:, None], np.arange(ids.shape[1]))
         keys[~(inside & self.tokenizer.maskable[ids])] = _NEVER
         counts = self.encoded.counts[texts].astype(np.int64)
         limit = np.sort(keys, axis=1)[np.arange(len(texts)), counts - 1]
-        rows, columns = np.nonzero(keys <= limit[:, None])  # row by row, left to right; no ties but by a 2^-64 chance
+        rows, columns = np.nonzero(keys <= limit[:, None])  # row by row, left to right; ties have a chance of 2^-64
         place = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
         positions = np.zeros((len(texts), self.shape.positions), np.int64)
         targets = np.full((len(texts), self.shape.positions), self.shape.choices, np.int64)
@@ -152,12 +152,12 @@ class MaskedLM(Task):
 
     @property
     def always_legal(self) -> NDArray[np.bool_]:
-        """Everything but special tokens and the unknown word, bool [n]."""
+        """All tokens except special tokens and the unknown word, bool [n]."""
         return self.tokenizer.maskable.copy()
 
     @property
     def writes(self) -> bool:
-        """Whether predictions take the place of their masks."""
+        """Whether predictions replace their masks."""
         return bool(self.options.fill == "sequential")
 
     def write(
@@ -167,19 +167,19 @@ class MaskedLM(Task):
         slots: NDArray[np.int64],
         choices: NDArray[np.int64],
     ) -> None:
-        """Put predictions where their masks were (see `Task.write`)."""
+        """Replace masks by predictions (see `Task.write`)."""
         observation["input_ids"][rows, observation["positions"][rows, slots]] = choices
 
     def choice_name(self, choice: int) -> str:
-        """The token as text."""
+        """Return the token as text."""
         return self.tokenizer.decode([choice]).strip()
 
     def choice_text(self, choice: int) -> str:
-        """The token's characters, without the marks of its tokenizer."""
+        """Return the token's characters, without the tokenizer's markers."""
         return self.tokenizer.spell(choice)[1]
 
     def parts(self, text: DecidedText) -> list[Part]:
-        """The masked tokens, and what stands between them."""
+        """Return the masked tokens and the text between them."""
         start, end = self.encoded.offsets[text.index : text.index + 2]
         ids = self.encoded.ids[start:end].tolist()
         mask = self.tokenizer.spell(self.tokenizer.require_mask())[1]
@@ -189,7 +189,7 @@ class MaskedLM(Task):
         ]
 
     def format_prediction(self, text: DecidedText) -> str:
-        """A JSON object: the text with its masks, and the gold and the predicted token of each."""
+        """Return a JSON object with the masked text, and the gold and predicted token of each mask."""
         tokenizer = self.tokenizer
         start, end = self.encoded.offsets[text.index : text.index + 2]
         ids = self.encoded.ids[start:end].astype(np.int64)
@@ -205,7 +205,7 @@ class MaskedLM(Task):
 def _encode_chunk(
     corpus: Corpus, table: WordTable, tokenizer: TextTokenizer, room: int, first: int, last: int
 ) -> tuple[NDArray[np.integer], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Encode texts first … last - 1: framed ids; content lengths, maskable tokens (of pieces); long texts."""
+    """Encode texts first … last - 1; return ids, lengths and maskable counts of pieces, and which texts are long."""
     offsets = corpus.offsets[first : last + 1] - corpus.offsets[first]
     words = corpus.words[corpus.offsets[first] : corpus.offsets[last]]
     counts = table.counts[words]
@@ -223,7 +223,7 @@ def _encode_chunk(
 def _cut(
     lengths: NDArray[np.int64], counts: NDArray[np.int32], offsets: NDArray[np.int64], room: int
 ) -> NDArray[np.int64]:
-    """Lengths of the pieces of texts: as many whole words as fit; a word longer than `room` is cut inside."""
+    """Return the lengths of pieces: each holds as many whole words as fit; a word longer than `room` is cut."""
     pieces: list[int] = []
     for text, length in enumerate(lengths.tolist()):
         if length <= room:

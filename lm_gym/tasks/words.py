@@ -1,4 +1,4 @@
-"""Tasks that give every word a label: the first sub-token of each word is a position, its label the choice."""
+"""The base class of tasks that label every word of a text, at the first sub-token of the word."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 
 def majority_label(task: Task) -> Callable[[Batch], Prediction]:
-    """A predictor that gives each word the label that it has most often in the training split."""
+    """Return a predictor that gives each word its most frequent label in the training split."""
     train, corpus, n = task.train, task.corpus, task.shape.choices
     if train is None or train.tags is None:
         raise ValueError("the most frequent label of each word needs a labelled training split")
     pairs = train.words.astype(np.int64) * n + train.tags
     table = np.bincount(pairs, minlength=len(train.vocabulary) * n).reshape(-1, n).argmax(1)
-    if corpus.vocabulary != train.vocabulary:  # words that train has not get the first label
+    if corpus.vocabulary != train.vocabulary:  # words that do not occur in train get the first label
         known = {word: i for i, word in enumerate(train.vocabulary)}
         table = np.array([table[known[word]] if word in known else 0 for word in corpus.vocabulary])
 
@@ -47,8 +47,8 @@ def majority_label(task: Task) -> Callable[[Batch], Prediction]:
 class WordLabels(Task):
     """Give every word a label.
 
-    A base for tasks whose corpus has a tag per word (`Corpus.tags`, named by `Corpus.tag_names`). A word whose first
-    sub-token stands beyond `max_length` is dropped, and counted in `Encoded.cut`.
+    This is a base class for tasks whose corpus has a tag per word (`Corpus.tags`, named by `Corpus.tag_names`). Words
+    whose first sub-token lies beyond `max_length` are dropped and counted in `Encoded.cut`.
     """
 
     fields = (WORDS, TAGS)
@@ -88,8 +88,8 @@ class WordLabels(Task):
         """
         if corpus.tags is None:
             raise ValueError(
-                f"the data has no tags, and {cls.env_id} needs one for each word: give tagged data (CoNLL columns, or "
-                "JSONL or CSV with tags)"
+                f"the data has no tags, but {cls.env_id} needs a tag for each word: give tagged data (CoNLL columns, "
+                "or JSONL or CSV with tags)"
             )
         room = cls.room(tokenizer, max_length)
         table = WordTable.build(corpus, tokenizer) if table is None else table
@@ -107,16 +107,16 @@ class WordLabels(Task):
 
     @classmethod
     def count_targets(cls, encoded: Encoded, tokenizer: TextTokenizer, num_choices: int) -> NDArray[np.int64]:
-        """How often each label is gold, int64 [n]."""
+        """Return the frequency of each label, int64 [n]."""
         return np.bincount(np.asarray(encoded.targets), minlength=num_choices).astype(np.int64)
 
     @classmethod
     def choices(cls, corpus: Corpus, tokenizer: TextTokenizer) -> tuple[int, tuple[str, ...] | None]:
-        """The labels."""
+        """Return the number of labels and their names."""
         return len(corpus.tag_names), corpus.tag_names
 
     def open(self, texts: NDArray[np.int64], visits: NDArray[np.int64], key: int) -> OpenedTexts:
-        """Padded rows of texts; nothing is drawn."""
+        """Return padded rows of texts."""
         ids, lengths, _ = self._rows(texts)
         starts = self._starts[texts]
         counts = self._starts[texts + 1] - starts
@@ -128,13 +128,13 @@ class WordLabels(Task):
         return OpenedTexts(ids, lengths, positions, counts, targets)
 
     def reports(self, played: Evaluation) -> dict[str, Report]:
-        """Precision, recall and F1 by label, of the words that were decided."""
+        """Return precision, recall and F1 by label over the decided words."""
         assert self.choice_names is not None
         title = f"Report by {self.nouns.choice}"
         return {"label": class_report(played.targets, played.choices, self.choice_names, title)}
 
     def parts(self, text: DecidedText) -> list[Part]:
-        """The words; those that `max_length` cut off have no slot."""
+        """Return the words; those cut by `max_length` have no slot."""
         decided = len(text.places)
         return [
             Part(word, slot=slot) if slot < decided else Part(word, note="beyond max_length: not decided")
@@ -142,7 +142,7 @@ class WordLabels(Task):
         ]
 
     def format_prediction(self, text: DecidedText) -> str:
-        """A JSON object: the words, and the gold and the predicted label of those that were decided."""
+        """Return a JSON object with the words, and the gold and predicted labels of the decided words."""
         gold, predicted = ([self.choice_name(c) for c in values.tolist()] for values in (text.targets, text.choices))
         record = {"tokens": self.corpus.text(text.index), "gold": gold, "predicted": predicted}
         return json.dumps(record, ensure_ascii=False) + "\n"
@@ -151,14 +151,14 @@ class WordLabels(Task):
 def _encode_chunk(
     corpus: Corpus, table: WordTable, tokenizer: TextTokenizer, room: int, first: int, last: int
 ) -> tuple[NDArray[np.integer], NDArray[np.int64], NDArray[np.integer], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Encode texts first … last - 1: framed ids; content lengths; of words positions, and which stay; long texts."""
+    """Encode texts first … last - 1; return ids, lengths, word positions, kept words, and which texts are long."""
     offsets = corpus.offsets[first : last + 1] - corpus.offsets[first]
     words = corpus.words[corpus.offsets[first] : corpus.offsets[last]]
     counts = table.counts[words]
     lengths = ragged.sums(counts, offsets)
     long = lengths > room
     word_starts = ragged.to_offsets(counts)[:-1]
-    word_starts -= np.repeat(ragged.to_offsets(lengths)[:-1], np.diff(offsets))  # counted from the text's start
+    word_starts -= np.repeat(ragged.to_offsets(lengths)[:-1], np.diff(offsets))  # relative to the start of the text
     flat = expand(table, words)
     if long.any():
         inside = np.arange(len(flat)) - np.repeat(ragged.to_offsets(lengths)[:-1], lengths) < room

@@ -77,7 +77,7 @@ def frequent_words(policy: LMPolicy, count: int) -> list[int]:
     if policy.tokenizer is None:
         raise ValueError("the policy's tokenizer isn't known: give candidates as a list of token ids")
     tokenizer: Any = load_tokenizer(policy.tokenizer)
-    tokens = tokenizer.convert_ids_to_tokens(range(int(policy.network.config.vocab_size)))
+    tokens = tokenizer.convert_ids_to_tokens(range(min(len(tokenizer), int(policy.network.config.vocab_size))))
     marks = [mark for mark in ("Ġ", "▁") if any(token.startswith(mark) for token in tokens)]
     words = []
     for i, token in enumerate(tokens):
