@@ -48,7 +48,7 @@ class EnvSettings:
         dataset: "builtin", a file, a folder with one file per split, or "hub:<id>".
         tokenizer: name or folder of a model, or a tokenizer.json; by default the policy's model.
         max_length: maximum number of sub-tokens of a text, including special tokens.
-        reward: name of the reward, or a weighted sum {name: weight}; null for the algorithm's, or else the task's default.
+        reward: name of the reward, or a weighted sum {name: weight}; null for the default of the algorithm or the task.
         reward_kwargs: arguments of the reward, such as `weights: balanced`.
         dense: pay at each position; false pays the sum at the last position.
         sampling: order of the training texts; "bucketed" shuffles texts of similar length together.
