@@ -70,7 +70,7 @@ def defaults(_: str) -> str:
         settings = {**row.settings, **row.settings.get("optimizer_kwargs", {})}
         settings.pop("optimizer_kwargs", None)
         said = ", ".join(f"`{key}` {value}" for key, value in settings.items())
-        rows.append([f"`{row.algorithm}`", row.head or "", row.weights or "", ", ".join(searched), said])
+        rows.append([f"`{row.algorithm}`", row.head or "", " or ".join(row.weights or ()), ", ".join(searched), said])
     return _table(["class", "head", "weights", "search", "settings"], rows)
 
 

@@ -88,7 +88,7 @@ def test_a_policy_knows_what_its_weights_are(run_dir: Path) -> None:
 
 
 def test_python_and_the_command_line_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    row = defaults.Default("REINFORCE", {"learning_rate": 3.3e-3}, "vocabulary", "trained")
+    row = defaults.Default("REINFORCE", {"learning_rate": 3.3e-3}, "vocabulary", ("trained",))
     monkeypatch.setattr(defaults, "TABLE", (row, *TABLE))
     env = gymnasium.make_vec("lm_gym/MaskedLM-v0", num_envs=2, unit="sequence", autoreset_mode="SameStep")
     python, command = REINFORCE("LMPolicy", env, device="cpu"), agent_of("--env.id=lm_gym/MaskedLM-v0", "--device=cpu")

@@ -22,7 +22,7 @@ class Default(NamedTuple):
         algorithm: name of the class, or of a base.
         settings: by name: arguments of the constructor; those of an optimizer in `optimizer_kwargs`.
         head: of the model; None: any.
-        weights: of the model, see `Start`; None: any.
+        weights: of the model, one of these (see `Start`); None: any.
         space: name of the search space; None: any.
         at_least: at least so many numbers are searched.
     """
@@ -30,7 +30,7 @@ class Default(NamedTuple):
     algorithm: str
     settings: Mapping[str, Any]
     head: Head | None = None
-    weights: Weights | None = None
+    weights: tuple[Weights, ...] | None = None
     space: str | None = None
     at_least: int = 0
 
@@ -39,25 +39,40 @@ def _search(**optimizer_kwargs: Any) -> dict[str, Any]:
     return {"optimizer_kwargs": optimizer_kwargs}
 
 
+_LOADED: tuple[Weights, ...] = ("fresh head", "trained")  # from a checkpoint
+_MASKED: dict[str, Any] = {"head": "vocabulary", "weights": _LOADED, "space": "head"}
+
 TABLE: tuple[Default, ...] = (
-    Default("GradientAlgorithm", {"learning_rate": 5e-4}, "vocabulary", "trained"),
-    Default("GradientAlgorithm", {"learning_rate": 2e-4}, weights="trained"),
+    Default("GradientAlgorithm", {"learning_rate": 5e-4}, head="vocabulary", weights=("trained",)),
+    Default("GradientAlgorithm", {"learning_rate": 2.5e-3}, head="vocabulary", weights=("fresh head",)),
+    Default("GradientAlgorithm", {"learning_rate": 2e-4}, weights=("trained",)),
     Default("GradientAlgorithm", {"learning_rate": 1e-3}),
-    Default("PPO", {"learning_rate": 1e-4}, "vocabulary", "trained"),
-    Default("PPO", {"learning_rate": 2e-4}, weights="trained"),
+    Default("PPO", {"learning_rate": 1e-4}, head="vocabulary", weights=("trained",)),
+    Default("PPO", {"learning_rate": 2e-4}, weights=("trained",)),
     Default("PPO", {"learning_rate": 1e-3}),
+    # Searches. Those over a vocabulary head: benchmarks/sweep.py --env.id lm_gym/MaskedLM-v0 --env.dataset wikitext2
+    # --seconds 12 --algo NAME --try agent.optimizer_kwargs.KEY=…
     Default("ES", _search(popsize=256, sigma=0.1, learning_rate=0.05, shaping="z_scores", averaging=0.98)),
     Default("SNES", _search(popsize=256, sigma=0.3)),
     Default("CMAES", {"optimizer": "sep_cma_es", **_search(popsize=64, sigma=0.2)}, at_least=2001),
     Default("CMAES", _search(popsize=64, sigma=0.2)),
+    Default("PSO", _search(inertia="linear", spread=0.1), **_MASKED),
     Default("PSO", _search(inertia="linear")),
+    Default("GA", _search(selection="truncation", spread=0.05, mutation_step=0.05), **_MASKED),
     Default("GA", _search(selection="truncation", spread=0.3)),
+    Default("DE", _search(spread=0.03), **_MASKED),
     Default("DE", _search(spread=0.1)),
+    Default("SA", _search(popsize=8, step=0.1), **_MASKED),
     Default("SA", _search(popsize=8, step=0.03)),
+    Default("MeZO", _search(popsize=64, sigma=0.1, learning_rate=0.3), **_MASKED),
     Default("MeZO", _search(popsize=128, sigma=0.1, learning_rate=3.0)),
+    Default("LowRankES", _search(popsize=64, sigma=0.05, learning_rate=0.02, rule="adam"), **_MASKED),
+    Default("LowRankES", _search(popsize=64, sigma=1.0, learning_rate=0.1, rule="adam"),
+            head="vocabulary", weights=_LOADED, space="full"),
     Default("LowRankES", _search(popsize=256, sigma=0.05, learning_rate=0.05, rule="adam")),
+    Default("RandomSearch", _search(popsize=64, sigma=0.1), **_MASKED),
     Default("RandomSearch", _search(popsize=64)),
-)
+)  # fmt: skip
 
 
 def default_of(algorithm: type, start: Start | None, space: str = "", numbers: int = 0) -> Mapping[str, Any]:
@@ -72,7 +87,8 @@ def default_of(algorithm: type, start: Start | None, space: str = "", numbers: i
     head, weights = (start.head, start.weights) if start else (None, None)
     for kind in algorithm.__mro__:
         for row in TABLE:
-            fits = row.head in (None, head) and row.weights in (None, weights) and row.space in (None, space)
+            fits = row.head in (None, head) and row.space in (None, space)
+            fits = fits and (row.weights is None or weights in row.weights)
             if row.algorithm == kind.__name__ and fits and numbers >= row.at_least:
                 return row.settings
     return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable
 from dataclasses import replace
@@ -25,6 +26,9 @@ from lm_gym.agents.algorithms.text_environments import TextEnvironments
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.model.text_encoder import Spent
 from lm_gym.compat.stable_baselines3 import VecEnvAdapter
+
+_MOST_STEPS = 64
+_TEXTS = 64  # rows of the environment in a minibatch, about
 
 
 class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[misc]  # whose policy is any
@@ -56,8 +60,10 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
         schedule: `"constant"` or `"linear"` (down to `end_factor` at the end of `learn`).
         warmup: fraction of training over which the rate rises from 0.
         end_factor: what a linear decay leaves of the rate at the end; another run may go on from there.
-        n_steps: positions that each row decides in a rollout; texts that its end cuts are encoded twice.
-        batch_size: steps of a minibatch, about: it has whole texts.
+        n_steps: positions that each row decides in a rollout; texts that its end cuts are encoded twice. `"auto"`:
+            about four texts (`steps_for`).
+        batch_size: approximate number of steps of a minibatch, which has whole texts. `"auto"`: 64 times
+            the steps that are decided, or 4,096.
         n_epochs: how often the texts of a rollout are learned from, each time encoded again. Playing costs a third of
             learning, so texts are played anew rather than learned from twice.
         gamma: γ in [0, 1], or `"auto"`.
@@ -85,8 +91,8 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
         schedule: Schedule = "constant",
         warmup: float = 0.0,
         end_factor: float = 0.0,
-        n_steps: int = 64,
-        batch_size: int = 4096,
+        n_steps: int | Literal["auto"] = "auto",
+        batch_size: int | Literal["auto"] = "auto",
         n_epochs: int = 1,
         gamma: float | Literal["auto"] = "auto",
         advantage: GroupAdvantage | Literal["auto"] = "auto",
@@ -109,8 +115,8 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
                 policy,
                 env,
                 learning_rate,
-                n_steps=n_steps,
-                batch_size=batch_size,
+                n_steps=_MOST_STEPS if n_steps == "auto" else n_steps,
+                batch_size=_TEXTS * _MOST_STEPS if batch_size == "auto" else batch_size,
                 n_epochs=n_epochs,
                 gamma=gamma,
                 vf_coef=vf_coef,
@@ -120,12 +126,14 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
                 _init_setup_model=False,
                 **sb3,
             )
+        self.n_steps, self.batch_size = n_steps, batch_size  # type: ignore[assignment]  # decided when the texts are known
         if _init_setup_model:
             self._setup_model()
 
     def _setup_policy(self) -> None:
         """Builds the rollout buffer and the policy."""
         if self.env is not None:
+            self._size(TextEnvironments(self.env))
             self._pair_with(TextEnvironments(self.env))
         stable_baselines3.PPO._setup_model(self)
         self.policy.distinct = self.rollout_buffer_kwargs.get("distinct", False)
@@ -143,6 +151,17 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
                 f"action space is {type(env.action_space).__name__}, not Discrete)"
             )
         TextEnvironments(env)
+
+    def _size(self, texts: TextEnvironments) -> None:
+        """Decide the sizes of rollouts and minibatches that are `"auto"`."""
+        length = texts.first.positions_per_pass / texts.first.num_texts
+        why = f"{length:.1f} positions in a text"
+        if self.n_steps == "auto":
+            self.n_steps = steps_for(length)
+            self.decided["n_steps"] = why
+        if self.batch_size == "auto":
+            self.batch_size = _TEXTS * (self.n_steps if "n_steps" in self.decided else _MOST_STEPS)
+            self.decided["batch_size"] = why
 
     def _pair_with(self, texts: TextEnvironments) -> None:
         """Decides the `"auto"`s for the environment's reward and groups, and hands them to the buffer."""
@@ -276,3 +295,8 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
         if self._adapter is not None and self._last_obs is not None:
             self._playing = self._adapter.get_state()
         super().save(path, exclude, include)
+
+
+def steps_for(length: float) -> int:
+    """Steps of a rollout for texts of so many positions: about four texts a row, a power of two from 8 to 64."""
+    return 2 ** round(min(max(math.log2(4 * length), 3), math.log2(_MOST_STEPS)))

@@ -93,7 +93,7 @@ def build_parser(algo: str, env_id: str = EnvSettings.id) -> ArgumentParser:
     parser.add_class_arguments(BudgetSettings, "budget")
     parser.add_class_arguments(EvaluationSettings, "evaluation")
     parser.add_class_arguments(CheckpointSettings, "checkpoint")
-    parser.set_defaults(defaults_of(find_algorithm(algo)))
+    parser.set_defaults(defaults_of(find_algorithm(algo), find_task(env_id).head))
     return parser
 
 

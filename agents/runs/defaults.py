@@ -6,8 +6,9 @@ from typing import Any
 
 from lm_gym.agents.algorithms.black_box import BlackBox
 from lm_gym.agents.algorithms.ppo import PPO
-from lm_gym.agents.algorithms.presets import ES, GA, SNES, LowRankES, MeZO
+from lm_gym.agents.algorithms.presets import CMAES, DE, ES, GA, PSO, SNES, LowRankES, MeZO
 from lm_gym.agents.algorithms.schedules import ScheduledRate
+from lm_gym.tasks.task import HeadKind
 
 _FEW = {"env.num_envs": 8}  # of strategies that average over generations; those that keep a best member take more
 DEFAULTS: dict[type, dict[str, Any]] = {
@@ -22,9 +23,21 @@ DEFAULTS: dict[type, dict[str, Any]] = {
 }
 
 
-def defaults_of(algorithm: type) -> dict[str, Any]:
-    """The defaults of an algorithm by dotted key: its own over those of its bases."""
+BY_HEAD: dict[HeadKind, dict[type, dict[str, Any]]] = {  # a member pays for the whole vocabulary at each position
+    "vocabulary": {kind: {"env.num_envs": 16} for kind in (CMAES, DE, PSO)}
+}
+
+
+def defaults_of(algorithm: type, head: HeadKind | None = None) -> dict[str, Any]:
+    """The defaults of an algorithm by dotted key: its own over those of its bases.
+
+    Args:
+        algorithm: class.
+        head: of the task; None: what holds for any.
+    """
     found: dict[str, Any] = {}
     for kind in reversed(algorithm.__mro__):
         found |= DEFAULTS.get(kind, {})
+        if head is not None:
+            found |= BY_HEAD.get(head, {}).get(kind, {})
     return found
