@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: train test test-slow test-integrations check lint types docs install install-dev clean
+.PHONY: train test test-slow fuzz test-integrations check lint types docs install install-dev clean
 
 train: install
 	$(BIN)/python -m agents.train $(ARGS)
@@ -17,6 +17,10 @@ test: install-dev
 # Slow tests, which take minutes and are not part of `make test`.
 test-slow: install-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m slow $(ARGS)
+
+# Random files for every reader, two thousand of each kind.
+fuzz: install-dev
+	LM_GYM_FUZZ=2000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_data_fuzz.py $(ARGS)
 
 # Tests of RL libraries with conflicting pins, each in a temporary environment; LIBRARIES="skrl torchrl" selects some.
 test-integrations:

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console = Console()
     name = f"{env.dataset.name}, {env.split}: {len(evaluation.texts):,} texts"
     console.print(f"[bold]{name}[/]", highlight=False)
-    for part in reports(evaluation):
+    for part in (*(f"note: {note}" for note in env.dataset.notes), *reports(evaluation)):
         console.print(f"\n{part}", highlight=False, markup=False, soft_wrap=True)
     console.print("\n" + "\n".join(map(str, written)), highlight=False, markup=False, soft_wrap=True)
 
@@ -55,6 +55,7 @@ def write(folder: RunFolder, env: TextVectorEnv, evaluation: Evaluation, options
         "split": split,
         "fingerprint": dataset.fingerprint,
         "texts": len(evaluation.texts),
+        "notes": list(dataset.notes),
         "metrics": evaluation.metrics,
         **{f"{name}_report": report.to_dict() for name, report in evaluation.reports.items()},
     }

@@ -35,6 +35,7 @@ from lm_gym.agents.runs.hparams import hparams_summaries
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.progress import ProgressBar
 from lm_gym.agents.runs.run_folder import Checkpoint, RunFolder, RunFolderError, check_new
+from lm_gym.agents.runs.scale_check import CheckScale
 from lm_gym.agents.runs.settings import Settings, SettingsError
 from lm_gym.data import Dataset
 from lm_gym.envs import TextVectorEnv
@@ -187,7 +188,7 @@ def train(run: TrainingRun) -> None:
     )
     checkpoints = SaveCheckpoints(settings.checkpoint, per_pass, folder, run.state, clock)
     bar = ProgressBar(run.console, clock, lambda: _shown(run.state))
-    callbacks: list[BaseCallback] = [LogRewards(run.env.reward.name), evaluation, checkpoints, bar]
+    callbacks: list[BaseCallback] = [LogRewards(run.env.reward.name), evaluation, checkpoints, bar, CheckScale()]
     seconds = settings.budget.seconds
     if seconds is not None:
         callbacks.insert(0, StopBySeconds(seconds, clock))

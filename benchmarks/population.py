@@ -112,13 +112,13 @@ def lean_loop(policy, space, optimizer, obs) -> Callable[[], None]:
 
     def run() -> None:
         population, live = optimizer.ask(), space.tensors()
-        origin, noise, pairs = [tensor.clone() for tensor in live], population.noise, population.pairs
+        origin, noise, pairs = [tensor.clone() for tensor in live], population.noise, population.directions
         draws = [noise.low_rank if noise.is_low_rank(block) else noise.vectors for block in space.blocks]
         drawn = [draw(i, b, pairs, live[0].device) for i, (draw, b) in enumerate(zip(draws, space.blocks, strict=True))]
         with th.inference_mode():
             for member in range(population.size):
                 for block, tensor, start, directions in zip(space.blocks, live, origin, drawn, strict=True):
-                    step = population.sign(member) * population.sigma * block.scale
+                    step = float(population.side[member]) * population.sigma * block.scale
                     if isinstance(directions, tuple):
                         A, B = (factor[member // 2] for factor in directions)
                         th.addmm(start, A, B.T, alpha=step, out=tensor)

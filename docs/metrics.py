@@ -4,7 +4,7 @@ import contextlib
 import io
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lm_gym.agents.runs.curve import read_metrics
@@ -49,6 +49,7 @@ METRICS = {
     "search/F": "mean of the differential weight, μ_F",
     "search/CR": "mean of the crossover rate, μ_CR",
     "search/slope": "mean |g| of the generation's probes",
+    "search/deviation": "standard deviation s by which the step is divided",
     "search/gradient_norm": "norm of the gradient estimate",
     "rollout/ep_rew_mean": "mean reward per text, over the last 100 texts",
     "rollout/ep_len_mean": "mean positions per text, over the last 100 texts",
@@ -63,7 +64,11 @@ METRICS = {
     "eval/entity_recall": "fraction of the gold entities that were found",
     "eval/token_accuracy": "fraction of words with the correct tag, including O",
     "eval/token_macro_f1": "mean F1 over the tags, including O",
-    "eval/accuracy": "fraction of masked tokens filled in correctly",
+    "eval/accuracy": "fraction of masked tokens, or of texts, decided correctly",
+    "eval/macro_f1": "mean F1 over the labels",
+    "eval/matthews": "Matthews correlation of gold and predicted labels, −1 to 1",
+    "eval/expected_cost": "mean cost of a decision, from the environment's `costs`",
+    "eval/calibration_error": "mean difference between the probability of a decision and the accuracy, in 15 bins",
     "eval/cross_entropy": "mean −log π(gold choice), in nats",
     "eval/perplexity": "exponential of the cross-entropy",
     "eval/mean_reward": "mean reward per text",
@@ -80,10 +85,19 @@ PARTICULAR = {  # meanings that differ by algorithm
     "ppo": {"train/loss": "loss of the last minibatch", "train/n_updates": "epochs so far"},
     "snes": {"search/step_size": "mean standard deviation of the numbers"},
     "sep_cma_es": {"search/step_size": "σ times the mean √C"},
+    "cr_fm_nes": {"search/step_size": "σ times the mean D"},
+    "pgpe": {"search/step_size": "mean standard deviation of the numbers"},
     "pso": {"search/step_size": "mean speed |v|"},
     "sa": {"search/step_size": "mean step s of the chains"},
 }
-TEXTS = "Ann B-PER\nsaw O\nOslo B-LOC\n\nIt O\nrained O\n\n"
+TAGGED = {
+    "train.conll": 4 * "Ann B-PER\nsaw O\nOslo B-LOC\n\nIt O\nrained O\n\n",
+    "dev.conll": "Bo B-PER\nsaw O\nLima B-LOC\n",
+}
+LABELLED = {
+    "train.csv": "text,label\n" + 4 * "it was fine,good\nit rained,bad\n",
+    "dev.csv": "text,label\nit was cold,bad\n",
+}
 TERMS = "--agent.baseline=value", "--agent.advantage=plain", "--agent.kl_coef=0.1", "--agent.supervised_coef=0.1"
 RUNS: dict[str, tuple[Sequence[str], ...]] = {  # options that make an algorithm log all its numbers
     "reinforce": (("--algo=reinforce", *TERMS),),
@@ -105,20 +119,20 @@ def logged(name: str) -> set[str]:
 
 
 def logged_by_evaluation() -> set[str]:
-    """Return the tags that evaluations log on both tasks."""
-    masked = ["--algo=supervised", "--env.id=lm_gym/MaskedLM-v0", "--env.mask_probability=0.5"]
-    return {
-        tag for tag in _tags(["--algo=supervised"]) | _tags(masked) if tag.startswith("eval/") or tag in OF_EVALUATIONS
-    }
+    """Return the tags that evaluations log on all tasks."""
+    found = _tags(["--algo=supervised"])
+    found |= _tags(["--algo=supervised", "--env.id=lm_gym/MaskedLM-v0", "--env.mask_probability=0.5"])
+    found |= _tags(["--algo=supervised", "--env.id=lm_gym/TextClassification-v0"], LABELLED)
+    return {tag for tag in found if tag.startswith("eval/") or tag in OF_EVALUATIONS}
 
 
-def _tags(options: Sequence[str]) -> set[str]:
+def _tags(options: Sequence[str], files: Mapping[str, str] = TAGGED) -> set[str]:
     """Return the tags in metrics.jsonl of a run of one pass over eight short texts."""
     with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         folder = Path(name)
-        (folder / "train.conll").write_text(4 * TEXTS, encoding="utf-8")
-        (folder / "dev.conll").write_text("Bo B-PER\nsaw O\nLima B-LOC\n", encoding="utf-8")
+        for file, text in files.items():
+            (folder / file).write_text(text, encoding="utf-8")
         small = {"env.num_envs": 4, "evaluation.num_envs": 4, "log_interval": 1, "device": "cpu", "budget.passes": 1}
         given = {"env.dataset": folder, "run_dir": folder / "run", **small}
         said = io.StringIO()

@@ -19,7 +19,16 @@ from lm_gym.tasks import load_data
 MODES = [mode.name for mode in AutoresetMode]
 IDS = sorted(id_ for id_, spec in registry.items() if spec.namespace == "lm_gym")
 COMBINED = {"unit": UNITS, "actions": ACTIONS, "dense": (True, False), "mask_actions": (False, True)}
-OPTIONS = {"masked_lm": {"fill": ("parallel", "sequential"), "mask_probability": (0.15, 0.4)}}  # of tasks, combined too
+OPTIONS = {  # of tasks, each combined with all of the above
+    "masked_lm": [{"fill": f, "mask_probability": p} for f in ("parallel", "sequential") for p in (0.15, 0.4)],
+}
+WORDED = {
+    "template": "{text} It was {mask}.",
+    "label_words": {"negative": "bad", "neutral": ["so", "now"], "positive": "good"},
+    "calibrate": True,
+    "costs": {"negative": {"positive": 5.0}},
+}
+OPTIONS_ALONE = {"text_classification": [WORDED]}  # which change what a text says, and neither a space nor the dynamics
 ALONE = {  # one at a time, beside the first of each of the others
     "sampling": SAMPLINGS[1:],
     "reward": (*lm_gym.REWARDS, {"accuracy": 1.0, "balanced_accuracy": 0.5}),
@@ -50,11 +59,13 @@ def combinations() -> list[tuple[str, dict[str, Any]]]:
     """(id, arguments), those that are refused included."""
     found = []
     for id_ in IDS:
-        own = OPTIONS.get(kind(id_).name, {})
-        assert {field.name for field in fields(kind(id_).Options)} == set(own), "an option of a task goes untested"
-        axes = COMBINED | own
-        found += [(id_, dict(zip(axes, values, strict=True))) for values in itertools.product(*axes.values())]
+        own, alone = OPTIONS.get(kind(id_).name, [{}]), OPTIONS_ALONE.get(kind(id_).name, [])
+        tried = {name for options in (*own, *alone) for name in options}
+        assert {field.name for field in fields(kind(id_).Options)} == tried, "an option of a task goes untested"
+        combined = [dict(zip(COMBINED, values, strict=True)) for values in itertools.product(*COMBINED.values())]
+        found += [(id_, {**options, **more}) for options in combined for more in own]
         found += [(id_, {name: value}) for name, values in ALONE.items() for value in values]
+        found += [(id_, options) for options in alone]
     return found
 
 
@@ -62,7 +73,7 @@ def label(case: tuple[str, dict[str, Any]]) -> str:
     """A test's name."""
     id_, options = case
     if len(options) > 1:
-        return "-".join([id_.partition("/")[2], *(str(value) for value in options.values())])
+        return "-".join([id_.partition("/")[2], *(str(value).replace(" ", "") for value in options.values())])
     return f"{id_.partition('/')[2]}-" + "-".join(f"{name}={value}" for name, value in options.items())
 
 

@@ -156,8 +156,8 @@ def test_rows_draw_different_choices_where_there_are_many_and_positions_pay_for_
         ({"mask_actions": True}, {}, False),
         ({"dense": False}, {}, False),
     ):
-        model = build(token_env(ner, "MaskedLM", **env), **kwargs)
-        assert (model.policy.distinct, model.rollout_buffer.distinct) == (expected, expected), (env, kwargs)
+        model = build(token_env(ner, "MaskedLM", **env), n_steps=1, **kwargs).learn(1)
+        assert (model.policy.distinct, model.rollout_buffer.distinct) == (G * expected, expected), (env, kwargs)
     with pytest.raises(ValueError, match="behaviour='policy'"):
         build(token_env(ner, reward="f1"), behaviour="without_replacement")
 
@@ -166,6 +166,9 @@ def test_rows_draw_different_choices_where_there_are_many_and_positions_pay_for_
 def test_rows_by_themselves_are_compared_with_the_exact_mean(reward, ner):  # noqa: F811
     env = token_env(ner, "MaskedLM", texts=6, group_size=1, reward=reward, fill="sequential")
     model = build(env, n_steps=4)
+    buffer = model.learn(24).rollout_buffer
+    paid = np.exp(buffer.rewards) if reward == "log_likelihood" else buffer.rewards
+    np.testing.assert_allclose(buffer.advantages, paid / np.exp(buffer.values) - 1, rtol=1e-3)
     obs = model.policy.obs_to_tensor(model.env.reset())[0]
     model.policy.set_training_mode(False)
     with th.no_grad():
@@ -175,9 +178,6 @@ def test_rows_by_themselves_are_compared_with_the_exact_mean(reward, ner):  # no
     asked = env.position_rewards(np.broadcast_to(choices, (len(choices), *env.targets.shape)))[..., 0].T
     paid = th.as_tensor(np.exp(asked) if reward == "log_likelihood" else asked)
     assert th.allclose(values.flatten().exp(), (probs * paid).sum(1), rtol=1e-3)
-    buffer = model.learn(24).rollout_buffer
-    paid = np.exp(buffer.rewards) if reward == "log_likelihood" else buffer.rewards
-    np.testing.assert_allclose(buffer.advantages, paid / np.exp(buffer.values) - 1, rtol=1e-3)
 
 
 def test_environments_one_by_one(ner):  # noqa: F811

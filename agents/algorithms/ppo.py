@@ -108,7 +108,6 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
         if behaviour not in ("policy", "without_replacement", "auto"):
             raise ValueError(f"behaviour {behaviour!r} is not one of policy, without_replacement, auto")
         self._playing: dict[str, Any] | None = None
-        self._critic: ExactCritic | None = None
         with warnings.catch_warnings():  # minibatches of whole texts have about that size
             warnings.filterwarnings("ignore", message="You have specified a mini-batch size")
             super().__init__(
@@ -136,8 +135,6 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
             self._size(TextEnvironments(self.env))
             self._pair_with(TextEnvironments(self.env))
         stable_baselines3.PPO._setup_model(self)
-        self.policy.distinct = self.rollout_buffer_kwargs.get("distinct", False)
-        self.policy.critic = self._critic
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """Takes note of the seed; randomness is keyed by it, and the global generators are left alone."""
@@ -179,7 +176,6 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
                 f"advantage {advantage!r} compares rows that read the same text, and here decisions change the text: "
                 "take advantage='gae', or reward='log_likelihood' with gamma=0, whose mean needs no other rows"
             )
-        self._critic = ExactCritic(texts, likelihood=True) if exact else None
         vf_coef: Any = self.vf_coef
         if vf_coef == "auto":
             self.vf_coef = 0.5 if advantage == "gae" else 0.0
@@ -275,6 +271,10 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
     ) -> tuple[int, BaseCallback]:
         resumed = self._last_obs is None and not reset_num_timesteps
         made = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
+        assert self.env is not None
+        buffer = self.rollout_buffer
+        self.policy.distinct = buffer.group_size if buffer.distinct else 0
+        self.policy.critic = ExactCritic(TextEnvironments(self.env)) if buffer.exact else None
         adapter = self._adapter
         if resumed and adapter is not None and self._playing is not None:
             self._last_obs = adapter.set_state(self._playing)  # type: ignore[assignment]
@@ -288,7 +288,7 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
         return bare if isinstance(bare, VecEnvAdapter) else None
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "rollout_buffer_class", "_critic"]
+        return [*super()._excluded_save_params(), "rollout_buffer_class"]
 
     def save(self, path: File, exclude: Iterable[str] | None = None, include: Iterable[str] | None = None) -> None:
         """Saves weights, optimizer, counters and what is played: between two rollouts, all that matters to the next."""

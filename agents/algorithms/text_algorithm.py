@@ -98,7 +98,7 @@ class TextAlgorithm(SavedAlgorithm):
             if issubclass(self.policy_class, LMPolicy):
                 task = TextEnvironments(self.env).first.task
                 _check_labels(self.policy_kwargs.get("labels"), task)
-                self.policy_kwargs = {"head": task.head, "labels": task.choice_names, **self.policy_kwargs}
+                self.policy_kwargs = {**task.policy_arguments, **self.policy_kwargs}
         with self._keyed_randomness(-1):
             self._setup_policy()
         if self.env is not None and isinstance(self.policy, LMPolicy):

@@ -38,7 +38,7 @@ class TextRolloutBuffer(DictRolloutBuffer):
     With `exact`, the values of the steps are log E_π[R], summed over every choice (`ExactCritic`), and m = E_π[R] in
     place of the rows' mean: unbiased for ∇ log E[R] with rows as few as one, and noisier.
 
-    Where the rows drew different choices (`distinct`; `LMPolicy.distinct` draws them), means are weighted by ω, and an
+    Where the rows drew different choices (`distinct`; set `LMPolicy.distinct` to G), means are weighted by ω, and an
     advantage is the coefficient that `algorithms.estimators` gives such samples: ω_k G (G_t / m − 1).
 
     An episode that the end of a rollout cuts is bootstrapped with the critic's value, as Stable-Baselines3 does; the

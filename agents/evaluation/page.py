@@ -99,7 +99,8 @@ def _labelled(parts: Sequence[PlayedPart], colour_of: dict[str, str]) -> Iterato
     predicted = _bars([position.predicted_mark if position else none for _, position in parts])
     for (part, position), (g, g_shape), (p, p_shape) in zip(parts, gold, predicted, strict=True):
         if position is None:
-            yield f'<span class="word cut" title="{escape(part.note)}"><b>{escape(part.text)}</b></span>'
+            cut = f' cut" title="{escape(part.note)}' if part.note else ""
+            yield f'<span class="word{cut}"><b>{escape(part.text)}</b></span>'
             continue
         bars = ""
         if g:

@@ -33,7 +33,9 @@ def evaluate(policy: LMPolicy | Predictor, env: TextVectorEnv, *, texts: int | N
     counts = env.task.encoded.counts[chosen].astype(np.int64)
     offsets = np.concatenate([[0], np.cumsum(counts)])
     flat = {name: np.zeros(offsets[-1], np.int64) for name in ("choices", "targets", "places")}
-    log_probs: NDArray[np.float32] | None = np.zeros(offsets[-1], np.float32)
+    log_probs: dict[str, NDArray[np.float32]] = {
+        name: np.zeros(offsets[-1], np.float32) for name in ("target_log_probs", "choice_log_probs")
+    }
     returns = np.zeros(len(chosen), np.float32)
     by_length = np.argsort(np.diff(env.task.encoded.offsets)[chosen], kind="stable")
     for start in range(0, len(chosen), env.num_envs):
@@ -49,11 +51,14 @@ def evaluate(policy: LMPolicy | Predictor, env: TextVectorEnv, *, texts: int | N
         flat["choices"][slots] = choices[used][mask]
         flat["targets"][slots] = env.targets[used][mask]
         flat["places"][slots] = obs["positions"][used][mask]
-        if said.target_log_probs is None or log_probs is None:
-            log_probs = None
-        else:
-            log_probs[slots] = said.target_log_probs[used][mask]
-    return Evaluation(env.task, chosen, offsets, **flat, target_log_probs=log_probs, returns=returns)
+        for name in [*log_probs]:
+            given = getattr(said, name)
+            if given is None:
+                del log_probs[name]  # of all texts or of none
+            else:
+                log_probs[name][slots] = given[used][mask]
+    known = {"target_log_probs": None, **log_probs}
+    return Evaluation(env.task, chosen, offsets, **flat, **known, returns=returns)
 
 
 def baselines(env: TextVectorEnv) -> dict[str, dict[str, float]]:
@@ -85,14 +90,16 @@ def read(policy: LMPolicy, obs: dict[str, NDArray[np.int64]]) -> Packed:
 
 
 def most_probable(packed: Packed, targets: NDArray[np.int64]) -> Prediction:
-    """Return the most probable choices [N, T] and the log-probabilities of the targets [N, T]."""
+    """Return the most probable choices [N, T], and the log-probabilities of the targets and of the choices [N, T]."""
     gold = packed.log_probs.gather(1, packed.pick(targets)[:, None]).squeeze(1)
     rows, slots = packed.rows.cpu().numpy(), packed.slots.cpu().numpy()
+    chosen = packed.log_probs.argmax(-1)
+    best = packed.log_probs.gather(1, chosen[:, None]).squeeze(1)
     choices = np.zeros(targets.shape, np.int64)
-    log_probs = np.zeros(targets.shape, np.float32)
-    choices[rows, slots] = packed.log_probs.argmax(-1).cpu().numpy()
-    log_probs[rows, slots] = gold.cpu().numpy()
-    return Prediction(choices, log_probs)
+    log_probs = np.zeros((2, *targets.shape), np.float32)
+    choices[rows, slots] = chosen.cpu().numpy()
+    log_probs[:, rows, slots] = th.stack([gold, best]).cpu().numpy()
+    return Prediction(choices, *log_probs)
 
 
 def lm_predictor(policy: LMPolicy) -> Predictor:

@@ -76,18 +76,26 @@ class AtCursors:
     hidden: th.Tensor
     steps: th.Tensor
 
-    def choose(self, deterministic: bool, distinct: bool = False) -> th.Tensor:
-        """Return actions [B], the most probable ones or samples, independent or (`distinct`) without replacement."""
+    def choose(self, deterministic: bool) -> th.Tensor:
+        """Return actions [B], the most probable ones or independent samples."""
         if deterministic:
             return self.unpack(self.log_probs.argmax(-1))
         counts = th.bincount(self.steps, minlength=len(self.log_probs))
-        draw = draw_distinct if distinct else _draw
-        drawn = draw(self.log_probs, int(counts.max()))  # [Q, maximum number of rows at a position]
+        drawn = _draw(self.log_probs, int(counts.max()))  # [Q, maximum number of rows at a position]
         order = self.steps.argsort(stable=True)
         number = th.empty_like(self.steps)  # index of a row among those at its position
         begin = (counts.cumsum(0) - counts)[self.steps[order]]
         number[order] = th.arange(len(self.steps), device=self.steps.device) - begin
         return drawn[self.steps, number]
+
+    def choose_distinct(self, group_size: int) -> th.Tensor:
+        """Return actions [B] that differ within each group of rows k·G … k·G + G - 1, which decide the same position.
+
+        They are samples without replacement: the top G of log π + Gumbel noise.
+        """
+        log_probs = self.log_probs[self.steps[::group_size]]
+        noisy = log_probs - th.empty_like(log_probs).exponential_().log()
+        return noisy.topk(group_size, dim=-1).indices.flatten()
 
     def log_prob(self, actions: th.Tensor) -> th.Tensor:
         """Return log-probabilities [B] of actions [B]."""
@@ -107,22 +115,17 @@ def _draw(log_probs: th.Tensor, times: int | None = None) -> th.Tensor:
     return th.multinomial(log_probs.exp(), times, replacement=True)
 
 
-def draw_distinct(log_probs: th.Tensor, times: int) -> th.Tensor:
-    """Choices [Q, times] drawn at each position without replacement: the top of log π + Gumbel noise, in order."""
-    return (log_probs - th.empty_like(log_probs).exponential_().log()).topk(times, dim=-1).indices
-
-
-_BLOCK = 2**20  # probabilities made at a time where no gradient asks for them all
+_BLOCK = 2**20  # maximum number of probabilities computed at a time if they need no gradient
 
 
 def draw_rows(log_probs: th.Tensor) -> th.Tensor:
-    """A choice [Q] drawn at each position of log_probs [Q, n], a block of positions at a time."""
+    """Return a choice [Q] drawn at each position of log_probs [Q, n], one block of positions at a time."""
     return th.cat([_draw(block) for block in log_probs.split(max(1, _BLOCK // log_probs.shape[-1]))])
 
 
 @th.no_grad()
 def mean_entropy(log_probs: th.Tensor) -> th.Tensor:
-    """The mean of `entropy`, without a gradient, a block of positions at a time."""
+    """Return the mean of `entropy` without a gradient, one block of positions at a time."""
     return th.cat([entropy(block) for block in log_probs.split(max(1, _BLOCK // log_probs.shape[-1]))]).mean()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -23,7 +23,8 @@ from lm_gym.agents.model.environment_spaces import (
     read_observation_space,
 )
 from lm_gym.agents.model.freezing import freeze_parameters, matching
-from lm_gym.agents.model.heads import Head, head_parameters, label_names, resolve_head
+from lm_gym.agents.model.heads import CLASSIFIERS, Head, head_parameters, label_names, resolve_head
+from lm_gym.agents.model.label_words import label_word_head, readme
 from lm_gym.agents.model.loading import load, model_path
 from lm_gym.agents.model.packed import AtCursors, Packed, entropy
 from lm_gym.agents.model.position_model import PositionModel, check_length
@@ -37,7 +38,7 @@ _FORBIDDEN = -1e8  # log-probability of a forbidden choice
 
 
 class LMPolicy(ActorCriticPolicy):
-    """A policy made from a masked LM, causal LM or token classifier, for lm_gym's environments.
+    """A policy made from a masked LM, causal LM, token or text classifier, for lm_gym's environments.
 
     It supports both units and both forms of actions. Each call encodes a text once, even if several rows play it, and
     runs the head only at positions. With `unit="token"`, in evaluation mode and without gradients, a text is encoded
@@ -49,10 +50,12 @@ class LMPolicy(ActorCriticPolicy):
         action_space: Discrete(n), MultiDiscrete([n] * T), Box([n]) or Box([T, n]).
         lr_schedule: maps the remaining progress (1 → 0) to the learning rate.
         model: `"tiny"`, a local folder, a hub id, or a configuration dict (for new weights).
-        head: `"vocabulary"` (of a language model) or `"labels"` (of a token classifier); None: the vocabulary if there
-            are as many choices as tokens, else labels.
+        head: `"vocabulary"` (of a language model), `"label_words"` (the same head, read at the words that stand for
+            labels), `"labels"` (of a token classifier) or `"text_labels"` (of a text classifier); None: the vocabulary
+            if there are as many choices as tokens, else labels.
         labels: names of the choices of a head of labels, in order. Checkpoints store them, and rows of a checkpoint's
             head are matched by name (see `load_model`). None: the checkpoint's own names.
+        label_words: the words for each label, from `policy_arguments` of the task; only for `head="label_words"`.
         freeze: glob patterns over the names of parameters to freeze, such as `("*embeddings*",)`.
         head_lr_scale: learning rate of a head of labels and of the critic, as a multiple of the encoder's.
         weight_decay: AdamW's weight decay of matrices.
@@ -62,17 +65,17 @@ class LMPolicy(ActorCriticPolicy):
         use_sde: must be False; exists for compatibility with Stable-Baselines3.
 
     Attributes:
-        start: what the model was before any update; default settings depend on it.
-        distinct: with `unit="token"`, whether rows that decide the same position of a text draw different choices
-            (without replacement) while a rollout is collected. False; PPO sets it, as the next.
-        critic: with `unit="token"`, what gives the values [B, 1] of a rollout's steps in place of the linear layer.
+        start: the model before any update; default settings depend on it.
+        distinct: group size G > 0 (PPO sets it, for `unit="token"`): while a rollout is collected, rows k·G … k·G + G-1
+            sample without replacement at the position that they share. 0: all rows sample independently.
+        critic: function that gives the values [B, 1] of a rollout's steps in place of the linear layer (PPO sets it).
 
     Raises:
         ValueError: the spaces are not lm_gym's, the vocabularies of model and environment differ, the checkpoint lacks
             weights, or texts are too long for the model.
     """
 
-    distinct: bool = False
+    distinct: int = 0
     critic: Callable[[AtCursors, TensorObservation], th.Tensor] | None = None
 
     def __init__(
@@ -84,6 +87,7 @@ class LMPolicy(ActorCriticPolicy):
         model: str | dict[str, Any] = "tiny",
         head: Head | None = None,
         labels: Sequence[str] | None = None,
+        label_words: Mapping[str, Any] | None = None,
         freeze: Sequence[str] = (),
         head_lr_scale: float = 5.0,
         weight_decay: float = 0.01,
@@ -98,9 +102,12 @@ class LMPolicy(ActorCriticPolicy):
         self.unit, self.distribution, self.num_choices = read_action_space(action_space)
         vocabulary, self.max_length = read_observation_space(observation_space)
         self.head, labels = resolve_head(head, labels, self.num_choices, vocabulary)
+        if (self.head == "label_words") != (label_words is not None):
+            raise ValueError(f"head={self.head!r} and label_words={label_words!r}: they go together")
         self._arguments: dict[str, Any] = {
             "head": self.head,
             "labels": labels,
+            "label_words": None if label_words is None else dict(label_words),
             "freeze": list(freeze),
             "head_lr_scale": head_lr_scale,
             "weight_decay": weight_decay,
@@ -111,10 +118,12 @@ class LMPolicy(ActorCriticPolicy):
         network, weights = load(model, self.head, labels=labels, dtype=dtype, dropout=dropout)
         self.start = Start(self.head, weights, network.config.hidden_size)
         check_vocabulary(network.config, vocabulary, model, self.tokenizer)
-        if self.head == "labels":
+        if self.head in CLASSIFIERS:
             self._arguments["labels"] = label_names(network.config)
         freeze_parameters(network, self._arguments["freeze"])
-        self.language_model = PositionModel(network)
+        self.language_model = PositionModel(network, classifies_texts=self.head == "text_labels")
+        if label_words is not None:
+            self.language_model.label_words = label_word_head(self.language_model, label_words)
         self.encoder = TextEncoder(self.language_model)
         self.check_length()
         prompt = load_prompt(network.config, model_path(model) if isinstance(model, str) else None)
@@ -124,7 +133,7 @@ class LMPolicy(ActorCriticPolicy):
         nn.init.zeros_(self.value_net.weight)
         nn.init.zeros_(self.value_net.bias)
         heads: list[nn.Module | nn.Parameter] = [self.value_net]
-        if self.head == "labels":
+        if self.head in CLASSIFIERS:
             heads += head_parameters(network).values()
         self.optimizer = GroupedAdamW(
             parameter_groups(self, heads, head_lr_scale=head_lr_scale, weight_decay=weight_decay),
@@ -269,8 +278,10 @@ class LMPolicy(ActorCriticPolicy):
         """
         self._refuse_distribution()
         packed = self._decide(_as_dict(obs), action_masks)
-        distinct = self.distinct and isinstance(packed, AtCursors)
-        actions = packed.choose(deterministic, distinct=True) if distinct else packed.choose(deterministic)
+        if self.distinct and isinstance(packed, AtCursors) and not deterministic:
+            actions = packed.choose_distinct(self.distinct)
+        else:
+            actions = packed.choose(deterministic)
         if self.critic is not None and isinstance(packed, AtCursors):
             return actions, self.critic(packed, _as_dict(obs)), packed.log_prob(actions)
         return actions, self._text_values(packed), packed.log_prob(actions)
@@ -329,6 +340,8 @@ class LMPolicy(ActorCriticPolicy):
             save_prompt(self.language_model.prompt, folder)
         if self.tokenizer is not None:
             save_tokenizer(self.tokenizer, folder)
+        if self.head == "label_words":
+            Path(folder, "README.md").write_text(readme(self.network), encoding="utf-8")
 
 
 def _as_dict(obs: PyTorchObs) -> TensorObservation:

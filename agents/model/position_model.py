@@ -26,14 +26,21 @@ class PositionModel(nn.Module):
     The head receives the hidden states at the positions as one text [1, Q, H], so that memory is Q·n instead of B·L·n.
     To support any architecture, the whole model is called with its encoder replaced by one that returns these states.
 
+    Args:
+        network: the model.
+        classifies_texts: whether the head returns one row of logits per text instead of one per token.
+
     Attributes:
         prompt: tokens added to every text; positions are counted without them.
+        label_words: computes logits of labels from those of the vocabulary; None for the head's own logits.
     """
 
-    def __init__(self, network: Any) -> None:
+    def __init__(self, network: Any, *, classifies_texts: bool = False) -> None:
         super().__init__()
         self.network = network
+        self.classifies_texts = classifies_texts
         self.prompt: Prompt | None = None
+        self.label_words: nn.Module | None = None
 
     def forward(
         self, input_ids: th.Tensor, attention_mask: th.Tensor, rows: th.Tensor, columns: th.Tensor
@@ -65,14 +72,34 @@ class PositionModel(nn.Module):
 
     def head(self, hidden: th.Tensor) -> th.Tensor:
         """Return the logits, float32 [Q, n], of the model's head at hidden states [Q, H]."""
+        if self.classifies_texts:
+            return self._classified(hidden).float()
+        logits = self._answered(_States(last_hidden_state=hidden[None]))[0]  # of [1, Q, H]
+        return logits.float() if self.label_words is None else self.label_words(logits)
+
+    def _classified(self, hidden: th.Tensor) -> th.Tensor:
+        """Return the logits [Q, n] of a text classifier that reads the states [Q, H] of its texts."""
+        pooler = getattr(self.network.base_model, "pooler", None)
+        texts = hidden[:, None]  # texts of one token, [Q, 1, H]
+        read = hidden if pooler is None else pooler(texts)
+        head = [m for m in self.network.children() if m is not self.network.base_model]
+        layers = [m for m in head if not isinstance(m, nn.Dropout)]
+        if len(layers) == 1 and isinstance(layers[0], nn.Linear):  # the whole of a decoder's head, and of BERT's
+            for module in head:
+                read = module(read)
+            return read.reshape(-1, read.shape[-1])
+        logits = self._answered(_States(last_hidden_state=texts, pooler_output=read))
+        return logits.reshape(-1, logits.shape[-1])
+
+    def _answered(self, states: _States) -> th.Tensor:
+        """Return the logits of the whole model with an encoder that returns `states`."""
         encoder = self.network.base_model
-        states = _States(last_hidden_state=hidden[None])  # [1, Q, H]
         encoder.forward = lambda *_, **__: states  # shadows the method until it is deleted
         try:
             logits: th.Tensor = self.network(input_ids=None, return_dict=True).logits
         finally:
             del encoder.forward
-        return logits[0].float()
+        return logits
 
 
 def longest_text(network: Any) -> int | None:

@@ -15,7 +15,7 @@ class Start:
     """The model of a policy before any update.
 
     Attributes:
-        head: `"labels"` or `"vocabulary"`.
+        head: kind of the head, see `LMPolicy`.
         weights: `"random"`: a configuration without a checkpoint. `"fresh head"`: a checkpoint that lacks a part of the
             head (for labels, the row of at least one label). `"trained"`: a checkpoint with the whole head; a head of
             labels was then trained on this task or on one with the same labels.
@@ -27,6 +27,6 @@ class Start:
     hidden_size: int
 
     def __str__(self) -> str:
-        heads = {"labels": "head of labels", "vocabulary": "vocabulary head"}
-        states = {"random": "random weights", "fresh head": "starts fresh", "trained": "trained"}
-        return f"{heads[self.head]} {states[self.weights]}, hidden size {self.hidden_size}"
+        head = "vocabulary head" if self.head == "vocabulary" else "head of labels"
+        weights = {"random": "random weights", "fresh head": "fresh", "trained": "trained"}
+        return f"{head}, {weights[self.weights]}, hidden size {self.hidden_size}"

@@ -6,7 +6,24 @@ from typing import Any
 
 from lm_gym.agents.algorithms.black_box import BlackBox
 from lm_gym.agents.algorithms.ppo import PPO
-from lm_gym.agents.algorithms.presets import CMAES, DE, ES, GA, PSO, SNES, LowRankES, MeZO
+from lm_gym.agents.algorithms.presets import (
+    ARS,
+    CMAES,
+    CRFMNES,
+    DE,
+    ES,
+    FZOO,
+    GA,
+    LOZO,
+    PGPE,
+    PSO,
+    SNES,
+    ZOSGD,
+    HiZOO,
+    LowRankES,
+    MeZO,
+    SubZero,
+)
 from lm_gym.agents.algorithms.schedules import ScheduledRate
 from lm_gym.tasks.task import HeadKind
 
@@ -19,6 +36,7 @@ DEFAULTS: dict[type, dict[str, Any]] = {
     SNES: _FEW,
     MeZO: _FEW,
     LowRankES: _FEW,
+    **dict.fromkeys((ARS, CRFMNES, FZOO, HiZOO, LOZO, PGPE, SubZero, ZOSGD), _FEW),
     GA: {"env.num_envs": 16},
 }
 

@@ -79,7 +79,8 @@ def env_settings(task: type[Task]) -> type[EnvSettings]:
         (o.name, hints[o.name], field(default=o.default, default_factory=o.default_factory))
         for o in fields(task.Options)
     ]
-    said = "".join(f"        {name}: {text}\n" for name, text in described(task.Options).items())
+    nouns = task.nouns._asdict()
+    said = "".join(f"        {name}: {text.format(**nouns)}\n" for name, text in described(task.Options).items())
     doc = (EnvSettings.__doc__ or "").rstrip() + f"\n{said}    "
     return make_dataclass("EnvSettings", own, bases=(EnvSettings,), frozen=True, namespace={"__doc__": doc})
 

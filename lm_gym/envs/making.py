@@ -34,5 +34,5 @@ def reward_of(settings: EnvArguments, task: Task) -> Reward:
     if not settings.dense:
         reward = AtTheEnd(reward)
     distribution = settings.actions == "distribution"
-    choices = Choices(task.shape.choices, task.choice_keys(), task.target_counts, distribution, task.gold)
+    choices = Choices(task.shape.choices, task.choice_keys(), task.target_counts, distribution, task.gold, task.costs)
     return bind_reward(reward, choices)

@@ -22,7 +22,7 @@ def observation_space(task: Task, settings: EnvArguments) -> spaces.Dict:
         "predictions": spaces.Box(0, choices, (positions,), np.int64),
     }
     if settings.unit == "token":
-        leaves["cursor"] = spaces.Box(0, positions - 1, (1,), np.int64)
+        leaves["cursor"] = spaces.Box(0, max(1, positions - 1), (1,), np.int64)  # Gymnasium warns of a Box of one value
     if settings.mask_actions:
         leaves["action_mask"] = spaces.Box(0, 1, (choices,), np.int8)
     return spaces.Dict(leaves)

@@ -8,6 +8,7 @@ from lm_gym.naming import among
 from lm_gym.registry import Registry
 from lm_gym.rewards.accuracy import Accuracy
 from lm_gym.rewards.compose import AtTheEnd, FunctionReward, RewardFunction, WeightedSum
+from lm_gym.rewards.cost import Cost
 from lm_gym.rewards.entity_f1 import EntityF1
 from lm_gym.rewards.log_likelihood import LogLikelihood
 from lm_gym.rewards.reward import Board, ChoiceRewards, Choices, Decision, GoldError, Reward, Separable, Track
@@ -19,6 +20,7 @@ __all__ = [
     "Board",
     "ChoiceRewards",
     "Choices",
+    "Cost",
     "Decision",
     "EntityF1",
     "FunctionReward",
@@ -41,6 +43,7 @@ REWARDS: Registry[Callable[..., Any]] = Registry(
     {
         "accuracy": Accuracy,
         "balanced_accuracy": partial(Accuracy, weights="balanced"),
+        "cost": Cost,
         "f1": EntityF1,
         "log_likelihood": LogLikelihood,
     },

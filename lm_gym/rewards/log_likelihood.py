@@ -23,7 +23,7 @@ class LogLikelihood(Separable):
     (1 − ε)·π(target) + ε·u(target). A wrong choice costs more if the target is rare.
 
     Args:
-        epsilon: ε in (0, 1).
+        epsilon: ε in (0, 1). The larger it is, the less is learned from tokens that the policy finds improbable.
         reference: u. None for the unigram distribution of the training split's targets, with one added to each
             count (Laplace); or a callable that maps the observation at the start of texts (each leaf [R, …]) to
             log-probabilities [R, T, n], such as a frozen reference model.
@@ -39,9 +39,9 @@ class LogLikelihood(Separable):
         "log-likelihood under a noisy channel (`lm_gym.rewards.LogLikelihood`)"
     )
 
-    def __init__(self, epsilon: float = 0.1, reference: Reference | None = None) -> None:
+    def __init__(self, epsilon: float = 0.001, reference: Reference | None = None) -> None:
         if not 0.0 < epsilon < 1.0:
-            raise ValueError(f"epsilon={epsilon} must be in (0, 1); the default is 0.1")
+            raise ValueError(f"epsilon={epsilon} must be in (0, 1); the default is 0.001")
         self.epsilon = epsilon
         self.reference = reference
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lm_gym.costs import Costs
 from lm_gym.naming import among
 
 Observation = dict[str, NDArray[Any]]
@@ -26,6 +27,7 @@ class Choices(NamedTuple):
         target_counts: int64 [n], frequency of each choice as gold in the training split.
         distribution: whether actions are distributions.
         gold: kinds of gold that the task offers (see `Reward.gold`); None if unknown.
+        costs: the costs of wrong choices; None if the task defines none.
     """
 
     num_choices: int
@@ -33,6 +35,7 @@ class Choices(NamedTuple):
     target_counts: NDArray[np.int64]
     distribution: bool = False
     gold: frozenset[str] | None = None
+    costs: Costs | None = None
 
     def find(self, name: object) -> int:
         """Return the index of a choice by its name.

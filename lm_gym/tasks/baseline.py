@@ -33,10 +33,12 @@ class Prediction(NamedTuple):
     Attributes:
         choices: int64 [N, T]; arbitrary where padded.
         target_log_probs: log P(gold choice), float32 [N, T]; None if the predictor gives no probabilities.
+        choice_log_probs: log P(choice made), float32 [N, T]; None if unknown.
     """
 
     choices: NDArray[np.int64]
     target_log_probs: NDArray[np.float32] | None
+    choice_log_probs: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lm_gym.costs import Costs
 from lm_gym.data.fields import WORDS, Field
 from lm_gym.metrics import Report
 from lm_gym.ragged import windows, with_margin
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from lm_gym.data import Corpus, Dataset
     from lm_gym.tasks.evaluation import DecidedText, Evaluation
 
-HeadKind = Literal["labels", "vocabulary"]
+HeadKind = Literal["labels", "text_labels", "vocabulary", "label_words"]
 
 
 class OpenedTexts(NamedTuple):
@@ -78,7 +79,9 @@ class Task(ABC):
             none.
         default_reward: name of the default reward.
         gold: kinds of gold that the targets offer to rewards (see `lm_gym.rewards.Reward.gold`).
-        head: the policy's output: one logit per label, or one per vocabulary entry.
+        head: the policy's output at a position: one logit per label, from a token classifier ("labels") or a text
+            classifier ("text_labels"); one per vocabulary entry ("vocabulary"); or one per label, from the words of the
+            vocabulary that stand for it ("label_words").
         metrics: the task's own metrics; the first chooses the best model.
         baselines: baselines that any agent must beat.
         nouns: nouns for positions and choices.
@@ -104,7 +107,7 @@ class Task(ABC):
     builtin: ClassVar[Any] = None
     default_reward: ClassVar[str] = "accuracy"
     gold: ClassVar[frozenset[str]] = frozenset({"choice"})
-    head: ClassVar[HeadKind] = "labels"
+    head: HeadKind = "labels"
     metrics: ClassVar[tuple[Metric, ...]] = (ACCURACY,)
     baselines: ClassVar[tuple[Baseline, ...]] = (RANDOM,)
     nouns: ClassVar[Nouns] = Nouns()
@@ -238,6 +241,16 @@ class Task(ABC):
     def ended(self, decided: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which episodes have ended, bool [N], by the numbers of decided and of all positions, int64 [N]."""
         return decided >= counts
+
+    @property
+    def policy_arguments(self) -> dict[str, Any]:
+        """Arguments of an `LMPolicy` for this task, as plain values: the head and the names of the labels."""
+        return {"head": self.head, "labels": self.choice_names}
+
+    @property
+    def costs(self) -> Costs | None:
+        """The costs of wrong choices; None if the task defines none."""
+        return None
 
     # ------------------------------------------------------------------ metrics and display
 

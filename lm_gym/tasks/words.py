@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -14,9 +13,10 @@ from lm_gym.data.fields import TAGS, WORDS
 from lm_gym.metrics import Report, class_report
 from lm_gym.tasks.baseline import RANDOM, Baseline, Batch, Prediction
 from lm_gym.tasks.encoded import Cut, Encoded, WordTable, expand, id_type, lay_out
+from lm_gym.tasks.fixed import FixedPositions
 from lm_gym.tasks.metric import ACCURACY, Metric
 from lm_gym.tasks.parts import Nouns, Part
-from lm_gym.tasks.task import OpenedTexts, Task
+from lm_gym.tasks.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,7 @@ def majority_label(task: Task) -> Callable[[Batch], Prediction]:
     return predict
 
 
-class WordLabels(Task):
+class WordLabels(FixedPositions):
     """Give every word a label.
 
     This is a base class for tasks whose corpus has a tag per word (`Corpus.tags`, named by `Corpus.tag_names`). Words
@@ -58,18 +58,6 @@ class WordLabels(Task):
     )
     baselines = (RANDOM, Baseline("majority", "majority label", majority_label))
     nouns = Nouns("word", "words", "label", "labels")
-
-    def __init__(self, encoded: Encoded, *arguments: Any) -> None:
-        super().__init__(encoded, *arguments)
-        if encoded.positions is None or encoded.targets is None or encoded.position_offsets is None:
-            raise ValueError(f"{self.name} needs fixed positions: encode the split with {type(self).__name__}.encode")
-        self._positions = ragged.with_margin(encoded.positions, self.shape.positions)
-        self._targets = ragged.with_margin(encoded.targets, self.shape.positions)
-        self._starts = encoded.position_offsets
-        num_positions = len(encoded.positions)
-        self.encoded = replace(
-            self.encoded, positions=self._positions[:num_positions], targets=self._targets[:num_positions]
-        )
 
     @classmethod
     def encode(
@@ -106,26 +94,9 @@ class WordLabels(Task):
         return Encoded(ids, offsets, counts.astype(np.int32), cut, ragged.to_offsets(counts), positions, targets)
 
     @classmethod
-    def count_targets(cls, encoded: Encoded, tokenizer: TextTokenizer, num_choices: int) -> NDArray[np.int64]:
-        """Return the frequency of each label, int64 [n]."""
-        return np.bincount(np.asarray(encoded.targets), minlength=num_choices).astype(np.int64)
-
-    @classmethod
     def choices(cls, corpus: Corpus, tokenizer: TextTokenizer) -> tuple[int, tuple[str, ...] | None]:
         """Return the number of labels and their names."""
         return len(corpus.tag_names), corpus.tag_names
-
-    def open(self, texts: NDArray[np.int64], visits: NDArray[np.int64], key: int) -> OpenedTexts:
-        """Return padded rows of texts."""
-        ids, lengths, _ = self._rows(texts)
-        starts = self._starts[texts]
-        counts = self._starts[texts + 1] - starts
-        outside = np.arange(self.shape.positions) >= counts[:, None]
-        positions = ragged.windows(self._positions, starts, self.shape.positions)
-        targets = ragged.windows(self._targets, starts, self.shape.positions)
-        positions[outside] = 0
-        targets[outside] = self.shape.choices
-        return OpenedTexts(ids, lengths, positions, counts, targets)
 
     def reports(self, played: Evaluation) -> dict[str, Report]:
         """Return precision, recall and F1 by label over the decided words."""
