@@ -93,7 +93,7 @@ def test_python_and_the_command_line_agree(monkeypatch: pytest.MonkeyPatch) -> N
     env = gymnasium.make_vec("lm_gym/MaskedLM-v0", num_envs=2, unit="sequence", autoreset_mode="SameStep")
     python, command = REINFORCE("LMPolicy", env, device="cpu"), agent_of("--env.id=lm_gym/MaskedLM-v0", "--device=cpu")
     assert python.learning_rate == command.learning_rate == 0.003
-    assert python.decided == command.decided == {"learning_rate": "vocabulary head trained, hidden size 128"}
+    assert python.decided == command.decided == {"learning_rate": "vocabulary head, trained, hidden size 128"}
     assert REINFORCE("LMPolicy", env, 0.5, device="cpu").learning_rate == 0.5
 
 
@@ -150,11 +150,20 @@ def test_a_run_that_gains_nothing_says_so(
 ) -> None:
     assert report(run_dir)["improved"] is True
     assert "no better" not in (run_dir / "report.md").read_text()
-    spoilt = train(data, tmp_path / "spoilt", f"--policy.model={run_dir / 'best'}", "--agent.learning_rate=1.0")
+    spoilt = train(
+        data,
+        tmp_path / "spoilt",
+        f"--policy.model={run_dir / 'best'}",
+        "--agent.learning_rate=1.0",
+        "--budget.passes=1",
+    )
     said = "It is no better than the model that the run began with, 1.0000 on validation: train longer, or with"
     assert report(spoilt)["improved"] is False
     assert said in (spoilt / "report.md").read_text()
     assert said in " ".join(capsys.readouterr().out.split())
-    warm = train(data, tmp_path / "warm", f"--policy.model={run_dir / 'best'}", "--budget.passes=1")
-    kept = yaml.safe_load((warm / "config.yaml").read_text())["agent"]["learning_rate"]
-    assert kept == default_of(REINFORCE, Start("labels", "trained", 128))["learning_rate"]
+
+
+def test_a_warm_start_takes_smaller_steps(run_dir: Path, data: Path) -> None:
+    warm = agent_of(f"--policy.model={run_dir / 'best'}", f"--env.dataset={data}", "--device=cpu")
+    assert warm.learning_rate == default_of(REINFORCE, Start("labels", "trained", WIDTH))["learning_rate"]
+    assert warm.learning_rate < default_of(REINFORCE, TAGGER)["learning_rate"]

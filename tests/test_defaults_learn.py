@@ -15,12 +15,7 @@ from tests.small import Stop
 CREWS, DOINGS = ("the pilot", "her engineer", "a tired mechanic"), ("refuelled", "inspected", "towed", "grounded")
 CRAFT = ("the seaplane", "an old glider", "two helicopters", "that airship")
 PLACES = ("beside the hangar", "under the control tower", "on the wet runway")
-HARDEST = {  # algorithm and environment → updates, and the part of its perplexity that must go
-    ("pso", "MaskedLM"): (12, 0.02),
-    ("random_search", "MaskedLM"): (12, 0.01),
-    ("ppo", "MaskedLM"): (400, 0.1),
-    ("reinforce", "MaskedLM"): (12, 0.3),
-}
+HARDEST = {"pso": (20, 0.02), "mezo": (20, 0.02), "low_rank_es": (20, 0.01), "reinforce": (12, 0.2)}  # updates, gain
 
 
 def airfield() -> Dataset:
@@ -30,14 +25,12 @@ def airfield() -> Dataset:
                          "validation": [text.split() for text in texts[::4]]})  # fmt: skip
 
 
-@pytest.mark.parametrize(("algo", "task"), HARDEST)
-def test_the_hardest_pairings_improve(algo: str, task: str) -> None:
+@pytest.mark.parametrize("algo", HARDEST)
+def test_masked_words_of_a_new_domain_get_likelier(algo: str) -> None:
     kind: Any = ALGORITHMS[algo]
-    data, calls, part = airfield(), *HARDEST[algo, task]
-    make = {"id": f"lm_gym/{task}-v0", "dataset": data, "autoreset_mode": "SameStep", "max_length": 32}
-    paid = {} if kind.default_reward is None else {"reward": kind.default_reward}
-    rows = 16 * kind.env_arguments.get("group_size", 1)
-    env = gymnasium.make_vec(**make, **paid, **kind.env_arguments, num_envs=rows)
+    calls, part = HARDEST[algo]
+    make = {"id": "lm_gym/MaskedLM-v0", "dataset": airfield(), "autoreset_mode": "SameStep", "max_length": 32}
+    env = gymnasium.make_vec(**make, **kind.env_arguments, num_envs=32)
     validation = gymnasium.make_vec(**make, unit="sequence", split="validation", num_envs=36)
     agent = kind("LMPolicy", env, seed=0, device="cpu")
     before = evaluate(agent.policy, validation).metrics["perplexity"]

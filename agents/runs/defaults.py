@@ -17,6 +17,7 @@ from lm_gym.agents.algorithms.presets import (
     LOZO,
     PGPE,
     PSO,
+    SA,
     SNES,
     ZOSGD,
     HiZOO,
@@ -41,8 +42,11 @@ DEFAULTS: dict[type, dict[str, Any]] = {
 }
 
 
-BY_HEAD: dict[HeadKind, dict[type, dict[str, Any]]] = {  # a member pays for the whole vocabulary at each position
-    "vocabulary": {kind: {"env.num_envs": 16} for kind in (CMAES, DE, PSO)}
+BY_HEAD: dict[HeadKind, dict[type, dict[str, Any]]] = {
+    "vocabulary": {
+        **{kind: {"env.num_envs": 16} for kind in (CMAES, DE, PSO)},  # members pay for the vocabulary at each position
+        SA: {"env.num_envs": 256},  # with fewer texts it takes steps that are right for them alone
+    }
 }
 
 
