@@ -45,6 +45,7 @@ DEFAULTS: dict[type, dict[str, Any]] = {
 BY_HEAD: dict[HeadKind, dict[type, dict[str, Any]]] = {
     "vocabulary": {
         **{kind: {"env.num_envs": 16} for kind in (CMAES, DE, PSO)},  # members pay for the vocabulary at each position
+        PPO: {"env.group_size": 256, "env.num_envs": 8},  # rows that draw few tokens make the others unlikely
         SA: {"env.num_envs": 256},  # with fewer texts it takes steps that are right for them alone
     }
 }
