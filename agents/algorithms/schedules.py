@@ -21,13 +21,13 @@ Schedule = Literal["constant", "linear"]
 @bounded
 @dataclass(frozen=True)
 class LearningRate:
-    """A warm-up from 0, then a constant rate or a linear decay.
+    """A warm-up from 0, followed by a constant rate or a linear decay.
 
     Attributes:
-        peak: the highest rate.
+        peak: the highest learning rate.
         schedule: `"constant"` or `"linear"`.
-        warmup: fraction of training spent rising to the peak, in [0, 1).
-        end_factor: what a linear decay leaves of the peak at the end, a fraction in [0, 1].
+        warmup: fraction of training during which the rate rises to the peak, in [0, 1).
+        end_factor: the fraction of the peak at the end of a linear decay, in [0, 1].
     """
 
     peak: NonNegativeFloat
@@ -42,7 +42,7 @@ class LearningRate:
             )
 
     def __call__(self, progress_remaining: float) -> float:
-        """The rate when `progress_remaining` (1 → 0) of training is left."""
+        """Return the rate when a fraction `progress_remaining` (1 → 0) of training is left."""
         done = 1.0 - progress_remaining
         if done < self.warmup:
             return self.peak * done / self.warmup

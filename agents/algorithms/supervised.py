@@ -1,4 +1,4 @@
-"""The supervised twin: cross-entropy on the same environments, policy, batches and budget as REINFORCE."""
+"""The supervised twin of REINFORCE: cross-entropy with the same environments, policy, batches and budget."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from lm_gym.agents.model.text_encoder import TensorObservation
 
 
 class Supervised(GradientAlgorithm):
-    """Minimises −mean log π(target) over the positions of a batch; reads the labels that REINFORCE never sees.
+    """Minimise −mean log π(target) over the positions of a batch, using the labels that REINFORCE never sees.
 
-    The row that every other result is read against. It plays its own most probable choices in the environment, so
+    This is the reference for all other results. It plays its own most probable choices in the environment, so that
     rewards and episode statistics mean the same as for any other agent. Arguments: see GradientAlgorithm.
     """
 
