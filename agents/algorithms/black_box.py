@@ -59,8 +59,8 @@ class BlackBox(TextAlgorithm):
     per text (F1, your own). With `actions="distribution"`, `log_likelihood` scores probabilities, so that fitness is
     minus the cross-entropy; with `actions="token"` it scores choices.
 
-    In any other Gymnasium environment, with an `MlpPolicy`, members play one after another, one episode in each row of
-    the environment with the same seeds, and fitness is the mean return.
+    In any other Gymnasium environment, with an `MlpPolicy`, a member plays one episode in each row of the environment
+    (the same seeds for all members), one member after another, and its fitness is the mean return.
 
     Args:
         policy, env, seed, device, sb3: see TextAlgorithm. The environment's rows are the texts of a generation.

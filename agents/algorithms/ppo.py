@@ -42,12 +42,12 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
 
     The value `"auto"` chooses the estimator that suits the reward:
 
-    * γ is 0 if the reward of a position depends on its own choice only, else 1;
-    * with `group_size` > 1, the advantage is `maximum_likelihood` for such rewards if they are never negative, or are
-      logarithms of likelihoods (maximised as R = exp(r)), else `leave_one_out`;
-    * if no rows read the same text (`group_size=1`, or decisions change the text), it is `maximum_likelihood` with the
-      exact mean if the reward can tell the reward of every choice (see `ExactCritic`), else `gae`;
-    * `vf_coef` is 0.5 with `gae`, and 0 without a critic.
+    * γ is 0 where positions pay for themselves alone, else 1;
+    * with `group_size` > 1 the advantage is `maximum_likelihood` for rewards whose positions pay for themselves and
+      never less than 0, or logarithms of likelihoods (climbed as R = exp(r)), else `leave_one_out`;
+    * where no rows read the same text (`group_size=1`, or decisions change the text) it is `maximum_likelihood` with
+      the exact mean if the reward tells what every choice pays (see `ExactCritic`), else `gae`;
+    * `vf_coef` is 0.5 with `gae`, and 0 where no critic is asked.
 
     With textbook advantages (`gae`), exact-match NER collapses to the tag O for every word; see docs/algorithms/ppo.md.
 

@@ -15,7 +15,7 @@ from lm_gym.agents.model.text_encoder import TensorObservation
 class Supervised(GradientAlgorithm):
     """Minimise −mean log π(target) over the positions of a batch, using the labels that REINFORCE never sees.
 
-    This is the reference for all other results. It plays its own most probable choices in the environment, so that
+    The row that every other result is read against. It plays its own most probable choices in the environment, so
     rewards and episode statistics mean the same as for any other agent. Arguments: see GradientAlgorithm.
     """
 
