@@ -39,6 +39,8 @@ class Encoded:
         position_offsets: int64 [N + 1] where positions are fixed, else None.
         positions: uint16 or int32 [P], index of each position in its text's ids, or None where drawn anew.
         targets: int16 or wider [P], the gold choices, or None where drawn anew.
+        fixed: bool [S], sub-tokens that never become positions, or None if there are none.
+        mean_positions: positions in one pass over the texts on average, where their number is drawn anew; else None.
     """
 
     ids: NDArray[np.integer]
@@ -48,6 +50,8 @@ class Encoded:
     position_offsets: NDArray[np.int64] | None = None
     positions: NDArray[np.integer] | None = None
     targets: NDArray[np.integer] | None = None
+    fixed: NDArray[np.bool_] | None = None
+    mean_positions: int | None = None
 
     @property
     def num_texts(self) -> int:
@@ -67,7 +71,7 @@ class Encoded:
     @cached_property
     def num_positions(self) -> int:
         """Positions in one pass over all the texts."""
-        return int(self.counts.sum(dtype=np.int64))
+        return self.mean_positions or int(self.counts.sum(dtype=np.int64))
 
 
 class WordTable(NamedTuple):
