@@ -43,6 +43,11 @@ def paid_info(
     return info
 
 
+def decided_info(decided: NDArray[np.int64], rows: NDArray[np.bool_]) -> Info:
+    """Of texts that take several steps: how many positions this one decided, int64 [N]."""
+    return {"decided": decided, "_decided": rows.copy()}
+
+
 def final_info(leaves: dict[str, NDArray[Any]], info: Info, ended: NDArray[np.bool_]) -> Info:
     """Of texts that have ended and made room for others in the same step: their last observation and info.
 

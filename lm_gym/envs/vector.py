@@ -14,7 +14,7 @@ from lm_gym.envs.arguments import read_arguments
 from lm_gym.envs.classes import remade
 from lm_gym.envs.decisions import Decisions, read_choices, read_distributions, read_log_probs
 from lm_gym.envs.episodes import Episodes, Observation
-from lm_gym.envs.infos import begun_info, final_info, paid_info
+from lm_gym.envs.infos import begun_info, decided_info, final_info, paid_info
 from lm_gym.envs.making import make_task, reward_of
 from lm_gym.envs.options import ResetOptions, read_options
 from lm_gym.envs.sampler import Sampler
@@ -140,6 +140,11 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         """Texts drawn so far by the sampler, one a group."""
         return self._sampler.draws
 
+    @property
+    def at_once(self) -> bool:
+        """Whether one step decides all of a text (`unit="sequence"`, unless the task takes several steps)."""
+        return self.settings.unit == "sequence" and not self.task.in_steps
+
     # What is played, kept and taken up again
 
     def get_state(self) -> dict[str, Any]:
@@ -232,18 +237,26 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         decisions = self._read(actions, live)
         info: dict[str, Any] = {}
         truncated = np.zeros(self.num_envs, np.bool_)
-        if self.settings.unit == "sequence":
-            paid = self.episodes.decide_all(*decisions, live)
+        played = np.ones(self.num_envs, np.bool_) if live is None else live
+        if self.at_once:
+            paid = self.episodes.decide_all(decisions.choices, decisions.log_probs, live)
             rewards = paid.sum(-1, dtype=np.float64)
-            terminated = np.ones(self.num_envs, np.bool_) if live is None else live.copy()
+            terminated = played.copy()
             if terminated.any():
-                terms = self.episodes.track.terms(*decisions) if len(self.reward.term_names) > 1 else {}
+                several = len(self.reward.term_names) > 1
+                terms = self.episodes.track.terms(decisions.choices, decisions.log_probs) if several else {}
                 info |= paid_info(paid, terms, terminated)
         else:
-            rewards, terminated = self.episodes.decide(*decisions, live)
+            if self.settings.unit == "sequence":
+                paid, terminated, decided = self.episodes.decide_some(decisions, live)
+                rewards = paid.sum(-1, dtype=np.float64) - self.task.step_cost * played
+                if played.any():
+                    info |= paid_info(paid, {}, played) | decided_info(decided, played)
+            else:
+                rewards, terminated = self.episodes.decide(decisions.choices, decisions.log_probs, live)
             limit = self.settings.max_episode_steps
             if limit is not None:
-                truncated = (self.episodes.decided >= limit) & ~terminated & (True if live is None else live)
+                truncated = (self.episodes.steps >= limit) & ~terminated & played
         ended = terminated | truncated
         if live is not None and self.autoreset_mode is AutoresetMode.NEXT_STEP:
             self._begin(np.flatnonzero(~live), info)
@@ -272,28 +285,29 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         Raises:
             ValueError: as `step`; `target_log_probs` where actions are choices, or above 0, NaN or infinite.
         """
-        if target_log_probs is None:
-            return self.episodes.track.score(*self._read_all(actions))
-        return self.episodes.track.score(*self._read_compact(actions, target_log_probs))
+        given = self._read_all(actions) if target_log_probs is None else self._read_compact(actions, target_log_probs)
+        return self.episodes.track.score(given.choices, given.log_probs)
 
     def reward_terms(self, actions: Any, target_log_probs: Any = None) -> dict[str, NDArray[np.float32]]:
         """What each term of the reward would pay at each position, unweighted, by name.
 
         Arguments and shapes are those of `position_rewards`; `dense=False` makes no difference here.
         """
-        if target_log_probs is None:
-            return self.episodes.track.terms(*self._read_all(actions))
-        return self.episodes.track.terms(*self._read_compact(actions, target_log_probs))
+        given = self._read_all(actions) if target_log_probs is None else self._read_compact(actions, target_log_probs)
+        return self.episodes.track.terms(given.choices, given.log_probs)
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Which actions make sense now; any other is played as it is.
 
         Returns:
             bool [N, n]; with `unit="sequence"` [N, T · n], position after position, of what makes sense whatever the
-            other positions get.
+            other positions get (n + 1 a position where it may be left open).
         """
         if self.settings.unit == "sequence":
-            return np.tile(self.task.always_legal, (self.num_envs, self.task.shape.positions))
+            legal = self.task.always_legal
+            if self.task.may_wait:
+                legal = np.append(legal, True)
+            return np.tile(legal, (self.num_envs, self.task.shape.positions))
         return self.episodes.legal()
 
     def render(self) -> tuple[str, ...] | None:
@@ -338,12 +352,11 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         if self.settings.unit == "sequence":
             if np.ndim(actions) != len(self.action_space.shape or ()):
                 raise ValueError(f"actions have shape {np.shape(actions)}: it must be {self.action_space.shape}")
-            return self._read_all(actions, live)
+            return self._read_all(actions, live) if self.at_once else self._read_due(actions, live)
         shape, choices = (self.num_envs,), self.task.shape.choices
         if self.settings.actions == "token":
             return read_choices(actions, shape, choices, live)
-        cursor = np.minimum(self.episodes.decided, self.episodes.counts - 1)
-        targets = self.episodes.targets[np.arange(self.num_envs), cursor]
+        targets = self.episodes.targets_at_cursor
         return read_distributions(actions, shape, choices, targets, live)
 
     def _read_all(self, actions: Any, live: NDArray[np.bool_] | None = None) -> Decisions:
@@ -357,6 +370,16 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         if self.settings.actions == "token":
             return read_choices(actions, targets.shape, choices, asked)
         return read_distributions(actions, targets.shape, choices, targets, asked)
+
+    def _read_due(self, actions: Any, live: NDArray[np.bool_] | None) -> Decisions:
+        """Check the actions of a step that decides some positions; what stands at others is ignored."""
+        asked = self.episodes.observation["due"] > 0
+        if live is not None:
+            asked = asked & live[:, None]
+        targets, choices = self.episodes.targets, self.task.shape.choices
+        if self.settings.actions == "token":
+            return read_choices(actions, targets.shape, choices + self.task.may_wait, asked)
+        return read_distributions(actions, targets.shape, choices, targets, asked, self.task.score)
 
     def _read_compact(self, choices: Any, target_log_probs: Any) -> Decisions:
         """Check distributions given by their most probable choice and their log-probability of the gold one."""

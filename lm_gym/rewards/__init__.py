@@ -10,7 +10,7 @@ from lm_gym.rewards.accuracy import Accuracy
 from lm_gym.rewards.compose import AtTheEnd, FunctionReward, RewardFunction, WeightedSum
 from lm_gym.rewards.entity_f1 import EntityF1
 from lm_gym.rewards.log_likelihood import LogLikelihood
-from lm_gym.rewards.reward import Board, Choices, Decision, GoldError, Reward, Separable, Track
+from lm_gym.rewards.reward import Board, Choices, Decision, GoldError, Reward, Separable, Step, Track
 
 __all__ = [
     "REWARDS",
@@ -27,6 +27,7 @@ __all__ = [
     "RewardFunction",
     "RewardSpec",
     "Separable",
+    "Step",
     "Track",
     "WeightedSum",
     "bind_reward",

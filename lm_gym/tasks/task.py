@@ -35,6 +35,8 @@ class OpenedTexts(NamedTuple):
         positions: int64 [R, T], 0 where padded.
         counts: int64 [R], positions.
         targets: int64 [R, T], n where padded.
+        order: int64 [R, T], the slots of each row in the order in which they are decided, padded ones last; None: from
+            left to right.
     """
 
     input_ids: NDArray[np.int64]
@@ -42,6 +44,23 @@ class OpenedTexts(NamedTuple):
     positions: NDArray[np.int64]
     counts: NDArray[np.int64]
     targets: NDArray[np.int64]
+    order: NDArray[np.int64] | None = None
+
+
+class Progress(NamedTuple):
+    """How far texts in steps have come.
+
+    Attributes:
+        open: bool [N, T], positions that are not decided.
+        order: int64 [N, T], slots in the order in which they are decided (see `OpenedTexts.order`).
+        decided: int64 [N], number of positions decided.
+        last: bool [N], whether no step but the next one is left.
+    """
+
+    open: NDArray[np.bool_]
+    order: NDArray[np.int64]
+    decided: NDArray[np.int64]
+    last: NDArray[np.bool_]
 
 
 class Shape(NamedTuple):
@@ -234,6 +253,52 @@ class Task(ABC):
             slots: int64 [R], the position that each has decided.
             choices: int64 [R], what it has chosen.
         """
+
+    @property
+    def in_steps(self) -> bool:
+        """Whether texts take several steps with `unit="sequence"`, each of which decides some positions."""
+        return False
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether an action may leave positions open: their choice is n (only where `in_steps`)."""
+        return False
+
+    @property
+    def max_steps(self) -> int | None:
+        """Most steps of a text, after which it ends; None for any number (only where `in_steps`)."""
+        return None
+
+    @property
+    def may_end_open(self) -> bool:
+        """Whether a text may end with open positions (only where `in_steps`)."""
+        return self.may_wait
+
+    @property
+    def step_cost(self) -> float:
+        """What each step costs, subtracted from its reward (only where `in_steps`)."""
+        return 0.0
+
+    def due(self, progress: Progress) -> NDArray[np.bool_]:
+        """Which positions the next step may decide, bool [N, T] (only called where `in_steps`)."""
+        return progress.open
+
+    def taken(
+        self, due: NDArray[np.bool_], choices: NDArray[np.int64], scores: NDArray[np.float64] | None, last: NDArray[Any]
+    ) -> NDArray[np.bool_]:
+        """Which of the positions that are due a step decides, bool [N, T] (only called where `in_steps`).
+
+        Args:
+            due: bool [N, T].
+            choices: int64 [N, T], n where a position is left open.
+            scores: float64 [N, T], what `score` says of each distribution; None where actions are choices.
+            last: bool [N], whether it is the last step.
+        """
+        return due & (choices < self.shape.choices)
+
+    def score(self, log_probs: NDArray[Any]) -> NDArray[np.float64] | None:
+        """How sure distributions are, [..., n] log-probabilities → float64 [...]; None if the task never asks."""
+        return None
 
     def ended(self, decided: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which episodes are over, bool [N], by positions decided and positions, int64 [N] each."""
