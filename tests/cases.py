@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from gymnasium.envs.registration import load_env_creator, registry
 from gymnasium.vector import AutoresetMode
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 import lm_gym
 from lm_gym.envs.arguments import ACTIONS, UNITS, EnvArguments
@@ -19,7 +20,22 @@ from lm_gym.tasks import load_data
 MODES = [mode.name for mode in AutoresetMode]
 IDS = sorted(id_ for id_, spec in registry.items() if spec.namespace == "lm_gym")
 COMBINED = {"unit": UNITS, "actions": ACTIONS, "dense": (True, False), "mask_actions": (False, True)}
-OPTIONS = {"masked_lm": {"fill": ("parallel", "sequential"), "mask_probability": (0.15, 0.4)}}  # of tasks, combined too
+OPTIONS: dict[str, list[dict[str, Any]]] = {  # of tasks, combined too
+    "masked_lm": [{"fill": f, "mask_probability": p} for f in ("parallel", "sequential") for p in (0.15, 0.4)],
+    "unmasking": [
+        {},
+        {"order": "random", "block_size": 4, "clues": False, "mask_probability": 0.5},
+        {"order": "confidence", "per_step": 3, "threshold": 0.01},
+        {"order": "learned", "max_steps": 4, "step_cost": 0.1},
+    ],
+}
+OPTIONS_ALONE: dict[str, list[dict[str, Any]]] = {  # of tasks, beside these of `unit="sequence"`
+    "unmasking": [
+        {"per_step": None, "mask_probability": "uniform"},
+        {"order": "margin", "actions": "distribution", "max_steps": 2, "leave_open": True},
+        {"order": "entropy", "actions": "distribution", "block_size": 5, "per_step": 2},
+    ]
+}
 ALONE = {  # one at a time, beside the first of each of the others
     "sampling": SAMPLINGS[1:],
     "reward": (*lm_gym.REWARDS, {"accuracy": 1.0, "balanced_accuracy": 0.5}),
@@ -41,19 +57,26 @@ def refused(id_: str, options: dict[str, Any]) -> bool:
     """Whether these arguments contradict one another, or the task."""
     task, whole = kind(id_), options.get("unit") == "sequence"
     sequential = options.get("fill") == "sequential" and whole
+    order = options.get("order", "left_to_right")
+    ordered = order in ("learned", "confidence") if not whole else order == "confidence"
+    ordered = ordered and (not whole or options.get("actions") == "token")
     masked = options.get("mask_actions", False) and whole and not task.static_masks
     reward = options.get("reward")
-    return sequential or masked or (isinstance(reward, str) and not lm_gym.make_reward(reward).gold & task.gold)
+    return (
+        sequential or ordered or masked or (isinstance(reward, str) and not lm_gym.make_reward(reward).gold & task.gold)
+    )
 
 
 def combinations() -> list[tuple[str, dict[str, Any]]]:
     """(id, arguments), those that are refused included."""
     found = []
     for id_ in IDS:
-        own = OPTIONS.get(kind(id_).name, {})
-        assert {field.name for field in fields(kind(id_).Options)} == set(own), "an option of a task goes untested"
-        axes = COMBINED | own
-        found += [(id_, dict(zip(axes, values, strict=True))) for values in itertools.product(*axes.values())]
+        own, alone = (options.get(kind(id_).name, []) for options in (OPTIONS, OPTIONS_ALONE))
+        named = {name for options in (*own, *alone) for name in options} - set(COMBINED)
+        assert {field.name for field in fields(kind(id_).Options)} == named, "an option of a task goes untested"
+        for values, options in itertools.product(itertools.product(*COMBINED.values()), own or [{}]):
+            found.append((id_, dict(zip(COMBINED, values, strict=True)) | options))
+        found += [(id_, {"unit": "sequence"} | options) for options in alone]
         found += [(id_, {name: value}) for name, values in ALONE.items() for value in values]
     return found
 
@@ -81,11 +104,25 @@ def dataset(id_: str) -> lm_gym.Dataset:
     return lm_gym.Dataset(f"short {whole.name}", splits, {}, "")
 
 
+@cache
+def tokenizer(id_: str) -> str | Tokenizer:
+    """The shipped one; of a task over the vocabulary of puzzles one of few words, since steps take many distributions."""
+    if "clues" not in {field.name for field in kind(id_).fields}:
+        return "tiny"
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"0123456789+="]
+    made = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    made.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    made.add_special_tokens(words[:5])
+    return made
+
+
 def single(id_: str, options: dict[str, Any]) -> gymnasium.Env:
     """One text at a time."""
-    return gymnasium.make(id_, dataset=dataset(id_), **options)
+    return gymnasium.make(id_, dataset=dataset(id_), tokenizer=tokenizer(id_), **options)
 
 
 def vector(id_: str, options: dict[str, Any], num_envs: int, mode: str) -> gymnasium.vector.VectorEnv:
     """Many at once."""
-    return gymnasium.make_vec(id_, num_envs=num_envs, dataset=dataset(id_), autoreset_mode=mode, **options)
+    sources = {"dataset": dataset(id_), "tokenizer": tokenizer(id_)}
+    return gymnasium.make_vec(id_, num_envs=num_envs, autoreset_mode=mode, **sources, **options)

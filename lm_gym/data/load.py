@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lm_gym.builtin import BUILTIN
+from lm_gym.builtin import BUILTIN, RECORDS
 from lm_gym.data.builder import CorpusBuilder
 from lm_gym.data.dataset import SPLITS, Dataset, not_read
 from lm_gym.data.errors import DataError, OtherFields, nearest
@@ -78,7 +78,7 @@ def load_dataset(
     elif not isinstance(source, str | os.PathLike):
         dataset = _of_data(IN_MEMORY, source, options, splits, max_overlap)
     elif (name := os.fspath(source)).split("/")[0] == "builtin":
-        dataset = _of_builtin(name, builtin, options.fields)
+        dataset = _of_builtin(name, builtin, options)
     else:
         dataset = _of_name(name, options, splits, max_overlap)
     _demand(dataset, options.fields)
@@ -129,27 +129,35 @@ def _of_data(
     return Dataset.from_builders(name, builders, scheme=options.scheme, max_overlap=max_overlap, notes=notes)
 
 
-def _of_builtin(name: str, builtin: Builtin | None, fields: tuple[Field, ...]) -> Dataset:
-    """The dataset that comes with the package, or with a task; the same object at every call."""
+def _of_builtin(name: str, builtin: Builtin | None, options: ReadOptions) -> Dataset:
+    """The dataset that comes with the package, or with a task; the same object at every call with the same fields."""
+    columns = tuple(sorted(options.columns.items()))
     if name == "builtin" and callable(builtin):
-        return _given(builtin, fields)
+        return _read("builtin", builtin, options.fields, columns)
     wanted = builtin if name == "builtin" and isinstance(builtin, str) else name
     if wanted not in BUILTIN:
         raise DataError(
             f"no dataset {wanted!r}{nearest(wanted, BUILTIN)}: the builtin ones are {', '.join(sorted(BUILTIN))}"
         )
+    if wanted in RECORDS:
+        return _read(wanted, BUILTIN[wanted], options.fields, columns)
     return _shipped(wanted)
 
 
 @cache
 def _shipped(name: str) -> Dataset:
-    splits = BUILTIN[name]()
+    splits: Mapping[str, Any] = BUILTIN[name]()
     return Dataset.from_sentences(name, splits["train"], splits["validation"], splits["test"])
 
 
 @cache
-def _given(builtin: Callable[[], Mapping[str, Any]], fields: tuple[Field, ...]) -> Dataset:
-    return _of_data("builtin", builtin(), ReadOptions(fields=fields), None, max_overlap=0.1)
+def _read(
+    name: str,
+    builtin: Callable[[], Mapping[str, Any]],
+    fields: tuple[Field, ...],
+    columns: tuple[tuple[str, ColumnKey], ...],
+) -> Dataset:
+    return _of_data(name, builtin(), ReadOptions(fields=fields, columns=dict(columns)), None, max_overlap=0.1)
 
 
 def _check_splits(splits: Mapping[str, str] | None) -> None:

@@ -4,7 +4,6 @@ Each key has an entry for every row, and `_key`, bool [N], says which rows it is
 """
 
 from collections.abc import Callable
-from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -62,6 +61,19 @@ def final_info(leaves: dict[str, NDArray[Any]], info: Info, ended: NDArray[np.bo
     return {
         "final_obs": final,
         "_final_obs": ended.copy(),
-        "final_info": deepcopy(info),
+        "final_info": _of_rows(info, ended),
         "_final_info": ended.copy(),
     }
+
+
+def _of_rows(info: Info, rows: NDArray[np.bool_]) -> Info:
+    """A copy of an info that tells of some of its rows only; other rows have zeros."""
+    found: Info = {}
+    for key, value in info.items():
+        if isinstance(value, dict):
+            found[key] = _of_rows(value, rows)
+        elif key.startswith("_"):
+            found[key] = value & rows
+        else:
+            found[key] = np.where(rows.reshape(-1, *[1] * (value.ndim - 1)), value, np.zeros((), value.dtype))
+    return found

@@ -34,9 +34,11 @@ def action_space(task: Task, settings: EnvArguments) -> spaces.Space[object]:
     """The action space of one environment."""
     _, positions, choices = task.shape
     token = settings.unit == "token"
+    if not token:
+        choices += task.may_wait
     if settings.actions == "distribution":
         shape = (choices,) if token else (positions, choices)
         return spaces.Box(-LOGIT_BOUND, LOGIT_BOUND, shape, np.float32)
     if token:
         return spaces.Discrete(choices)
-    return spaces.MultiDiscrete(np.full(positions, choices + task.may_wait))
+    return spaces.MultiDiscrete(np.full(positions, choices))

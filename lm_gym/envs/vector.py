@@ -376,9 +376,9 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         asked = self.episodes.observation["due"] > 0
         if live is not None:
             asked = asked & live[:, None]
-        targets, choices = self.episodes.targets, self.task.shape.choices
+        targets, choices = self.episodes.targets, self.task.shape.choices + self.task.may_wait
         if self.settings.actions == "token":
-            return read_choices(actions, targets.shape, choices + self.task.may_wait, asked)
+            return read_choices(actions, targets.shape, choices, asked)
         return read_distributions(actions, targets.shape, choices, targets, asked, self.task.score)
 
     def _read_compact(self, choices: Any, target_log_probs: Any) -> Decisions:

@@ -10,6 +10,7 @@ from lm_gym.tasks.ner import NER
 from lm_gym.tasks.parts import Mark, Nouns, Part
 from lm_gym.tasks.registry import TASKS, add_task, load_data
 from lm_gym.tasks.task import OpenedTexts, Progress, Shape, Task
+from lm_gym.tasks.unmasking import Unmasking
 from lm_gym.tasks.words import WordLabels
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Progress",
     "Shape",
     "Task",
+    "Unmasking",
     "WordLabels",
     "add_task",
     "build_task",

@@ -46,6 +46,7 @@ class Evaluation:
         places: int64 [P], index of each position in its text's sub-tokens.
         target_log_probs: float32 [P], log P(gold), or None from a predictor without probabilities.
         returns: float32 [M], the reward of each text; NaN if it needs probabilities that the predictor does not give.
+        steps: int64 [M], steps that each text took, or None where texts are decided at once.
     """
 
     task: Task
@@ -56,6 +57,7 @@ class Evaluation:
     places: NDArray[np.int64]
     target_log_probs: NDArray[np.float32] | None
     returns: NDArray[np.float32]
+    steps: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.texts)

@@ -148,7 +148,8 @@ class MaskedTexts(Task):
         observation["input_ids"][rows, observation["positions"][rows, slots]] = choices
 
     def choice_name(self, choice: int) -> str:
-        """The token as text."""
+        """The token as text; the mask for a position that is open."""
+        choice = self.tokenizer.require_mask() if choice == self.shape.choices else choice
         return self.tokenizer.decode([choice]).strip()
 
     def choice_text(self, choice: int) -> str:

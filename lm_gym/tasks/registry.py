@@ -9,6 +9,7 @@ from lm_gym.tasks.masked_lm import MaskedLM
 from lm_gym.tasks.metric import METRICS
 from lm_gym.tasks.ner import NER
 from lm_gym.tasks.task import Task
+from lm_gym.tasks.unmasking import Unmasking
 
 TASKS: Registry[type[Task]] = Registry("task", {})
 
@@ -52,5 +53,5 @@ def _required(kind: type[Task]) -> frozenset[str]:
     return frozenset(field.kind for field in kind.fields[1:] if field.required)
 
 
-for _kind in (NER, MaskedLM):
+for _kind in (NER, MaskedLM, Unmasking):
     add_task(_kind)

@@ -214,6 +214,16 @@ class Task(ABC):
         """The options to play texts with that are decided as a whole (`unit="sequence"`), as evaluations do."""
         return options
 
+    @classmethod
+    def evaluated_in(cls, options: Any) -> dict[str, Any]:
+        """Arguments of the environment that evaluations need for these options, beside `unit="sequence"`."""
+        return {}
+
+    @classmethod
+    def learned_from(cls, options: Any) -> Any:
+        """The options to learn from gold choices with (the supervised twin)."""
+        return options
+
     @abstractmethod
     def open(self, texts: NDArray[np.int64], visits: NDArray[np.int64], key: int) -> OpenedTexts:
         """Padded rows of texts.
@@ -278,6 +288,11 @@ class Task(ABC):
     def step_cost(self) -> float:
         """What each step costs, subtracted from its reward (only where `in_steps`)."""
         return 0.0
+
+    @property
+    def needs_distributions(self) -> bool:
+        """Whether only distributions as actions can be played (because `taken` needs scores)."""
+        return False
 
     def due(self, progress: Progress) -> NDArray[np.bool_]:
         """Which positions the next step may decide, bool [N, T] (only called where `in_steps`)."""
