@@ -22,18 +22,20 @@ IDS = sorted(id_ for id_, spec in registry.items() if spec.namespace == "lm_gym"
 COMBINED = {"unit": UNITS, "actions": ACTIONS, "dense": (True, False), "mask_actions": (False, True)}
 OPTIONS: dict[str, list[dict[str, Any]]] = {  # of tasks, combined too
     "masked_lm": [{"fill": f, "mask_probability": p} for f in ("parallel", "sequential") for p in (0.15, 0.4)],
-    "unmasking": [
-        {},
-        {"order": "random", "block_size": 4, "clues": False, "mask_probability": 0.5},
-        {"order": "confidence", "per_step": 3, "threshold": 0.01},
-        {"order": "learned", "max_steps": 4, "step_cost": 0.1},
-    ],
+    "unmasking": [{}],
 }
-OPTIONS_ALONE: dict[str, list[dict[str, Any]]] = {  # of tasks, beside these of `unit="sequence"`
+OPTIONS_ALONE: dict[str, list[dict[str, Any]]] = {  # of tasks, as they stand here
     "unmasking": [
-        {"per_step": None, "mask_probability": "uniform"},
-        {"order": "margin", "actions": "distribution", "max_steps": 2, "leave_open": True},
-        {"order": "entropy", "actions": "distribution", "block_size": 5, "per_step": 2},
+        {"order": "random", "block_size": 4, "clues": False, "mask_probability": 0.5},
+        {"unit": "sequence", "order": "random", "block_size": 4, "per_step": 3, "dense": False},
+        {"unit": "sequence", "per_step": None, "mask_probability": "uniform"},
+        {"unit": "sequence", "actions": "distribution", "order": "confidence", "per_step": 3, "threshold": 0.1},
+        {"unit": "sequence", "actions": "distribution", "order": "margin", "max_steps": 2, "leave_open": True},
+        {"unit": "sequence", "actions": "distribution", "order": "entropy", "block_size": 5},
+        {"unit": "sequence", "order": "learned", "max_steps": 4, "step_cost": 0.1},
+        {"unit": "sequence", "actions": "distribution", "order": "learned", "block_size": 5},
+        {"unit": "sequence", "order": "confidence"},
+        {"order": "learned"},
     ]
 }
 ALONE = {  # one at a time, beside the first of each of the others
@@ -58,13 +60,12 @@ def refused(id_: str, options: dict[str, Any]) -> bool:
     task, whole = kind(id_), options.get("unit") == "sequence"
     sequential = options.get("fill") == "sequential" and whole
     order = options.get("order", "left_to_right")
-    ordered = order in ("learned", "confidence") if not whole else order == "confidence"
-    ordered = ordered and (not whole or options.get("actions") == "token")
+    fixed, by_score = order in ("left_to_right", "random"), order in ("confidence", "margin", "entropy")
+    ordered = not fixed if not whole else by_score and options.get("actions", "token") == "token"
     masked = options.get("mask_actions", False) and whole and not task.static_masks
     reward = options.get("reward")
-    return (
-        sequential or ordered or masked or (isinstance(reward, str) and not lm_gym.make_reward(reward).gold & task.gold)
-    )
+    misfit = isinstance(reward, str) and not lm_gym.make_reward(reward).gold & task.gold
+    return sequential or ordered or masked or misfit
 
 
 def combinations() -> list[tuple[str, dict[str, Any]]]:
@@ -76,7 +77,7 @@ def combinations() -> list[tuple[str, dict[str, Any]]]:
         assert {field.name for field in fields(kind(id_).Options)} == named, "an option of a task goes untested"
         for values, options in itertools.product(itertools.product(*COMBINED.values()), own or [{}]):
             found.append((id_, dict(zip(COMBINED, values, strict=True)) | options))
-        found += [(id_, {"unit": "sequence"} | options) for options in alone]
+        found += [(id_, options) for options in alone]
         found += [(id_, {name: value}) for name, values in ALONE.items() for value in values]
     return found
 

@@ -45,7 +45,7 @@ def read_choices(actions: Any, shape: tuple[int, ...], num_choices: int, asked: 
     choices = given.astype(np.int64)
     if asked is not None:
         choices = np.where(asked, choices, 0)
-    if choices.size and choices.view(np.uint64).max() >= num_choices:  # negative ones are the largest
+    if np.count_nonzero(choices.view(np.uint64) >= num_choices):  # negative ones are the largest
         place = np.argwhere((choices < 0) | (choices >= num_choices))[0].tolist()
         row = place[len(place) - len(shape)] if shape else 0
         raise ValueError(

@@ -28,7 +28,7 @@ class Episodes:
         targets: int64 [N, T], gold choices, n where padded.
         counts: int64 [N], positions.
         decided: int64 [N], positions decided.
-        steps: int64 [N], steps taken.
+        steps: int64 [N], steps taken (only where `in_steps`).
         order: int64 [N, T], slots in the order in which they are decided; None: from left to right.
         in_steps: whether each step decides some positions of every row (`decide_some`).
         text_index: int64 [N], the text of each row, -1 before the first.
@@ -53,6 +53,8 @@ class Episodes:
         self.num_choices = choices
         self.targets = np.full((num_rows, positions), choices, np.int64)
         self.counts = np.ones(num_rows, np.int64)
+        self._one = np.ones(num_rows, np.int64)  # an array is added in a third of the time that a Python number takes
+        self._last = self.counts - 1  # the last position of each text, where the cursor stays
         self.decided = np.zeros(num_rows, np.int64)
         self.text_index = np.full(num_rows, -1, np.int64)
         self.visits = np.zeros(num_rows, np.int64)
@@ -82,6 +84,7 @@ class Episodes:
         if mask_actions:
             self.observation["action_mask"] = np.repeat(task.always_legal[None].astype(np.int8), num_rows, axis=0)
         self._rows = np.arange(num_rows)
+        self._starts = self._rows * positions  # where each row begins in the flattened [N, T] arrays
         self._tokens = np.arange(tokens)
         self._places = np.arange(positions)
         self.track = reward.track(Board(self.targets, self._predictions, self.counts, self.observe))
@@ -107,6 +110,7 @@ class Episodes:
             self._cursor[rows, 0] = opened.order[:, 0]
         self.targets[rows] = opened.targets
         self.counts[rows] = opened.counts
+        self._last[rows] = opened.counts - 1
         self.decided[rows] = 0
         self.steps[rows] = 0
         self.text_index[rows] = texts
@@ -132,22 +136,21 @@ class Episodes:
             (rewards float64 [N], ended bool [N]), 0 and False where not live.
         """
         cursor = self._cursor[:, 0]
-        rows = self._rows
-        targets = self.targets[rows, cursor]
+        rows, at = self._rows, self._starts + cursor
+        targets = self.targets.take(at)
         here, chosen = cursor, choices  # of the rows that play
         if live is not None:
             targets, rows = np.where(live, targets, 0), rows[live]
-            here, chosen = cursor[rows], choices[rows]
-        self._predictions[rows, here] = chosen
-        self.decided += 1 if live is None else live
-        self.steps += 1 if live is None else live
+            here, chosen, at = cursor[rows], choices[rows], at[rows]
+        self._predictions.put(at, chosen)
+        self.decided += self._one if live is None else live
         if self.log_probs is not None and log_probs is not None:
             self.log_probs[rows, here] = log_probs[rows]
         if self._write:
             self.task.write(self.observation, rows, here, chosen)
         last = self.task.ended(self.decided, self.counts)
         rewards = self.track.pay(Decision(choices, targets, log_probs, cursor, last))
-        np.minimum(self.decided, self.counts - 1, out=cursor)
+        np.minimum(self.decided, self._last, out=cursor)
         if self.order is not None:
             cursor[...] = self.order[self._rows, cursor]
         if self._masks:
@@ -177,9 +180,7 @@ class Episodes:
         rewards = self.track.score(choices, log_probs)
         return rewards if live is None else np.where(live[:, None], rewards, np.float32(0.0))
 
-    def decide_some(
-        self, decisions: Decisions, live: NDArray[np.bool_] | None
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.int64]]:
+    def decide_some(self, decisions: Decisions, live: NDArray[np.bool_] | None) -> tuple[Step, NDArray[np.bool_]]:
         """Decide some positions of every row: those due that the task takes.
 
         Args:
@@ -187,7 +188,7 @@ class Episodes:
             live: bool [N], the rows that play; None for all.
 
         Returns:
-            (position rewards float32 [N, T], ended bool [N], positions decided int64 [N]), 0 and False where not live.
+            The step, which `track.pay_step` rewards, and which rows it ends, bool [N].
         """
         playing = np.ones(len(self.counts), np.bool_) if live is None else live
         due = (self.observation["due"] > 0) & playing[:, None]
@@ -199,13 +200,11 @@ class Episodes:
         if self._write:
             rows, slots = np.nonzero(decided)
             self.task.write(self.observation, rows, slots, decisions.choices[rows, slots])
-        count = decided.sum(-1)
-        self.decided += count
+        self.decided += decided.sum(-1)
         self.steps += playing
         ended = (self.task.ended(self.decided, self.counts) | last) & playing
-        paid = self.track.pay_step(Step(decided, ended, self.log_probs))
         self.update_due()
-        return np.where(playing[:, None], paid, np.float32(0.0)), ended, count
+        return Step(decided, ended, self.log_probs), ended
 
     def update_due(self) -> None:
         """Which positions the next step of every row may decide, and how many steps are left."""

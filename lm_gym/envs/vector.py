@@ -237,26 +237,28 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         decisions = self._read(actions, live)
         info: dict[str, Any] = {}
         truncated = np.zeros(self.num_envs, np.bool_)
-        played = np.ones(self.num_envs, np.bool_) if live is None else live
-        if self.at_once:
+        several = len(self.reward.term_names) > 1
+        steps = self.episodes.decided
+        if self.settings.unit == "token":
+            rewards, terminated = self.episodes.decide(decisions.choices, decisions.log_probs, live)
+        elif self.at_once:
             paid = self.episodes.decide_all(decisions.choices, decisions.log_probs, live)
             rewards = paid.sum(-1, dtype=np.float64)
-            terminated = played.copy()
+            terminated = np.ones(self.num_envs, np.bool_) if live is None else live.copy()
             if terminated.any():
-                several = len(self.reward.term_names) > 1
                 terms = self.episodes.track.terms(decisions.choices, decisions.log_probs) if several else {}
                 info |= paid_info(paid, terms, terminated)
         else:
-            if self.settings.unit == "sequence":
-                paid, terminated, decided = self.episodes.decide_some(decisions, live)
-                rewards = paid.sum(-1, dtype=np.float64) - self.task.step_cost * played
-                if played.any():
-                    info |= paid_info(paid, {}, played) | decided_info(decided, played)
-            else:
-                rewards, terminated = self.episodes.decide(decisions.choices, decisions.log_probs, live)
-            limit = self.settings.max_episode_steps
-            if limit is not None:
-                truncated = (self.episodes.steps >= limit) & ~terminated & played
+            step, terminated = self.episodes.decide_some(decisions, live)
+            played, steps = np.ones(self.num_envs, np.bool_) if live is None else live, self.episodes.steps
+            paid = np.where(played[:, None], self.episodes.track.pay_step(step), np.float32(0.0))
+            rewards = paid.sum(-1, dtype=np.float64) - self.task.step_cost * played
+            if played.any():
+                terms = self.episodes.track.step_terms(step) if several else {}
+                info |= paid_info(paid, terms, played) | decided_info(step.decided.sum(-1), played)
+        limit = self.settings.max_episode_steps
+        if limit is not None and not self.at_once:
+            truncated = (steps >= limit) & ~terminated & (True if live is None else live)
         ended = terminated | truncated
         if live is not None and self.autoreset_mode is AutoresetMode.NEXT_STEP:
             self._begin(np.flatnonzero(~live), info)
@@ -336,7 +338,7 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             raise ResetNeeded("step() before reset(): call reset() first")
         if rows is not None and self.autoreset_mode is not AutoresetMode.DISABLED:
             raise ValueError(f"rows are given and autoreset_mode is {self.autoreset_mode.value}: make it 'Disabled'")
-        if rows is None and not self._ended.any():
+        if rows is None and not np.count_nonzero(self._ended):
             return None
         stuck = self._ended if rows is None else self._ended & rows
         if self.autoreset_mode is AutoresetMode.DISABLED and stuck.any():

@@ -41,14 +41,13 @@ class EntityF1(Reward):
     ) -> NDArray[np.float32]:
         """Reward whole texts, [..., N, T] (see `Reward.score`); all samples advance together."""
         inside = targets < self.choices.num_choices
-        counts = inside.sum(-1)
         state = _State(self, choices.shape[:-1], targets.shape)
         state.enter(np.arange(len(targets)), targets)
         paid = np.zeros(choices.shape, np.float32)
-        for t in range(int(counts.max(initial=0))):
+        for t in range(int(inside.sum(-1).max(initial=0))):
             here = inside[:, t]
             chosen = np.where(here, choices[..., t], 0)
-            change = state.advance(chosen, state.keys[:, t], counts == t + 1)
+            change = state.advance(chosen, state.keys[:, t])
             paid[..., t] = np.where(here, change, 0.0)
         return paid
 
@@ -80,14 +79,15 @@ class _Transitions:
         numerator = np.where(bare, -(predicted & ~running), 2 * (closed + (goes_on & last)))
         self.counted = np.stack([numerator, np.where(bare, 0, predicted)], -1).astype(np.float64).reshape(-1, 2)
 
-    def keys(self, pairs: NDArray[np.int64], bare: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Where the entries of gold pairs [R, T] begin, of texts without gold entities or with them [R]."""
-        return 2 * self.kinds * (pairs + 2 * self.kinds * bare[:, None])
+    def keys(self, pairs: NDArray[np.int64], bare: NDArray[np.bool_], last: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Where the entries of gold pairs begin, [R, T].
 
-    @property
-    def last(self) -> int:
-        """Added to a key at the last position of a text."""
-        return 2 * self.kinds**2
+        Args:
+            pairs: gold pairs, int64 [R, T].
+            bare: texts without gold entities, bool [R].
+            last: the last position of each text, bool [R, T].
+        """
+        return 2 * self.kinds * (pairs + self.kinds * (last + 2 * bare[:, None]))
 
 
 class _State:
@@ -95,32 +95,33 @@ class _State:
 
     def __init__(self, reward: EntityF1, shape: tuple[int, ...], texts: tuple[int, ...]) -> None:
         self.moves = reward.moves
-        self.num_choices = reward.choices.num_choices
+        self.num_choices = np.array(reward.choices.num_choices)  # not a Python number: a step multiplies by it
         self.before = np.zeros(shape, np.int64)  # n · the choice before
         self.running = np.zeros(shape, np.int64)  # above 0 while a predicted and a gold entity run, begun together
         self.fraction = np.zeros((*shape, 2))  # F1: 2 · right over predicted + gold
         self.value = np.zeros(shape)
         self.keys = np.zeros(texts, np.int64)
+        self._places = np.arange(texts[-1])
 
     def enter(self, rows: NDArray[np.int64], targets: NDArray[np.int64]) -> None:
         """Begin new texts at these rows, [R, T] each."""
-        gold = np.where(targets < self.num_choices, targets, 0)
+        inside = targets < self.num_choices
+        gold = np.where(inside, targets, 0)
         before = np.zeros_like(gold)
         before[:, 1:] = gold[:, :-1]
         pairs = self.moves.pairs[before * self.num_choices + gold]
         entities = (pairs & BEGINS > 0).sum(-1)
-        self.keys[rows] = self.moves.keys(pairs, entities == 0)
+        last = self._places == inside.sum(-1, keepdims=True) - 1
+        self.keys[rows] = self.moves.keys(pairs, entities == 0, last)
         for counter in (self.before, self.running, self.value):
             counter[..., rows] = 0
         self.fraction[..., rows, 0] = entities == 0
         self.fraction[..., rows, 1] = np.maximum(entities, 1)
 
-    def advance(
-        self, choices: NDArray[np.int64], keys: NDArray[np.int64], last: NDArray[np.bool_]
-    ) -> NDArray[np.float64]:
+    def advance(self, choices: NDArray[np.int64], keys: NDArray[np.int64]) -> NDArray[np.float64]:
         """Decide one position; the change of the potential, [..., N]."""
         moves = self.moves
-        at = moves.pairs.take(self.before + choices) + self.running + (keys + last * moves.last)
+        at = moves.pairs.take(self.before + choices) + self.running + keys
         self.running = moves.running.take(at)
         self.fraction += moves.counted.take(at, 0)
         value: NDArray[np.float64] = self.fraction[..., 0] / self.fraction[..., 1]
@@ -135,7 +136,7 @@ class EntityF1Track(Track):
     def __init__(self, reward: EntityF1, board: Board) -> None:
         super().__init__(reward, board)
         self._state = _State(reward, board.counts.shape, board.targets.shape)
-        self._rows = np.arange(len(board.counts))
+        self._starts = np.arange(len(board.counts)) * board.targets.shape[1]
 
     def enter(self, rows: NDArray[np.int64]) -> None:
         """Take note that these rows play new texts."""
@@ -143,5 +144,5 @@ class EntityF1Track(Track):
 
     def pay(self, decision: Decision) -> NDArray[np.float64]:
         """Reward one decision of every row (see `Track.pay`)."""
-        keys = self._state.keys[self._rows, decision.cursor]
-        return self._state.advance(decision.choices, keys, decision.last)
+        keys = self._state.keys.take(self._starts + decision.cursor)
+        return self._state.advance(decision.choices, keys)
