@@ -33,9 +33,9 @@ OPTIONS_ALONE: dict[str, list[dict[str, Any]]] = {  # of tasks, as they stand he
         {"unit": "sequence", "actions": "distribution", "order": "margin", "max_steps": 2, "leave_open": True},
         {"unit": "sequence", "actions": "distribution", "order": "entropy", "block_size": 5},
         {"unit": "sequence", "order": "learned", "max_steps": 4, "step_cost": 0.1},
-        {"unit": "sequence", "actions": "distribution", "order": "learned", "block_size": 5},
+        {"unit": "sequence", "actions": "distribution", "order": "learned", "block_size": 5, "max_steps": 3},
         {"unit": "sequence", "order": "confidence"},
-        {"order": "learned"},
+        {"order": "learned", "max_steps": 3},
     ]
 }
 ALONE = {  # one at a time, beside the first of each of the others
@@ -107,7 +107,7 @@ def dataset(id_: str) -> lm_gym.Dataset:
 
 @cache
 def tokenizer(id_: str) -> str | Tokenizer:
-    """The shipped one; of a task over the vocabulary of puzzles one of few words, since steps take many distributions."""
+    """The shipped one; for puzzles one of few words, since their steps take many distributions."""
     if "clues" not in {field.name for field in kind(id_).fields}:
         return "tiny"
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"0123456789+="]

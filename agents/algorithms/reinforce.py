@@ -50,9 +50,9 @@ class REINFORCE(EpisodicREINFORCE):
     * they pay for themselves but may be negative (`log_likelihood`): γ = 0, `plain` with `leave_one_out`;
     * a position's reward depends on other positions (`f1`, sparse rewards): γ = 1, `plain` with `leave_one_out`.
 
-    In any other environment (`unit="token"`, or any Gymnasium environment with an `MlpPolicy`) it is its base, and
-    learns from whole episodes (see `EpisodicREINFORCE`): one sample of each step, `value` or `moving_average` baseline,
-    γ = 1.
+    In any other environment (`unit="token"`, texts that take several steps, or any Gymnasium environment with an
+    `MlpPolicy`) it is its base, and learns from whole episodes (see `EpisodicREINFORCE`): one sample of each step,
+    γ = 1, and a baseline `value`, `moving_average` or, with groups of rows that play the same text, `leave_one_out`.
 
     The textbook estimator (`advantage="plain"`) on exact-match NER collapses to tagging every word O; see
     docs/algorithms/reinforce.md for why, and for what `maximum_likelihood` climbs instead.
@@ -110,17 +110,23 @@ class REINFORCE(EpisodicREINFORCE):
         if self.kl_coef:
             self._reference = deepcopy(self.policy).requires_grad_(False)
 
+    @property
+    def _plays_texts(self) -> bool:
+        return issubclass(self.policy_class, LMPolicy)
+
     def _texts(self, env: VecEnv) -> TextEnvironments | None:
-        whole = isinstance(env.action_space, spaces.MultiDiscrete) and issubclass(self.policy_class, LMPolicy)
-        return TextEnvironments(env) if whole else None
+        if not isinstance(env.action_space, spaces.MultiDiscrete) or not self._plays_texts:
+            return None
+        texts = TextEnvironments(env)
+        return texts if texts.first.at_once else None
 
     def _check_env(self, env: VecEnv) -> None:
         for name in ("kl_coef", "supervised_coef"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        distribution = isinstance(env.action_space, spaces.Box) and issubclass(self.policy_class, LMPolicy)
+        distribution = isinstance(env.action_space, spaces.Box) and self._plays_texts
         if self._texts(env) is None and not distribution:
-            self._check_episodes()
+            self._check_episodes(TextEnvironments(env).first.group_size if self._plays_texts else 1)
             return
         super()._check_env(env)
         reward = TextEnvironments(env).first.reward
@@ -149,7 +155,7 @@ class REINFORCE(EpisodicREINFORCE):
             behaviour = "mixture" if wider else "policy"
         return {"gamma": gamma, "baseline": baseline, "advantage": advantage, "behaviour": behaviour}
 
-    def _check_episodes(self) -> None:
+    def _check_episodes(self, group_size: int) -> None:
         """Whole episodes have one sample of each step: what needs several, or whole texts, is refused."""
         for name in ("kl_coef", "supervised_coef"):
             if getattr(self, name):
@@ -158,19 +164,23 @@ class REINFORCE(EpisodicREINFORCE):
                     "unit='sequence', or leave it at 0"
                 )
         if (
-            self.baseline == "leave_one_out"
+            (self.baseline == "leave_one_out" and group_size == 1)
             or self.advantage == "maximum_likelihood"
             or (self.behaviour not in ("auto", "policy"))
         ):
             raise ValueError(
                 f"baseline={self.baseline!r}, advantage={self.advantage!r}, behaviour={self.behaviour!r}: episodes of "
                 "single steps have one sample of each choice; take baseline='value', advantage='plain' or "
-                "'normalized', behaviour='policy', or make the environment with unit='sequence'"
+                "'normalized', behaviour='policy', or make the environment with unit='sequence' (or, for the baseline "
+                "'leave_one_out', with a group_size above 1)"
             )
 
     @property
     def timesteps_per_pass(self) -> int:
-        """Timesteps of one pass over the training texts: every position counts once for each sample."""
+        """Timesteps of one pass over the training texts: every position counts once for each sample of it."""
+        assert self.env is not None
+        if self._plays_texts and self._texts(self.env) is None:  # whole episodes, one of each row
+            return self._group_size * super().timesteps_per_pass
         samples = self.samples
         if self.behaviour == "without_replacement":
             samples = min(samples, self.policy.num_choices)

@@ -99,7 +99,7 @@ def play_text(policy: LMPolicy, env: TextVectorEnv, index: int) -> PlayedText:
     task = env.task
     obs, _ = env.reset(options={"indices": [index]})
     packed = read(policy, obs)
-    said = most_probable(packed, env.targets)
+    said = most_probable(packed, env.targets, task)
     rewards = position_rewards(env, said.choices, said.target_log_probs)[0]
     log_probs, choices = packed.log_probs.topk(min(TOP, packed.log_probs.shape[1]))
     slots = packed.slots.tolist()

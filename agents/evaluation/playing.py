@@ -8,10 +8,11 @@ import numpy as np
 import torch as th
 from numpy.typing import NDArray
 
+from lm_gym.agents.evaluation.stepping import play_steps
 from lm_gym.agents.model.packed import Packed
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.envs import TextVectorEnv
-from lm_gym.tasks import Batch, Evaluation, Prediction
+from lm_gym.tasks import Batch, Evaluation, Prediction, Task
 
 Predictor = Callable[[Batch], Prediction]
 
@@ -27,25 +28,31 @@ def evaluate(policy: LMPolicy | Predictor, env: TextVectorEnv, *, texts: int | N
         env: a native vector environment, `unit="sequence"`; its rows are the batch.
         texts: play this many, evenly spaced, instead of all.
     """
-    predict = lm_predictor(policy) if isinstance(policy, LMPolicy) else policy
+    predict = lm_predictor(policy, env.task) if isinstance(policy, LMPolicy) else policy
     total = env.num_texts
     chosen = np.arange(total) if texts is None or texts >= total else np.linspace(0, total - 1, texts).astype(np.int64)
-    counts = env.task.encoded.counts[chosen].astype(np.int64)
+    counts = env.position_counts(chosen)
     offsets = np.concatenate([[0], np.cumsum(counts)])
     flat = {name: np.zeros(offsets[-1], np.int64) for name in ("choices", "targets", "places")}
     log_probs: NDArray[np.float32] | None = np.zeros(offsets[-1], np.float32)
     returns = np.zeros(len(chosen), np.float32)
+    steps = None if env.at_once else np.zeros(len(chosen), np.int64)
     by_length = np.argsort(np.diff(env.task.encoded.offsets)[chosen], kind="stable")
     for start in range(0, len(chosen), env.num_envs):
         rows = by_length[start : start + env.num_envs]
         indices = np.resize(chosen[rows], env.num_envs)  # the last batch repeats itself to fill the rows
         obs, _ = env.reset(options={"indices": indices})
-        said = predict(Batch(obs, env.text_index, env.targets))
         used = slice(0, len(rows))
         mask = obs["position_mask"][used].astype(bool)
         slots = (offsets[rows, None] + np.arange(mask.shape[1]))[mask]
-        choices = np.where(obs["position_mask"].astype(bool), said.choices, 0)
-        returns[rows] = position_rewards(env, choices, said.target_log_probs).sum(-1)[used]
+        if steps is None:
+            said = predict(Batch(obs, env.text_index, env.targets))
+            choices = np.where(obs["position_mask"].astype(bool), said.choices, 0)
+            returns[rows] = position_rewards(env, choices, said.target_log_probs).sum(-1)[used]
+        else:
+            played = play_steps(predict, env)
+            said, choices = played.prediction, played.prediction.choices
+            returns[rows], steps[rows] = played.returns[used], played.steps[used]
         flat["choices"][slots] = choices[used][mask]
         flat["targets"][slots] = env.targets[used][mask]
         flat["places"][slots] = obs["positions"][used][mask]
@@ -53,7 +60,7 @@ def evaluate(policy: LMPolicy | Predictor, env: TextVectorEnv, *, texts: int | N
             log_probs = None
         else:
             log_probs[slots] = said.target_log_probs[used][mask]
-    return Evaluation(env.task, chosen, offsets, **flat, target_log_probs=log_probs, returns=returns)
+    return Evaluation(env.task, chosen, offsets, **flat, target_log_probs=log_probs, returns=returns, steps=steps)
 
 
 def baselines(env: TextVectorEnv) -> dict[str, dict[str, float]]:
@@ -84,17 +91,22 @@ def read(policy: LMPolicy, obs: dict[str, NDArray[np.int64]]) -> Packed:
         return policy.positions(tensors)
 
 
-def most_probable(packed: Packed, targets: NDArray[np.int64]) -> Prediction:
-    """The most probable choices at the positions of texts, and the log-probabilities of their targets [N, T]."""
+def most_probable(packed: Packed, targets: NDArray[np.int64], task: Task) -> Prediction:
+    """The most probable choices at the positions of texts, the log-probabilities of their targets, and scores."""
     gold = packed.log_probs.gather(1, packed.pick(targets)[:, None]).squeeze(1)
     rows, slots = packed.rows.cpu().numpy(), packed.slots.cpu().numpy()
     choices = np.zeros(targets.shape, np.int64)
     log_probs = np.zeros(targets.shape, np.float32)
     choices[rows, slots] = packed.log_probs.argmax(-1).cpu().numpy()
     log_probs[rows, slots] = gold.cpu().numpy()
-    return Prediction(choices, log_probs)
+    sure = task.score(packed.log_probs.cpu().numpy())
+    scores = None
+    if sure is not None:
+        scores = np.zeros(targets.shape)
+        scores[rows, slots] = sure
+    return Prediction(choices, log_probs, scores)
 
 
-def lm_predictor(policy: LMPolicy) -> Predictor:
-    """The policy's most probable choices, and what it gives the gold ones."""
-    return lambda batch: most_probable(read(policy, batch.observation), batch.targets)
+def lm_predictor(policy: LMPolicy, task: Task) -> Predictor:
+    """The policy's most probable choices, what it gives the gold ones, and how sure it is where the task asks."""
+    return lambda batch: most_probable(read(policy, batch.observation), batch.targets, task)

@@ -168,7 +168,8 @@ class LMPolicy(ActorCriticPolicy):
 
         Args:
             obs: tensors of the observation's arrays, [B, …].
-            slots: int64 [B], one position of each text (`unit="token"`: the cursor); None: every position of each.
+            slots: int64 [B], one position of each text (`unit="token"`: the cursor); None: every position of each, or,
+                of texts that take several steps, those that are due.
         """
         rows, slots = self.places(obs, slots)
         hidden = self.encode(obs, rows, slots)
@@ -178,7 +179,7 @@ class LMPolicy(ActorCriticPolicy):
     def places(self, obs: TensorObservation, slots: th.Tensor | None = None) -> tuple[th.Tensor, th.Tensor]:
         """Rows and slots of the positions that `positions` reads, int64 [Q] each; arguments as there."""
         if slots is None:
-            rows, slots = obs["position_mask"].bool().nonzero(as_tuple=True)
+            rows, slots = obs.get("due", obs["position_mask"]).bool().nonzero(as_tuple=True)
             return rows, slots
         return th.arange(len(slots), device=slots.device), slots
 

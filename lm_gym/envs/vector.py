@@ -22,7 +22,8 @@ from lm_gym.envs.spaces import action_space, observation_space
 from lm_gym.envs.state import restore_episodes, save_episodes
 from lm_gym.naming import check_choice
 from lm_gym.rendering import render_text
-from lm_gym.tasks import Cut, Task, load_data
+from lm_gym.rewards import Step
+from lm_gym.tasks import Cut, Prediction, Task, load_data
 
 _FIXED_KEY = 0x5EED  # masks of texts played by `indices`: the same for every environment and seed
 _MODES = {mode.value: mode for mode in AutoresetMode} | {mode.name: mode for mode in AutoresetMode}
@@ -297,6 +298,26 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         """
         given = self._read_all(actions) if target_log_probs is None else self._read_compact(actions, target_log_probs)
         return self.episodes.track.terms(given.choices, given.log_probs)
+
+    def position_counts(self, texts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The number of positions that texts have when they are asked for by `indices`, int64 [R] → int64 [R]."""
+        return self.task.draw_counts(texts, np.zeros(len(texts), np.int64), _FIXED_KEY)
+
+    def decide(self, prediction: Prediction, live: NDArray[np.bool_]) -> tuple[Step, NDArray[np.bool_]]:
+        """Take a step of texts that take several by what a predictor says, without autoreset, and pay nothing.
+
+        Args:
+            prediction: choices; log-probabilities and scores where the environment's actions are distributions.
+            live: bool [N], the rows that play.
+
+        Returns:
+            The step, which `episodes.track.pay_step` rewards, and which rows it ends, bool [N].
+        """
+        log_probs = None if prediction.target_log_probs is None else prediction.target_log_probs.astype(np.float64)
+        scores = prediction.scores
+        if scores is None and self.task.needs_distributions:
+            scores = np.zeros(prediction.choices.shape)  # of one who is sure of nothing: from left to right
+        return self.episodes.decide_some(Decisions(prediction.choices, log_probs, scores), live)
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Which actions make sense now; any other is played as it is.

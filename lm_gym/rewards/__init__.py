@@ -9,6 +9,7 @@ from lm_gym.registry import Registry
 from lm_gym.rewards.accuracy import Accuracy
 from lm_gym.rewards.compose import AtTheEnd, FunctionReward, RewardFunction, WeightedSum
 from lm_gym.rewards.entity_f1 import EntityF1
+from lm_gym.rewards.exact_match import ExactMatch
 from lm_gym.rewards.log_likelihood import LogLikelihood
 from lm_gym.rewards.reward import Board, Choices, Decision, GoldError, Reward, Separable, Step, Track
 
@@ -20,6 +21,7 @@ __all__ = [
     "Choices",
     "Decision",
     "EntityF1",
+    "ExactMatch",
     "FunctionReward",
     "GoldError",
     "LogLikelihood",
@@ -41,6 +43,7 @@ REWARDS: Registry[Callable[..., Any]] = Registry(
     {
         "accuracy": Accuracy,
         "balanced_accuracy": partial(Accuracy, weights="balanced"),
+        "exact_match": ExactMatch,
         "f1": EntityF1,
         "log_likelihood": LogLikelihood,
     },

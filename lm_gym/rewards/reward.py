@@ -190,11 +190,11 @@ class Track:
             float32 [N, T].
         """
         predictions, n = self.board.predictions, self.reward.choices.num_choices
-        made = predictions < n
-        scores = np.where(made, self.score(np.where(made, predictions, 0), step.log_probs), 0.0)
         if not self.reward.separable:
-            return at_the_end(np.where(step.last[:, None], scores, 0.0), self.board.targets < n)
-        paid = np.where(step.decided, scores, 0.0)
+            scores = np.where(step.last[:, None], self.score(predictions, step.log_probs), 0.0)
+            return at_the_end(scores, self.board.targets < n)
+        made = predictions < n
+        paid = np.where(step.decided, self.score(np.where(made, predictions, 0), step.log_probs), 0.0)
         left = step.last[:, None] & ~made & (self.board.targets < n)
         return np.where(left, min(self.reward.minimum, 0.0), paid).astype(np.float32)
 

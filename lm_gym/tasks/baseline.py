@@ -33,10 +33,13 @@ class Prediction(NamedTuple):
     Attributes:
         choices: int64 [N, T]; anything where padded.
         target_log_probs: log P(gold choice), float32 [N, T], or None from a predictor without probabilities.
+        scores: float64 [N, T], what `Task.score` says of each distribution; None from a predictor without any, and for
+            tasks that do not ask.
     """
 
     choices: NDArray[np.int64]
     target_log_probs: NDArray[np.float32] | None
+    scores: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)

@@ -105,10 +105,6 @@ class MaskedTexts(Task):
         """The vocabulary."""
         return tokenizer.size, None
 
-    def draw_counts(self, texts: NDArray[np.int64], visits: NDArray[np.int64], key: int) -> NDArray[np.int64]:
-        """The number of masked tokens of each text at a visit, int64 [R]; arguments as those of `open`."""
-        return self.encoded.counts[texts].astype(np.int64)
-
     def open(self, texts: NDArray[np.int64], visits: NDArray[np.int64], key: int) -> OpenedTexts:
         """Padded rows of texts, masked.
 

@@ -104,6 +104,7 @@ class Task(ABC):
         Options: frozen dataclass of the task's own arguments; its fields are arguments of the environment and, as
             `--env.<name>`, of the command line.
         static_masks: whether the choices that make sense are independent of earlier choices.
+        weighting: what counts the same when gold choices are learned: every `"position"`, or every `"text"`.
         choice_is_text: whether a choice is itself what stands in the text (a token), or a label beside it (a tag).
         quiet: the choice that needs no mention when it is right, such as O; None if every choice does.
         predictions_suffix: ending of the files of predictions.
@@ -129,6 +130,7 @@ class Task(ABC):
     nouns: ClassVar[Nouns] = Nouns()
     Options: ClassVar[type[Any]] = NoOptions
     static_masks: ClassVar[bool] = True
+    weighting: ClassVar[Literal["position", "text"]] = "position"
     choice_is_text: ClassVar[bool] = False
     quiet: ClassVar[int | None] = None
     predictions_suffix: ClassVar[str] = "jsonl"
@@ -223,6 +225,10 @@ class Task(ABC):
     def learned_from(cls, options: Any) -> Any:
         """The options to learn from gold choices with (the supervised twin)."""
         return options
+
+    def draw_counts(self, texts: NDArray[np.int64], visits: NDArray[np.int64], key: int) -> NDArray[np.int64]:
+        """The number of positions of each text at a visit, int64 [R]; arguments as those of `open`."""
+        return self.encoded.counts[texts].astype(np.int64)
 
     @abstractmethod
     def open(self, texts: NDArray[np.int64], visits: NDArray[np.int64], key: int) -> OpenedTexts:

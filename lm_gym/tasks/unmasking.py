@@ -106,6 +106,8 @@ class UnmaskingOptions:
             )
         if self.order == "learned" and self.per_step != 1:
             raise ValueError(f"per_step={self.per_step}: with order='learned' the action says how many; leave it at 1")
+        if self.order == "learned" and self.max_steps is None:
+            raise ValueError("order='learned' lets an action decide nothing, so episodes need an end: give max_steps")
         if self.leave_open and self.max_steps is None:
             raise ValueError("leave_open=True is about what is open after max_steps: give max_steps")
         if self.per_step is None and (self.max_steps is not None or self.step_cost or self.block_size is not None):
@@ -150,6 +152,7 @@ class Unmasking(MaskedTexts):
         ACCURACY,
         Metric("steps", "steps", mean_steps, lower_is_better=True),
     )
+    weighting = "text"
     writes = True
     Options = UnmaskingOptions
 
