@@ -11,6 +11,7 @@ import numpy as np
 import stable_baselines3
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
+from stable_baselines3.common.buffers import DictRolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
@@ -37,7 +38,7 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
 
     The `"auto"`s pair reward and estimator:
 
-    * γ is 0 where positions pay for themselves alone, else 1;
+    * γ is 0 where positions pay for themselves alone and decisions change no text, else 1;
     * with `group_size` > 1 the advantage is `maximum_likelihood` for rewards whose positions pay for themselves and
       never less than 0, else `leave_one_out`; in an environment without groups it is `gae`;
     * `vf_coef` is 0.5 with `gae`, and 0 where no critic is asked.
@@ -125,7 +126,8 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
             self.seed = seed
 
     def _check_env(self, env: VecEnv) -> None:
-        if not isinstance(env.action_space, spaces.Discrete):
+        several = isinstance(env.action_space, spaces.MultiDiscrete) and not TextEnvironments(env).first.at_once
+        if not several and not isinstance(env.action_space, spaces.Discrete):
             raise ValueError(
                 f"PPO decides position by position: make the environment with unit='token' and actions='token' (its "
                 f"action space is {type(env.action_space).__name__}, not Discrete)"
@@ -136,6 +138,8 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
         """Decides the `"auto"`s for the environment's reward and groups, and hands them to the buffer."""
         reward, group_size = texts.first.reward, texts.first.group_size
         asked = "gae" if self.advantage == "auto" and group_size == 1 else self.advantage
+        if self.gamma == "auto" and texts.first.task.writes:
+            self.gamma = 1.0  # what is written is read later, so a decision earns what comes after it, too
         self.gamma, advantage = pair(reward, self.gamma, asked, "leave_one_out")
         if advantage != "gae" and texts.first.task.writes:
             raise ValueError(
@@ -146,6 +150,8 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
         if vf_coef == "auto":
             self.vf_coef = 0.5 if advantage == "gae" else 0.0
         self.rollout_buffer_kwargs = {"advantage": advantage, "group_size": group_size}
+        if texts.first.settings.unit == "sequence":  # every step reads another text
+            self.rollout_buffer_class, self.rollout_buffer_kwargs = DictRolloutBuffer, {}
 
     # ------------------------------------------------------------------ the loop
 

@@ -93,11 +93,11 @@ def read(policy: LMPolicy, obs: dict[str, NDArray[np.int64]]) -> Packed:
 
 def most_probable(packed: Packed, targets: NDArray[np.int64], task: Task) -> Prediction:
     """The most probable choices at the positions of texts, the log-probabilities of their targets, and scores."""
-    gold = packed.log_probs.gather(1, packed.pick(targets)[:, None]).squeeze(1)
+    gold = packed.of_tokens().gather(1, packed.pick(targets)[:, None]).squeeze(1)
     rows, slots = packed.rows.cpu().numpy(), packed.slots.cpu().numpy()
     choices = np.zeros(targets.shape, np.int64)
     log_probs = np.zeros(targets.shape, np.float32)
-    choices[rows, slots] = packed.log_probs.argmax(-1).cpu().numpy()
+    choices[rows, slots] = packed.most_probable().cpu().numpy()
     log_probs[rows, slots] = gold.cpu().numpy()
     sure = task.score(packed.log_probs.cpu().numpy())
     scores = None

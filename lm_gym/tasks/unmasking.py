@@ -146,7 +146,6 @@ class Unmasking(MaskedTexts):
     env_id = "lm_gym/Unmasking-v0"
     fields = (WORDS, CLUES)
     builtin = "builtin/sudoku"
-    gold = frozenset({"choice", "text"})
     metrics = (
         Metric("exact", "exact", exact, while_training=True),
         ACCURACY,
