@@ -107,7 +107,7 @@ class LMPolicy(ActorCriticPolicy):
         check_vocabulary(network.config, vocabulary, model)
         if self.head == "labels":
             self._arguments["labels"] = label_names(network.config)
-        freeze_parameters(network, self._arguments["freeze"])
+        freeze_parameters(network, self._arguments["freeze"], all_of_them=self.waits)
         self.language_model = PositionModel(network)
         self.encoder = TextEncoder(self.language_model)
         self.check_length()
