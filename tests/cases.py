@@ -110,7 +110,12 @@ def tokenizer(id_: str) -> str | Tokenizer:
     """The shipped one; for puzzles one of few words, since their steps take many distributions."""
     if "clues" not in {field.name for field in kind(id_).fields}:
         return "tiny"
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"0123456789+="]
+    return word_level("0123456789+=")
+
+
+def word_level(characters: str) -> Tokenizer:
+    """A tokenizer of these characters, behind five special tokens."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *characters]
     made = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
     made.pre_tokenizer = pre_tokenizers.Whitespace()
     made.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
