@@ -321,3 +321,14 @@ def test_the_most_probable_step_decides_something():
     observation = begun(env)
     actions, _ = policy.predict(observation, deterministic=True)
     assert (actions < 17).sum(1).tolist() == [1, 1]
+
+
+def test_a_group_ends_when_its_last_row_does():
+    env = make(2, unit="sequence", order="learned", max_steps=3, group_size=2, step_cost=0.5, reward="accuracy")
+    begun(env)
+    actions = env.targets.copy()
+    actions[1] = 17  # waits, while the other row of its group is done
+    outcomes = [env.step(actions) for _ in range(3)]
+    assert [rewards.tolist() for _, rewards, *_ in outcomes] == [[3.5, -0.5], [0.0, -0.5], [0.0, -0.5]]
+    assert [ended.tolist() for _, _, ended, *_ in outcomes] == [[False, False], [False, False], [True, True]]
+    assert not outcomes[0][0]["due"][0].any()

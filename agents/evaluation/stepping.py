@@ -45,7 +45,7 @@ def play_steps(predict: Callable[[Batch], Prediction], env: TextVectorEnv) -> Pl
         observation = env.episodes.observe(np.arange(env.num_envs))
         due = observation["due"] > 0
         said = predict(Batch(observation, texts, targets))
-        step, over = env.decide(said, ~ended)
+        step, _ = env.decide(said, ~ended)
         when[step.decided] = steps.max()
         steps += ~ended
         if said.target_log_probs is None:
@@ -57,6 +57,6 @@ def play_steps(predict: Callable[[Batch], Prediction], env: TextVectorEnv) -> Pl
             np.copyto(log_probs, said.target_log_probs, where=due & ~ended[:, None])
         paid = env.episodes.track.pay_step(step).sum(-1) if scored else np.full(len(ended), np.nan)
         returns += np.where(ended, 0.0, paid - env.task.step_cost)
-        ended = ended | over
+        ended = env.episodes.finished
     choices = env.episodes.observation["predictions"].copy()
     return PlayedSteps(Prediction(choices, log_probs), returns.astype(np.float32), steps, when)

@@ -188,9 +188,10 @@ class Episodes:
             live: bool [N], the rows that play; None for all.
 
         Returns:
-            The step, which `track.pay_step` rewards, and which rows it ends, bool [N].
+            The step, which `track.pay_step` rewards, and the rows that took it, bool [N]: those that play and had not
+            finished their text.
         """
-        playing = np.ones(len(self.counts), np.bool_) if live is None else live
+        playing = ~self.finished if live is None else live & ~self.finished
         due = (self.observation["due"] > 0) & playing[:, None]
         last = self._is_last()
         decided = self.task.taken(due, decisions.choices, decisions.scores, last)
@@ -202,17 +203,24 @@ class Episodes:
             self.task.write(self.observation, rows, slots, decisions.choices[rows, slots])
         self.decided += decided.sum(-1)
         self.steps += playing
-        ended = (self.task.ended(self.decided, self.counts) | last) & playing
         self.update_due()
-        return Step(decided, ended, self.log_probs), ended
+        return Step(decided, playing & self.finished, self.log_probs), playing
 
     def update_due(self) -> None:
         """Which positions the next step of every row may decide, and how many steps are left."""
         order = np.tile(self._places, (len(self.counts), 1)) if self.order is None else self.order
-        still = (self.observation["position_mask"] > 0) & (self._predictions == self.num_choices)
+        still = (self._predictions == self.num_choices) & ~self.finished[:, None]
+        still &= self.observation["position_mask"] > 0
         self.observation["due"][...] = self.task.due(Progress(still, order, self.decided, self._is_last()))
         if self.task.max_steps is not None:
             self.observation["steps_left"][:, 0] = self.task.max_steps - self.steps
+
+    @property
+    def finished(self) -> NDArray[np.bool_]:
+        """Rows whose texts, which take several steps, have come to their end, bool [N]."""
+        limit = self.task.max_steps
+        over = self.task.ended(self.decided, self.counts)
+        return over if limit is None else over | (self.steps >= limit)
 
     def _is_last(self) -> NDArray[np.bool_]:
         limit = self.task.max_steps

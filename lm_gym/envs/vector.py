@@ -42,7 +42,8 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             `info["final_obs"]` has the last observation; `DISABLED`: nothing, call
             `reset(options={"reset_mask": ended})`.
         group_size: G, rows that play the same text: rows k·G … k·G + G - 1 have one visit of it (so the same masks),
-            begin and end together, and count as one draw. It divides N.
+            begin and end together, and count as one draw. It divides N. Of texts that take several steps, a row that
+            comes to the end of its text first has nothing to decide until the others have.
         arguments: see `lm_gym.envs.arguments.EnvArguments`, and the manual of the task's environment.
 
     Attributes:
@@ -250,11 +251,13 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
                 terms = self.episodes.track.terms(decisions.choices, decisions.log_probs) if several else {}
                 info |= paid_info(paid, terms, terminated)
         else:
-            step, terminated = self.episodes.decide_some(decisions, live)
-            played, steps = np.ones(self.num_envs, np.bool_) if live is None else live, self.episodes.steps
-            paid = np.where(played[:, None], self.episodes.track.pay_step(step), np.float32(0.0))
-            rewards = paid.sum(-1, dtype=np.float64) - self.task.step_cost * played
-            if played.any():
+            step, moved = self.episodes.decide_some(decisions, live)
+            paid = np.where(moved[:, None], self.episodes.track.pay_step(step), np.float32(0.0))
+            rewards, steps = paid.sum(-1, dtype=np.float64) - self.task.step_cost * moved, self.episodes.steps
+            together = self.episodes.finished.reshape(-1, self.group_size).all(1)  # groups end when their last row does
+            terminated = np.repeat(together, self.group_size) & (True if live is None else live)
+            if live is None or live.any():
+                played = np.ones(self.num_envs, np.bool_) if live is None else live
                 terms = self.episodes.track.step_terms(step) if several else {}
                 info |= paid_info(paid, terms, played) | decided_info(step.decided.sum(-1), played)
         limit = self.settings.max_episode_steps
@@ -311,7 +314,7 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             live: bool [N], the rows that play.
 
         Returns:
-            The step, which `episodes.track.pay_step` rewards, and which rows it ends, bool [N].
+            The step, which `episodes.track.pay_step` rewards, and the rows that took it, bool [N].
         """
         log_probs = None if prediction.target_log_probs is None else prediction.target_log_probs.astype(np.float64)
         scores = prediction.scores

@@ -135,7 +135,12 @@ class Unmasking(MaskedTexts):
     Which positions a step may decide stands in the observation as `due` (`unit="sequence"`); what an action says of
     others is ignored. Nothing about a step is hidden, so the probability of a trajectory is the product of the policy's
     probabilities at the positions that its steps decided. An `order` by the policy's own distributions is played with
-    `actions="distribution"`. With `order="learned"` a choice of n leaves a position open.
+    `actions="distribution"`. With `order="learned"` there is one more choice, n, which leaves a position open:
+    `MultiDiscrete([n + 1] * T)` or `Box(-1e4, 1e4, (T, n + 1), float32)`. An action may leave all of them open, so this
+    order needs `max_steps`; `step_cost` makes waiting dear.
+
+    With `per_step=None` a text is decided in one step, as in `lm_gym/MaskedLM-v0`. The supervised twin learns from such
+    texts, with any number of masks anywhere: that is masked-diffusion training.
 
     Masks and random orders depend on the seed, the text, and how often it has been played before; for texts asked for
     by `indices` on the text alone, so that an evaluation is the same everywhere. `action_masks()` leaves out special
