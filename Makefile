@@ -1,20 +1,28 @@
-# From a bare machine with Python 3.11 or later: `make train` trains, `make test` tests. ARGS goes to the command:
+# `make train` trains and `make test` tests; both need only Python 3.11 or later. ARGS is passed to the command:
 #   make train ARGS="--algo supervised"        make test ARGS="-k resume"
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: train test test-integrations check lint types docs install install-dev clean
+.PHONY: train test test-slow fuzz test-integrations check lint types docs install install-dev clean
 
 train: install
 	$(BIN)/python -m agents.train $(ARGS)
 
-# One thread a worker: more would fight over the cores.
+# One thread per worker, so that workers do not compete for cores.
 test: install-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
-# The RL libraries whose pins clash, each in a throw-away environment; LIBRARIES="skrl torchrl" takes some of them.
+# Slow tests, which take minutes and are not part of `make test`.
+test-slow: install-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m slow $(ARGS)
+
+# Random files for every reader, two thousand of each kind.
+fuzz: install-dev
+	LM_GYM_FUZZ=2000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_data_fuzz.py $(ARGS)
+
+# Tests of RL libraries with conflicting pins, each in a temporary environment; LIBRARIES="skrl torchrl" selects some.
 test-integrations:
 	OMP_NUM_THREADS=1 $(PYTHON) tests/integrations.py $(LIBRARIES)
 
@@ -27,15 +35,15 @@ lint: install-dev
 types: install-dev
 	$(BIN)/mypy
 
-# Into site/, warnings as errors. The theme's own advertisement is none.
+# Builds site/ and treats warnings as errors. The variable silences the theme's notice about MkDocs 2.
 docs: install-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-# What training needs, and what tests, checks and the site need beside it.
+# `install` is enough for training; `install-dev` adds tools for tests, checks and the site.
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
 
-# A stamp is younger than what it was made of, or its install is made again.
+# An installation is repeated if its stamp is older than the files that it depends on.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and f'Python 3.11 or later, not {sys.version}')"
 	$(PYTHON) -m venv $(VENV)

@@ -1,9 +1,9 @@
-"""Compares algorithms on one task under one budget, see docs/compare.md.
+"""Compare algorithms on one task under one budget; see docs/compare.md.
 
-study.yaml → lm_gym.agents.comparison.study     rows, budgets, checked as a whole
-           → lm_gym.agents.comparison.search    settings tried on validation
-           → lm_gym.agents.comparison.runs      one process of the command `train` a run
-           → lm_gym.agents.comparison.results   what they reached
+study.yaml → lm_gym.agents.comparison.study     rows and budgets, checked as a whole
+           → lm_gym.agents.comparison.search    settings searched on validation
+           → lm_gym.agents.comparison.runs      one `train` process per run
+           → lm_gym.agents.comparison.results   results of the runs
            → lm_gym.agents.comparison.report    tables and charts
 """
 
@@ -34,18 +34,18 @@ from lm_gym.agents.runs.shipped import find_study
 
 @dataclass(frozen=True)
 class Plan:
-    """What is asked for.
+    """The parsed command line.
 
     Attributes:
         study: the study.
-        levels: its rows that run, each level after the one before.
-        out: its folder.
-        seeds: of each row, at most.
-        jobs: processes at a time.
-        trials: of each row that has something to search.
-        given: settings from the command line, below those of the rows.
-        command: what was typed, without paths of data and models.
-        publish: where a copy of the report goes.
+        levels: the rows to run; each level starts after the previous one.
+        out: the study's folder.
+        seeds: maximum number of seeds per row.
+        jobs: number of parallel processes.
+        trials: number of trials of each row with a search.
+        given: settings from the command line, overridden by those of the rows.
+        command: the command for the report, without paths of data and models.
+        publish: folder for a copy of the report.
     """
 
     study: Study
@@ -59,11 +59,11 @@ class Plan:
     publish: Path | None = None
 
     def job(self, row: Row, seed: int, settings: Mapping[str, Any]) -> Job:
-        """A run of the study."""
+        """Return a run of the study."""
         return self._job(row, seed, self.out / f"{row.slug}-{seed}", settings)
 
     def trial(self, row: Row, trial: int) -> tuple[Row, dict[str, Any], Job]:
-        """A run of the search."""
+        """Return a trial of the search: its row, settings and run."""
         settings = trial_settings(row, trial)
         return row, settings, self._job(row, TRIAL_SEED, self.out / "trials" / f"{row.slug}-trial{trial}", settings)
 
@@ -72,11 +72,11 @@ class Plan:
         return Job(row.name, seed, folder, tuple(options(row, self.given, start, settings)), start)
 
     def trials_of(self, rows: Sequence[Row]) -> list[tuple[Row, dict[str, Any], Job]]:
-        """The search of some rows."""
+        """Return all trials of some rows."""
         return [self.trial(row, k) for row in rows if row.search for k in range(self.trials)]
 
     def jobs_of(self, rows: Sequence[Row]) -> list[Job]:
-        """The study's runs of some rows: seed by seed, so that all rows have some when it is stopped early."""
+        """Return the runs of some rows, seed by seed, so that a study stopped early has runs of every row."""
         chosen = chosen_settings(self.out)
         seeds = {row.name: min(row.seeds or self.seeds, self.seeds) for row in rows}
         return [
@@ -88,20 +88,22 @@ class Plan:
 
 
 def build_parser() -> ArgumentParser:
-    """The parser of the command."""
+    """Return the parser of the command."""
     parser = ArgumentParser(
         prog=program("compare"),
-        description="Trains every row of a study under one budget, and writes the comparison. Runs that are finished "
-        "are not repeated, one that was stopped goes on.",
+        description="Trains every row of a study under one budget and writes the comparison. Finished runs are not "
+        "repeated; stopped runs resume.",
         exit_on_error=False,
         default_env=False,
         allow_abbrev=False,
     )
     parser.add_argument("study", type=str, help="a YAML file, or the name of a study in configs/compare/")
-    parser.add_argument("--seeds", type=int, default=3, help="runs of each row; a row may ask for fewer")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each on one thread")
-    parser.add_argument("--out", type=str | None, default=None, help="by default runs/compare/<study>")
-    parser.add_argument("--rows", type=str, default="", help="only rows whose names begin so, and what they begin from")
+    parser.add_argument("--seeds", type=int, default=3, help="number of runs per row; a row may set fewer")
+    parser.add_argument("--jobs", type=int, default=1, help="number of parallel runs, each on one thread")
+    parser.add_argument("--out", type=str | None, default=None, help="output folder; by default runs/compare/<study>")
+    parser.add_argument(
+        "--rows", type=str, default="", help="run only rows with this prefix, and the rows they start from"
+    )
     parser.add_argument("--dataset", type=str | None, default=None, help="as --env.dataset of every row")
     parser.add_argument("--model", type=str | None, default=None, help="as --policy.model of rows that begin afresh")
     parser.add_argument("--trials", type=int, default=0, help="random search on validation, for rows with `search`")
@@ -111,10 +113,10 @@ def build_parser() -> ArgumentParser:
 
 
 def parse_plan(arguments: Sequence[str]) -> tuple[Plan, bool]:
-    """What a command line asks for, and whether it asks for the report only.
+    """Parse a command line; return the plan and whether to write only the report.
 
     Raises:
-        SettingsError: an unknown option (with the nearest one), a study that can't be read, rows that aren't there.
+        SettingsError: an unknown option (the message suggests the nearest one), an unreadable study, unknown rows.
     """
     parser = build_parser()
     known = [name.replace("_", "-") for name in parser.get_defaults().as_dict()]
@@ -148,10 +150,10 @@ def parse_plan(arguments: Sequence[str]) -> tuple[Plan, bool]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command; `arguments` are the command line's by default."""
+    """Run the command with `arguments`, by default those of the command line."""
     show_warnings_plainly()
     console = Console()
-    before = signal.signal(signal.SIGTERM, _stop)  # ends as by Ctrl-C, and takes its runs along
+    before = signal.signal(signal.SIGTERM, _stop)  # stops like Ctrl-C, together with its runs
     try:
         _need_matplotlib()
         plan, report_only = parse_plan(list(sys.argv[1:] if arguments is None else arguments))
@@ -160,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, OSError, RunFolderError) as error:
         fail(program("compare"), error)
     except KeyboardInterrupt:
-        console.print("\nstopped; the same command goes on where it was", highlight=False)
+        console.print("\nstopped; run the same command to continue", highlight=False)
         raise SystemExit(130) from None
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -168,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run_study(plan: Plan, console: Console) -> None:
-    """Check the study as a whole, then run what isn't finished."""
+    """Check the study as a whole, then run everything that is not finished."""
     found = check_rows(plan.study, plan.levels, plan.given)
     every = [job for rows in plan.levels for job in [*(job for _, _, job in plan.trials_of(rows)), *plan.jobs_of(rows)]]
     for job in every:
@@ -189,8 +191,8 @@ def run_study(plan: Plan, console: Console) -> None:
 
 
 def write(plan: Plan, console: Console) -> None:
-    """Write everything that the finished and failed runs of the study's folder say."""
-    from lm_gym.agents.comparison.board import write_board  # with matplotlib, which is an extra
+    """Write the results of all finished and failed runs in the study's folder."""
+    from lm_gym.agents.comparison.board import write_board  # needs matplotlib, an optional dependency
     from lm_gym.agents.comparison.report import publish, write_report
 
     results = read_results(plan.study, plan.out)
@@ -208,7 +210,7 @@ def write(plan: Plan, console: Console) -> None:
 
 
 def _shown_command(values: Any) -> str:
-    """The command for the report: paths of data and models are the reader's own."""
+    """Return the command for the report, without paths of data and models, which readers have elsewhere."""
     parts = [values.study, "--seeds", str(values.seeds)]
     parts += ["--trials", str(values.trials)] if values.trials else []
     shown = f"{program('compare')} {shlex.join(parts)}"

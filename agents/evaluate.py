@@ -1,6 +1,6 @@
-"""Plays the best model of a run on a split.
+"""Evaluate the best model of a run on a split.
 
-Prints the task's reports (of a task without, its metrics) and writes them, and the predictions, into the run folder.
+Prints the task's reports, or its metrics if it has no reports, and writes them and the predictions to the run folder.
 """
 
 import sys
@@ -24,9 +24,9 @@ from lm_gym.tasks import Evaluation
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command; `arguments` are the command line's by default."""
+    """Run the command with `arguments`, by default those of the command line."""
     options, overrides = _parser().parse_known_args(arguments)
-    disable_progress_bar()  # type: ignore[no-untyped-call]  # of writing checkpoints
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # the bar for writing checkpoints
     show_warnings_plainly()
     try:
         run = open_run(options.run_dir, overrides)
@@ -38,13 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console = Console()
     name = f"{env.dataset.name}, {env.split}: {len(evaluation.texts):,} texts"
     console.print(f"[bold]{name}[/]", highlight=False)
-    for part in reports(evaluation):
+    for part in (*(f"note: {note}" for note in env.dataset.notes), *reports(evaluation)):
         console.print(f"\n{part}", highlight=False, markup=False, soft_wrap=True)
     console.print("\n" + "\n".join(map(str, written)), highlight=False, markup=False, soft_wrap=True)
 
 
 def write(folder: RunFolder, env: TextVectorEnv, evaluation: Evaluation, options: Namespace) -> list[Path]:
-    """Write the reports and the predictions of an evaluation, and return their paths."""
+    """Write the reports and predictions of an evaluation, and return their paths."""
     dataset, split = env.dataset, env.split
     stem = folder.path / f"evaluation-{dataset.name.replace('/', '-')}-{split}"
     predictions = options.predictions or stem.with_name(f"{stem.name}.{env.task.predictions_suffix}")
@@ -55,6 +55,7 @@ def write(folder: RunFolder, env: TextVectorEnv, evaluation: Evaluation, options
         "split": split,
         "fingerprint": dataset.fingerprint,
         "texts": len(evaluation.texts),
+        "notes": list(dataset.notes),
         "metrics": evaluation.metrics,
         **{f"{name}_report": report.to_dict() for name, report in evaluation.reports.items()},
     }
@@ -66,7 +67,7 @@ def write(folder: RunFolder, env: TextVectorEnv, evaluation: Evaluation, options
 
 def _parser() -> ArgumentParser:
     parser = run_parser(program("evaluate"), __doc__, "test")
-    parser.add_argument("--predictions", type=Path, help="where to write them, in the task's format")
+    parser.add_argument("--predictions", type=Path, help="file for the predictions, in the task's format")
     return parser
 
 

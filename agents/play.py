@@ -1,7 +1,7 @@
-"""Steps through texts as a trained model decides them.
+"""Step through texts and the decisions of a trained model.
 
-Of each text: the words, gold, prediction, what the environment pays for each position, and the policy's first choices
-with their probabilities. In a terminal it waits for a key between texts; elsewhere it prints the first few and ends.
+Shows the words of each text, gold choices, predictions, the reward of each position, and the policy's most probable
+choices. In a terminal it waits for a key after each text; otherwise it prints the first few texts and exits.
 """
 
 import sys
@@ -25,16 +25,16 @@ from lm_gym.agents.runs.trained_run import open_run, run_parser
 from lm_gym.envs import TextVectorEnv
 from lm_gym.registry import own_name
 
-KEYS = "Enter next, p previous, e next with an error, a number, q quit"
-_PRINTED, _ON_A_PAGE = 5, 100  # texts, where --texts doesn't say
+KEYS = "Enter: next, p: previous, e: next with an error, a number: that text, q: quit"
+_PRINTED, _ON_A_PAGE = 5, 100  # default numbers of texts
 _QUIT = -1
 Player = Callable[[int], PlayedText]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command; `arguments` are the command line's by default."""
+    """Run the command with `arguments`, by default those of the command line."""
     options, overrides = _parser().parse_known_args(arguments)
-    disable_progress_bar()  # type: ignore[no-untyped-call]  # of reading checkpoints
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # the bar for reading checkpoints
     show_warnings_plainly()
     waiting = sys.stdin.isatty() and options.html is None
     try:
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def step_through(console: Console, env: TextVectorEnv, player: Player, total: int) -> None:
-    """Show the first text, and then whatever is asked for."""
+    """Show the first text, and then the texts that the user asks for."""
     at: int = 0
     while at != _QUIT:
         show(console, env, player(at))
@@ -73,7 +73,7 @@ def step_through(console: Console, env: TextVectorEnv, player: Player, total: in
 
 
 def _ask(console: Console, player: Player, at: int, total: int) -> int:
-    """The text to show next, or _QUIT; asks again until there is one."""
+    """Ask the user for the text to show next until the answer is valid; return it or _QUIT."""
     while True:
         try:
             key = input(f"[{KEYS}] ").strip().lower()
@@ -84,7 +84,7 @@ def _ask(console: Console, player: Player, at: int, total: int) -> int:
             wrong = next((text for text in range(at + 1, total) if not player(text).flawless), None)
             if wrong is not None:
                 return wrong
-            console.print(f"no text after {at + 1} has an error")
+            console.print(f"no text after number {at + 1} has an error")
             continue
         try:
             return next_text(key, at, total)
@@ -93,10 +93,10 @@ def _ask(console: Console, player: Player, at: int, total: int) -> int:
 
 
 def next_text(key: str, at: int, total: int) -> int:
-    """Where a key leads from text `at`, both from 0; -1 is out.
+    """Return the index of the text that a key leads to from text `at`, or -1 to quit.
 
     Raises:
-        ValueError: a key that means nothing, or leads out of the texts.
+        ValueError: the key has no meaning, or no such text exists.
     """
     if key in ("q", "quit"):
         return _QUIT
@@ -107,9 +107,9 @@ def next_text(key: str, at: int, total: int) -> int:
             raise ValueError("this is the first text")
         return at - 1
     if not key.isdecimal():
-        raise ValueError(f"no key {key!r}: {KEYS}")
+        raise ValueError(f"unknown key {key!r}: {KEYS}")
     if not 1 <= int(key) <= total:
-        raise ValueError(f"no text {key}: they are 1 to {total}")
+        raise ValueError(f"no text {key}: give a number from 1 to {total}")
     return int(key) - 1
 
 
@@ -133,7 +133,7 @@ def _table(played: PlayedText) -> Table:
         table.add_column("gold", no_wrap=True)
     table.add_column("predicted", no_wrap=True)
     table.add_column("reward", justify="right", no_wrap=True)
-    table.add_column("first choices", no_wrap=True, ratio=1)  # what is left of the line
+    table.add_column("first choices", no_wrap=True, ratio=1)  # the rest of the line
     for part, position in played.parts:
         if position is None:
             continue
@@ -145,7 +145,7 @@ def _table(played: PlayedText) -> Table:
 
 
 def _choices(position: PlayedPosition) -> Text:
-    """The choices that have a percent or more, or the first one; the right one underlined."""
+    """Return the choices with a probability of at least 0.01, or the first one; the gold choice is underlined."""
     line = Text()
     for place, (name, probability) in enumerate(position.top):
         if place and probability < 0.01:
@@ -160,12 +160,12 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--texts",
         type=int,
-        help=f"the first so many; by default all in a terminal, {_PRINTED} elsewhere, {_ON_A_PAGE} on a page",
+        help=f"number of texts; by default all in a terminal, {_PRINTED} otherwise, {_ON_A_PAGE} with --html",
     )
     parser.add_argument(
-        "--checkpoint", choices=("best", "last"), default="best", help="the best model, or the last checkpoint"
+        "--checkpoint", choices=("best", "last"), default="best", help="play the best model or the last checkpoint"
     )
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page of coloured texts, and end")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page of coloured texts, and exit")
     return parser
 
 

@@ -1,7 +1,7 @@
-"""Pretrains a small BERT by masked language modelling on the builtin data.
+"""Pretrain a small BERT by masked language modelling on the builtin data.
 
-The shipped model `tiny` is what this makes with its default arguments. It trains on train splits only, and on more
-unlabelled sentences from the grammar of the NER train split; perplexity is reported on the validation splits.
+The default arguments produce the shipped model, `tiny`. It trains only on the train splits and on further unlabelled
+sentences from the grammar of the NER train split, and reports perplexity on the validation splits.
 """
 
 import logging
@@ -32,10 +32,10 @@ log = logging.getLogger(__name__)
 
 
 def build_tokenizer(texts: list[list[str]], vocabulary: int) -> Tokenizer:
-    """Trains a cased WordPiece tokenizer of `vocabulary` entries on texts of words.
+    """Train a cased WordPiece tokenizer with `vocabulary` entries on texts of words.
 
-    The trainer numbers characters inside words (`##a`) in the order of a hash table, which differs from run to run
-    and decides ties. So they are handed to it first, sorted, in the guise of special tokens.
+    The trainer numbers the characters inside words (`##a`) in the order of a hash table, which varies between runs and
+    breaks ties. Passing them first, sorted, as special tokens makes the result reproducible.
     """
     characters = sorted({character for words in texts for word in words for character in word})
     first = [*SPECIAL, *(f"##{character}" for character in characters)]
@@ -59,13 +59,13 @@ def build_tokenizer(texts: list[list[str]], vocabulary: int) -> Tokenizer:
 
 
 def encode(tokenizer: Tokenizer, texts: list[list[str]]) -> list[torch.Tensor]:
-    """The ids of each text, `[CLS]` and `[SEP]` included, cut at 256 tokens."""
+    """Return the ids of each text, with `[CLS]` and `[SEP]`, truncated to 256 tokens."""
     encodings = tokenizer.encode_batch(texts, is_pretokenized=True)
     return [torch.tensor(encoding.ids[:_LENGTH]) for encoding in encodings]
 
 
 def plan(texts: list[torch.Tensor], generator: np.random.Generator) -> list[list[int]]:
-    """One pass over `texts`: batches of up to 512 tokens, of texts of like length, in random order."""
+    """Return one pass over `texts`: batches of up to 512 tokens with texts of similar length, in random order."""
     jitter = generator.random(len(texts))
     order = sorted(range(len(texts)), key=lambda i: (len(texts[i]) + 3 * jitter[i], i))
     rows: list[list[int]] = [[]]
@@ -80,22 +80,22 @@ def plan(texts: list[torch.Tensor], generator: np.random.Generator) -> list[list
 
 
 def pad(texts: list[torch.Tensor], row: list[int]) -> torch.Tensor:
-    """The texts of a row as int64 [B, L], padded with 0."""
+    """Return the texts of a batch as int64 [B, L], padded with 0."""
     return torch.nn.utils.rnn.pad_sequence([texts[i] for i in row], batch_first=True)
 
 
 def mask_tokens(
     input_ids: torch.Tensor, vocabulary: int, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Chooses 15% of the tokens; of these 80% become `[MASK]`, 10% a random token, 10% stay (BERT, section 3.1).
+    """Mask 15% of the tokens: 80% of them become `[MASK]`, 10% a random token, 10% stay (BERT, section 3.1).
 
     Args:
-        input_ids: int64 [B, L]; ids below the number of special tokens are never chosen.
+        input_ids: int64 [B, L]; special tokens are never masked.
         vocabulary: Number of ids.
-        generator: Its state advances.
+        generator: Source of randomness; its state advances.
 
     Returns:
-        (the masked ids, int64 [B, L]; the chosen tokens, bool [B, L]).
+        The masked ids, int64 [B, L], and the positions of masked tokens, bool [B, L].
     """
     special = len(SPECIAL)
     chosen = (torch.rand(input_ids.shape, generator=generator) < _MASKED) & (input_ids >= special)
@@ -106,7 +106,7 @@ def mask_tokens(
 
 
 def masked_loss(model: BertForMaskedLM, input_ids: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Cross-entropy of the chosen tokens, [M]; logits are computed at these only."""
+    """Return the cross-entropy of the masked tokens, [M]; logits are computed only there."""
     masked, chosen = mask_tokens(input_ids, model.config.vocab_size, generator)
     hidden = model.bert(masked, attention_mask=(input_ids != 0).long()).last_hidden_state  # [B, L, d]
     return cross_entropy(model.cls(hidden[chosen]), input_ids[chosen], reduction="none")
@@ -114,7 +114,7 @@ def masked_loss(model: BertForMaskedLM, input_ids: torch.Tensor, generator: torc
 
 @torch.no_grad()
 def perplexity(model: BertForMaskedLM, texts: list[torch.Tensor]) -> float:
-    """Exp of the mean masked cross-entropy over a fixed masking of `texts`."""
+    """Return exp of the mean masked cross-entropy, with fixed masks of `texts`."""
     model.eval()  # type: ignore[no-untyped-call]
     generator = torch.Generator().manual_seed(0)
     rows = plan(texts, np.random.default_rng(0))
@@ -124,7 +124,7 @@ def perplexity(model: BertForMaskedLM, texts: list[torch.Tensor]) -> float:
 
 
 def train(model: BertForMaskedLM, texts: list[torch.Tensor], passes: int, learning_rate: float, seed: int) -> None:
-    """AdamW with a linear warmup over a twentieth of the updates and a linear decay to zero."""
+    """Train with AdamW, a linear warmup over a twentieth of the updates, and a linear decay to zero."""
     numbers = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
     rows = [row for _ in range(passes) for row in plan(texts, numbers)]
@@ -152,7 +152,7 @@ def train(model: BertForMaskedLM, texts: list[torch.Tensor], passes: int, learni
 
 
 def save(model: BertForMaskedLM, tokenizer: Tokenizer, folder: Path) -> None:
-    """Writes model (in float16) and tokenizer as an ordinary Hugging Face folder."""
+    """Write the model (in float16) and the tokenizer as an ordinary Hugging Face folder."""
     folder.mkdir(parents=True)
     model.half().save_pretrained(folder)  # type: ignore[no-untyped-call]
     roles = {f"{token.strip('[]').lower()}_token": token for token in SPECIAL}  # pad_token and so on
@@ -171,25 +171,25 @@ def pretrain(
     prose_weight: int = 10,
     learning_rate: float = 1.5e-3,
 ) -> None:
-    """Trains a tokenizer and a BERT, reports held-out perplexity, and saves an ordinary checkpoint in float16.
+    """Train a tokenizer and a BERT, report perplexity on held-out texts, and save a checkpoint in float16.
 
     Args:
         output: A new folder.
-        passes: Passes over the text.
-        seed: Of initial weights, order and masks.
-        vocabulary: Entries of the WordPiece vocabulary.
-        hidden: Width; one attention head for every 32, four times as wide inside the feed-forward layers.
-        layers: Transformer layers.
-        extra_sentences: More sentences of the NER train grammar, beside the corpus.
-        prose_weight: How often a pass visits each text of the masked-LM corpus.
-        learning_rate: At its peak.
+        passes: Number of passes over the text.
+        seed: Seed of initial weights, order and masks.
+        vocabulary: Number of entries in the WordPiece vocabulary.
+        hidden: Width of the model. It has one attention head per 32, and feed-forward layers of four times the width.
+        layers: Number of transformer layers.
+        extra_sentences: Number of further sentences from the NER train grammar.
+        prose_weight: Number of visits to each text of the masked-LM corpus per pass.
+        learning_rate: Peak learning rate.
 
     Raises:
         FileExistsError: If `output` exists.
     """
     if output.exists():
-        raise FileExistsError(f"{output} exists: name a new folder, nothing is overwritten")
-    torch.set_num_threads(1)  # the order of sums, and so the weights, depends on it
+        raise FileExistsError(f"{output} already exists and is not overwritten: name a new folder")
+    torch.set_num_threads(1)  # the number of threads changes the order of sums, and so the weights
     torch.manual_seed(seed)
     start = time.monotonic()
     prose, tagged = masked_lm_splits(), ner_splits()
@@ -216,7 +216,7 @@ def pretrain(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command; `arguments` are the command line's by default."""
+    """Run the command with `arguments`, by default those of the command line."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     given = None if arguments is None else list(arguments)
     try:

@@ -1,6 +1,6 @@
-"""Trains an agent on a text environment: the command `train`, see its --help.
+"""Train an agent on a text environment: the command `train`. See its --help.
 
-What a run leaves is described in `lm_gym.agents.runs.run_folder`.
+`lm_gym.agents.runs.run_folder` describes the files of a run.
 """
 
 import json
@@ -34,27 +34,28 @@ from lm_gym.agents.runs.hparams import hparams_summaries
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.progress import ProgressBar
 from lm_gym.agents.runs.run_folder import Checkpoint, RunFolder, RunFolderError, check_new
+from lm_gym.agents.runs.scale_check import CheckScale
 from lm_gym.agents.runs.settings import Settings, SettingsError
 from lm_gym.data import Dataset
 from lm_gym.envs import TextVectorEnv
 from lm_gym.registry import own_name
 
-_MAY_CHANGE = ("budget.", "checkpoint.", "threads", "device")  # in a resumed run
+_MAY_CHANGE = ("budget.", "checkpoint.", "threads", "device")  # settings that may change when a run resumes
 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What a run works with.
+    """A run and its objects.
 
     Attributes:
-        settings: of the run.
-        folder: where it writes.
-        dataset: with its splits.
+        settings: settings of the run.
+        folder: its run folder.
+        dataset: its dataset, with all splits.
         env: the training environment.
-        agent: new, or as its last checkpoint left it.
-        state: beside the agent.
-        total: timesteps to train for, those of earlier processes included.
-        console: what the terminal shows.
+        agent: a new agent, or the agent of the last checkpoint.
+        state: the state of the run outside the agent.
+        total: timesteps of the whole run, including earlier processes.
+        console: the terminal.
     """
 
     settings: Settings
@@ -68,11 +69,11 @@ class TrainingRun:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command; `arguments` are the command line's by default."""
+    """Run the command with `arguments`, by default those of the command line."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = f"{program('train')} {shlex.join(given)}".rstrip()
     console = Console()
-    disable_progress_bar()  # type: ignore[no-untyped-call]  # of writing checkpoints
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # the bar for writing checkpoints
     show_warnings_plainly()
     with ExitStack() as held:
         try:
@@ -94,7 +95,7 @@ def _train_and_report(run: TrainingRun) -> None:
     try:
         train(run)
     except KeyboardInterrupt:
-        run.console.print(f"\nstopped; go on with: {program('train')} --resume {run.folder.path}", highlight=False)
+        run.console.print(f"\nstopped; resume with: {program('train')} --resume {run.folder.path}", highlight=False)
         raise SystemExit(130) from None
     except (FloatingPointError, SettingsError) as error:
         fail(program("train"), error)
@@ -102,7 +103,7 @@ def _train_and_report(run: TrainingRun) -> None:
 
 
 def start(settings: Settings, command: str, console: Console, held: ExitStack) -> TrainingRun:
-    """A new run. Nothing is written before everything that the settings name was found and fits together."""
+    """Start a new run. Nothing is written until everything that the settings name is found and compatible."""
     if settings.run_dir is not None:
         check_new(settings.run_dir)
     dataset = make_training_dataset(settings)
@@ -116,7 +117,7 @@ def start(settings: Settings, command: str, console: Console, held: ExitStack) -
 
 
 def resume(settings: Settings, given: Sequence[str], console: Console, held: ExitStack) -> TrainingRun:
-    """A run that goes on from its last whole checkpoint, or from the beginning if it was killed before the first."""
+    """Resume a run from its last complete checkpoint, or from the beginning if it has none."""
     assert settings.resume is not None
     folder = RunFolder.open(settings.resume)
     folder.lock()
@@ -133,7 +134,8 @@ def resume(settings: Settings, given: Sequence[str], console: Console, held: Exi
         write_text(folder.config, settings.yaml)
     if settings.budget != saved.budget and settings.agent.get("schedule", "constant") != "constant":
         console.print(
-            "note: the learning rate follows the new budget, not that of a run that had it from the start",
+            "note: the learning-rate schedule now follows the new budget, so the result differs from a run that "
+            "had this budget from the start",
             highlight=False,
         )
     with (folder.path / "command.txt").open("a", encoding="utf-8") as file:
@@ -142,7 +144,7 @@ def resume(settings: Settings, given: Sequence[str], console: Console, held: Exi
 
 
 def finished(run: TrainingRun) -> bool:
-    """Whether the run has reached its budget and its report stands."""
+    """Return whether the run has spent its budget and written its report."""
     seconds = run.settings.budget.seconds
     spent = run.agent.num_timesteps >= run.total if seconds is None else run.state.seconds >= seconds
     if not spent or not run.folder.report.is_file():
@@ -151,7 +153,7 @@ def finished(run: TrainingRun) -> bool:
 
 
 def train(run: TrainingRun) -> None:
-    """Train to the end of the budget, with everything that is logged and kept on the way."""
+    """Train until the budget is spent, with logs, evaluations and checkpoints."""
     settings, agent, folder = run.settings, run.agent, run.folder
     _say_hello(run)
     cut_curve(folder.metrics, folder.tensorboard, agent.num_timesteps if agent.num_timesteps else -1)
@@ -178,7 +180,7 @@ def train(run: TrainingRun) -> None:
     )
     checkpoints = SaveCheckpoints(settings.checkpoint, per_pass, folder, run.state, clock)
     bar = ProgressBar(run.console, clock, lambda: _shown(run.state))
-    callbacks: list[BaseCallback] = [LogRewards(run.env.reward.name), evaluation, checkpoints, bar]
+    callbacks: list[BaseCallback] = [LogRewards(run.env.reward.name), evaluation, checkpoints, bar, CheckScale()]
     seconds = settings.budget.seconds
     if seconds is not None:
         callbacks.insert(0, StopBySeconds(seconds, clock))
@@ -199,7 +201,7 @@ def train(run: TrainingRun) -> None:
 
 
 def finish(run: TrainingRun) -> None:
-    """Play the best model on validation and test beside the rows to beat, and write the report."""
+    """Evaluate the best model and the baselines on validation and test, and write the report."""
     settings, folder = run.settings, run.folder
     best = make_agent(settings, run.env, model=str(folder.best))
     untrained = make_agent(settings, run.env).policy
@@ -248,24 +250,24 @@ def _refuse_changes(saved: Settings, settings: Settings) -> None:
     for key in before | after:
         if before.get(key) != after.get(key) and not key.startswith(_MAY_CHANGE):
             raise SettingsError(
-                f"a resumed run keeps its settings: {key} is {before.get(key)!r} and not {after.get(key)!r}; leave it "
+                f"a resumed run keeps its settings: {key} is {before.get(key)!r}, not {after.get(key)!r}; leave it "
                 "out, or start a new run with --config and --run_dir"
             )
 
 
 def _first_state(settings: Settings, env: TextVectorEnv) -> RunState:
-    """The state of a run that begins, with the metric that chooses its model."""
+    """Return the initial state of a run, with the metric that chooses its model."""
     known = [metric.name for metric in env.task.all_metrics()]
     metric = settings.evaluation.metric or known[0]
     if metric not in known:
         raise SettingsError(
-            f"no metric {metric!r} on {settings.env.id}: evaluation.metric is one of {', '.join(known)}"
+            f"{settings.env.id} has no metric {metric!r}: evaluation.metric must be one of {', '.join(known)}"
         )
     return RunState(metric, settings.evaluation.keep)
 
 
 def _total(settings: Settings, agent: TextAlgorithm) -> int:
-    """The budget in timesteps."""
+    """Return the budget in timesteps."""
     passes = agent.forward_passes_per_pass, agent.backward_passes_per_pass
     return settings.budget.total(agent.timesteps_per_pass, *passes)
 
@@ -281,9 +283,9 @@ def _set_threads(settings: Settings) -> None:
 
 
 def _notes(dataset: Dataset, envs: Sequence[TextVectorEnv]) -> list[str]:
-    """What a reader of the results should know of the data."""
+    """Return notes on the data for the readers of the results."""
     cuts = [
-        f"max_length cuts {env.cut.texts} texts of {env.split}: {env.cut.positions} {env.task.nouns.positions} are not "
+        f"max_length cuts {env.cut.texts} texts of {env.split}; {env.cut.positions} {env.task.nouns.positions} are not "
         "decided"
         for env in envs
         if env.cut.positions
@@ -298,7 +300,7 @@ def _shown(state: RunState) -> str:
 def _say_finished(run: TrainingRun) -> None:
     path = run.folder.path
     run.console.print(
-        f"{path} is finished: its budget is spent, {run.agent.num_timesteps:,} timesteps.\n"
+        f"{path} is finished: it has spent its budget of {run.agent.num_timesteps:,} timesteps.\n"
         f"To train longer: {program('train')} --resume {path} --budget.passes N",
         highlight=False,
         soft_wrap=True,
@@ -311,11 +313,11 @@ def _say_hello(run: TrainingRun) -> None:
     agent = run.agent
     seconds = run.settings.budget.seconds
     budget = f"{run.total:,} timesteps" if seconds is None else f"{seconds:g} s"
-    again = "no checkpoint yet, from the beginning" if run.settings.resume else "starting"
-    state = f"going on at {agent.num_timesteps:,}" if agent.num_timesteps else again
+    again = "no checkpoint yet, starting over" if run.settings.resume else "starting"
+    state = f"resuming at {agent.num_timesteps:,}" if agent.num_timesteps else again
     run.console.print(
         f"[bold]{own_name(run.settings.algo)}[/] on {run.settings.env.id}, {run.dataset.name} ({sizes} texts)\n"
-        f"model {run.settings.policy['model']}, {agent.searched()}; {state}, {budget} in all\n"
+        f"model {run.settings.policy['model']}, {agent.searched()}; {state}, {budget} in total\n"
         f"{run.folder.path}",
         highlight=False,
         soft_wrap=True,
@@ -325,5 +327,5 @@ def _say_hello(run: TrainingRun) -> None:
 
 
 if __name__ == "__main__":
-    warnings.filterwarnings("ignore", message=".*max_length=.* cuts")  # the notes say it
+    warnings.filterwarnings("ignore", message=".*max_length=.* cuts")  # the notes report it
     main()

@@ -1,8 +1,8 @@
-"""What the environments cost by themselves: no model, random actions, one thread, each figure per CPU-second.
+"""Cost of the environments alone: no model, random actions, one thread, per CPU-second.
 
     python benchmarks/environments.py [--dataset FOLDER] [--tokenizer FOLDER]
 
-CoNLL-2003 and a BERT tokenizer give the figures of the documentation; without arguments, the builtin data.
+The documentation uses CoNLL-2003 and a BERT tokenizer; without arguments, the builtin data is used.
 """
 
 import argparse
@@ -30,7 +30,7 @@ REPEATS = 5
 
 
 def rate(play: Callable[[], int]) -> float:
-    """Things per CPU-second, the best of a few repeats (the others are noise from neighbours)."""
+    """Return the rate per CPU-second, as the best of a few repeats on a shared machine."""
     best = 0.0
     for _ in range(REPEATS):
         start = time.process_time()
@@ -56,7 +56,7 @@ def single(steps: int = 5000, **options: Any) -> float:
 
 
 def stepping(env: gymnasium.vector.VectorEnv) -> float:
-    """Rows stepped per CPU-second; with autoreset disabled, resets of rows that end are part of it."""
+    """Return steps per CPU-second; with autoreset disabled, this includes resets."""
     env.reset(seed=0)
     env.action_space.seed(0)
     actions = [env.action_space.sample() for _ in range(8)]
@@ -74,13 +74,13 @@ def stepping(env: gymnasium.vector.VectorEnv) -> float:
 
 
 def positions(num_envs: int, **options: Any) -> float:
-    """Positions decided per CPU-second, a whole text a step."""
+    """Return positions per CPU-second, with a whole text per step."""
     env = gymnasium.make_vec("lm_gym/NER-v0", num_envs=num_envs, unit="sequence", **options)
     return stepping(env) / 2 * env.positions_per_pass / env.num_texts  # every other step is a reset in NEXT_STEP
 
 
 def sb3(env: VecEnv) -> float:
-    """Rows stepped per CPU-second behind Stable-Baselines3's interface."""
+    """Return steps per CPU-second through Stable-Baselines3's interface."""
     env.reset()
     choices, steps = env.action_space.n, 6400 // env.num_envs + 100
     actions = np.random.default_rng(0).integers(0, choices, (8, env.num_envs))
@@ -94,7 +94,7 @@ def sb3(env: VecEnv) -> float:
 
 
 def vectors(**options: Any) -> None:
-    """The table of vector environments: single ones in a loop, the native one, and Stable-Baselines3 over each."""
+    """Print the table of vector environments: single ones in a loop, native ones, both also through SB3."""
 
     def make_native(num_envs: int, mode: str) -> gymnasium.vector.VectorEnv:
         return gymnasium.make_vec("lm_gym/NER-v0", num_envs=num_envs, autoreset_mode=mode, **options)
@@ -108,14 +108,14 @@ def vectors(**options: Any) -> None:
         figure = stepping(make_native(num_envs, mode.name))
         print(f"| native, {num_envs:,}, {mode.name} | {figure:,.0f} | {figure / sync:.1f} |")
     dummy = sb3(DummyVecEnv([lambda: Monitor(make_single())] * 64))
-    print(f"| SB3 `DummyVecEnv` of monitored ones, 64 | {dummy:,.0f} | 1 |")
+    print(f"| SB3 `DummyVecEnv` of monitored environments, 64 | {dummy:,.0f} | 1 |")
     for num_envs, mode in itertools.product((64, 1024), ("SAME_STEP", "DISABLED")):
         figure = sb3(VecEnvAdapter(make_native(num_envs, mode)))
         print(f"| SB3 adapter, {num_envs:,}, {mode} | {figure:,.0f} | {figure / dummy:.1f} |")
 
 
 def rewards_of_samples(samples: int = 16, num_envs: int = 32, **options: Any) -> float:
-    """Milliseconds for the F1 of K samples of each position of a batch."""
+    """Return the milliseconds for the F1 of K samples of each position of a batch."""
     env = gymnasium.make_vec("lm_gym/NER-v0", num_envs=num_envs, unit="sequence", **options)
     env.reset(seed=0)
     actions = np.random.default_rng(0).integers(0, env.task.shape.choices, (samples, *env.targets.shape))
@@ -129,7 +129,7 @@ def rewards_of_samples(samples: int = 16, num_envs: int = 32, **options: Any) ->
 
 
 def reset(num_texts: int, **options: Any) -> float:
-    """Microseconds for a reset of one text."""
+    """Return the microseconds for a reset of one text."""
     data = lm_gym.Dataset.from_sentences("numbers", [["a", "b", "c", "d"]], [["e"]], max_overlap=1)
     corpus = data.splits["train"].take(np.zeros(num_texts, np.int64))
     many = lm_gym.Dataset(data.name, {"train": corpus}, {}, "")
@@ -145,7 +145,7 @@ def reset(num_texts: int, **options: Any) -> float:
 
 
 def build(dataset: lm_gym.Dataset, num_texts: int, **options: Any) -> dict[str, float]:
-    """Build an environment on many sentences, drawn from those of a dataset."""
+    """Build an environment on many sentences, sampled from a dataset."""
     train = dataset.splits["train"]
     chosen = np.random.default_rng(0).integers(0, len(train), num_texts)
     many = lm_gym.Dataset(dataset.name, {"train": train.take(chosen)}, {}, "")
@@ -153,7 +153,7 @@ def build(dataset: lm_gym.Dataset, num_texts: int, **options: Any) -> dict[str, 
     start = time.process_time()
     lm_gym.NERVectorEnv(1, dataset=many, **options)
     seconds = time.process_time() - start
-    again = lm_gym.Dataset(dataset.name, many.splits, {}, "")  # environments of one Dataset share what was built
+    again = lm_gym.Dataset(dataset.name, many.splits, {}, "")  # environments of the same Dataset share their tasks
     tracemalloc.start()
     env = lm_gym.NERVectorEnv(1, dataset=again, **options)
     held, peak = tracemalloc.get_traced_memory()
@@ -179,7 +179,7 @@ def main() -> None:
     data = lm_gym.load_dataset(arguments.dataset)
     options = {"dataset": data, "tokenizer": arguments.tokenizer}
     print(f"{data.name}, {len(data.splits['train'])} training texts; per CPU-second, one thread")
-    print("| steps of dense f1 | a CPU-second | ratio |\n|---|---:|---:|")
+    print("| steps with dense f1 | per CPU-second | ratio |\n|---|---:|---:|")
     vectors(**options)
     print(f"{'gymnasium.make, f1, dense=False, steps':48}{single(dense=False, **options):14,.0f}")
     for num_envs in (32, 256, 1024):

@@ -1,9 +1,9 @@
-"""docs/results/random_heads.md: attention heads removed by GA and SA, beside random masks of the same size.
+"""docs/results/random_heads.md: attention heads removed by GA and SA, compared with random masks of the same size.
 
     python benchmarks/head_masks.py runs/NER-v0/supervised/…/best
 
-The model is a trained NER tagger. A search's fitness is entity F1 minus the price of the share of heads kept. The
-default price was chosen by validation, to cost at most a point of F1 (0.05 cost two).
+The model is a trained NER tagger. The fitness of a search is entity F1 minus a price for the fraction of heads kept.
+The default price was chosen on validation to cost at most one point of F1 (0.05 cost two).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lm_gym.agents.algorithms.presets import GA, SA
 from lm_gym.agents.evaluation.playing import evaluate
 
 SEARCHES = {"ga": (GA, {"popsize": 16}), "sa": (SA, {"popsize": 16, "step": None})}
-TEXTS = 256  # of a generation: a head's worth is lost in the noise of fewer
+TEXTS = 256  # texts per generation; with fewer, noise hides the value of a head
 RANDOM_MASKS = 10
 
 
@@ -97,14 +97,14 @@ def main() -> None:
                 mask = th.ones(heads, dtype=th.bool)
                 mask[th.randperm(heads, generator=generator)[: masks[-1].removed]] = False
                 random.append(scores(agent, mask, envs))
-        rows += [(name, masks), (f"random masks as large as {name}'s", random)]
+        rows += [(name, masks), (f"random masks of the same size as {name}'s", random)]
     assert whole is not None
     lines = [
-        "# Attention heads removed, beside random masks of the same size",
+        "# Attention heads removed, compared with random masks of the same size",
         "",
-        f"`python benchmarks/head_masks.py MODEL`: builtin NER, `tiny` ({heads} heads), entity F1; mean (least to",
-        f"most) over {arguments.seeds} seeds, {arguments.budget:,} forward passes a search; for each mask found",
-        f"{RANDOM_MASKS} random ones. Keeping all heads costs {arguments.price:g} of fitness.",
+        f"`python benchmarks/head_masks.py MODEL`: builtin NER, `tiny` ({heads} heads), entity F1. Mean (minimum to",
+        f"maximum) over {arguments.seeds} seeds, {arguments.budget:,} forward passes per search, and",
+        f"{RANDOM_MASKS} random masks per mask found. Keeping all heads costs {arguments.price:g} of fitness.",
         "",
         "| | heads removed | validation F1 | test F1 |",
         "|---|---:|---:|---:|",

@@ -1,9 +1,9 @@
-"""Peak memory of a masked-LM update: it grows with the masked positions, not with batch × length × vocabulary.
+"""Peak memory of a masked-LM update, which grows with the masked positions, not with batch × length × vocabulary.
 
     python benchmarks/memory.py --dataset WIKITEXT_FOLDER_OR_FILE --model MINILM_FOLDER
 
-Each row is a process of its own (`ru_maxrss` after two updates, less what it was before the first). Expected for Q
-masked positions and V choices in float32: a handful of [Q, V] arrays, plus the encoder's activations.
+Each row is a separate process (`ru_maxrss` after two updates minus its value before the first). Expected for Q masked
+positions and V choices in float32: a few [Q, V] arrays, plus the encoder's activations.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def main() -> None:
         measure(arguments)
         return
     print(f"{'masked':>8} {'positions Q':>12} {'growth MiB':>11} {'Q·V·4 MiB':>10} {'B·L·V·4 MiB':>12}")
-    for probability in (0.05, 0.15, 0.3, 0.6, 1.0):  # the last is what a head over every token would cost
+    for probability in (0.05, 0.15, 0.3, 0.6, 1.0):  # the last is the cost of a head over every token
         command = [sys.executable, __file__, "--mask_probability", str(probability), "--dataset", arguments.dataset]
         command += ["--model", arguments.model, "--batch", str(arguments.batch)]
         command += ["--max_length", str(arguments.max_length)]

@@ -1,7 +1,7 @@
-"""Other libraries' optimizers as generators: they yield points [P, d] and are sent costs [P], lower is better.
+"""Optimizers of other libraries as generators, which yield points [P, d] and receive costs [P]; lower is better.
 
-Each runs with its own defaults, but for what is given to ours too: where the search begins, the first step size, the
-box, and the population of methods that have no rule for it.
+Each uses its own defaults, except for the settings that ours also receive: the start of the search, the initial step
+size, the box, and the population size of methods without a rule for it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def cma(d: int, x0: np.ndarray, seed: int, **options: object) -> Search:
 
 
 def evotorch(kind: str, d: int, x0: np.ndarray, seed: int, **options: object) -> Search:
-    """Its searches call the problem: they run in a thread that waits there for its costs."""
+    """Run a search that calls its problem in a thread, which waits for the costs."""
     import torch
     from evotorch import Problem, algorithms, operators
 
@@ -122,4 +122,4 @@ PEERS: dict[str, dict[str, Callable[..., Search]]] = {
     },
     "de": {"pymoo DE": _pymoo("DE")},
 }
-"""Libraries' implementations of an optimizer of ours."""
+"""Other libraries' implementations of each of our optimizers."""

@@ -1,9 +1,9 @@
-"""What the optimizers of lm_gym.agents.search.optimizers reach and cost, beside other libraries', in one run.
+"""Results and costs of lm_gym.agents.search.optimizers, compared with other libraries in one run.
 
     python benchmarks/optimizers.py quality bits overhead --write docs/results/optimizers.md
 
-`quality` and `bits` minimise test functions; the libraries' rows need `pip install lm-gym[parity]`. `overhead` times
-generations without an evaluation; `--reference FILE` takes plain-torch classes to time beside ours.
+`quality` and `bits` minimise test functions; the rows of other libraries need `pip install lm-gym[parity]`. `overhead`
+times generations without evaluation; `--reference FILE` names plain-torch classes to compare with.
 
 Expected: within a factor of 2 in f of the best library's implementation of the same algorithm, or both under 1e-8;
 OneMax and LeadingOnes of 100 bits in no more than 2,100 and 11,400 evaluations; overhead within 1.3 of the reference.
@@ -32,7 +32,7 @@ from lm_gym.agents.search.population.population import Domain
 
 Function = Callable[[np.ndarray], np.ndarray]
 BOXED = {"spread": BOX, "bound": BOX, "reevaluate": False}
-OURS: dict[str, tuple[str, dict[str, Any]]] = {  # row: optimizer, options; the test functions are free of noise
+OURS: dict[str, tuple[str, dict[str, Any]]] = {  # row: optimizer, options; the test functions have no noise
     "es": ("es", {"popsize": 40, "sigma": 0.1, "learning_rate": 0.05}),
     "snes": ("snes", {"sigma": SIGMA}),
     "sep_cma_es": ("sep_cma_es", {"sigma": SIGMA}),
@@ -50,7 +50,7 @@ OURS: dict[str, tuple[str, dict[str, Any]]] = {  # row: optimizer, options; the 
 
 
 def functions(d: int, seed: int) -> dict[str, Function]:
-    """Test functions with their optimum, 0, at a random place."""
+    """Return test functions with an optimum of 0 at a random place."""
     draw = np.random.default_rng([seed, d])
     best, weights = draw.uniform(-2, 2, d), 10 ** (6 * np.arange(d) / (d - 1))
 
@@ -67,7 +67,7 @@ def functions(d: int, seed: int) -> dict[str, Function]:
 
 
 def ours(row: str, d: int, x0: np.ndarray, seed: int) -> Iterator[Any]:
-    """One of our optimizers, as the peers are: yields points, is sent costs."""
+    """Wrap one of our optimizers like the peers: it yields points and receives costs."""
     name, options = OURS[row]
     start = th.zeros(d, dtype=th.float64) if name in ("pso", "ga", "de") else th.as_tensor(x0)
     with warnings.catch_warnings():
@@ -79,7 +79,7 @@ def ours(row: str, d: int, x0: np.ndarray, seed: int) -> Iterator[Any]:
 
 
 def best_of(search: Any, function: Function, evaluations: int) -> float:
-    """The lowest cost among so many evaluations."""
+    """Return the lowest cost within a number of evaluations."""
     best, count, points = math.inf, 0, next(search)
     while count < evaluations:
         costs = function(np.asarray(points, dtype=np.float64))
@@ -87,7 +87,7 @@ def best_of(search: Any, function: Function, evaluations: int) -> float:
         count += len(costs)
         try:
             points = search.send(costs)
-        except StopIteration:  # it has converged by its own rules
+        except StopIteration:  # it has converged by its own criterion
             break
     search.close()
     return float(best)
@@ -188,7 +188,7 @@ TIMED: dict[str, tuple[str, dict[str, Any], Callable[[ModuleType, th.Tensor], An
 
 def overhead(dims: list[int], reference: ModuleType | None, only: list[str]) -> list[str]:
     lines = [
-        "## Overhead of a generation of 32 members, its evaluation left out, in draws of `torch.randn(32, d)`",
+        "## Overhead of a generation of 32 members without evaluation, in draws of `torch.randn(32, d)`",
         "",
         f"| | {' | '.join(f'd = {d:,}' for d in dims)} |",
         "|---" * (len(dims) + 1) + "|",
@@ -221,20 +221,21 @@ def overhead(dims: list[int], reference: ModuleType | None, only: list[str]) -> 
     if reference is not None:
         lines += [
             "",
-            "In brackets: over plain-torch classes (`--reference`) without checks, ties, states or keyed generators.",
-            "They have single-point crossover, rand/1/bin, fixed inertia and no negative weights:",
-            "`ga, uniform`, `de, JADE`, `pso, adaptive` and `sep_cma_es` do more than they.",
+            "In brackets: relative to plain-torch classes (`--reference`) without checks, ties, states or keyed "
+            "generators.",
+            "These have single-point crossover, rand/1/bin, fixed inertia and no negative weights;",
+            "`ga, uniform`, `de, JADE`, `pso, adaptive` and `sep_cma_es` do more.",
         ]
     return [*lines, ""]
 
 
 def spread(x: th.Tensor) -> th.Tensor:
-    """A fitness that costs nothing, [P]."""
+    """Return a fitness that costs almost nothing, [P]."""
     return -x[:, :8].square().sum(1)
 
 
 def turn_about(timed: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """CPU seconds of each, run in turn so that all meet the same machine."""
+    """Return CPU seconds of each, measured in turn under the same conditions."""
     seconds: dict[str, list[float]] = {name: [] for name in timed}
     for number in range(repeats + 2):
         for name, run in timed.items():
@@ -246,7 +247,7 @@ def turn_about(timed: dict[str, Callable[[], object]], repeats: int) -> dict[str
 
 
 def ratio(seconds: dict[str, list[float]], other: str) -> float:
-    """Ours over another's, the median of the turns."""
+    """Return the median ratio of ours to another over the turns."""
     return statistics.median(a / b for a, b in zip(seconds["mine"], seconds[other], strict=True))
 
 
@@ -267,7 +268,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--evaluations", type=int, default=20_000)
     parser.add_argument("--reference", type=Path, help="a file of plain-torch classes, for overhead")
-    parser.add_argument("--write", type=Path, help="a Markdown file whose sections of these parts are replaced")
+    parser.add_argument("--write", type=Path, help="a Markdown file in which to replace the sections of these parts")
     arguments = parser.parse_args()
     th.set_num_threads(1)
     for part in arguments.parts:
@@ -283,7 +284,7 @@ def main() -> None:
 
 
 def write(path: Path, lines: list[str]) -> None:
-    """Put a section into a file, in place of the one whose title begins with the same words."""
+    """Write a section to a file, replacing the one whose title begins with the same words."""
     old = path.read_text(encoding="utf-8") if path.exists() else "# Optimizers\n\nOn one thread of a shared machine.\n"
     head, *sections = old.split("\n## ")
     new = "\n".join(lines).strip().removeprefix("## ")

@@ -1,14 +1,14 @@
-"""What evaluating a population in one forward costs, beside pure inference and beside a loop over its members.
+"""Cost of evaluating a population in one forward pass, compared with inference and with a loop over its members.
 
     python benchmarks/population.py [--model MINILM_FOLDER] [--parts steps head memory]
 
-A tagger with a fresh head reads random texts of 32 sub-tokens, 30 positions each; one thread, CPU time. Every ratio is
-of measurements taken in turn, round by round; inference reads the same tokens, in the forwards that suit it best.
+A tagger with a new head reads random texts of 32 sub-tokens with 30 positions each; one thread, CPU time. The two
+measurements of a ratio alternate. Inference reads the same tokens, in forward passes of the fastest size.
 
-Expected, for m rows of d numbers in a linear layer with k outputs, P members and rank-1 noise: inference multiplies
-m·d·k times. A member's term adds m·(d + k), read and written where they are in cache anyway, (d + k)·P/2 random
-numbers and d·k·P/2 multiplications in the update. So 1/d + 1/k of the products, but products run at tens of
-multiplications a nanosecond and memory does not: some 5% at d = 384, 15% at d = 128.
+Expected, for m rows of d numbers in a linear layer with k outputs, P members and rank-1 noise: inference takes m·d·k
+multiplications. The members add m·(d + k) multiplications on cached data, (d + k)·P/2 random numbers, and d·k·P/2
+multiplications in the update. This is 1/d + 1/k of the products, but products run at tens of multiplications per
+nanosecond and memory is slower: about 5% at d = 384 and 15% at d = 128.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 LENGTH, TAGS, MIB = 32, 9, 2**20
-ROWS = 64  # texts in a forward of a search
+ROWS = 64  # texts per forward pass of a search
 
 
 def policy_and_texts(model: str, texts: int):
-    """A tagger, and texts of random tokens."""
+    """Return a tagger and texts of random tokens."""
     import numpy as np
     import torch as th
     from gymnasium import spaces
@@ -62,7 +62,7 @@ def policy_and_texts(model: str, texts: int):
 
 
 def generation(space, optimizer, obs, max_rows: int) -> Callable[[], None]:
-    """One generation of a search: ask, evaluate, tell; fitness is the mean log-probability of tag 0."""
+    """Run one generation of a search; fitness is the mean log-probability of tag 0."""
     import torch as th
 
     def run() -> None:
@@ -77,7 +77,7 @@ def generation(space, optimizer, obs, max_rows: int) -> Callable[[], None]:
 
 
 def inference(policy, obs, members: int, max_rows: int) -> Callable[[], None]:
-    """The same tokens through the model as it is."""
+    """Send the same tokens through the unchanged model."""
     import torch as th
 
     from lm_gym.agents.search.population.forward import read_together
@@ -93,7 +93,7 @@ def inference(policy, obs, members: int, max_rows: int) -> Callable[[], None]:
 
 
 def loop(policy, space, optimizer, obs) -> Callable[[], None]:
-    """Members written into the model one by one."""
+    """Write members into the model one by one."""
     import torch as th
 
     def run() -> None:
@@ -107,18 +107,18 @@ def loop(policy, space, optimizer, obs) -> Callable[[], None]:
 
 
 def lean_loop(policy, space, optimizer, obs) -> Callable[[], None]:
-    """The same, written for this: factors drawn once, each matrix made in one product on top of a copy."""
+    """Do the same with a loop optimised for this case: factors drawn once, one product per matrix."""
     import torch as th
 
     def run() -> None:
         population, live = optimizer.ask(), space.tensors()
-        origin, noise, pairs = [tensor.clone() for tensor in live], population.noise, population.pairs
+        origin, noise, pairs = [tensor.clone() for tensor in live], population.noise, population.directions
         draws = [noise.low_rank if noise.is_low_rank(block) else noise.vectors for block in space.blocks]
         drawn = [draw(i, b, pairs, live[0].device) for i, (draw, b) in enumerate(zip(draws, space.blocks, strict=True))]
         with th.inference_mode():
             for member in range(population.size):
                 for block, tensor, start, directions in zip(space.blocks, live, origin, drawn, strict=True):
-                    step = population.sign(member) * population.sigma * block.scale
+                    step = float(population.side[member]) * population.sigma * block.scale
                     if isinstance(directions, tuple):
                         A, B = (factor[member // 2] for factor in directions)
                         th.addmm(start, A, B.T, alpha=step, out=tensor)
@@ -132,7 +132,7 @@ def lean_loop(policy, space, optimizer, obs) -> Callable[[], None]:
 
 
 def seconds(runs: Sequence[Callable[[], None]], rounds: int) -> list[list[float]]:
-    """CPU seconds of each, [rounds, runs], in turn; a first round isn't counted."""
+    """Return CPU seconds of each, [rounds, runs], measured in turn, without the first round."""
     times = []
     for _ in range(rounds + 1):
         row = []
@@ -145,7 +145,7 @@ def seconds(runs: Sequence[Callable[[], None]], rounds: int) -> list[list[float]
 
 
 def ratio(times: list[list[float]], top: int, bottom: int) -> str:
-    """Median of the ratios of two columns, and their range."""
+    """Return the median and range of the ratios of two columns."""
     ratios = [row[top] / row[bottom] for row in times]
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
@@ -155,7 +155,7 @@ def median(times: list[list[float]], column: int) -> float:
 
 
 def steps(model: str, members: int, rounds: int) -> None:
-    """LowRankES on the whole model."""
+    """Measure LowRankES on the whole model."""
     from lm_gym.agents.search.optimizers import OPTIMIZERS
     from lm_gym.agents.search.spaces import SEARCH_SPACES
 
@@ -180,7 +180,7 @@ def steps(model: str, members: int, rounds: int) -> None:
 
 
 def head(model: str, members: int, rounds: int) -> None:
-    """A search of the head alone."""
+    """Measure a search of the head alone."""
     import torch as th
 
     from lm_gym.agents.search.population.population import Dense
@@ -196,7 +196,7 @@ def head(model: str, members: int, rounds: int) -> None:
 
 
 def memory(model: str, members: int) -> None:
-    """Peak memory above what the libraries take, each in a process of its own."""
+    """Measure peak memory above that of the libraries, each in a separate process."""
     rows = {}
     for kind in ("inference", "mezo", "inference of all members", "low_rank_es"):
         command = [sys.executable, __file__, "--model", model, "--members", str(members), "--measure", kind]
@@ -209,12 +209,12 @@ def memory(model: str, members: int) -> None:
 
 
 def measure(kind: str, model: str, members: int) -> None:
-    """Bytes at the high-water mark of three generations or forwards, less those before the model was loaded (Linux)."""
+    """Print the peak bytes of three generations or forwards, minus those before the model was loaded (Linux)."""
     import lm_gym.agents.search.spaces  # noqa: F401
     from lm_gym.agents.search.optimizers import OPTIMIZERS
     from lm_gym.agents.search.spaces import SEARCH_SPACES
 
-    policy_and_texts("tiny", 8)  # what loading itself needs once
+    policy_and_texts("tiny", 8)  # memory for loading itself
     before = _status("VmRSS")
     policy, obs = policy_and_texts(model, 8)
     if kind.startswith("inference"):
@@ -222,9 +222,9 @@ def measure(kind: str, model: str, members: int) -> None:
     else:
         space = SEARCH_SPACES["full"](policy)
         options = {"popsize": members} if kind == "low_rank_es" else {}
-        rows = ROWS if kind == "low_rank_es" else 8  # MeZO's two members one after the other
+        rows = ROWS if kind == "low_rank_es" else 8  # MeZO's two members run one after the other
         run = generation(space, OPTIMIZERS[kind](space.tensors(), space.blocks, seed=0, **options), obs, rows)
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew, without what loading took
+    Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
     for _ in range(3):
         run()
     print(json.dumps(_status("VmHWM") - before))

@@ -1,12 +1,12 @@
-"""What PPO costs a text: encoded once, against a policy that encodes every observation and SB3's own rollout buffer.
+"""Cost of PPO per text: encoding each text once, compared with encoding every observation.
 
     python benchmarks/ppo.py --dataset CONLL_FOLDER --model MINILM_FOLDER
 
-Both are Stable-Baselines3's PPO as it is, with the same rows, steps, minibatches and epochs. Expected, for texts of m
-positions (CoNLL: 14.5) and rollouts of T = 64 steps: every observation is encoded without a gradient to be played and
-with one to be learned from, m times a text; encoded once, a text costs that 1 + m / T times, as a rollout's end cuts
-one text a row. So about m / (1 + m / T) = 11.8 times, less what steps cost beside encoding: the head, the environment,
-Stable-Baselines3's loops. With G rows that play each text in step the same encodings serve G times the steps.
+Both use unmodified PPO of Stable-Baselines3 with the same rows, steps, minibatches and epochs. Expected, for texts of m
+positions (CoNLL: 14.5) and rollouts of T = 64 steps: encoding every observation costs m encodings per text, both to
+play and to learn. Encoding each text once costs 1 + m / T, because the end of a rollout cuts one text per row. The
+speed-up is about m / (1 + m / T) = 11.8, minus the cost of the head, the environment and Stable-Baselines3's loops.
+With G rows per text the same encodings serve G times as many steps.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from lm_gym.compat.stable_baselines3 import VecEnvAdapter
 
 
 class EveryObservation(LMPolicy):
-    """Encodes the text of every observation anew."""
+    """A policy that encodes the text of every observation."""
 
     def _decide(self, obs, action_masks=None):
         packed = self.positions(obs, obs["cursor"].long().flatten())
@@ -67,11 +67,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="builtin/ner")
     parser.add_argument("--model", default="tiny")
-    parser.add_argument("--rows", type=int, default=16, help="texts played at a time")
-    parser.add_argument("--steps", type=int, default=64, help="of a rollout")
-    parser.add_argument("--minibatches", type=int, default=4, help="of an epoch")
+    parser.add_argument("--rows", type=int, default=16, help="number of texts played at a time")
+    parser.add_argument("--steps", type=int, default=64, help="steps per rollout")
+    parser.add_argument("--minibatches", type=int, default=4, help="minibatches per epoch")
     parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--rollouts", type=int, default=4, help="of each, in turn; the first is not counted")
+    parser.add_argument("--rollouts", type=int, default=4, help="rollouts of each, in turn; the first is not counted")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     th.set_num_threads(arguments.threads)
@@ -81,7 +81,7 @@ def main() -> None:
         "texts once, 16 rows a text": build(arguments, LMPolicy, TextRolloutBuffer, 16),
     }
     vector = models["texts once"].env.vector
-    texts = arguments.rows * arguments.steps * vector.num_texts / vector.positions_per_pass  # of a rollout
+    texts = arguments.rows * arguments.steps * vector.num_texts / vector.positions_per_pass  # texts per rollout
     seconds: dict[str, list[float]] = {name: [] for name in models}
     for number in range(arguments.rollouts):
         for name, model in models.items():

@@ -1,7 +1,7 @@
-"""Reading 200,000 tagged sentences: words a second, and memory over the size of the columns that come out.
+"""Reading 200,000 tagged sentences: words per second, and memory relative to the resulting columns.
 
-Floors: 300,000 words/s on one core; a peak of at most 3 times the columns. The file is the builtin NER corpus over
-and over, with one word in fifty made new, so that the vocabulary grows as it does in real text.
+Targets: 300,000 words/s on one core; a peak of at most 3 times the columns. The file repeats the builtin NER corpus
+with one word in fifty replaced by a new one, so that the vocabulary grows as in real text.
 
     python -m benchmarks.reading [--sentences 200000] [--formats conll jsonl csv]
 """
@@ -46,7 +46,7 @@ def write(path: Path, count: int) -> None:
 
 
 def columns_size(corpus: Corpus) -> tuple[int, int]:
-    """Bytes of the arrays, and bytes with the vocabulary."""
+    """Return the bytes of the arrays, and the bytes including the vocabulary."""
     assert corpus.tags is not None
     arrays = corpus.words.nbytes + corpus.offsets.nbytes + corpus.tags.nbytes
     return arrays, arrays + sum(word.__sizeof__() + 8 for word in corpus.vocabulary)

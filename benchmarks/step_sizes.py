@@ -1,4 +1,4 @@
-"""What one unit of each real search space does to a trained model: the KL divergence from it, for several step sizes.
+"""KL divergence from a trained model after steps of several sizes in each real search space.
 
     python benchmarks/step_sizes.py
 

@@ -1,7 +1,7 @@
-"""Write what the pages take from the code: `python -m docs.generate`.
+"""Write the generated parts of the pages: `python -m docs.generate`.
 
-The pages of the environments are the manuals that are made from their tasks. In the others, docs/tables.py makes the
-tables between two marks.
+The pages of the environments are manuals generated from their tasks. In other pages, docs/tables.py fills the marked
+tables.
 """
 
 import inspect
@@ -18,7 +18,7 @@ FOLDER = DOCS / "environments"
 
 
 def pages() -> dict[str, str]:
-    """Markdown of every registered environment, by file name."""
+    """Return the Markdown of every registered environment, by file name."""
     ids = sorted(id_ for id_, spec in registry.items() if spec.namespace == "lm_gym")
     made = {}
     for id_ in ids:
@@ -28,7 +28,7 @@ def pages() -> dict[str, str]:
 
 
 def page(id_: str, kind: type[lm_gym.TextEnv]) -> str:
-    """Markdown of one: what it looks like with the builtin data, and its manual."""
+    """Return the Markdown of an environment: its spaces with the builtin data, and its manual."""
     summary, _, manual = inspect.getdoc(kind).partition("\n\n")
     env = gymnasium.make(id_)
     rows = {
@@ -45,7 +45,7 @@ def page(id_: str, kind: type[lm_gym.TextEnv]) -> str:
 
 
 def marked() -> list[Path]:
-    """The pages with marked tables."""
+    """Return the pages with marked tables."""
     return [path for path in sorted(DOCS.rglob("*.md")) if MARKED.search(path.read_text(encoding="utf-8"))]
 
 

@@ -1,27 +1,30 @@
-"""What mkdocs calls while it builds the site: links out of docs/ go to the repository, the notebook becomes a page."""
+"""Hooks of mkdocs: equations become MathML, links out of docs/ lead to the repository, the notebook becomes a page."""
 
+import html
 import json
 import posixpath
 import re
 from pathlib import Path
 from typing import Any
 
+from math_core import LatexToMathML
 from mkdocs.structure.files import File
 
 LINK = re.compile(r"\]\((\.\./[^)\s]+)\)")
+EQUATION = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.S)
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
 NOTEBOOK = "quickstart.ipynb"
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Adds the page of the notebook, as it was run."""
+    """Add the page of the notebook with its saved output."""
     path = Path(config.docs_dir) / NOTEBOOK
     files.append(File.generated(config, NOTEBOOK.replace(".ipynb", ".md"), content=notebook_page(path)))
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
-    """Leads links where the site has what they name."""
+    """Rewrite links to files outside docs/ and to the notebook."""
     folder = posixpath.dirname(f"docs/{page.file.src_uri}")
 
     def at_home(match: re.Match[str]) -> str:
@@ -31,8 +34,20 @@ def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
     return LINK.sub(at_home, markdown).replace(f"]({NOTEBOOK})", f"]({NOTEBOOK.replace('.ipynb', '.md')})")
 
 
+def on_page_content(content: str, **_: Any) -> str:
+    """Convert the equations of a page to MathML, which browsers draw without scripts; a wrong equation raises."""
+    latex = LatexToMathML()
+
+    def mathml(match: re.Match[str]) -> str:
+        tag, source = match.groups()
+        drawn = latex.convert_with_local_state(html.unescape(source).strip(), displaystyle=tag == "div")
+        return f'<{tag} class="arithmatex">{drawn}</{tag}>'
+
+    return EQUATION.sub(mathml, content)
+
+
 def notebook_page(path: Path) -> str:
-    """A notebook as Markdown: its texts, its code, and what it printed."""
+    """Return a notebook as Markdown: its texts, its code, and its output."""
     parts = []
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         source = "".join(cell["source"])
@@ -41,4 +56,4 @@ def notebook_page(path: Path) -> str:
             text = "".join(output["text"] if "text" in output else output["data"]["text/plain"])
             parts.append(f"``` {{ .text .output }}\n{COLOUR.sub('', text).rstrip()}\n```")
     title, rest = parts[0].split("\n", 1), parts[1:]
-    return "\n\n".join([title[0], f"[The notebook itself](./{path.name}), and below as it was run.", title[1], *rest])
+    return "\n\n".join([title[0], f"This page shows [the notebook](./{path.name}) with its output.", title[1], *rest])

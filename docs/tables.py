@@ -1,4 +1,4 @@
-"""The tables in the pages of the algorithms: arguments, out of signatures and docstrings; logs, out of runs."""
+"""The tables in the pages of the algorithms: arguments from signatures and docstrings, logs from runs."""
 
 import inspect
 import re
@@ -18,26 +18,26 @@ MARKED = re.compile(r"(<!-- docs/generate\.py: (\w+) (\w+) -->\n).*?(\n<!-- end 
 
 
 def filled(page: str) -> str:
-    """A page with each of its marked tables made anew."""
+    """Return a page with all of its marked tables regenerated."""
     return MARKED.sub(lambda m: f"{m[1]}\n{TABLES[m[2]](m[3])}\n{m[4]}", page)
 
 
 def arguments(name: str) -> str:
-    """What `--agent.*` takes for an algorithm (`black_box`: for all that search)."""
+    """Return the table of `--agent.*` of an algorithm (`black_box`: of all gradient-free ones)."""
     algo = "es" if name == "black_box" else name
     kind = ALGORITHMS[algo]
     rows = []
     for key, _, said in _options(build_parser(algo), "agent."):
         default = _default(kind, key)
         command = defaults_of(kind).get(f"agent.{key}", default)
-        if algo != name and key == "learning_rate":  # Stable-Baselines3's, without meaning here
+        if algo != name and key == "learning_rate":  # Stable-Baselines3's argument, unused here
             continue
         rows.append([f"`{key}`", f"{default}" + (f"; `train`: {command}" * (command != default)), said])
-    return _table(["argument", "default", ""], rows)
+    return _table(["argument", "default", "meaning"], rows)
 
 
 def optimizer(name: str) -> str:
-    """What `optimizer_kwargs` takes: the optimizer's own defaults, and what the algorithm of that name has instead."""
+    """Return the table of `optimizer_kwargs`: the optimizer's defaults, and those of the algorithm of that name."""
     preset = PRESETS[name].preset if name in PRESETS else None
     kind: Any = OPTIMIZERS[preset.optimizer if preset else name]
     parser = ArgumentParser(add_help=False)
@@ -47,11 +47,11 @@ def optimizer(name: str) -> str:
     for key, default, said in _options(parser, "o."):
         instead = f"; `--algo {name}`: {given[key]}" if given.get(key, default) != default else ""
         rows.append([f"`{key}`", f"{default}" + instead, said])
-    return _table(["`optimizer_kwargs`", "default", ""], rows)
+    return _table(["`optimizer_kwargs`", "default", "meaning"], rows)
 
 
 def presets(_: str) -> str:
-    """The names of BlackBox."""
+    """Return the table of the presets of BlackBox."""
     rows = []
     for name, kind in PRESETS.items():
         settings = ", ".join(f"`{key}` {value}" for key, value in kind.preset.optimizer_kwargs.items())
@@ -60,12 +60,12 @@ def presets(_: str) -> str:
 
 
 def logs(name: str) -> str:
-    """What a run logs but for that of evaluations and `reward/*`, the same for all; in the order of METRICS."""
+    """Return the table of logged tags in the order of METRICS, without `eval/*` and `reward/*`."""
     return _metrics({tag for tag in logged(name) - OF_EVALUATIONS if not tag.startswith(("eval/", "reward/"))}, name)
 
 
 def evaluation(name: str) -> str:
-    """What evaluations log."""
+    """Return the table of the tags that evaluations log."""
     return _metrics(logged_by_evaluation(), name)
 
 
@@ -75,29 +75,29 @@ TABLES = {table.__name__: table for table in (arguments, optimizer, presets, log
 def _metrics(tags: set[str], name: str) -> str:
     unknown = sorted(tags - METRICS.keys())
     if unknown:
-        raise KeyError(f"{', '.join(unknown)}: say in docs/metrics.py what it is")
-    return _table(["tag", ""], [[f"`{tag}`", meaning(tag, name)] for tag in METRICS if tag in tags])
+        raise KeyError(f"{', '.join(unknown)}: explain it in docs/metrics.py")
+    return _table(["tag", "meaning"], [[f"`{tag}`", meaning(tag, name)] for tag in METRICS if tag in tags])
 
 
 def _options(parser: ArgumentParser, prefix: str) -> Iterator[tuple[str, Any, str]]:
-    """Name, default and meaning of a parser's options of a section."""
+    """Yield name, default and meaning of each option in a section of a parser."""
     for action in parser._actions:
         if action.dest.startswith(prefix):
             yield action.dest.removeprefix(prefix), action.default, " ".join((action.help or "").split())
 
 
 def _default(kind: type, key: str) -> Any:
-    """A constructor's default, its own or that of the class that the argument is handed on to."""
+    """Return a constructor's default, or that of the base class that receives the argument."""
     found = (inspect.signature(k.__init__).parameters.get(key) for k in kind.__mro__ if "__init__" in vars(k))
     return next(parameter.default for parameter in found if parameter is not None)
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *([_cell(cell) for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _cell(text: str) -> str:
-    """Text without what would end a cell: choices in code, `a | b`, each in its own."""
+    """Return text that is safe in a cell: choices in code, `a | b`, are split, and other bars escaped."""
     return re.sub(r" \| (?=[^`]*`)", "`, `", text).replace("|", "\\|")

@@ -1,8 +1,8 @@
-"""PPO or REINFORCE in one file, no RL library.
+"""PPO or REINFORCE in one file, without an RL library.
 
 python -m examples.plain_loop [ppo | reinforce]
 
-REINFORCE differs in two lines: a plain policy gradient, and one step a rollout. Both have a critic.
+REINFORCE differs in two lines: a plain policy gradient, and one step per rollout. Both have a critic.
 """
 
 import sys
@@ -53,7 +53,7 @@ for _ in range(UPDATES):
             distribution, values = evaluate(observation)
             actions = distribution.sample()
             seen.append(observation)
-            step, rewards, terminated, _, _ = env.step(actions.numpy())  # nothing is truncated: no final_obs needed
+            step, rewards, terminated, _, _ = env.step(actions.numpy())  # never truncated: final_obs is not needed
             observation = tensors(step)
             going = 1 - torch.as_tensor(terminated).float()
             columns.append((actions, distribution.log_prob(actions), values, torch.as_tensor(rewards).float(), going))

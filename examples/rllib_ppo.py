@@ -17,7 +17,7 @@ from examples.tagging import ENV, WindowNet, judge
 
 
 class WindowModule(TorchRLModule, ValueFunctionAPI):
-    """The network as RLlib wants it; observations come as a dict of tensors, dtypes as they were."""
+    """The network for RLlib, which passes observations as a dict of tensors with their dtypes."""
 
     def setup(self):
         """Build the layers."""
@@ -39,7 +39,7 @@ if __name__ == "__main__":
     id_, arguments = ENV["id"], {key: value for key, value in ENV.items() if key != "id"}
     config = (
         PPOConfig()
-        .environment(id_, env_config=arguments)  # NEXT_STEP is the default, and what RLlib wants
+        .environment(id_, env_config=arguments)  # with NEXT_STEP, the default and the mode that RLlib expects
         .env_runners(
             num_env_runners=2,
             num_envs_per_env_runner=32,
@@ -57,7 +57,7 @@ if __name__ == "__main__":
     module = algorithm.get_module()
 
     def act(observation):
-        """The likeliest tags."""
+        """Return the most probable tags."""
         with torch.no_grad():
             features = module.net({key: torch.as_tensor(leaf) for key, leaf in observation.items()})
             return module.actor(features).argmax(-1)

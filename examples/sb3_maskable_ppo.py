@@ -1,4 +1,4 @@
-"""sb3-contrib's MaskablePPO: tags that would break IOB2 are never tried.
+"""sb3-contrib's MaskablePPO, which never tries tags that are invalid in IOB2.
 
 python -m examples.sb3_maskable_ppo
 """
@@ -14,7 +14,7 @@ if __name__ == "__main__":
     env = VecEnvAdapter(gymnasium.make_vec(**ENV, num_envs=64, autoreset_mode="DISABLED", mask_actions=True))
     model = MaskablePPO(
         "MultiInputPolicy",
-        env,  # its action_masks() is what MaskablePPO asks for; no wrapper
+        env,  # MaskablePPO calls its action_masks(); no wrapper is needed
         policy_kwargs={"features_extractor_class": WindowExtractor, "net_arch": []},
         n_steps=32,
         batch_size=512,

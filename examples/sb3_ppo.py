@@ -12,7 +12,7 @@ from lm_gym.compat.stable_baselines3 import VecEnvAdapter
 
 
 class WindowExtractor(BaseFeaturesExtractor):
-    """The network as SB3 wants it; observations come as float32, and exact."""
+    """The network for SB3, which passes observations as exact float32 values."""
 
     def __init__(self, observation_space: gymnasium.spaces.Dict) -> None:
         super().__init__(observation_space, features_dim=128)

@@ -1,4 +1,4 @@
-"""skrl's PPO over the native vector environment, as it is: no adapter.
+"""skrl's PPO over the native vector environment, without an adapter.
 
 python -m examples.skrl_ppo
 """
@@ -18,7 +18,7 @@ from examples.tagging import ENV, WindowNet, judge
 
 
 class Actor(CategoricalMixin, Model):
-    """The policy; observations come as one flat row of float32."""
+    """The policy; skrl passes observations as one flat row of float32."""
 
     def __init__(self, observation_space, action_space) -> None:
         Model.__init__(self, observation_space=observation_space, action_space=action_space, device="cpu")
@@ -65,7 +65,7 @@ if __name__ == "__main__":
     ).train()
 
     def act(observation):
-        """The likeliest tags."""
+        """Return the most probable tags."""
         with torch.no_grad():
             return actor.layers({key: torch.as_tensor(leaf) for key, leaf in observation.items()}).argmax(-1)
 

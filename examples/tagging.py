@@ -1,4 +1,4 @@
-"""What the examples share: the environment, a small network, and the judgement of what it learned."""
+"""Code shared by the examples: the environment, a small network, and the evaluation of trained agents."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,15 +14,15 @@ ENV = {"id": "lm_gym:lm_gym/NER-v0", "reward": "balanced_accuracy"}
 
 
 class WindowNet(nn.Module):
-    """Features of the word to decide: the sub-tokens around it, embedded, and the tag given to the word before.
+    """Features of the word to decide: embeddings of the sub-tokens around it and of the previous word's tag.
 
-    Takes what the environment gives, as tensors of whatever dtype and with whatever leading dimensions:
-    `input_ids` [..., L], `positions` and `predictions` [..., T], `cursor` [..., 1]. Without a cursor
-    (`unit="sequence"`) every word is one to decide.
+    Accepts observations as tensors of any dtype and with any leading dimensions: `input_ids` [..., L], `positions` and
+    `predictions` [..., T], `cursor` [..., 1]. Without a cursor (`unit="sequence"`) it returns the features of every
+    word.
 
     Args:
         space: the observation space.
-        size: features, an int.
+        size: number of features.
 
     Returns:
         float32 [..., size], or [..., T, size] without a cursor.
@@ -38,7 +38,7 @@ class WindowNet(nn.Module):
     def forward(self, observation: Mapping[str, Tensor]) -> Tensor:
         """Compute the features."""
         ids, places, given = (observation[key].long() for key in ("input_ids", "positions", "predictions"))
-        before = given.roll(1, -1)  # at the first word: the last one's, undecided until the text has ended
+        before = given.roll(1, -1)  # the first word gets the last word's tag, which is undecided until the end
         if "cursor" in observation:
             cursor = observation["cursor"].long()
             places, before = places.gather(-1, cursor), before.gather(-1, cursor)
@@ -49,12 +49,12 @@ class WindowNet(nn.Module):
 
 
 def judge(name: str, act: Callable[[dict[str, np.ndarray]], Any], **options: Any) -> None:
-    """Play every validation text once, and leave with status 1 unless `act` earns twice what chance and all O do.
+    """Play every validation text once; exit with status 1 unless `act` earns twice as much as random tags and all O.
 
     Args:
-        name: what was trained.
-        act: gives actions, int [N], for observations, each leaf [N, …].
-        options: arguments of the environment that it was trained on.
+        name: name of the trained agent.
+        act: maps observations, each leaf [N, …], to actions, int [N].
+        options: arguments of the environment that it was trained in.
     """
     texts = len(lm_gym.load_dataset("builtin/ner").splits["validation"])
     env = gymnasium.make_vec(**ENV, num_envs=texts, split="validation", sampling="sequential", **options)
@@ -67,11 +67,11 @@ def judge(name: str, act: Callable[[dict[str, np.ndarray]], Any], **options: Any
     means = {row: play_once(env, policy) for row, policy in policies.items()}
     print(f"{name}, mean reward of {texts} validation texts:", *(f"{row} {mean:.3f}" for row, mean in means.items()))
     if means["trained"] < 2 * max(means["random"], means["all O"]):
-        raise SystemExit(f"{name}: trained isn't clearly above random and all O")
+        raise SystemExit(f"{name}: the trained agent is not clearly better than random and all O")
 
 
 def play_once(env: gymnasium.vector.VectorEnv, act: Callable[[dict[str, np.ndarray]], Any]) -> float:
-    """Play one text in every row; the mean of their rewards."""
+    """Play one text in every row, and return the mean of their rewards."""
     observation, _ = env.reset(seed=0)
     total, playing = np.zeros(env.num_envs), np.ones(env.num_envs, np.bool_)
     while playing.any():

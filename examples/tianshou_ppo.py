@@ -19,14 +19,14 @@ from lm_gym.compat.tianshou import VectorEnvAdapter
 
 
 class WindowFeatures(ActionReprNetWithVectorOutput):
-    """The network as Tianshou wants it; observations come as a Batch of arrays, dtypes as they were."""
+    """The network for Tianshou, which passes observations as a Batch of arrays with their dtypes."""
 
     def __init__(self, space: gymnasium.spaces.Dict) -> None:
         super().__init__(128)
         self.net = WindowNet(space)
 
     def forward(self, obs, state=None, info=None):
-        """Compute the features, [B, 128], and hand on the state."""
+        """Compute the features, [B, 128], and pass on the state."""
         return self.net({key: torch.as_tensor(leaf) for key, leaf in obs.items()}), state
 
 

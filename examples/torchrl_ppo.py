@@ -1,4 +1,4 @@
-"""TorchRL's PPO over the native vector environment, as it is: no adapter.
+"""TorchRL's PPO over the native vector environment, without an adapter.
 
 python -m examples.torchrl_ppo
 """
@@ -19,7 +19,7 @@ LEAVES = ["input_ids", "positions", "predictions", "cursor"]
 
 
 class Head(nn.Module):
-    """A linear layer over the network, of the leaves one by one."""
+    """The network and a linear layer, with the leaves of the observation as arguments."""
 
     def __init__(self, net: WindowNet, size: int) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ if __name__ == "__main__":
                 optimizer.step()
 
     def act(observation):
-        """The likeliest tags."""
+        """Return the most probable tags."""
         with torch.no_grad():
             return logits(*(torch.as_tensor(observation[key]) for key in LEAVES)).argmax(-1)
 

@@ -1,7 +1,7 @@
 """Text tasks as Gymnasium environments.
 
 Importing the package registers an environment for every task in `TASKS`, such as `lm_gym/MaskedLM-v0` and
-`lm_gym/NER-v0`, for `gymnasium.make` (one text at a time) and `gymnasium.make_vec` (many at once, natively), with the
+`lm_gym/NER-v0`. `gymnasium.make` plays one text at a time and `gymnasium.make_vec` many texts at once; both accept the
 same arguments. The id `"lm_gym:lm_gym/NER-v0"` imports the package by itself.
 """
 
@@ -38,11 +38,11 @@ __all__ = [
 
 try:
     __version__ = version("lm-gym")
-except PackageNotFoundError:  # a checkout that isn't installed
+except PackageNotFoundError:  # a checkout that is not installed
     __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
     if name.endswith("Env"):
-        return getattr(envs, name)  # the environment class of a task, such as NEREnv
+        return getattr(envs, name)  # an environment class such as NEREnv
     raise AttributeError(f"module 'lm_gym' has no attribute {name!r}")

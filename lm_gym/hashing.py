@@ -1,4 +1,4 @@
-"""Counter-keyed randomness: the same counters give the same number, whatever was drawn before.
+"""Counter-keyed random numbers: the same counters give the same number, regardless of earlier draws.
 
 `mix` is the finalizer of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
 OOPSLA 2014), applied once for each counter. `permute` is a balanced Feistel network with six rounds of it,
@@ -23,7 +23,7 @@ def mix(*counters: Any) -> NDArray[np.uint64]:
         counters: integers or integer arrays in [0, 2^64), broadcast against one another.
 
     Returns:
-        uint64, of the broadcast shape.
+        uint64 of the broadcast shape.
     """
     state: Any = _GOLDEN
     with np.errstate(over="ignore"):
@@ -36,22 +36,22 @@ def mix(*counters: Any) -> NDArray[np.uint64]:
 
 
 def permute(index: NDArray[np.int64], size: int, *key: Any) -> NDArray[np.int64]:
-    """Send indices through a pseudorandom permutation of range(size), in constant memory.
+    """Map indices through a pseudorandom permutation of range(size), in constant memory.
 
     Args:
         index: int64 [k], each in [0, size).
-        size: the number of elements permuted, at least 1.
-        key: integers, or integer arrays [k], that name the permutation.
+        size: number of elements of the permutation, at least 1.
+        key: integers or integer arrays [k] that select the permutation.
 
     Returns:
-        int64 [k], each in [0, size): where each index goes.
+        int64 [k], the image of each index, in [0, size).
     """
     half = np.uint64(max(1, ((size - 1).bit_length() + 1) // 2))
     low = np.uint64((1 << int(half)) - 1)
     keys = [mix(*key, round_) for round_ in range(_ROUNDS)]
     block = np.asarray(index, np.uint64)
     outside = np.ones(block.shape, np.bool_)
-    while outside.any():  # a domain is at most 4 × size (8 for size < 2), so few walks suffice
+    while outside.any():  # the domain is at most 4 × size (8 for size < 2), so few walks suffice
         left, right = block >> half, block & low
         for round_key in keys:
             left, right = right, left ^ (mix(round_key, right) & low)

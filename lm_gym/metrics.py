@@ -1,8 +1,8 @@
-"""Corpus-level metrics: what results are reported in. They are not rewards.
+"""Corpus-level metrics, in which results are reported. They are not rewards.
 
-Entity scores follow conlleval.pl (Tjong Kim Sang and Buchholz 2000; De Meulder and Tjong Kim Sang 2003):
-an entity counts when its type and both ends are right, and O never counts. All work on the flat arrays
-of a `Corpus`, without a loop over tokens; `flat_tags` makes them out of lists of strings.
+Entity scores follow conlleval.pl (Tjong Kim Sang and Buchholz 2000; De Meulder and Tjong Kim Sang 2003): an entity is
+correct if its type and both ends are correct, and O never counts. All functions work on the flat arrays of a `Corpus`
+without loops over tokens; `flat_tags` creates these arrays from lists of strings.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from lm_gym.iob2 import entity_types, split_tag
 
 @dataclass(frozen=True)
 class Scores:
-    """Precision, recall and F1, in 0 to 1 (0 where undefined), and the number of gold cases."""
+    """Precision, recall and F1, from 0 to 1 (0 if undefined), and the number of gold cases."""
 
     precision: float
     recall: float
@@ -30,9 +30,9 @@ class Report:
     """Scores by class, and their averages.
 
     Attributes:
-        title: what is counted, in words.
+        title: title of the report.
         classes: scores of each class that occurs in gold or predicted.
-        micro: over all cases together.
+        micro: scores over all cases together.
         macro: mean over the classes.
         weighted: mean over the classes, weighted by support.
     """
@@ -44,12 +44,12 @@ class Report:
     weighted: Scores
 
     def rows(self) -> list[tuple[str, Scores]]:
-        """The classes, then "micro avg", "macro avg" and "weighted avg"."""
+        """Return the classes, then "micro avg", "macro avg" and "weighted avg"."""
         averages = (("micro avg", self.micro), ("macro avg", self.macro), ("weighted avg", self.weighted))
         return [*self.classes.items(), *averages]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionaries of numbers, for JSON."""
+        """Return plain dictionaries of numbers, for JSON."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -63,32 +63,32 @@ class Report:
 
 
 class EntityReport(Report):
-    """Scores by entity type: `micro.f1` is the entity F1."""
+    """Scores by entity type; `micro.f1` is the entity F1."""
 
 
 class TokenReport(Report):
-    """Scores by tag, O among them: `micro.f1` is the token accuracy. It is not entity F1."""
+    """Scores by tag, including O; `micro.f1` is the token accuracy, not the entity F1."""
 
 
 def entity_spans(
     tags: ArrayLike, tag_names: Sequence[str], offsets: ArrayLike | None = None, *, strict: bool = False
 ) -> NDArray[np.int64]:
-    """The entities of tagged texts.
+    """Return the entities of tagged texts.
 
-    By default an I- that follows O, or another type, begins an entity, as conlleval has it; in strict IOB2
-    only B- begins one, and an I- without its B- belongs to none.
+    By default, as in conlleval, an I- that follows O or another type begins an entity. In strict IOB2 only B- begins an
+    entity, and an I- without its B- belongs to none.
 
     Args:
         tags: integers [W], index into `tag_names`.
         tag_names: "O", and "B-X", "I-X" for each type X.
-        offsets: [N + 1], where texts begin and end; None is one text.
-        strict: read as strict IOB2.
+        offsets: offsets of texts [N + 1]; None for a single text.
+        strict: whether to read the tags as strict IOB2.
 
     Returns:
         int64 [M, 3]: index into `entity_types(tag_names)`, first word, one past the last word; in text order.
 
     Raises:
-        ValueError: a tag outside `tag_names`, a name that is not IOB2, offsets that do not span the tags.
+        ValueError: a tag is outside `tag_names`, a name is not IOB2, or offsets do not span the tags.
     """
     ids = _ids(tags, tag_names, "tags")
     types = {name: index for index, name in enumerate(entity_types(tag_names))}
@@ -96,7 +96,7 @@ def entity_spans(
     begins = np.array([letter == "B" for letter, _ in parts])[ids]
     inside = np.array([letter == "I" for letter, _ in parts])[ids]
     type_of = np.array([types.get(name, -1) for _, name in parts], np.int64)[ids]
-    joined = np.zeros(len(ids), np.bool_)  # the word goes on with what the word before is in
+    joined = np.zeros(len(ids), np.bool_)  # the word continues the entity of the previous word
     joined[1:] = inside[1:] & (type_of[1:] == type_of[:-1])
     joined[_text_starts(offsets, len(ids))] = False
     starts = np.flatnonzero(~joined)
@@ -114,14 +114,14 @@ def entity_report(
     *,
     strict: bool = False,
 ) -> EntityReport:
-    """Entity precision, recall and F1 of a corpus: conlleval's, which are seqeval's by default.
+    """Return entity precision, recall and F1 of a corpus, equal to conlleval and to seqeval's default.
 
     Args:
         gold: integers [W], index into `tag_names`.
         predicted: integers [W], the same.
         tag_names: "O", and "B-X", "I-X" for each type X.
-        offsets: [N + 1], where texts begin and end; None is one text.
-        strict: read both as strict IOB2 (seqeval's `mode="strict", scheme=IOB2`).
+        offsets: offsets of texts [N + 1]; None for a single text.
+        strict: whether to read both as strict IOB2 (seqeval's `mode="strict", scheme=IOB2`).
 
     Raises:
         ValueError: as `entity_spans`, or arrays of different lengths.
@@ -139,7 +139,7 @@ def entity_report(
 
 
 def token_report(gold: ArrayLike, predicted: ArrayLike, tag_names: Sequence[str]) -> TokenReport:
-    """Precision, recall and F1 of every tag, O included: scikit-learn's classification_report.
+    """Return precision, recall and F1 of every tag including O, as scikit-learn's classification_report.
 
     Args:
         gold: integers [W], index into `tag_names`.
@@ -153,13 +153,13 @@ def token_report(gold: ArrayLike, predicted: ArrayLike, tag_names: Sequence[str]
 
 
 def class_report(gold: ArrayLike, predicted: ArrayLike, names: Sequence[str], title: str = "Report by class") -> Report:
-    """Precision, recall and F1 of every class: scikit-learn's classification_report.
+    """Return precision, recall and F1 of every class, as scikit-learn's classification_report.
 
     Args:
         gold: integers [P], index into `names`.
         predicted: integers [P], the same.
-        names: of the classes.
-        title: of the report.
+        names: names of the classes.
+        title: title of the report.
 
     Raises:
         ValueError: a class outside `names`, or arrays of different lengths.
@@ -168,37 +168,37 @@ def class_report(gold: ArrayLike, predicted: ArrayLike, names: Sequence[str], ti
 
 
 def accuracy(gold: ArrayLike, predicted: ArrayLike) -> float:
-    """The part of positions predicted right, 0 to 1.
+    """Return the fraction of correct positions, 0 to 1.
 
     Raises:
-        ValueError: no positions, or arrays of different lengths.
+        ValueError: there are no positions, or the arrays have different lengths.
     """
     _same_length(gold, predicted)
     if not np.size(gold):
-        raise ValueError("accuracy of no positions is undefined: give one at least")
+        raise ValueError("accuracy of no positions is undefined: give at least one")
     return float(np.mean(np.asarray(gold) == np.asarray(predicted)))
 
 
 def cross_entropy(log_probs_of_targets: ArrayLike) -> float:
-    """Mean of -log p(target) over positions, in nats; inf where a target had no probability at all.
+    """Return the mean of -log p(target) over positions, in nats; inf if a target has probability 0.
 
     Args:
-        log_probs_of_targets: natural logarithms, at most 0, any shape.
+        log_probs_of_targets: natural logarithms, at most 0, of any shape.
 
     Raises:
-        ValueError: no positions, NaN, or a logarithm above 0.
+        ValueError: there are no positions, or a value is NaN or above 0.
     """
     logs = np.asarray(log_probs_of_targets, np.float64)
     if not logs.size:
-        raise ValueError("cross-entropy of no positions is undefined: give one at least")
-    if not (logs <= 1e-4).all():  # float32 log-softmax may round a little above 0; NaN fails too
+        raise ValueError("cross-entropy of no positions is undefined: give at least one")
+    if not (logs <= 1e-4).all():  # float32 log-softmax can round slightly above 0; NaN also fails
         worst = "NaN" if np.isnan(logs).any() else f"{logs.max():g}"
         raise ValueError(f"a log-probability is {worst}: natural logarithms of probabilities are at most 0")
     return float(-logs.mean())
 
 
 def perplexity(log_probs_of_targets: ArrayLike) -> float:
-    """Exponential of the cross-entropy, at least 1; inf past the range of a float.
+    """Return the exponential of the cross-entropy, at least 1; inf beyond the range of a float.
 
     Raises:
         ValueError: as `cross_entropy`.
@@ -210,13 +210,13 @@ def perplexity(log_probs_of_targets: ArrayLike) -> float:
 def flat_tags(
     gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[str, ...], NDArray[np.int64]]:
-    """Lists of tags as the arguments of a report: `entity_report(*flat_tags(gold, predicted))`.
+    """Convert lists of tags to the arguments of a report: `entity_report(*flat_tags(gold, predicted))`.
 
     Returns:
         gold int64 [W], predicted int64 [W], tag names, offsets int64 [N + 1].
 
     Raises:
-        ValueError: another number of texts, or of tags in a text.
+        ValueError: the numbers of texts, or of tags in a text, differ.
     """
     lengths = [len(tags) for tags in gold]
     if lengths != [len(tags) for tags in predicted]:
@@ -230,7 +230,7 @@ def flat_tags(
 def _by_class(
     gold: ArrayLike, predicted: ArrayLike, names: Sequence[str]
 ) -> tuple[dict[str, Scores], Scores, Scores, Scores]:
-    """Scores by class that occurs, then micro, macro and weighted."""
+    """Return the scores of each class that occurs, then micro, macro and weighted scores."""
     _same_length(gold, predicted)
     true, guess = _ids(gold, names, "gold"), _ids(predicted, names, "predicted")
     counts = [np.bincount(ids, minlength=len(names)) for ids in (true[true == guess], guess, true)]
@@ -240,7 +240,7 @@ def _by_class(
 def _averaged(
     names: Sequence[str], right: NDArray[np.int64], guessed: NDArray[np.int64], support: NDArray[np.int64]
 ) -> tuple[dict[str, Scores], Scores, Scores, Scores]:
-    """Scores by class that occurs, then micro, macro and weighted, from counts [n]."""
+    """Return the scores of each class that occurs, then micro, macro and weighted scores, from counts [n]."""
     occurs = (guessed + support) > 0
     right, guessed, support = right[occurs], guessed[occurs], support[occurs]
     by_class = _scores(right, guessed, support)  # [3, n]
@@ -254,23 +254,23 @@ def _averaged(
 
 
 def _row(values: NDArray[np.float64], support: int) -> Scores:
-    """`Scores` of precision, recall and F1 [3]."""
+    """Return `Scores` from precision, recall and F1 [3]."""
     return Scores(float(values[0]), float(values[1]), float(values[2]), support)
 
 
 def _scores(right: NDArray[np.int64], guessed: NDArray[np.int64], support: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Precision, recall and F1 from counts [n], float64 [3, n]; 0 where there is nothing to divide by."""
+    """Return precision, recall and F1 from counts [n], float64 [3, n]; 0 if undefined."""
     precision = right / np.maximum(1, guessed)
     recall = right / np.maximum(1, support)
     return np.stack((precision, recall, 2 * right / np.maximum(1, guessed + support)))
 
 
 def _ids(values: ArrayLike, names: Sequence[str], what: str) -> NDArray[np.int64]:
-    """Checked indices into `names`, int64 [W]."""
+    """Return checked indices into `names`, int64 [W]."""
     given = np.asarray(values)
     ids: NDArray[np.int64] = given.astype(np.int64)
     if ids.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
-        raise ValueError(f"{what}: a flat array of integers is needed, not {given.dtype} of shape {given.shape}")
+        raise ValueError(f"{what} must be a flat array of integers, got {given.dtype} of shape {given.shape}")
     if ids.size and not (ids.min() >= 0 and ids.max() < len(names)):
         bad = int(ids[(ids < 0) | (ids >= len(names))][0])
         raise ValueError(f"{what}: tag {bad} is outside the {len(names)} tag names, 0 to {len(names) - 1}")
@@ -283,7 +283,7 @@ def _same_length(gold: ArrayLike, predicted: ArrayLike) -> None:
 
 
 def _text_starts(offsets: ArrayLike | None, words: int) -> NDArray[np.int64]:
-    """Where texts begin, int64 [N], after a check that offsets go from 0 to the number of words."""
+    """Return the starts of texts, int64 [N], after checking that offsets rise from 0 to the number of words."""
     bounds = np.array([0, words], np.int64) if offsets is None else np.asarray(offsets, np.int64)
     if bounds.ndim != 1 or not len(bounds) or bounds[0] != 0 or bounds[-1] != words or (np.diff(bounds) < 0).any():
         raise ValueError(f"offsets must rise from 0 to the {words} tags")

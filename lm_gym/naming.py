@@ -1,4 +1,4 @@
-"""Names that a user may have misspelt."""
+"""Checks of names, with suggestions for misspelt ones."""
 
 from collections.abc import Iterable
 
@@ -6,16 +6,16 @@ from lm_gym.data.errors import nearest
 
 
 def among(name: object, known: Iterable[str]) -> str:
-    """End a message about an unknown name: the nearest known one, and all of them."""
+    """Return the end of a message about an unknown name: the nearest known name, and all known names."""
     names = sorted(known)
     return f"{nearest(str(name), names)}: there are {', '.join(names) or 'none'}"
 
 
 def check_choice(argument: str, value: object, known: Iterable[str]) -> str:
-    """Give `value` back if it is one of the known names.
+    """Return `value` if it is one of the known names.
 
     Raises:
-        ValueError: naming the argument, the value, and the nearest known one.
+        ValueError: the value is unknown; the message names the argument, the value and the nearest known name.
     """
     names = list(known)
     if not isinstance(value, str) or value not in names:

@@ -1,36 +1,36 @@
-"""Ragged rows in flat arrays: row i is `flat[offsets[i]:offsets[i + 1]]`."""
+"""Ragged rows stored in flat arrays: row i is `flat[offsets[i]:offsets[i + 1]]`."""
 
 from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-_CHUNK = 100_000  # elements handled at a time, so that building takes little more memory than what it builds
+_CHUNK = 100_000  # elements handled at a time, to limit memory while building
 
 
 def to_offsets(lengths: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Offsets of rows of these lengths, int64 [N + 1]."""
+    """Return the offsets of rows with these lengths, int64 [N + 1]."""
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets
 
 
 def sums(values: NDArray[np.generic], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The sum of each row, int64 [N]; empty rows give 0."""
+    """Return the sum of each row, int64 [N]; 0 for empty rows."""
     total = np.zeros(len(values) + 1, np.int64)
     np.cumsum(values, out=total[1:])
     return np.asarray(total[offsets[1:]] - total[offsets[:-1]], np.int64)
 
 
 def take_rows(offsets: NDArray[np.int64], rows: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Choose some rows.
+    """Select rows.
 
     Args:
         offsets: int64 [N + 1].
-        rows: indices [n] of rows, in any order.
+        rows: indices of rows [n], in any order.
 
     Returns:
-        The indices of their values, int64 [k], and their offsets, int64 [n + 1].
+        The indices of the selected values, int64 [k], and the new offsets, int64 [n + 1].
     """
     chosen = np.asarray(rows, np.int64)
     lengths = np.diff(offsets)[chosen]
@@ -39,10 +39,10 @@ def take_rows(offsets: NDArray[np.int64], rows: ArrayLike) -> tuple[NDArray[np.i
 
 
 def span(offsets: NDArray[np.int64], row: int) -> slice:
-    """Where the values of a row stand; a negative `row` counts from the end.
+    """Return the slice of a row; a negative `row` counts from the end.
 
     Raises:
-        IndexError: there is no such row.
+        IndexError: the row does not exist.
     """
     rows = len(offsets) - 1
     if not -rows <= row < rows:

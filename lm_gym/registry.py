@@ -1,4 +1,4 @@
-"""Names of things that users choose by name, their own included."""
+"""Registries of things that users choose by name, including their own."""
 
 import sys
 from collections.abc import Mapping
@@ -13,14 +13,14 @@ T = TypeVar("T")
 
 
 class Registry(dict[str, T]):
-    """A dictionary from names to what they stand for.
+    """A dictionary from names to entries.
 
-    `find("my_module:name")` imports `my_module` and returns what it defines as `name`, or registers under that name.
-    Afterwards `name` alone is known too.
+    `find("my_module:name")` imports `my_module` and returns the entry that it defines or registers as `name`.
+    Afterwards `name` alone is known, too.
 
     Args:
-        what: what the entries are, in the singular, for messages.
-        entries: the first entries.
+        what: a singular noun for the entries, for messages.
+        entries: the initial entries.
     """
 
     def __init__(self, what: str, entries: Mapping[str, T]) -> None:
@@ -31,7 +31,7 @@ class Registry(dict[str, T]):
         """Add an entry.
 
         Raises:
-            ValueError: the name is taken by something else, or is empty or holds a colon.
+            ValueError: the name is already taken, empty, or contains a colon.
         """
         if not name or ":" in name:
             raise ValueError(f"{self.what} name {name!r}: give a name without a colon")
@@ -41,13 +41,13 @@ class Registry(dict[str, T]):
         return value
 
     def find(self, name: str) -> T:
-        """Look a name up.
+        """Look up a name.
 
         Args:
-            name: a key, or `module:name` for an entry of a module of the user's.
+            name: a key, or `module:name` for an entry of a user's module.
 
         Raises:
-            ValueError: there is no such name (the message has the nearest one), or no such module.
+            ValueError: the name (the message suggests the nearest one) or the module is unknown.
         """
         if name in self:
             return self[name]
@@ -58,15 +58,15 @@ class Registry(dict[str, T]):
         if hasattr(module, own):
             return self.register(own, getattr(module, own))
         if own not in self:
-            raise ValueError(f"{self.what} {name!r}: {module.__file__} registers and defines no {own!r}")
+            raise ValueError(f"{self.what} {name!r}: {module.__file__} neither defines nor registers {own!r}")
         return self[own]
 
 
 def find_class(registry: Registry[type[T]], name: str, base: Any) -> type[T]:
-    """Look a class up.
+    """Look up a class.
 
     Raises:
-        ValueError: as `Registry.find`, or it is no subclass of `base`.
+        ValueError: as `Registry.find`, or the class is not a subclass of `base`.
     """
     found = registry.find(name)
     if not (isinstance(found, type) and issubclass(found, base)):
@@ -75,15 +75,15 @@ def find_class(registry: Registry[type[T]], name: str, base: Any) -> type[T]:
 
 
 def own_name(name: str) -> str:
-    """A name without the module that defines it: `MyES` of `my_module:MyES`."""
+    """Return a name without its module: `MyES` for `my_module:MyES`."""
     return name.rpartition(":")[2]
 
 
 def import_user_module(name: str, wanted_for: str) -> ModuleType:
-    """Import a user's module, from the current folder too.
+    """Import a user's module, also from the current folder.
 
     Raises:
-        ValueError: there is no such module; the message says where it was looked for.
+        ValueError: the module does not exist; the message names the folder.
     """
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
@@ -92,13 +92,13 @@ def import_user_module(name: str, wanted_for: str) -> ModuleType:
         return import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
-            raise  # the module is there, and something that it imports is not
+            raise  # the module exists, but something that it imports does not
         raise ValueError(
-            f"{wanted_for}: no module {name!r} in {here} or on PYTHONPATH: run from the folder that holds it"
+            f"{wanted_for}: no module {name!r} in {here} or on PYTHONPATH: run from the folder that contains it"
         ) from None
 
 
 def _same(one: object, other: object) -> bool:
-    """Whether two entries are one definition: a module that is run again defines its classes again."""
+    """Return whether two entries are the same definition; rerunning a module defines its classes again."""
     names = [(getattr(value, "__module__", None), getattr(value, "__qualname__", None)) for value in (one, other)]
     return one is other or (names[0] == names[1] and names[0][1] is not None)

@@ -1,4 +1,4 @@
-"""Texts with their decisions, in ANSI colours."""
+"""Rendering of decided texts in ANSI colours."""
 
 from lm_gym.tasks import DecidedText, Part, Task
 
@@ -6,14 +6,14 @@ _GREEN, _RED, _YELLOW, _RESET = "\x1b[32m", "\x1b[31m", "\x1b[33m", "\x1b[0m"
 
 
 def render_text(task: Task, text: DecidedText) -> str:
-    """Show one text: right decisions green, wrong ones red beside the gold choice, open ones yellow.
+    """Render a text: correct decisions green, wrong ones red with the gold choice, undecided positions yellow.
 
-    Labels stand behind their parts, `Paris[B-LOC]`, one that needs no mention is left out; wrong ones as
-    `Paris[O, gold B-LOC]`. Choices that are text stand in their places, wrong ones as `cat[gold dog]`.
+    Labels follow their parts: `Paris[B-LOC]`, or `Paris[O, gold B-LOC]` if wrong. A correct label that needs no
+    display, such as O, is left out. Choices that are text replace their parts, as in `cat[gold dog]`.
 
     Args:
-        task: the task played.
-        text: its decisions so far.
+        task: the task.
+        text: the text with its decisions so far.
     """
     return "".join(" " * part.spaced + _render(task, part, text) for part in task.parts(text)).strip()
 

@@ -1,4 +1,4 @@
-"""The contract of text environments, as a check that anyone can run on theirs."""
+"""A check of the contract of text environments, for your own environments, too."""
 
 import pickle
 from copy import deepcopy
@@ -17,19 +17,19 @@ _SEED = 20
 
 
 def check_text_env(env: AnyEnv, steps: int = 60) -> None:
-    """Check a single or a vector text environment against the contract that agents build on.
+    """Check a single or vector text environment against the contract that agents rely on.
 
-    Spaces and dtypes; padding; determinism by seed; nothing shared between what is returned and what is kept;
-    rewards that agree with `position_rewards`; `indices`; going on by `draws`; groups; pickling; states. The
-    environment is reset and stepped, and left in some state.
+    The check covers spaces and dtypes, padding, determinism by seed, independence of returned arrays, agreement of
+    rewards with `position_rewards`, `indices`, continuing at `draws`, groups, pickling and states. It resets and steps
+    the environment, and leaves it in an arbitrary state.
 
     Args:
         env: the environment, wrapped or not.
-        steps: steps of each rollout.
+        steps: number of steps of each rollout.
 
     Raises:
-        AssertionError: naming what is broken.
-        TypeError: if it isn't a text environment.
+        AssertionError: the environment breaks the contract; the message says how.
+        TypeError: it is not a text environment.
     """
     played = _Played(env)
     _check_attributes(played)
@@ -45,7 +45,7 @@ def check_text_env(env: AnyEnv, steps: int = 60) -> None:
 
 
 class _Played:
-    """Either kind of environment, seen as N rows."""
+    """A single or vector environment, seen as N rows."""
 
     def __init__(self, env: AnyEnv) -> None:
         bare = env.unwrapped
@@ -57,32 +57,32 @@ class _Played:
         self.tokenwise = self.vector.settings.unit == "token"
         self.rows = self.vector.num_envs
         self.texts = self.rows // self.vector.group_size
-        self.truncated = np.zeros(self.rows, np.bool_)  # of the last step
+        self.truncated = np.zeros(self.rows, np.bool_)  # in the last step
 
     def reset(self, seed: int | None = None, **options: Any) -> Observation:
         observation, info = cast(Any, self.env).reset(seed=seed, options=options or None)
         index, begun = np.atleast_1d(info["index"]), np.atleast_1d(info.get("_index", True))
-        assert (~begun | (index == self.bare.text_index)).all(), f"info['index'] {index} isn't text_index"
-        assert observation in self.env.observation_space, "the observation of reset() isn't in the observation space"
+        assert (~begun | (index == self.bare.text_index)).all(), f"info['index'] {index} is not text_index"
+        assert observation in self.env.observation_space, "the observation of reset() is not in the observation space"
         return self._batched(observation)
 
     def step(self, actions: NDArray[Any]) -> tuple[Observation, NDArray[Any], NDArray[Any], dict[str, Any]]:
-        """Step rows; those that end begin again at once where the environment leaves that to its user."""
+        """Step the rows; return the batched observation, rewards, ends of episodes and info."""
         given = actions[0] if self.single else actions
         observation, reward, terminated, truncated, info = cast(Any, self.env).step(given)
-        assert observation in self.env.observation_space, "the observation of step() isn't in the observation space"
+        assert observation in self.env.observation_space, "the observation of step() is not in the observation space"
         self.truncated = np.atleast_1d(truncated)
         ended = np.atleast_1d(terminated) | self.truncated
         return self._batched(observation), np.atleast_1d(reward), ended, info
 
     def begin(self, ended: NDArray[np.bool_]) -> Observation | None:
-        """Reset rows that have ended where nothing else does."""
+        """Reset the rows that have ended if autoreset is disabled."""
         if not ended.any() or self.vector.autoreset_mode is not AutoresetMode.DISABLED:
             return None
         return self.reset() if self.single else self.reset(reset_mask=ended)
 
     def actions(self, rng: np.random.Generator, *, whole: bool = False) -> NDArray[Any]:
-        """Random actions of a step, or of whole texts."""
+        """Draw random actions for a step, or for whole texts."""
         shape: tuple[int, ...] = (self.rows,)
         if whole or not self.tokenwise:
             shape = (self.rows, self.vector.task.shape.positions)
@@ -94,7 +94,7 @@ class _Played:
         return rng.integers(0, choices, shape)
 
     def rollout(self, seed: int, steps: int) -> list[Any]:
-        """Everything that a seeded rollout gives."""
+        """Return all results of a seeded rollout."""
         rng = np.random.default_rng(seed)
         kept: list[Any] = [deepcopy(self.reset(seed))]
         for _ in range(steps):
@@ -110,17 +110,17 @@ class _Played:
 def _check_attributes(played: _Played) -> None:
     bare, shape = played.bare, played.vector.task.shape
     played.reset(_SEED)
-    assert bare.split in bare.dataset.splits, f"split {bare.split!r} isn't one of the dataset's"
-    assert bare.num_texts >= 1, "no texts"
-    assert bare.positions_per_pass >= bare.num_texts, "a text without positions"
+    assert bare.split in bare.dataset.splits, f"split {bare.split!r} is not a split of the dataset"
+    assert bare.num_texts >= 1, "the split has no texts"
+    assert bare.positions_per_pass >= bare.num_texts, "a text has no positions"
     assert bare.text_index.shape == (played.rows,), f"text_index has shape {bare.text_index.shape}"
     assert bare.targets.shape == (played.rows, shape.positions), f"targets have shape {bare.targets.shape}"
     assert bare.targets.dtype == np.int64, f"targets are {bare.targets.dtype}"
     assert len(bare.cut) == 2, f"cut is {bare.cut}"
-    assert isinstance(bare.reward.separable, bool), "reward.separable is no bool"
-    assert isinstance(bare.reward.minimum, float), "reward.minimum is no float"
+    assert isinstance(bare.reward.separable, bool), "reward.separable is not a bool"
+    assert isinstance(bare.reward.minimum, float), "reward.minimum is not a float"
     for key, space in cast(gymnasium.spaces.Dict, played.vector.single_observation_space).spaces.items():
-        assert isinstance(space, gymnasium.spaces.Box), f"the space of {key} is no Box"
+        assert isinstance(space, gymnasium.spaces.Box), f"the space of {key} is not a Box"
         assert space.dtype in (np.int64, np.int8), f"the space of {key} has dtype {space.dtype}"
 
 
@@ -135,23 +135,23 @@ def _check_observations(played: _Played, steps: int) -> None:
 
 
 def _check_padding(played: _Played, observation: Observation) -> None:
-    """What an observation tells of itself: prefixes, padding, and positions that lie in the text."""
+    """Check that masks are prefixes, that padding is right, and that positions lie inside the text."""
     tokens, positions, choices = played.vector.task.shape
     lengths, counts = observation["attention_mask"].sum(1), observation["position_mask"].sum(1)
     inside = np.arange(positions) < counts[:, None]
-    assert (counts >= 1).all(), "a text without positions"
+    assert (counts >= 1).all(), "a text has no positions"
     assert (observation["attention_mask"] == (np.arange(tokens) < lengths[:, None])).all(), "attention_mask has holes"
     assert (observation["position_mask"] == inside).all(), "position_mask has holes"
     padding = observation["input_ids"][np.arange(tokens) >= lengths[:, None]]
-    assert (padding == played.vector.task.tokenizer.pad).all(), "input_ids beyond the text aren't padding"
+    assert (padding == played.vector.task.tokenizer.pad).all(), "input_ids after the text are not padding"
     places = observation["positions"]
-    assert (places[~inside] == 0).all(), "padded positions aren't 0"
-    assert (places < lengths[:, None]).all(), "a position beyond the text"
-    assert (np.diff(places, axis=1)[inside[:, 1:]] > 0).all(), "positions don't ascend"
+    assert (places[~inside] == 0).all(), "padded positions are not 0"
+    assert (places < lengths[:, None]).all(), "a position lies outside the text"
+    assert (np.diff(places, axis=1)[inside[:, 1:]] > 0).all(), "positions do not ascend"
     predictions, targets = observation["predictions"], played.bare.targets
-    assert (predictions[~inside] == choices).all(), "padded predictions aren't n"
-    assert (targets[~inside] == choices).all(), "padded targets aren't n"
-    assert ((targets[inside] >= 0) & (targets[inside] < choices)).all(), "a target outside 0 … n - 1"
+    assert (predictions[~inside] == choices).all(), "padded predictions are not n"
+    assert (targets[~inside] == choices).all(), "padded targets are not n"
+    assert ((targets[inside] >= 0) & (targets[inside] < choices)).all(), "a target is outside 0 … n - 1"
     if played.tokenwise:
         decided = ((predictions < choices) & inside).sum(1)
         expected, order = np.minimum(decided, counts - 1)[:, None], played.vector.episodes.order
@@ -163,11 +163,11 @@ def _check_padding(played: _Played, observation: Observation) -> None:
 
 def _check_determinism(played: _Played, steps: int) -> None:
     first, again = played.rollout(_SEED, steps), played.rollout(_SEED, steps)
-    _assert_same(first, again, "two rollouts from one seed differ")
+    _assert_same(first, again, "two rollouts with the same seed differ")
 
 
 def _check_sharing(played: _Played, steps: int) -> None:
-    """A rollout whose every array is overwritten after use gives what an undisturbed one gives."""
+    """Check that overwriting every returned array does not change a rollout."""
     calm = played.rollout(_SEED, steps)
     rng = np.random.default_rng(_SEED)
     observation = played.reset(_SEED)
@@ -176,7 +176,7 @@ def _check_sharing(played: _Played, steps: int) -> None:
         _scribble(observation)
         actions = played.actions(rng)
         observation, rewards, ended, info = played.step(actions)
-        _assert_same(calm[place : place + 3], [observation, rewards, ended], "what is returned is kept, too")
+        _assert_same(calm[place : place + 3], [observation, rewards, ended], "the environment keeps a returned array")
         _scribble(observation)
         _scribble(info)
         actions[...] = 0
@@ -187,27 +187,32 @@ def _check_sharing(played: _Played, steps: int) -> None:
 
 
 def _check_rewards(played: _Played) -> None:
-    """Steps pay what `position_rewards` says, and padding pays nothing."""
+    """Check that steps pay the rewards of `position_rewards`, and that padding pays nothing."""
     played.reset(_SEED)
     targets = played.bare.targets
     inside = targets < played.vector.task.shape.choices
     actions = played.actions(np.random.default_rng(_SEED), whole=True)
     expected = played.bare.position_rewards(actions)
-    assert expected.shape == targets.shape, f"position_rewards gave {expected.shape}, not {targets.shape}"
-    assert expected.dtype == np.float32, f"position_rewards gave {expected.dtype}"
-    assert (expected[~inside] == 0).all(), "padded positions are paid"
-    assert (expected >= played.bare.reward.minimum - 1e-5).all(), "less than reward.minimum is paid"
+    assert expected.shape == targets.shape, f"position_rewards has shape {expected.shape}, not {targets.shape}"
+    assert expected.dtype == np.float32, f"position_rewards has dtype {expected.dtype}"
+    assert (expected[~inside] == 0).all(), "padded positions have rewards"
+    assert (expected >= played.bare.reward.minimum - 1e-5).all(), "a reward is below reward.minimum"
     samples = played.bare.position_rewards(np.stack([actions, actions]))
-    assert np.allclose(samples, expected, atol=1e-5), "position_rewards of samples differ from those of one"
+    assert np.allclose(samples, expected, atol=1e-5), "position_rewards of several samples differ from those of one"
+    if played.bare.reward.enumerable and played.vector.settings.actions == "token":
+        gold, others = played.vector.choice_rewards()
+        others = np.broadcast_to(others, (*targets.shape, played.vector.task.shape.choices))
+        found = np.where(actions == targets, gold, np.take_along_axis(others, actions[..., None], -1)[..., 0])
+        assert np.allclose(np.where(inside, found, 0.0), expected, atol=1e-5), "choice_rewards differ from rewards"
     if played.vector.task.in_steps and not played.tokenwise:
         _check_steps(played, actions, expected)
         return
     if not played.tokenwise:
         _, rewards, ended, info = played.step(actions)
         paid = info["position_rewards"][None] if played.single else info["position_rewards"]
-        assert ended.all(), "unit='sequence' ends a text with its only step"
+        assert ended.all(), "a step with unit='sequence' did not end the text"
         assert np.allclose(paid, expected, atol=1e-5), "info['position_rewards'] differ from position_rewards"
-        assert np.allclose(rewards, expected.sum(1), atol=1e-4), "the reward isn't the sum of position_rewards"
+        assert np.allclose(rewards, expected.sum(1), atol=1e-4), "the reward is not the sum of position_rewards"
         return
     ended, order, rows = np.zeros(played.rows, np.bool_), played.vector.episodes.order, np.arange(played.rows)
     for t in range(int(inside.sum(1).min())):
@@ -218,9 +223,9 @@ def _check_rewards(played: _Played) -> None:
             paid = np.where(inside.sum(1) == t + 1, expected.sum(1), 0.0)
         _, rewards, ended, _ = played.step(actions[rows, slots])
         assert np.allclose(rewards, paid, atol=1e-4), f"step {t} pays {rewards}, not {paid}"
-        if played.truncated.any():  # a limit on steps
+        if played.truncated.any():  # by a limit on steps
             return
-    assert (ended == (inside.sum(1) == inside.sum(1).min())).all(), "a text didn't end with its last position"
+    assert (ended == (inside.sum(1) == inside.sum(1).min())).all(), "a text did not end at its last position"
 
 
 def _check_steps(played: _Played, actions: NDArray[Any], expected: NDArray[np.float32]) -> None:
@@ -242,32 +247,32 @@ def _check_steps(played: _Played, actions: NDArray[Any], expected: NDArray[np.fl
 
 
 def _check_indices(played: _Played) -> None:
-    """Texts asked for are played, alike whatever the seed."""
+    """Check that `indices` selects texts, independently of the seed."""
     for start in (0, played.bare.num_texts - 1):
         texts = (start + np.arange(played.texts)) % played.bare.num_texts
         indices = np.repeat(texts, played.vector.group_size)
         first = played.reset(_SEED, indices=indices)
-        assert np.array_equal(played.bare.text_index, indices), "indices aren't the texts played"
+        assert np.array_equal(played.bare.text_index, indices), "the texts played are not those of indices"
         targets = played.bare.targets
         draws = played.bare.draws
         again = played.reset(_SEED + 1, indices=indices)
-        assert played.bare.draws == draws, "texts asked for count as drawn"
-        _assert_same([first, targets], [again, played.bare.targets], "texts asked for depend on the seed")
+        assert played.bare.draws == draws, "texts played by indices count as drawn"
+        _assert_same([first, targets], [again, played.bare.targets], "texts played by indices depend on the seed")
 
 
 def _check_draws(played: _Played) -> None:
-    """A sampler continued at a draw gives what it would have given."""
+    """Check that continuing the sampler at a draw gives the same texts."""
     played.reset(_SEED)
     assert played.bare.draws == played.texts, f"{played.bare.draws} draws after a reset of {played.texts} texts"
     draws = played.bare.draws
     following = [played.reset(), played.bare.text_index, played.bare.targets]
     played.reset(_SEED + 1)
     continued = [played.reset(_SEED, draws=draws), played.bare.text_index, played.bare.targets]
-    _assert_same(following, continued, "going on by draws gives other texts")
+    _assert_same(following, continued, "continuing at draws gives other texts")
 
 
 def _check_pickling(played: _Played, steps: int) -> None:
-    """A copy through pickle goes on as the original does."""
+    """Check that a pickled copy continues like the original."""
     rng = np.random.default_rng(_SEED)
     played.reset(_SEED)
     ended = np.zeros(played.rows, np.bool_)
@@ -276,17 +281,17 @@ def _check_pickling(played: _Played, steps: int) -> None:
     copy = _Played(pickle.loads(pickle.dumps(played.bare)))
     both = (_Played(cast(AnyEnv, played.bare)), copy)
     begun = [one.begin(ended) for one in both]
-    _assert_same(begun[:1], begun[1:], "a copy through pickle begins other texts")
+    _assert_same(begun[:1], begun[1:], "a pickled copy starts other texts")
     for _ in range(steps):
         actions = played.actions(rng)
         original, copied = ([*one.step(actions)[:3], one.bare.text_index] for one in both)
-        _assert_same(original, copied, "a copy through pickle goes on differently")
+        _assert_same(original, copied, "a pickled copy continues differently")
         begun = [one.begin(np.asarray(original[2])) for one in both]
-        _assert_same(begun[:1], begun[1:], "a copy through pickle begins other texts")
+        _assert_same(begun[:1], begun[1:], "a pickled copy starts other texts")
 
 
 def _check_groups(played: _Played, steps: int) -> None:
-    """Rows of a group play the same text from the same step on."""
+    """Check that the rows of a group play the same text in step."""
     rng = np.random.default_rng(_SEED)
     observation = played.reset(_SEED)
     for _ in range(steps):
@@ -299,25 +304,25 @@ def _check_groups(played: _Played, steps: int) -> None:
 
 
 def _check_state(played: _Played, steps: int) -> None:
-    """An environment put into another's state goes on as the other does."""
+    """Check that an environment in another's state continues like the other."""
     rng = np.random.default_rng(_SEED)
     played.reset(_SEED)
     for _ in range(steps // 2):
         played.begin(played.step(played.actions(rng))[2])
     ended = played.step(played.actions(rng))[2]
     state = played.vector.get_state()
-    played = _Played(cast(AnyEnv, played.bare))  # what wrappers count isn't in the state
+    played = _Played(cast(AnyEnv, played.bare))  # the state does not include counters of wrappers
     other = _Played(pickle.loads(pickle.dumps(played.bare)))
     other.reset(_SEED + 1)
     observation = other.vector.set_state(state)
-    _assert_same([played.vector.episodes.observation], [observation], "a state gives another observation")
-    _assert_same([played.begin(ended)], [other.begin(ended)], "a state begins other texts")
+    _assert_same([played.vector.episodes.observation], [observation], "a restored state has another observation")
+    _assert_same([played.begin(ended)], [other.begin(ended)], "a restored state starts other texts")
     for _ in range(steps):
         actions = played.actions(rng)
         original, restored = ([*one.step(actions)[:3], one.bare.text_index] for one in (played, other))
-        _assert_same(original, restored, "a state goes on differently")
+        _assert_same(original, restored, "a restored state continues differently")
         ended = np.asarray(original[2])
-        _assert_same([played.begin(ended)], [other.begin(ended)], "a state begins other texts")
+        _assert_same([played.begin(ended)], [other.begin(ended)], "a restored state starts other texts")
 
 
 def _assert_same(first: list[Any], second: list[Any], message: str) -> None:
@@ -333,7 +338,7 @@ def _assert_same(first: list[Any], second: list[Any], message: str) -> None:
 
 
 def _scribble(value: Any) -> None:
-    """Overwrite every number of what an environment returned."""
+    """Overwrite every number in a result of the environment."""
     if isinstance(value, dict):
         for inner in value.values():
             _scribble(inner)

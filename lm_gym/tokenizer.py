@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from lm_gym.data.errors import nearest
+from lm_gym.vocab_txt import read_vocab_txt, way_out
+from lm_gym.word_boundaries import separate_words
 
 _UNKNOWN = ("[UNK]", "<unk>", "<UNK>")
 _PADDING = ("[PAD]", "<pad>")
@@ -133,6 +135,10 @@ class TextTokenizer:
         """Encode one text of separate words in one call, special tokens not added (slow: for checking)."""
         return list(self.tokenizer.encode(list(words), is_pretokenized=True, add_special_tokens=False).ids)
 
+    def encode_whole(self, words: Sequence[str]) -> list[int]:
+        """Encode words joined by blanks, as a pipeline that is given the text does (slow: for checking)."""
+        return list(self.tokenizer.encode(" ".join(words), add_special_tokens=False).ids)
+
     def _unknown_for(self, word: str) -> int:
         if self.unknown is None:
             raise ValueError(
@@ -146,11 +152,12 @@ def load_tokenizer(source: str | Path | Tokenizer | TextTokenizer) -> TextTokeni
     """Load a tokenizer.
 
     Args:
-        source: `"tiny"` (shipped), a folder with a tokenizer.json, the path of a tokenizer.json, `"hub:<id>"` or an
-            id of the Hugging Face hub, a `tokenizers.Tokenizer`, or a `TextTokenizer` (given back as it is).
+        source: `"tiny"` (shipped), a folder with a tokenizer.json or BERT's vocab.txt, the path of a tokenizer.json,
+            `"hub:<id>"` or an id of the Hugging Face hub, a `tokenizers.Tokenizer`, or a `TextTokenizer` (given back as
+            it is).
 
     Raises:
-        FileNotFoundError: if a path doesn't exist, or a folder has no tokenizer.json.
+        FileNotFoundError: if a path doesn't exist, or a folder has neither file.
         ValueError: if the file isn't a tokenizer, or the hub doesn't give one.
     """
     if isinstance(source, TextTokenizer):
@@ -163,9 +170,9 @@ def load_tokenizer(source: str | Path | Tokenizer | TextTokenizer) -> TextTokeni
         return _prepare(_read(Path(tiny_path()) / "tokenizer.json"), "tiny")
     path = Path(source)
     if path.is_dir():
+        if not (path / "tokenizer.json").is_file():
+            return _prepare(read_vocab_txt(path), str(source))
         path = path / "tokenizer.json"
-        if not path.is_file():
-            raise FileNotFoundError(f"no tokenizer.json in the folder {source}: save a fast tokenizer there")
     if path.is_file():
         return _prepare(_read(path), str(source))
     name = str(source)
@@ -189,17 +196,17 @@ def _download(identifier: str) -> Tokenizer:
     except Exception as error:  # tokenizers raises plain Exception
         raise ValueError(
             f"no tokenizer {identifier!r}: it is not 'tiny', no file or folder here, and the Hugging Face hub gave "
-            f"none ({error})"
+            f"none ({error}); if it has no tokenizer.json, {way_out(identifier)}"
         ) from error
 
 
 def _prepare(given: Tokenizer, source: str) -> TextTokenizer:
-    """Copy a tokenizer without truncation and padding, and find its special ids."""
-    description = json.loads(given.to_str())
-    _add_prefix_space(description.get("pre_tokenizer"))
-    tokenizer = Tokenizer.from_str(json.dumps(description))
+    """Copy a tokenizer without truncation and padding, its words apart, and find its special ids."""
+    written = given.to_str()
+    tokenizer, description = Tokenizer.from_str(written), json.loads(written)
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    separate_words(tokenizer, description)
     size = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
     if size == 0:
         raise ValueError(f"the tokenizer {source} has an empty vocabulary")
@@ -246,15 +253,3 @@ def _continuation(model: dict[str, Any]) -> str | None:
     if model["type"] == "WordLevel":
         return "\0"  # nothing continues a word
     return model.get("continuing_subword_prefix", "##") if model["type"] == "WordPiece" else None
-
-
-def _add_prefix_space(node: object) -> None:
-    """Let byte-level pre-tokenizers treat each word as one that follows a space."""
-    if isinstance(node, dict):
-        if node.get("type") == "ByteLevel":
-            node["add_prefix_space"] = True
-        for child in node.values():
-            _add_prefix_space(child)
-    elif isinstance(node, list):
-        for child in node:
-            _add_prefix_space(child)

@@ -20,11 +20,17 @@ from lm_gym.tasks import load_data
 MODES = [mode.name for mode in AutoresetMode]
 IDS = sorted(id_ for id_, spec in registry.items() if spec.namespace == "lm_gym")
 COMBINED = {"unit": UNITS, "actions": ACTIONS, "dense": (True, False), "mask_actions": (False, True)}
-OPTIONS: dict[str, list[dict[str, Any]]] = {  # of tasks, combined too
+OPTIONS = {  # of tasks, each combined with all of the above
     "masked_lm": [{"fill": f, "mask_probability": p} for f in ("parallel", "sequential") for p in (0.15, 0.4)],
-    "unmasking": [{}],
 }
-OPTIONS_ALONE: dict[str, list[dict[str, Any]]] = {  # of tasks, as they stand here
+WORDED = {
+    "template": "{text} It was {mask}.",
+    "label_words": {"negative": "bad", "neutral": ["so", "now"], "positive": "good"},
+    "calibrate": True,
+    "costs": {"negative": {"positive": 5.0}},
+}
+OPTIONS_ALONE = {  # as they stand here
+    "text_classification": [WORDED],  # which change what a text says, and neither a space nor the dynamics
     "unmasking": [
         {"order": "random", "block_size": 4, "clues": False, "mask_probability": 0.5},
         {"unit": "sequence", "order": "random", "block_size": 4, "per_step": 3, "dense": False},
@@ -36,7 +42,7 @@ OPTIONS_ALONE: dict[str, list[dict[str, Any]]] = {  # of tasks, as they stand he
         {"unit": "sequence", "actions": "distribution", "order": "learned", "block_size": 5, "max_steps": 3},
         {"unit": "sequence", "order": "confidence"},
         {"order": "learned", "max_steps": 3},
-    ]
+    ],
 }
 ALONE = {  # one at a time, beside the first of each of the others
     "sampling": SAMPLINGS[1:],
@@ -72,13 +78,13 @@ def combinations() -> list[tuple[str, dict[str, Any]]]:
     """(id, arguments), those that are refused included."""
     found = []
     for id_ in IDS:
-        own, alone = (options.get(kind(id_).name, []) for options in (OPTIONS, OPTIONS_ALONE))
-        named = {name for options in (*own, *alone) for name in options} - set(COMBINED)
-        assert {field.name for field in fields(kind(id_).Options)} == named, "an option of a task goes untested"
-        for values, options in itertools.product(itertools.product(*COMBINED.values()), own or [{}]):
-            found.append((id_, dict(zip(COMBINED, values, strict=True)) | options))
-        found += [(id_, options) for options in alone]
+        own, alone = OPTIONS.get(kind(id_).name, [{}]), OPTIONS_ALONE.get(kind(id_).name, [])
+        tried = {name for options in (*own, *alone) for name in options} - set(COMBINED)
+        assert {field.name for field in fields(kind(id_).Options)} == tried, "an option of a task goes untested"
+        combined = [dict(zip(COMBINED, values, strict=True)) for values in itertools.product(*COMBINED.values())]
+        found += [(id_, {**options, **more}) for options in combined for more in own]
         found += [(id_, {name: value}) for name, values in ALONE.items() for value in values]
+        found += [(id_, options) for options in alone]
     return found
 
 
@@ -86,7 +92,7 @@ def label(case: tuple[str, dict[str, Any]]) -> str:
     """A test's name."""
     id_, options = case
     if len(options) > 1:
-        return "-".join([id_.partition("/")[2], *(str(value) for value in options.values())])
+        return "-".join([id_.partition("/")[2], *(str(value).replace(" ", "") for value in options.values())])
     return f"{id_.partition('/')[2]}-" + "-".join(f"{name}={value}" for name, value in options.items())
 
 

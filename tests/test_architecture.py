@@ -28,8 +28,8 @@ HEAVY = {
 }  # fmt: skip
 # Each may import those before it.
 RIVER = ["data", "tokenizer", "tasks", "rewards", "rendering", "envs", "testing"]
-COMMANDS = ["train", "evaluate", "play", "compare", "pretrain"]
-AGENTS_RIVER = ["files", "model", "search", "algorithms", "evaluation", "runs", "comparison", "commands"]
+COMMANDS = ["train", "evaluate", "play", "monitor", "compare", "pretrain"]
+AGENTS_RIVER = ["files", "model", "search", "algorithms", "evaluation", "runs", "comparison", "monitoring", "commands"]
 
 
 def imports(path: Path) -> set[str]:

@@ -10,7 +10,8 @@ import torch as th
 from lm_gym.agents.search.optimizers import OPTIMIZERS
 from lm_gym.agents.search.optimizers.cma_es import cma  # with the warning that it gives without matplotlib left out
 from lm_gym.agents.search.optimizers.de import DE
-from lm_gym.agents.search.optimizers.low_rank_es import LowRankES, combined
+from lm_gym.agents.search.optimizers.estimate import combined
+from lm_gym.agents.search.optimizers.low_rank_es import LowRankES
 from lm_gym.agents.search.optimizers.mezo import MeZO
 from lm_gym.agents.search.optimizers.pso import PSO, accelerations, evolutionary_factor, ring
 from lm_gym.agents.search.population.population import Block, Domain, Noise

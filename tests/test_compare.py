@@ -144,21 +144,21 @@ def test_failures_and_rows_that_did_not_run_this_time_stay_in_the_report(tmp_pat
 @pytest.mark.parametrize(
     ("rows", "more", "message"),
     [
-        ({"a": {"confg": "x.yaml"}}, {}, "row 'a': no key 'confg' (did you mean 'config'?)"),
+        ({"a": {"confg": "x.yaml"}}, {}, "row 'a': unknown key 'confg' (did you mean 'config'?)"),
         ({"a": {"config": "none.yaml"}}, {}, "row 'a': no file"),
         ({"a": {"settings": {"agent.sampels": 4}}}, {}, "row 'a': no setting 'agent.sampels'"),
         ({"a": {"settings": {"agent.samples": 0}}}, {}, "row 'a': samples"),
         ({"a": {"settings": {"env.dataset": "buildin"}}}, {}, "no dataset 'buildin'"),
-        ({"a": {"start": "b"}}, {}, "row 'a' begins from 'b', no row"),
-        ({"a": {"start": "b"}, "b": {"start": "a"}}, {}, "rows begin from one another: a ← b ← a"),
+        ({"a": {"start": "b"}}, {}, "row 'a' starts from unknown row 'b'"),
+        ({"a": {"start": "b"}, "b": {"start": "a"}}, {}, "rows start from one another: a ← b ← a"),
         ({"a b": {}, "a_b": {}}, {}, "would have the same folders"),
-        ({"a": {"budget": {"second": 4}}}, {}, "no budget 'second' (did you mean 'seconds'?)"),
+        ({"a": {"budget": {"second": 4}}}, {}, "unknown budget 'second' (did you mean 'seconds'?)"),
         ({"a": {"budget": {"seconds": -4}}}, {}, "budget.seconds must be above 0"),
         ({"a": {"seeds": 0}}, {}, "seeds must be at least 1"),
         ({"a": {"search": {"agent.learning_rate": {"low": 0, "high": 1}}}}, {}, "0 < low < high"),
         ({"a": {}}, {"metric": "entity_f2"}, "'entity_f1'"),
-        ({"a": {}}, {"twin": "b"}, "twin 'b' is no row"),
-        ({"a": {}}, {"titel": "x"}, "no key 'titel' (did you mean 'title'?)"),
+        ({"a": {}}, {"twin": "b"}, "twin 'b' is not a row"),
+        ({"a": {}}, {"titel": "x"}, "unknown key 'titel' (did you mean 'title'?)"),
         ({}, {}, "rows is missing"),
     ],
 )
@@ -280,7 +280,7 @@ def test_the_report_names_rows_that_choose_their_model_otherwise(tmp_path: Path)
     last, by_accuracy = {"evaluation.keep": "last"}, {"evaluation.metric": "token_accuracy"}
     rows = {"twin": TWIN, "a": {"settings": last}, "b": {"settings": last}, "c": {"settings": by_accuracy}}
     found = _chosen_by(read_study(write_study(tmp_path / "study.yaml", rows, shown=["heads_kept"])))
-    assert found == "entity F1 on validation; that of 'a', 'b' is the last; that of 'c' is by token acc."
+    assert found == "entity F1 on validation; that of 'a', 'b' is the last one; that of 'c' is chosen by token acc."
 
 
 def test_a_metric_that_a_row_has_not_is_left_empty(tmp_path: Path) -> None:

@@ -58,5 +58,5 @@ def test_what_float32_cannot_hold_is_refused():
     big = gymnasium.spaces.Dict({"ids": gymnasium.spaces.Box(0, 2**24 + 1, (2,), np.int64)})
     with pytest.raises(ValueError, match=r"ids is .* up to 16,777,216"):
         Layout(big)
-    with pytest.raises(ValueError, match="no Dict"):
+    with pytest.raises(ValueError, match="must be a Dict"):
         FlatObservation(gymnasium.make("CartPole-v1"))

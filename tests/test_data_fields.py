@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lm_gym.data import Corpus, DataError, Dataset, Field, LabelColumn, OtherFields, load_dataset
-from lm_gym.data.fields import CANDIDATES, LABEL, LABELS, RELEVANCE, TAGS, USUAL, WORDS, Kind, check_fields
+from lm_gym.data.fields import CANDIDATES, LABEL, LABELS, RELEVANCE, SECOND, TAGS, USUAL, WORDS, Kind, check_fields
 from lm_gym.data.formats import FORMATS
 
 RECORDS = [
@@ -23,6 +23,7 @@ RECORDS = [
         "tags": ["B-PER", "O", "B-LOC"],
         "label": "travel",
         "labels": ["calm", "glad"],
+        "second": "Did he see it ?",
         "candidates": ["so did I", "when ?"],
         "relevance": [1.0, 0.0],
     },
@@ -31,12 +32,13 @@ RECORDS = [
         "tags": ["O", "O", "O"],
         "label": "delay",
         "labels": [],
+        "second": "[none]",
         "candidates": ["oh"],
         "relevance": [0.5],
     },
 ]
-FIELDS = (WORDS, TAGS, LABEL, LABELS, CANDIDATES, RELEVANCE)
-SINGLE = [replace(field, beside=None) for field in FIELDS[1:]]
+FIELDS = (WORDS, TAGS, LABEL, LABELS, SECOND, CANDIDATES, RELEVANCE)
+SINGLE = [replace(field, beside=None, required=True) for field in FIELDS[1:]]
 
 
 def cell(value):
@@ -103,6 +105,8 @@ def value_of(corpus, field, text):
     value = corpus.columns[field.name].of(text)
     if field.kind == "texts":
         return [" ".join(words) for words in value]
+    if field.kind == "text":
+        return " ".join(value[0])
     return value[0] if field.kind == "label" else value
 
 
@@ -119,7 +123,7 @@ def chosen(fields, records=RECORDS):
 
 
 def test_every_kind_is_tried():
-    assert {field.kind for field in FIELDS} == {field.kind for field in USUAL} == {*Kind.__args__}
+    assert {field.kind for field in FIELDS} == {field.kind for field in (*USUAL, SECOND)} == {*Kind.__args__}
     assert {*WRITERS} == {*FORMATS}
 
 
@@ -158,7 +162,7 @@ def test_formats_without_such_a_field_say_so(tmp_path, name):
     WRITERS[name](path, RECORDS)
     for field in SINGLE:
         if field not in LIMITED[name]:
-            with pytest.raises(DataError, match=r"train\.\w+.*(label|texts|numbers|tags|candidates|relevance)"):
+            with pytest.raises(DataError, match=r"train\.\w+.*(label|texts|numbers|tags|second|candidates|relevance)"):
                 load_dataset(path, fields=(WORDS, field))
             assert len(load_dataset(path, fields=(WORDS, replace(field, required=False)))["train"]) == 2
 
@@ -395,7 +399,6 @@ BAD = [
     (3, None, "int is no data: give a list of records"),
     ([], None, "Python data, train: no text in it"),
     ({"text": ["a"]}, None, "Python data: no split of a usual name; it has text"),
-    (pandas.DataFrame({"text": ["a", None]}), None, "row 1: 'text' is (None|nan): a string or a list of words"),
     (polars.DataFrame({"text": ["a"]}).lazy(), None, "LazyFrame is no data"),
 ]
 

@@ -144,22 +144,25 @@ BAD = [
     ("docs.conll", "-DOCSTART- -X- O\n\n", {}, "no text in it"),
     ("ragged.conll", "a O\nb O\n\nc x O\n", {}, r"ragged\.conll, line 4: 3 columns, .* have 2: 'c x O'"),
     ("tag.conll", "a O\nb X-PER\n", {}, r"line 2: tag 'X-PER' fits no scheme.*tag_column"),
-    ("bare.conll", "a O\nb I\n", {}, r"line 2: tag 'I' fits no scheme"),
+    ("lower.conll", "a O\nb i\n", {}, r"line 2: tag 'i' fits no scheme.*column 1, tag_column chooses another"),
     ("typeless.conll", "a O\nb B-\n", {}, r"line 2: tag 'B-' fits no scheme"),
     ("column.conll", "a O\n", {"tag_column": 2}, r"line 1: there is no column 2: it has 2 columns"),
     ("column.conll", "a O\n", {"tag_column": "ner"}, r"line 1: column 'ner': .* give a number"),
     ("bytes.conll", b"a O\n\nb\xff O\n", {}, r"bytes\.conll, line 3: byte 0xff is not UTF-8"),
     ("bytes.txt", b"a b\nc \xe9t\xe9\n", {}, r"bytes\.txt, line 2: byte 0xe9"),
     ("json.jsonl", '{"text": "a"}\n{"text": \n', {}, r"json\.jsonl, line 2: no JSON object"),
-    ("list.jsonl", '["a"]\n', {}, r"line 1: .* is no object"),
+    ("list.jsonl", '["a"]\n', {}, r"record 1: 'a' is no object"),
+    ("list.jsonl", '{"text": "a"}\n["a"]\n', {}, r"line 2: .* is no object"),
+    ("digits.jsonl", '{"text": ' + "1" * 5000 + "}", {}, "line 1: no JSON object that can be read"),
+    ("deep.jsonl", "[" * 100_000, {}, "record 1: no JSON object that can be read"),
     ("keys.jsonl", '{"title": "a"}\n', {}, "line 1: no column of words or texts among title"),
     ("keys.jsonl", '{"title": "a"}\n', {"text_column": "titel"}, r"no column 'titel' \(did you mean 'title'\?\)"),
     ("missing.jsonl", '{"text": "a"}\n\n{"body": "b"}\n', {}, "line 3: no 'text', which the texts before have"),
-    ("empty.jsonl", '{"text": "a"}\n{"text": " "}\n', {}, "line 2: a text without words"),
-    ("empty.jsonl", '{"tokens": []}\n', {}, "line 1: a text without words"),
+    ("empty.jsonl", '{"tokens": []}\n', {}, "no text in it"),
+    ("empty.jsonl", '{"tokens": [], "tags": ["O"]}\n', {}, "line 1: 0 words but 1 tags"),
     ("type.jsonl", '{"text": 3}\n', {}, "line 1: 'text' is 3: a string or a list of words is needed"),
     ("type.jsonl", '{"tokens": ["a", 3]}\n', {}, "line 1: 'tokens' holds 3: strings are needed"),
-    ("type.jsonl", '{"tokens": ["a"], "tags": [3]}\n', {}, "line 1: 'tags' holds 3: .* write tags by name"),
+    ("type.jsonl", '{"tokens": ["a"], "tags": [3]}\n', {}, r"line 1: 'tags' holds 3: .* names=\{'tags'"),
     ("word.jsonl", '{"tokens": ["a"]}\n{"tokens": ["b", ""]}\n', {}, "line 2: '' is an empty word"),
     ("length.jsonl", '{"tokens": ["a", "b"], "tags": ["O"]}\n', {}, "line 1: 2 words but 1 tags"),
     ("ner.jsonl", '{"tokens": ["a"]}\n', {"fields": (WORDS, TAGS)}, "no column of tags among tokens"),
@@ -167,7 +170,6 @@ BAD = [
     ("ner.tokens", "a\n", {"fields": (WORDS, TAGS)}, "no columns and no tags: give JSONL, CSV, TSV"),
     ("ragged.csv", "text,label\na,1\n\nb\n", {}, r"ragged\.csv, line 4: 1 columns, .* have 2: 'b'"),
     ("empty.csv", "text,label\n", {}, "no text in it"),
-    ("cell.csv", "text,label\na,1\n ,0\n", {}, "line 3: a text without words"),
     ("quote.csv", 'text\n"a" b\n', {}, r"line 2: not a table"),
     ("quote.csv", 'text\nb\n"a\n', {}, r"line 3: not a table"),
     ("columns.csv", "1,a b\n2,c d\n", {}, "2 columns and no header: say text_column=0 to 1"),
@@ -179,7 +181,7 @@ BAD = [
     ("word.csv", "word,tag\na,S-X\n\nb,O\nc,I-Y\n", {}, "line 5: tag 'I-Y' does not go"),
     ("long.csv", "word,tag\n" + "a,O\n" * 2000, {}, "all 2000 are one text"),
     ("file.parquet", "PAR1", {}, "file.parquet: no Parquet file"),
-    ("a.conll", "a O\n", {"scheme": "iob3"}, "unknown scheme 'iob3': one of auto"),
+    ("a.conll", "a O\n", {"scheme": "iob3"}, r"unknown scheme 'iob3' \(did you mean 'iob2'\?\): one of auto"),
     ("a.conll", "a O\n", {"splits": {"test": "a.conll"}}, "is one file"),
 ]
 
@@ -191,8 +193,8 @@ def test_a_bad_file_is_refused_by_name_and_line(tmp_path, name, content, options
 
 
 def test_lines_of_a_table_count_quoted_line_breaks(tmp_path):
-    path = write(tmp_path, "a.csv", 'id,text\n1,"a\nb\nc"\n2,"  "\n')
-    with pytest.raises(DataError, match="line 5: a text without words"):
+    path = write(tmp_path, "a.csv", 'tokens,tags\n"a\nb\nc",O O O\nd,O O\n')
+    with pytest.raises(DataError, match="line 5: 1 words but 2 tags"):
         load_dataset(path)
 
 

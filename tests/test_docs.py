@@ -7,8 +7,10 @@ from pathlib import Path
 import gymnasium
 import pytest
 import yaml
+from math_core import LatexError
 
 from docs.generate import FOLDER, marked, pages
+from docs.hooks import on_page_content
 from docs.metrics import METRICS
 from docs.tables import MARKED, filled
 from lm_gym import agents
@@ -105,11 +107,21 @@ def test_pages_import_by_the_short_path():
     assert [names for names in deep if set(names.split(", ")) & set(dir(agents))] == []
 
 
-def test_what_the_site_loads_is_there():
+def test_the_site_loads_only_files_of_its_own():
     site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
-    own = [name for name in (*site["extra_css"], *site["extra_javascript"]) if not name.startswith("https:")]
-    assert own
-    assert [name for name in own if not (ROOT / "docs" / name).exists()] == []
+    assert site["theme"]["font"] is False
+    assert [name for name in site["extra_css"] if not (ROOT / "docs" / name).exists()] == []
+    assert "extra_javascript" not in site
+
+
+def test_every_equation_becomes_mathml():
+    page = '<p><span class="arithmatex">\\(a &lt; b\\)</span></p><div class="arithmatex">\\[\n\\frac{1}{Q}\n\\]</div>'
+    drawn = on_page_content(page)
+    assert drawn.count("<math") == 2
+    assert "&lt;" in drawn
+    assert "frac{" not in drawn
+    with pytest.raises(LatexError):
+        on_page_content('<span class="arithmatex">\\(\\frac{1\\)</span>')
 
 
 def test_plugging_names_every_example_and_library():

@@ -26,7 +26,7 @@ from tests.test_envs import DATA, NER, playable, vector
         ({"render_mode": "human"}, ValueError, "unknown render_mode"),
         ({"num_envs": 0}, ValueError, "give 1 or more"),
         ({"max_episode_steps": 0}, ValueError, "give 1 or more"),
-        ({"mask_actions": True, "unit": "sequence"}, ValueError, "take unit='token'"),
+        ({"mask_actions": True, "unit": "sequence"}, ValueError, "use unit='token'"),
     ],
 )
 def test_bad_arguments(options, error, message):
@@ -39,8 +39,8 @@ def test_bad_arguments(options, error, message):
     [
         ({"fill": "seq"}, "unknown fill"),
         ({"fill": "sequential", "unit": "sequence"}, "all at once"),
-        ({"mask_probability": 0.0}, r"mask_probability=0.0 is outside \(0, 1\]"),
-        ({"reward": "f1"}, "reward 'f1' needs gold of kind iob2.* take 'accuracy'"),
+        ({"mask_probability": 0.0}, r"mask_probability=0.0 must be in \(0, 1\]"),
+        ({"reward": "f1"}, "reward 'f1' needs gold of kind iob2.* use 'accuracy'"),
     ],
 )
 def test_bad_arguments_of_masked_lm(options, message):
@@ -52,7 +52,7 @@ def test_bad_arguments_of_masked_lm(options, message):
     ("options", "error", "message"),
     [
         ({"indices": [1]}, ValueError, "must name 4 texts"),
-        ({"indices": [0, 1, 2, 60]}, ValueError, r"\[3\] is 60, and the split has the texts 0 … 59"),
+        ({"indices": [0, 1, 2, 60]}, ValueError, r"\[3\] is 60: the split has the texts 0 … 59"),
         ({"indices": [0, 1, -1, 2]}, ValueError, r"\[2\] is -1"),
         ({"indices": [0.5, 1, 2, 3]}, TypeError, "float64"),
         ({"draws": -1}, ValueError, "0 or more"),

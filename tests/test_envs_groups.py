@@ -66,8 +66,8 @@ def test_indices_and_draws_of_groups():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"indices": [7, 7, 2, 2, 2, 2]}, r"'indices'\] parts a group"),
-        ({"reset_mask": np.array([True, True, False, True, True, True])}, r"'reset_mask'\] parts a group"),
+        ({"indices": [7, 7, 2, 2, 2, 2]}, r"'indices'\] splits a group"),
+        ({"reset_mask": np.array([True, True, False, True, True, True])}, r"'reset_mask'\] splits a group"),
     ],
 )
 def test_a_reset_does_not_part_a_group(options, message):
@@ -174,13 +174,13 @@ def test_states_that_do_not_fit():
         made.get_state()
     made.reset(seed=0)
     state = made.get_state()
-    with pytest.raises(ValueError, match=r"text_index has shape \(4,\): it must be \(3,\)"):
+    with pytest.raises(ValueError, match=r"text_index has shape \(4,\): an environment with .* needs \(3,\)"):
         vector(num_envs=3).set_state(state)
     with pytest.raises(ValueError, match="predictions has shape"):
         vector(MASKED).set_state(state)
     with pytest.raises(ValueError, match="log_probs is missing"):
         vector(actions="distribution").set_state(state)
-    with pytest.raises(ValueError, match="plays text 999, and the split has the texts 0 … 59"):
+    with pytest.raises(ValueError, match="plays text 999, but the split has only the texts 0 … 59"):
         made.set_state({**state, "text_index": np.full(4, 999)})
 
 

@@ -1,4 +1,4 @@
-"""Every example trains: it ends with status 0 only where its policy is clearly above random and all O."""
+"""Every example trains: it ends with status 0 only where its policy is clearly above the rows to beat."""
 
 import os
 import re
@@ -28,7 +28,8 @@ def test_it_trains(run, record_property, tmp_path):
     rewards = dict(re.findall(r"(trained|random|all O) (\d+\.\d+)", done.stdout))
     for row, reward in rewards.items():
         record_property(row, reward)
-    assert float(rewards["trained"]) > 2 * max(float(rewards["random"]), float(rewards["all O"])) > 0
+    if name != "tickets":  # which compares costs, and fails by itself
+        assert float(rewards["trained"]) > 2 * max(float(rewards["random"]), float(rewards["all O"])) > 0
 
 
 def test_there_is_an_example_for_each_library():

@@ -17,8 +17,8 @@ from tests.runs import options, write_corpus
 ROOT = Path(__file__).parents[1]
 PARTS = [
     "agents", "benchmarks", "configs", "constraints", "docs", "examples", "lm_gym", "tests", ".ci",
-    "CHANGELOG.md", "LICENSE", "MANIFEST.in", "Makefile", "README.md", "constraints.txt", "mkdocs.yml",
-    "pyproject.toml",
+    "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "MANIFEST.in", "Makefile", "README.md",
+    "constraints.txt", "mkdocs.yml", "pyproject.toml",
 ]  # fmt: skip
 BUILD = "import sys; from setuptools import build_meta; print(getattr(build_meta, sys.argv[1])(sys.argv[2]))"
 OTHER = {

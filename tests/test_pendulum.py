@@ -1,6 +1,7 @@
-"""Pendulum, beside sb3-contrib's ARS with as many steps; on its own, so that it keeps one worker only."""
+"""Pendulum, beside sb3-contrib's ARS with as many steps."""
 
 import numpy as np
+import pytest
 from gymnasium.wrappers import RescaleObservation
 from sb3_contrib import ARS
 from stable_baselines3.common.env_util import make_vec_env
@@ -11,6 +12,7 @@ from lm_gym.agents.algorithms.presets import CMAES
 STEPS = 60 * 16 * 4 * 200  # generations, members, episodes of each, their steps
 
 
+@pytest.mark.slow
 def test_pendulum_is_swung_up_where_augmented_random_search_is_not_yet():
     high = np.array([1, 1, 8 / 3], np.float32)  # cosine, sine, and speed in units of 3 rad/s
     scaled = {"wrapper_class": RescaleObservation, "wrapper_kwargs": {"min_obs": -high, "max_obs": high}}

@@ -75,8 +75,8 @@ def test_keys_lead_through_the_texts(
     played_by([str(tagger), "--texts", "4"], "\np\n3\n9\nx\n\n\n", monkeypatch)
     output = capsys.readouterr().out
     assert shown_texts(output) == [1, 2, 1, 3, 4]  # Enter at the last text ends
-    assert "no text 9: they are 1 to 4" in output
-    assert "no key 'x'" in output
+    assert "no text 9: give a number from 1 to 4" in output
+    assert "unknown key 'x'" in output
 
 
 def test_the_end_of_the_input_ends(
@@ -104,7 +104,7 @@ def test_next_text(key: str, at: int, leads_to: int) -> None:
     assert next_text(key, at, 3) == leads_to
 
 
-@pytest.mark.parametrize(("key", "message"), [("p", "first"), ("0", "1 to 3"), ("4", "1 to 3"), ("²", "no key")])
+@pytest.mark.parametrize(("key", "message"), [("p", "first"), ("0", "1 to 3"), ("4", "1 to 3"), ("²", "unknown key")])
 def test_keys_that_lead_nowhere(key: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         next_text(key, 0, 3)

@@ -171,7 +171,7 @@ def test_parameter_groups_hold_every_parameter_once():
 def test_bad_input_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no model at '.*nowhere'"):
         make(model=str(tmp_path / "nowhere"))
-    with pytest.raises(ValueError, match="tokenizer has 50 entries, model 'bert' has 60"):
+    with pytest.raises(ValueError, match="tokenizer has 50 entries, but model 'bert' has 60"):
         make(model={**config(), "vocab_size": 60})
     with pytest.raises(ValueError, match="model 'bert' takes 8"):
         make(model={**config(), "max_position_embeddings": 8})

@@ -68,7 +68,7 @@ class Thawed:
         ({"env_id": "Parity"}, ValueError, "give a name with a version, such as 'MyTask-v0'"),
         ({"env_id": "mine:Parity-v0"}, ValueError, "give a name with a version"),
         ({"env_id": "CartPole-v1"}, ValueError, "'CartPole-v1' of Parity is taken by gymnasium"),
-        ({"env_id": "mine/NER-v0"}, ValueError, "too like 'lm_gym/NER-v0' of task 'ner': both would be NEREnv"),
+        ({"env_id": "mine/NER-v0"}, ValueError, "too similar to 'lm_gym/NER-v0' of task 'ner': both would have"),
         ({"metrics": ()}, TypeError, "give one Metric or more"),
         ({"metrics": ("accuracy",)}, TypeError, "give one Metric or more"),
         ({"metrics": (lm_gym.Metric("entity_f1", "mine"),)}, ValueError, "metric 'entity_f1' of Parity is taken"),
@@ -113,7 +113,7 @@ def test_an_agent_is_not_put_among_other_labels(tmp_path):
     agent.set_env(make())
     lm_gym.register_task(task(labels=("odd", "even")))
     for go_on in (agent.set_env, lambda env: REINFORCE.load(tmp_path / "agent", env=env, device="cpu")):
-        with pytest.raises(ValueError, match="the agent's labels are even, odd, and those of Parity-v0 are odd, even"):
+        with pytest.raises(ValueError, match="the agent has the labels even, odd, but Parity-v0 has odd, even"):
             go_on(make())
 
 

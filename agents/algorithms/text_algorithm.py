@@ -1,4 +1,4 @@
-"""What the agents share: environments, policy, the loop over batches, budgets, logs, saving."""
+"""The base class of all agents: environments, policy, the training loop, budgets, logs, saving."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ from lm_gym.tasks import Task
 
 
 class TextAlgorithm(SavedAlgorithm):
-    """What every agent here shares: environments, policy, the loop over batches, budgets, logs, saving.
+    """Base class of all agents: environments, policy, the training loop, budgets, logs, saving.
 
-    One timestep is one position decided.
+    One timestep is one decided position.
 
     Args:
         policy: `"LMPolicy"`, or a subclass of it.
         env: an lm_gym environment: a native vector environment (`gymnasium.make_vec`, autoreset SAME_STEP or
-            DISABLED), a single one, a VecEnv, or an id (32 rows of whole texts).
-        learning_rate: for Stable-Baselines3's schedule.
-        seed: of everything random; drawn if None. Randomness is keyed by (seed, number of the update), so a resumed
-            run needs no generator state and the global generators are left alone.
-        sb3: policy_kwargs, tensorboard_log, verbose, device, stats_window_size.
+            DISABLED), a single environment, a VecEnv, or an id (which makes 32 rows of whole texts).
+        learning_rate: learning rate or schedule, as in Stable-Baselines3.
+        seed: seed of all random numbers; drawn if None. Randomness is keyed by (seed, number of the update), so a
+            resumed run needs no generator state, and global generators are not touched.
+        sb3: further arguments of Stable-Baselines3: policy_kwargs, tensorboard_log, verbose, stats_window_size.
 
     Attributes:
-        env_arguments: what the environments that it learns from must be made with.
-        family: of algorithms that reports show together: `"policy gradient"`, `"supervised"`, `"gradient-free"`.
-        learns_after_many_steps: True where callbacks see steps of the environment between two updates.
-        budget_spent: the part of another budget than timesteps that is spent, 0 … 1; None where timesteps are the
-            budget. What follows the progress of training (schedules, `done`) follows it.
+        env_arguments: arguments that its training environments must be made with.
+        family: group of the algorithm in reports: `"policy gradient"`, `"supervised"` or `"gradient-free"`.
+        learns_after_many_steps: whether callbacks see several steps of the environment between two updates.
+        budget_spent: returns the spent fraction of a budget in other units than timesteps, 0 to 1; schedules and `done`
+            then follow it. None if the budget is in timesteps.
     """
 
     env_arguments: ClassVar[dict[str, Any]] = {"unit": "sequence"}
@@ -93,43 +93,43 @@ class TextAlgorithm(SavedAlgorithm):
             if issubclass(self.policy_class, LMPolicy):
                 task = TextEnvironments(self.env).first.task
                 _check_labels(self.policy_kwargs.get("labels"), task)
-                self.policy_kwargs = {"head": task.head, "labels": task.choice_names, **self.policy_kwargs}
+                self.policy_kwargs = {**task.policy_arguments, **self.policy_kwargs}
         with self._keyed_randomness(-1):
             self._setup_policy()
         if self.env is not None and isinstance(self.policy, LMPolicy):
             self.policy.check_tokenizer(TextEnvironments(self.env).first.task.tokenizer)
 
     def set_env(self, env: Any, force_reset: bool = True) -> None:
-        """Go on in another environment of the same spaces and labels.
+        """Continue in another environment with the same spaces and labels.
 
         Raises:
-            ValueError: its labels are others.
+            ValueError: the environment has other labels.
         """
         super().set_env(env, force_reset)
         if self.env is not None and isinstance(self.policy, LMPolicy):
             _check_labels(self.policy_kwargs.get("labels"), TextEnvironments(self.env).first.task)
 
     def _setup_policy(self) -> None:
-        """Builds the policy, under randomness of its own."""
+        """Build the policy; its random numbers are keyed."""
         self._setup_lr_schedule()
         policy = self.policy_class(self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs)
         self.policy = policy.to(self.device)  # type: ignore[assignment]
 
     def _check_env(self, env: VecEnv) -> None:
-        """Refuses an environment that the algorithm can't learn from, before any work."""
+        """Raise ValueError or TypeError if the algorithm cannot learn from the environment."""
         TextEnvironments(env)
 
     def _texts(self, env: VecEnv) -> TextEnvironments | None:
-        """The texts behind the environment where they are decided as a whole."""
+        """Return the text environments behind `env`, or None if texts are not decided as a whole."""
         return TextEnvironments(env)
 
-    # ------------------------------------------------------------------ what a subclass adds
+    # ------------------------------------------------------------------ for subclasses
 
     @abstractmethod
     def _train_batch(self, texts: TextEnvironments | None, callback: BaseCallback) -> bool:
-        """One batch: play, learn, go on to the next texts. False when a callback asked to stop."""
+        """Play a batch, learn from it and move on to the next texts; return False if a callback asks to stop."""
 
-    # ------------------------------------------------------------------ the loop
+    # ------------------------------------------------------------------ training
 
     def learn(
         self,
@@ -140,16 +140,16 @@ class TextAlgorithm(SavedAlgorithm):
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> Self:
-        """Trains until `total_timesteps` positions were decided (the last batch is finished).
+        """Train until `total_timesteps` positions are decided; the last batch is completed.
 
         Args:
-            total_timesteps: positions to decide; with K samples a position counts K times.
-            callback: Stable-Baselines3 callbacks; `on_step` comes after each update, False stops at once.
-            log_interval: updates between two dumps of the logger; None for none.
-            tb_log_name: name of the TensorBoard run; the algorithm's by default.
-            reset_num_timesteps: False goes on where the last `learn`, or the loaded agent, ended: same texts, same
-                numbers as if it had never stopped.
-            progress_bar: show one.
+            total_timesteps: number of positions to decide; with K samples a position counts K times.
+            callback: Stable-Baselines3 callbacks; `on_step` is called after each update and stops training by False.
+            log_interval: number of updates between two dumps of the logger; None to disable logs.
+            tb_log_name: name of the TensorBoard run; by default the algorithm's name.
+            reset_num_timesteps: False continues where the last `learn` or the loaded agent stopped, with the same texts
+                and numbers as an uninterrupted run.
+            progress_bar: whether to show a progress bar.
         """
         if self.env is None:
             raise ValueError("this agent has no environment to learn from: load(path, env=…) or set_env(env) first")
@@ -171,30 +171,30 @@ class TextAlgorithm(SavedAlgorithm):
 
     @contextmanager
     def _keyed_randomness(self, number: int) -> Iterator[None]:
-        """Torch's global generators, seeded by (seed, number) inside and as they were afterwards."""
+        """Seed torch's global generators by (seed, number), and restore them afterwards."""
         devices = [self.device] if self.device.type == "cuda" else []
         with th.random.fork_rng(devices=devices):
             th.manual_seed(self._key(number))
             yield
 
     def _key(self, number: int) -> int:
-        """A 31-bit seed for update `number` of this run; -1 is for building the policy."""
+        """Return a 31-bit seed for update `number` of this run; -1 is for building the policy."""
         return int(np.random.SeedSequence([self.seed or 0, number + 1]).generate_state(1)[0] >> 1)
 
     @property
     def forward_passes_per_pass(self) -> int:
-        """Forward passes of one pass over the training texts, those of a backward pass left out."""
+        """Number of forward passes in one pass over the training texts."""
         assert self.env is not None
         return TextEnvironments(self.env).first.num_texts
 
     @property
     def backward_passes_per_pass(self) -> int:
-        """Backward passes of one pass over the training texts."""
+        """Number of backward passes in one pass over the training texts."""
         return 0
 
     @property
     def done(self) -> float:
-        """The part of the budget that is spent, 0 … 1."""
+        """Fraction of the budget that is spent, 0 to 1."""
         if self.budget_spent is not None:
             return min(1.0, self.budget_spent())
         return min(1.0, self.num_timesteps / self._total_timesteps)
@@ -206,24 +206,24 @@ class TextAlgorithm(SavedAlgorithm):
             self._current_progress_remaining = 1.0 - self.done
 
     def searched(self) -> str:
-        """What is trained, in a few words."""
+        """Describe in a few words what is trained."""
         return f"{sum(p.numel() for p in self.policy.parameters() if p.requires_grad):,} parameters train"
 
     def summary(self) -> dict[str, float]:
-        """Numbers by name that a report has beside the metrics."""
+        """Return numbers by name that a report shows next to the metrics."""
         return {}
 
     # ------------------------------------------------------------------ logs, budgets, saving
 
     @property
     def timesteps_per_pass(self) -> int:
-        """Timesteps of one pass over the training texts."""
+        """Number of timesteps in one pass over the training texts."""
         assert self.env is not None
         return TextEnvironments(self.env).first.positions_per_pass
 
     @property
     def logs_now(self) -> bool:
-        """Whether the current update's logs will be dumped: what is dear to compute is computed then only."""
+        """Whether the logs of the current update are dumped. Expensive statistics are computed only then."""
         return self._log_interval is not None and (self._n_updates + 1) % self._log_interval == 0
 
     def _dump_logs_if_due(self) -> None:
@@ -231,7 +231,7 @@ class TextAlgorithm(SavedAlgorithm):
             self.dump_logs()
 
     def dump_logs(self) -> None:
-        """Writes what was recorded since the last dump, under Stable-Baselines3's names."""
+        """Write everything recorded since the last dump, under Stable-Baselines3's names."""
         elapsed = max((time.time_ns() - self.start_time) / 1e9, 1e-9)
         if self.ep_info_buffer:
             self.logger.record("rollout/ep_rew_mean", safe_mean([info["r"] for info in self.ep_info_buffer]))
@@ -260,7 +260,7 @@ class TextAlgorithm(SavedAlgorithm):
         return [*super()._excluded_save_params(), *made_again]
 
     def save(self, path: File, exclude: Iterable[str] | None = None, include: Iterable[str] | None = None) -> None:
-        """Saves weights, optimizer, counters and the sampler's place; the first checkpoint isn't needed again."""
+        """Save weights, optimizer, counters and the sampler's position; loading needs no other checkpoint."""
         given = self.policy_kwargs
         if isinstance(self.policy, LMPolicy):
             self.policy_kwargs = {**given, **self.policy.config_kwargs()}
@@ -271,17 +271,17 @@ class TextAlgorithm(SavedAlgorithm):
 
 
 def _check_labels(labels: Sequence[str] | None, task: Task) -> None:
-    """Raise ValueError where an agent's labels are not those of a task, in their order."""
+    """Raise ValueError unless an agent's labels are those of a task, in the same order."""
     if labels is not None and tuple(labels) != task.choice_names:
         own, other = ", ".join(labels), ", ".join(map(str, task.choice_keys()))
         raise ValueError(
-            f"the agent's labels are {own}, and those of {task.env_id} are {other}: play what it was trained on, or "
-            "begin a new agent from its checkpoint"
+            f"the agent has the labels {own}, but {task.env_id} has {other}: use the data that the agent was trained "
+            "on, or start a new agent from its checkpoint"
         )
 
 
 class TimestepBar(BaseCallback):
-    """A tqdm bar of timesteps (Stable-Baselines3's own counts rows, of which one is many timesteps here)."""
+    """A tqdm bar that counts timesteps (Stable-Baselines3's bar counts rows, each of which is many timesteps)."""
 
     def _on_training_start(self) -> None:
         total = self.model._total_timesteps

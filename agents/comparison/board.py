@@ -1,4 +1,4 @@
-"""The study in TensorBoard: its charts as images, and its runs as hparams to compare."""
+"""The study in TensorBoard: its charts as images, and its runs as hparams."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lm_gym.agents.comparison.results import Results
 
 
 def write_board(results: Results, figures: Mapping[str, Figure]) -> None:
-    """Write `tensorboard/` anew."""
+    """Write `tensorboard/`, replacing an earlier one."""
     folder = results.out / "tensorboard"
     shutil.rmtree(folder, ignore_errors=True)
     with _writer(folder) as writer:

@@ -1,4 +1,4 @@
-"""The charts of a study, as matplotlib figures: colours of Okabe and Ito, names at the lines themselves."""
+"""The charts of a study as matplotlib figures, in the colours of Okabe and Ito, with names next to the lines."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lm_gym.agents.comparison.statistics import (
 from lm_gym.agents.evaluation.report import split_of
 from lm_gym.tasks.metric import metric_of
 
-# Okabe & Ito (2008), without the yellow that white paper swallows: told apart with any colour vision.
+# Okabe & Ito (2008), distinguishable with any colour vision; without yellow, which is invisible on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES: tuple[str | tuple[int, tuple[int, ...]], ...] = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 1.5, 1, 1.5)))  # type: ignore[assignment]
 INK, PALE = "#222222", "#8a8a8a"
@@ -49,7 +49,7 @@ STYLE: dict[Any, Any] = {
 
 
 def charts(results: Results) -> dict[str, Figure]:
-    """Every chart that the finished runs allow, by name."""
+    """Return the charts of the finished runs by name."""
     if not results.finished:
         return {}
     with mpl.rc_context(STYLE):
@@ -65,7 +65,7 @@ def charts(results: Results) -> dict[str, Figure]:
 
 
 def _look(results: Results, row: str) -> tuple[str, str | tuple[int, tuple[int, ...]]]:
-    """A row's colour and dash, the same in every chart; the twin is black."""
+    """Return the colour and dash of a row, the same in every chart; the twin is black."""
     if row == results.twin:
         return "#000000", "solid"
     others = [name for name in results.study.rows if name != results.twin]
@@ -78,8 +78,8 @@ def _name(metric: str) -> str:
 
 
 def _panel(height: float, title: str, names: Sequence[str], *, before: bool = False) -> tuple[Figure, Axes]:
-    """A figure with room for the rows' names, behind the axes or before them."""
-    room = 0.045 + 0.0083 * max(map(len, names))  # of the width, for letters of 9.5 to 11 points
+    """Return a figure with room for the names of rows, to the right of the axes or to the left."""
+    room = 0.045 + 0.0083 * max(map(len, names))  # fraction of the width, for letters of 9.5 to 11 points
     left, right = (min(0.5, room), 0.96) if before else (0.09, max(0.5, 0.97 - room))
     figure = Figure(figsize=(9.0, height), dpi=150, facecolor="white")
     figure.subplots_adjust(left=left, right=right, top=1 - 0.5 / height, bottom=0.62 / height)
@@ -89,7 +89,7 @@ def _panel(height: float, title: str, names: Sequence[str], *, before: bool = Fa
 
 
 def _scores(results: Results) -> Figure:
-    """Interquartile mean and interval of each row, its runs as dots, the rows to beat as lines."""
+    """Draw the interquartile mean and interval of each row, with runs as dots and baselines as lines."""
     metric, rows = results.study.metric, list(results.finished)
     height = 1.5 + 0.42 * len(rows)
     figure, axes = _panel(height, f"{_name(metric)} on {split_of(_report(results))}", rows, before=True)
@@ -118,12 +118,12 @@ def _scores(results: Results) -> Figure:
     axes.set_ylim(len(rows) - 0.4, -0.85)
     axes.grid(axis="y", visible=False)
     axes.spines["left"].set_visible(False)
-    axes.set_xlabel("interquartile mean, 95% bootstrap interval, one dot a seed", fontsize=9.5)
+    axes.set_xlabel("interquartile mean, 95% bootstrap interval, one dot per seed", fontsize=9.5)
     return figure
 
 
 def _groups(marks: Sequence[tuple[str, float]], near: float) -> list[tuple[str, float]]:
-    """Names and values, ascending; those closer than `near` to the one before share a label at the last of them."""
+    """Return names and values in ascending order; values within `near` of the previous one share a label."""
     groups: list[tuple[str, float]] = []
     for name, value in sorted(marks, key=lambda mark: mark[1]):
         if groups and value - groups[-1][1] < near:
@@ -134,14 +134,14 @@ def _groups(marks: Sequence[tuple[str, float]], near: float) -> list[tuple[str, 
 
 
 def _report(results: Results) -> Mapping[str, Any]:
-    """A report: all have the same splits."""
+    """Return the report of one run; all have the same splits."""
     report = next(iter(results.finished.values()))[0].report
     assert report is not None
     return report
 
 
 def baselines(results: Results) -> list[tuple[str, float]]:
-    """The rows to beat and their metric, where they have it."""
+    """Return the baselines that have the study's metric, and its values."""
     first, metric = results.first, results.study.metric
     if first is None:
         return []
@@ -150,9 +150,9 @@ def baselines(results: Results) -> list[tuple[str, float]]:
 
 
 def _curves(results: Results, cost: Literal["equivalents", "seconds"], label: str) -> Figure:
-    """The metric on validation over what was spent: interquartile mean and interval over the seeds.
+    """Draw the metric on validation over costs: interquartile mean and interval over the seeds.
 
-    A row that begins from another row's model begins where that one ended.
+    The curve of a row that starts from another row's model starts where that run ended.
     """
     figure, axes = _panel(4.6, f"{_name(results.study.metric)} on validation while training", list(results.finished))
     ends = []
@@ -193,7 +193,7 @@ def _short(value: float, _place: object = None) -> str:
 
 
 def _label_ends(axes: Axes, ends: Sequence[tuple[str, float, float, str]]) -> None:
-    """Names beside the ends of lines, in the lines' colours, moved apart where they would overlap."""
+    """Write names next to the ends of lines, in the same colours, moved apart so that they do not overlap."""
     low, high = axes.get_ylim()
     placed = _apart([(y - low) / (high - low) for _, _, y, _ in ends], 0.062)
     for (row, x, y, colour), fraction in zip(ends, placed, strict=True):
@@ -219,7 +219,7 @@ def _label_ends(axes: Axes, ends: Sequence[tuple[str, float, float, str]]) -> No
 
 
 def _apart(wanted: Sequence[float], least: float) -> list[float]:
-    """The numbers `least` apart at least, in their order and near to where they were; within 0 … 1 if they fit."""
+    """Move numbers at least `least` apart, close to their old values, in the same order, within [0, 1] if they fit."""
     order = np.argsort(wanted)
     placed = np.array(wanted, np.float64)[order]
     for i in range(1, len(placed)):
@@ -234,7 +234,7 @@ def _apart(wanted: Sequence[float], least: float) -> list[float]:
 
 
 def _profile(results: Results) -> Figure:
-    """The part of a row's runs that reach a threshold."""
+    """Draw the fraction of each row's runs that reach a threshold."""
     metric, sign = results.study.metric, results.sign
     figure, axes = _panel(4.2, f"Performance profile on {split_of(_report(results))}", list(results.finished))
     every = np.concatenate([sign * results.scores(row) for row in results.finished])
@@ -263,7 +263,7 @@ def _profile(results: Results) -> Figure:
 
 
 def _improvement(results: Results, twin: str) -> Figure:
-    """The probability that a run of a row is better than one of the twin."""
+    """Draw the probability that a run of a row is better than a run of the twin."""
     rows = [row for row in results.finished if row != twin]
     reference = results.sign * results.scores(twin)
     height = 1.4 + 0.4 * len(rows)

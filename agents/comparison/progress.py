@@ -1,4 +1,4 @@
-"""What a terminal shows of a study while it runs: runs done, time left, and what runs now."""
+"""Progress of a study in the terminal: finished runs, remaining time, and current runs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from lm_gym.agents.comparison.runs import Job
 
 
 class StudyProgress:
-    """A bar for the study and a line for each run; where there is no terminal, a line for each run that ends.
+    """A bar for the study and a line for each run; outside a terminal, a line for each run that ends.
 
     Args:
-        console: where to draw.
-        metric: shown of each run, as last evaluated.
-        evaluations: of a run, the one at the start included: how far it is; None where runs differ.
-        total: runs of the study.
-        done: of them finished before this process.
+        console: the terminal.
+        metric: metric to show for each run.
+        evaluations: number of evaluations per run, including the first, to estimate progress; None if runs differ.
+        total: number of runs in the study.
+        done: number of runs finished by earlier processes.
     """
 
     def __init__(self, console: Console, metric: str, evaluations: int | None, total: int, done: int) -> None:
@@ -46,11 +46,11 @@ class StudyProgress:
         self._bars.stop()
 
     def started(self, job: Job) -> None:
-        """A run begins."""
+        """Show that a run has started."""
         self._lines[job] = self._bars.add_task(job.folder.name, total=1.0, shown="starting")
 
     def ended(self, job: Job, failure: str | None) -> None:
-        """A run has ended; with a message where it failed."""
+        """Show that a run has ended, with a message if it failed."""
         self._ended += 1
         if job in self._lines:
             self._bars.remove_task(self._lines.pop(job))
@@ -67,7 +67,7 @@ class StudyProgress:
             )
 
     def waiting(self) -> None:
-        """Draw anew, once a second."""
+        """Redraw at most once a second."""
         if time.monotonic() - self._drawn < 1.0:
             return
         self._drawn = time.monotonic()
@@ -83,10 +83,10 @@ class StudyProgress:
         self._bars.update(self._study, completed=self._before + done, shown=shown)
 
     def _of(self, job: Job) -> tuple[float, str]:
-        """How far a run is, about, and its last metric."""
+        """Return the approximate progress of a run, 0 to 1, and its last metric."""
         metrics = job.folder / "metrics.jsonl"
         lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.is_file() else []
-        whole = [line for line in lines if line.endswith("}")]  # the last one may be half written
+        whole = [line for line in lines if line.endswith("}")]  # the last line may be incomplete
         values = [log[key] for line in whole if (key := f"eval/{self._metric}") in (log := json.loads(line))]
         part = len(values) / self._evaluations if self._evaluations else 0.0
         return min(part, 0.99), f"{self._metric} {values[-1]:.4f}" if values else "starting"

@@ -1,4 +1,4 @@
-"""report.md and report.html of a study: its tables and its charts, and how the numbers were made."""
+"""report.md and report.html of a study: tables, charts, and an explanation of the numbers."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ from lm_gym.agents.files import write_text
 from lm_gym.tasks.metric import metric_of
 
 CAPTIONS = {
-    "scores": "What each row reached: interquartile mean, 95% bootstrap interval, one dot a seed.",
-    "equivalents": "Learning curves over forward-pass equivalents, those of the model that a row begins from included.",
-    "seconds": "Learning curves over seconds of training, on the machine and in the company it had.",
-    "profile": "Performance profiles: the part of a row's runs that reach a threshold.",
-    "improvement": "How probable it is that a run of a row is better than one of the twin.",
+    "scores": "Results of each row: interquartile mean, 95% bootstrap interval, one dot per seed.",
+    "equivalents": "Learning curves over forward-pass equivalents, including those of the model that a row starts "
+    "from.",
+    "seconds": "Learning curves over seconds of training, on a machine that other processes used too.",
+    "profile": "Performance profiles: the fraction of a row's runs that reach a threshold.",
+    "improvement": "Probability that a run of a row is better than a run of the twin.",
 }
 CSS = """
 :root { color-scheme: light }
@@ -52,7 +53,7 @@ details { margin: .5rem 0 } summary { cursor: pointer; font-weight: 600 } .note 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report: a heading, sentences, then a table, charts by name, or preformatted texts by title."""
+    """A section of the report: a heading and notes, then a table, charts by name, or preformatted texts by title."""
 
     heading: str
     notes: tuple[str, ...] = ()
@@ -62,7 +63,7 @@ class Section:
 
 
 def write_report(results: Results, command: str) -> dict[str, Figure]:
-    """Write charts/, report.md and report.html; the charts come back."""
+    """Write charts/, report.md and report.html, and return the charts."""
     figures = charts(results)
     folder = results.out / "charts"
     folder.mkdir(parents=True, exist_ok=True)
@@ -75,7 +76,7 @@ def write_report(results: Results, command: str) -> dict[str, Figure]:
 
 
 def publish(results: Results, folder: Path) -> Path:
-    """Copy report.md and its charts to where a project keeps its results: `<study>.md` and `<study>/`."""
+    """Copy report.md and its charts to a folder of results, as `<study>.md` and `<study>/`."""
     name = results.study.path.stem
     (folder / name).mkdir(parents=True, exist_ok=True)
     for chart in sorted((results.out / "charts").glob("*.png")):
@@ -87,40 +88,40 @@ def publish(results: Results, folder: Path) -> Path:
 
 def _sections(results: Results, figures: Mapping[str, Figure]) -> list[Section]:
     failures = {run.folder.name: run.failure or "" for run in results.failed}
-    failed = [Section("Runs that failed", texts=failures)] if failures else []
+    failed = [Section("Failed runs", texts=failures)] if failures else []
     if not results.finished:
-        return [Section("No run is finished", table=main_table(results)), *failed]
+        return [Section("No finished runs", table=main_table(results)), *failed]
     study = results.study
     sections = [
         Section(f"Results on {split_shown(results)}", _how(results), main_table(results), ("scores",)),
-        Section("While training", figures=("equivalents", "seconds")),
+        Section("Learning curves", figures=("equivalents", "seconds")),
     ]
     bound = goal(results)
     if bound is not None:
         note = (
-            f"Until {study.metric} on validation reaches {bound:.3f}: 90% of the way from where the twin "
-            f"({results.twin}) began to what it reached. Medians over the runs that do. A row that begins from another "
-            "row's model pays for that run too."
+            f"Cost until {study.metric} on validation reaches {bound:.3f}, where the twin ({results.twin}) has "
+            "made 90% of its gain. Medians over the runs that reach it. The cost of a row that starts from another "
+            "row's model includes that run."
         )
-        sections.append(Section("What it costs", (note,), cost_table(results, bound)))
+        sections.append(Section("Cost", (note,), cost_table(results, bound)))
     shown = tuple(name for name in ("improvement", "profile") if name in figures)
-    sections.append(Section("How sure that is", figures=shown))
+    sections.append(Section("Certainty", figures=shown))
     texts = {
         f"{family}: {run.row}, seed {run.seed}": "\n\n".join(run.report["reports"])
         for family, run in best_of_families(results).items()
         if run.report is not None
     }
-    sections.append(Section("The best run of each family", ("Chosen by validation.",), texts=texts))
+    sections.append(Section("The best run of each family", ("Chosen on validation.",), texts=texts))
     return [*sections, *_search(results), *failed]
 
 
 def _amount(budget: str, amount: float) -> str:
-    """A budget in words, "1 pass", "2,000 forward passes"."""
+    """Return a budget in words: "1 pass", "2,000 forward passes"."""
     return f"{amount:,} {'pass' if (budget, amount) == ('passes', 1) else budget.replace('_', ' ')}"
 
 
 def _how(results: Results) -> tuple[str, ...]:
-    """How the numbers of the main table were made."""
+    """Explain the numbers of the main table."""
     study, first = results.study, results.first
     (budget, amount), *_ = study.budget.items()
     own = [
@@ -130,20 +131,20 @@ def _how(results: Results) -> tuple[str, ...]:
         for n, a in row.budget.items()
     ]
     notes = [
-        f"Every row may spend {_amount(budget, amount)}" + (f", but {'; '.join(own)}." if own else "."),
-        "A forward pass is one text through the encoder; with a population a text counts once for each member. "
-        "Equivalents: a forward pass counts 1, a backward pass 2. Training stops at the first update that reaches the "
-        "budget.",
+        f"The budget of each row is {_amount(budget, amount)}" + (f", except {'; '.join(own)}." if own else "."),
+        "A forward pass sends one text through the encoder; with a population, a text counts once per member. "
+        "Equivalents count a forward pass as 1 and a backward pass as 2. Training stops at the first update that "
+        "reaches the budget.",
         f"The model of each run is chosen by {_chosen_by(study)}; "
-        f"{split_shown(results)} is played once, by that model"
+        f"the table shows its result on {split_shown(results)}"
         + (
             ". "
             if split_shown(results) == "test"
-            else ": there is no test split, and the split that chooses is shown. "
+            else ", the split that also chooses the model, because there is no test split. "
         )
         + "First column: interquartile mean over seeds [95% bootstrap interval]; other metrics: interquartile mean; "
-        "“at the end”: validation when training ended, chosen or not. Seconds (evaluation left out), tokens/s and peak "
-        "memory are medians of single-threaded processes.",
+        "“at the end”: validation at the end of training. Seconds (without evaluation), tokens/s and peak memory are "
+        "medians of single-threaded processes.",
     ]
     if first is not None:
         notes.append(
@@ -153,20 +154,20 @@ def _how(results: Results) -> tuple[str, ...]:
 
 
 def _chosen_by(study: Study) -> str:
-    """How models are chosen, with the rows that choose theirs otherwise."""
+    """Say how models are chosen, with the exceptions by row."""
     others: dict[str, list[str]] = {}
     for name, row in study.rows.items():
         metric = row.settings["evaluation.metric"]
         if row.settings.get("evaluation.keep") == "last":
-            others.setdefault("is the last", []).append(repr(name))
+            others.setdefault("is the last one", []).append(repr(name))
         elif metric != study.metric:
-            others.setdefault(f"is by {metric_of(metric).label}", []).append(repr(name))
+            others.setdefault(f"is chosen by {metric_of(metric).label}", []).append(repr(name))
     parts = [f"{metric_of(study.metric).label} on validation"]
     return "; ".join([*parts, *(f"that of {', '.join(names)} {how}" for how, names in others.items())])
 
 
 def _search(results: Results) -> list[Section]:
-    """What a search has tried and chosen."""
+    """Return the section on searched settings, if there was a search."""
     chosen = chosen_settings(results.out)
     if not chosen:
         return []
@@ -174,12 +175,12 @@ def _search(results: Results) -> list[Section]:
     table = Table(
         ["", "trials", "chosen"],
         [
-            [row, str(trials[row]), json.dumps(settings) if settings else "as it stands"]
+            [row, str(trials[row]), json.dumps(settings) if settings else "unchanged"]
             for row, settings in chosen.items()
         ],
     )
-    note = "Random search on validation, with a seed that is none of the study's; every trial is in trials.csv."
-    return [Section("Settings that were searched", (note,), table)]
+    note = "Random search on validation, with a seed that the study does not use; trials.csv lists every trial."
+    return [Section("Searched settings", (note,), table)]
 
 
 def _markdown(results: Results, sections: list[Section], command: str) -> str:
@@ -225,12 +226,12 @@ def _html_table(table: Table, twin: str | None) -> str:
 
 
 def _inline(text: str) -> str:
-    """Text with Markdown's backticks as HTML."""
+    """Convert text with Markdown's backticks to HTML."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
 
 
 def _svg(figure: Figure) -> str:
-    """The figure as SVG in base64: an image of its own, so that names inside it meet those of no other."""
+    """Return the figure as SVG in base64: a separate image, so that ids inside it do not clash with others."""
     file = io.BytesIO()
     figure.savefig(file, format="svg", metadata={"Date": None})
     return base64.b64encode(file.getvalue()).decode()

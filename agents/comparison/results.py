@@ -1,4 +1,4 @@
-"""What the runs of a study reached, read from their folders, and results.csv."""
+"""Results of the runs of a study, read from their folders, and results.csv."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from lm_gym.tasks.metric import metric_of
 
 @dataclass(frozen=True)
 class Curve:
-    """The evaluations of a run on validation while it trained: at each the metric and what was spent, [E] each."""
+    """The evaluations of a run on validation during training: the metric and the costs so far, [E] each."""
 
     values: Scores
     equivalents: Scores
@@ -40,10 +40,10 @@ class StudyRun:
     """A run of a row.
 
     Attributes:
-        row, family, seed, folder: which.
-        report: report.json; None where the run isn't finished.
-        curve: its evaluations; None where it isn't finished.
-        failure: the last line that it said when it failed.
+        row, family, seed, folder: identity of the run.
+        report: content of report.json; None if the run is not finished.
+        curve: its evaluations; None if the run is not finished.
+        failure: its last line on stderr; None if it did not fail.
     """
 
     row: str
@@ -55,7 +55,7 @@ class StudyRun:
     failure: str | None
 
     def score(self, metric: str) -> float:
-        """A metric on test, or on validation where there is no test."""
+        """Return a metric on test, or on validation if there is no test split."""
         assert self.report is not None
         return float(self.report["metrics"][split_of(self.report)].get(metric, np.nan))
 
@@ -67,19 +67,19 @@ class StudyRun:
 
     @property
     def seconds(self) -> float:
-        """Of its training."""
+        """Seconds of its training."""
         assert self.report is not None
         return float(self.report["seconds"])
 
 
 @dataclass(frozen=True)
 class Results:
-    """All runs of a study that there are.
+    """All existing runs of a study.
 
     Attributes:
-        study: what is compared.
+        study: the study.
         out: its folder.
-        runs: finished and failed, row by row in the study's order.
+        runs: finished and failed runs, row by row in the study's order.
     """
 
     study: Study
@@ -88,7 +88,7 @@ class Results:
 
     @cached_property
     def finished(self) -> dict[str, list[StudyRun]]:
-        """The finished runs of each row that has some."""
+        """The finished runs of each row that has any."""
         found: dict[str, list[StudyRun]] = {}
         for run in self.runs:
             if run.report is not None:
@@ -97,33 +97,33 @@ class Results:
 
     @cached_property
     def failed(self) -> list[StudyRun]:
-        """Runs that failed."""
+        """The failed runs."""
         return [run for run in self.runs if run.failure is not None]
 
     @property
     def sign(self) -> int:
-        """1 where more of the metric is better, −1 elsewhere."""
+        """1 if a higher metric is better, else −1."""
         return -1 if metric_of(self.study.metric).lower_is_better else 1
 
     def scores(self, row: str, metric: str | None = None) -> Scores:
-        """A metric of a row's finished runs, [S]."""
+        """Return a metric of the finished runs of a row, [S]."""
         return np.array([run.score(metric or self.study.metric) for run in self.finished[row]])
 
     @property
     def twin(self) -> str | None:
-        """The row that others are measured against, if it has finished runs."""
+        """The row that others are compared with, if it has finished runs."""
         named = self.study.twin
         if named is not None:
             return named if named in self.finished else None
         return next((row for row, runs in self.finished.items() if runs[0].family == "supervised"), None)
 
     def before(self, row: str) -> list[StudyRun]:
-        """The finished runs that a row's runs begin from, the first one first."""
+        """Return the finished runs that lead to the runs of a row, in order."""
         return [run for name in self.study.chain(row)[:-1] for run in self.finished.get(name, [])[:1]]
 
     @property
     def first(self) -> Mapping[str, Any] | None:
-        """The report of a run that begins from no other row: what all share, and the rows to beat."""
+        """The report of a run that starts from no other row, for shared facts and baselines."""
         found = [
             run.report for runs in self.finished.values() for run in runs if self.study.rows[run.row].start is None
         ]
@@ -149,11 +149,11 @@ def _run(study: Study, row: Row, folder: Path, failures: Mapping[str, str]) -> S
     config, file = folder / "config.yaml", folder / "report.json"
     report = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
     settings = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else report or {}
-    algo = settings.get("algo")  # in config.yaml with a user's module
+    algo = settings.get("algo")  # config.yaml names a user's module, too
     family = row.family or (family_of(row, algo) if algo else "")
     if report is None:
         return StudyRun(row.name, family, seed, folder, None, None, failures.get(folder.name))
-    find_task(report["env"])  # makes the metrics of a user's task known
+    find_task(report["env"])  # registers the metrics of a user's task
     return StudyRun(row.name, family, seed, folder, report, _curve(study.metric, folder), None)
 
 
@@ -161,19 +161,19 @@ def _curve(metric: str, folder: Path) -> Curve:
     logs = [log for log in read_metrics(folder / "metrics.jsonl") if f"eval/{metric}" in log]
     spent = [
         equivalents(int(log.get("budget/forward_passes", 0)), int(log.get("budget/backward_passes", 0))) for log in logs
-    ]  # the first log comes before any
+    ]  # the first log has no costs
     columns = ([log[name] for log in logs] for name in (f"eval/{metric}", "budget/seconds", "budget/peak_memory_bytes"))
     values, seconds, memory = (np.array(column, np.float64) for column in columns)
     return Curve(values, np.array(spent, np.float64), seconds, memory)
 
 
 def tokens_per_second(report: Mapping[str, Any]) -> float:
-    """Tokens through the model in a second of training."""
+    """Return the number of tokens through the model per second of training."""
     return float(report["tokens"] / max(report["seconds"], 1e-9))
 
 
 def write_results(results: Results) -> None:
-    """results.csv: a line for each run."""
+    """Write results.csv, with one line per run."""
     metrics = sorted(
         {
             (split, name)
@@ -203,7 +203,7 @@ def write_results(results: Results) -> None:
 
 
 def write_csv(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
-    """Write a table; its columns are the keys of all lines, in the order in which they come."""
+    """Write a table whose columns are the keys of all lines, in order of appearance."""
     columns = list(dict.fromkeys(key for line in sorted(lines, key=len, reverse=True) for key in line))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""The runs of a study: each a process of `python -m agents.train`, so many at a time, none of them twice."""
+"""The runs of a study: each is a process of `python -m agents.train`, several run in parallel, none runs twice."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from lm_gym.agents.runs.command_line import parse_settings
 from lm_gym.agents.runs.settings import SettingsError
 
 _POLL = 0.1  # seconds
-_PATIENCE = 10.0  # seconds that a run has to end when it is told to
-_EITHER = ("device", "threads", "checkpoint.")  # a run that stands may differ from its study here
+_PATIENCE = 10.0  # seconds that a run may take to terminate
+_EITHER = ("device", "threads", "checkpoint.")  # settings in which an existing run may differ from its study
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Job:
         row: its row's name.
         seed: its seed.
         folder: its run folder.
-        options: of `python -m agents.train`, seed and folder left out.
-        start: the model that it begins from, which another run leaves.
+        options: options of `python -m agents.train`, without seed and folder.
+        start: the model that it starts from, made by another run.
     """
 
     row: str
@@ -43,18 +43,18 @@ class Job:
 
     @property
     def finished(self) -> bool:
-        """Whether the run has reached its end."""
+        """Whether the run is finished."""
         return (self.folder / "report.json").is_file()
 
     def command(self) -> list[str]:
-        """The command that begins the run, or goes on with it."""
+        """Return the command that starts or resumes the run."""
         train = [sys.executable, "-m", "lm_gym.agents.train"]
         if (self.folder / "config.yaml").is_file():
             return [*train, "--resume", str(self.folder)]
         return [*train, *self.options, "--seed", str(self.seed), "--run_dir", str(self.folder)]
 
     def check(self) -> None:
-        """Raise SettingsError where a run stands in the folder that was made with other settings."""
+        """Raise SettingsError if the folder holds a run with other settings."""
         config = self.folder / "config.yaml"
         if not config.is_file():
             return
@@ -64,18 +64,18 @@ class Job:
             aside = key.startswith(_EITHER) or (key == "policy.model" and self.start is not None)
             if stands.get(key) != wanted.get(key) and not aside:
                 raise SettingsError(
-                    f"{self.folder} was run with {key} {stands.get(key)!r}, and the study has {wanted.get(key)!r}: "
+                    f"{self.folder} was run with {key} {stands.get(key)!r}, but the study has {wanted.get(key)!r}: "
                     "give another --out, or remove that folder"
                 )
 
 
 class Runs:
-    """Runs jobs, so many at a time, and keeps note of those that fail in `failed.json`.
+    """Run jobs in parallel, and record failures in `failed.json`.
 
     Args:
         out: the study's folder.
-        at_a_time: processes.
-        started, ended, waiting: called with a job when it begins, when it ends, and now and then with those that run.
+        at_a_time: number of parallel processes.
+        started, ended, waiting: callbacks for the start of a job, for its end, and repeatedly while jobs run.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Runs:
         self.failed: dict[str, str] = read_failures(out)
 
     def run(self, jobs: Sequence[Job]) -> None:
-        """Run all that aren't finished; whatever ends this early, a KeyboardInterrupt say, ends those that run."""
+        """Run all unfinished jobs. An exception, such as KeyboardInterrupt, terminates the running ones."""
         pending = [job for job in jobs if not job.finished]
         running: dict[Job, subprocess.Popen[bytes]] = {}
         try:
@@ -103,7 +103,7 @@ class Runs:
                 for job in ready:
                     pending.remove(job)
                     if job.start is not None and not job.start.is_dir():
-                        self._note(job, f"the model that it begins from is missing: {job.start}")
+                        self._note(job, f"the model that it starts from is missing: {job.start}")
                         self._ended(job, self.failed[job.folder.name])
                         continue
                     running[job] = self._start(job)
@@ -115,14 +115,14 @@ class Runs:
 
     def _start(self, job: Job) -> subprocess.Popen[bytes]:
         if not (job.folder / "config.yaml").is_file():
-            shutil.rmtree(job.folder, ignore_errors=True)  # of a run that was killed before it began
+            shutil.rmtree(job.folder, ignore_errors=True)  # left by a run that was killed before it started
         job.folder.parent.mkdir(parents=True, exist_ok=True)
         errors = self._errors(job)
         errors.parent.mkdir(exist_ok=True)
         paths = [str(Path(lm_gym.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
         env = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         with errors.open("wb") as file:
-            return subprocess.Popen(  # in a session of its own: Ctrl-C reaches it through us only
+            return subprocess.Popen(  # in its own session, so that Ctrl-C does not reach it directly
                 job.command(), stdout=subprocess.DEVNULL, stderr=file, env=env, start_new_session=True
             )
 
@@ -131,7 +131,7 @@ class Runs:
             self._note(job, None)
         else:
             lines = self._errors(job).read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            self._note(job, lines[-1] if lines else f"ended with status {status}, and said nothing")
+            self._note(job, lines[-1] if lines else f"exited with status {status} and no message")
         self._ended(job, self.failed.get(job.folder.name))
 
     def _errors(self, job: Job) -> Path:
@@ -145,14 +145,14 @@ class Runs:
 
 
 def read_failures(out: Path) -> dict[str, str]:
-    """The last line that each failed run said, by the name of its folder."""
+    """Return the last line on stderr of each failed run, by the name of its folder."""
     file = out / "failed.json"
     found: dict[str, str] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     return found
 
 
 def _in_use(folder: Path) -> bool:
-    """Whether a process, left by a study that was killed, still writes to a run folder."""
+    """Return whether a process, such as one left by a killed study, still writes to a run folder."""
     if not (folder / ".lock").is_file():
         return False
     with (folder / ".lock").open() as file:
@@ -164,7 +164,7 @@ def _in_use(folder: Path) -> bool:
 
 
 def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """End runs, which costs them what they did since their last checkpoint."""
+    """Terminate runs; they lose the work since their last checkpoint."""
     for process in processes:
         process.terminate()
     deadline = time.monotonic() + _PATIENCE

@@ -1,4 +1,4 @@
-"""A modest random search over a row's settings: on validation, with a seed that is none of the study's."""
+"""A small random search over the settings of a row, on validation, with a seed that the study does not use."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from lm_gym.agents.comparison.runs import Job, read_failures
 from lm_gym.agents.comparison.study import Row, Study
 from lm_gym.tasks.metric import metric_of
 
-TRIAL_SEED = 10_000  # of every trial, so that they differ by their settings alone; a study has fewer seeds
+TRIAL_SEED = 10_000  # shared by all trials, so that they differ only in settings; studies have fewer seeds
 
 
 def trial_settings(row: Row, trial: int) -> dict[str, Any]:
-    """What a trial changes: nothing in the first one, which is the row as it stands; then values drawn at random.
+    """Return the settings that a trial changes: none for the first trial, random values for the others.
 
-    A trial is keyed by the row's name and its own number, so that more trials begin with the same ones.
+    Random values are keyed by the row's name and the trial's number, so that a longer search begins with the same
+    trials.
     """
     if trial == 0:
         return {}
@@ -39,10 +40,10 @@ def trial_settings(row: Row, trial: int) -> dict[str, Any]:
 
 
 def record_trials(study: Study, out: Path, trials: Sequence[tuple[Row, dict[str, Any], Job]]) -> None:
-    """Write trials.csv, those of other rows that it has kept, with the best finished trial of each row chosen.
+    """Write trials.csv and choose the best finished trial of each row; trials of other rows in the file are kept.
 
-    A trial is scored by its validation metric alone, of equals the first is chosen; one that failed is kept with its
-    message.
+    Trials are scored only by the validation metric. Among equal trials the first is chosen. Failed trials are recorded
+    with their message.
     """
     failures = read_failures(out)
     lines = [line for line in _read(out) if line["row"] not in {row.name for row, _, _ in trials}]
@@ -67,12 +68,12 @@ def record_trials(study: Study, out: Path, trials: Sequence[tuple[Row, dict[str,
 
 
 def chosen_settings(out: Path) -> dict[str, Mapping[str, Any]]:
-    """What the search has chosen for each row, if there was one."""
+    """Return the settings that the search has chosen for each row."""
     return {line["row"]: json.loads(line["settings"]) for line in _read(out) if line["chosen"] == "True"}
 
 
 def trials_of(out: Path) -> dict[str, int]:
-    """Trials that each row has had."""
+    """Return the number of trials of each row."""
     found: dict[str, int] = {}
     for line in _read(out):
         found[line["row"]] = found.get(line["row"], 0) + 1

@@ -1,4 +1,4 @@
-"""A study: which algorithms are compared on what, under which budget. Read from YAML, checked before any run begins."""
+"""A study: the compared algorithms, their task and budget. Read from YAML and checked before any run starts."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Row:
     """One row of a study.
 
     Attributes:
-        name: of the row.
-        configs: YAML files of `python -m agents.train`, the later over the earlier.
-        settings: settings of `python -m agents.train` by dotted key, over the files'.
-        budget: one budget by name, the study's unless the row has its own.
-        family: rows of one family are shown together: by default "supervised", "policy gradient" or "gradient-free".
-        start: the row whose best model (seed 0) it begins from.
-        seeds: at most so many; None for as many as are asked for.
+        name: name of the row.
+        configs: YAML files of `python -m agents.train`; later files override earlier ones.
+        settings: settings of `python -m agents.train` by dotted key; they override the files.
+        budget: one budget by name; by default the study's.
+        family: group of rows in the report: by default "supervised", "policy gradient" or "gradient-free".
+        start: name of the row whose best model (seed 0) this row starts from.
+        seeds: maximum number of seeds; None for no maximum.
         search: dotted key → the values to try, or {low, high} of a log-uniform range.
     """
 
@@ -48,22 +48,22 @@ class Row:
 
     @property
     def slug(self) -> str:
-        """The row's part of a run folder's name."""
+        """The row's name in the names of run folders."""
         return "".join(c if c.isalnum() else "_" for c in self.name).strip("_")
 
 
 @dataclass(frozen=True)
 class Study:
-    """What is compared.
+    """A study.
 
     Attributes:
         path: the file that it was read from.
-        title: of the report.
-        metric: chooses models, and is what rows are compared by.
-        shown: other metrics in the table.
-        budget: one budget by name: what each row may spend.
-        rows: by name, in the order of the table.
-        twin: the row that others are measured against: by default the first supervised one.
+        title: title of the report.
+        metric: metric that chooses models and compares rows.
+        shown: further metrics in the table.
+        budget: the budget of each row, by name.
+        rows: rows by name, in the order of the table.
+        twin: name of the row that others are compared with; by default the first supervised row.
         zero_shot: whether the untrained model already knows the task.
     """
 
@@ -77,7 +77,7 @@ class Study:
     zero_shot: bool
 
     def levels(self, names: Sequence[str]) -> list[list[Row]]:
-        """The rows `names` and those that they begin from, each in a later level than the one it begins from."""
+        """Return the rows `names` and the rows they start from, each in a later level than its start."""
         wanted: list[str] = []
         for name in names:
             wanted += [needed for needed in self.chain(name) if needed not in wanted]
@@ -86,15 +86,15 @@ class Study:
         return [[row for row in ordered if depth[row.name] == level] for level in range(max(depth.values()) + 1)]
 
     def chain(self, name: str) -> list[str]:
-        """The row, and before it the rows that it begins from, directly or not.
+        """Return the rows that lead to a row, in order, ending with the row itself.
 
         Raises:
-            SettingsError: rows begin from one another in a circle.
+            SettingsError: the rows start from one another in a circle.
         """
         found = [name]
         while (start := self.rows[found[0]].start) is not None:
             if start in found:
-                raise SettingsError(f"{self.path}: rows begin from one another: {' ← '.join([start, *found])}")
+                raise SettingsError(f"{self.path}: rows start from one another: {' ← '.join([start, *found])}")
             found.insert(0, start)
         return found
 
@@ -103,8 +103,8 @@ def read_study(path: Path) -> Study:
     """Read a study.
 
     Raises:
-        SettingsError: a file that can't be read, an unknown or missing key, a value of the wrong kind, rows that begin
-            from a row that isn't there or from one another.
+        SettingsError: an unreadable file, an unknown or missing key, a value of the wrong type, a row that starts from
+            an unknown row, or rows that start from one another.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -123,12 +123,14 @@ def read_study(path: Path) -> Study:
     slugs: dict[str, str] = {}
     for row in rows.values():
         if row.start is not None and row.start not in rows:
-            raise SettingsError(f"{path}: row {row.name!r} begins from {row.start!r}, no row{nearest(row.start, rows)}")
+            raise SettingsError(
+                f"{path}: row {row.name!r} starts from unknown row {row.start!r}{nearest(row.start, rows)}"
+            )
         if slugs.setdefault(row.slug, row.name) != row.name:
             raise SettingsError(f"{path}: rows {slugs[row.slug]!r} and {row.name!r} would have the same folders")
     twin = content.get("twin")
     if twin is not None and twin not in rows:
-        raise SettingsError(f"{path}: twin {twin!r} is no row{nearest(twin, rows)}")
+        raise SettingsError(f"{path}: twin {twin!r} is not a row{nearest(twin, rows)}")
     return Study(
         path, content["title"], content["metric"], tuple(content.get("shown", ())), budget, rows, twin,
         content.get("zero_shot", False),
@@ -157,13 +159,13 @@ def _row(path: Path, name: str, given: Any, budget: Mapping[str, Any], common: M
 def options(
     row: Row, given: Mapping[str, str], start: Path | None, chosen: Mapping[str, Any] | None = None
 ) -> list[str]:
-    """The row's options of `python -m agents.train`, without seed and folder.
+    """Return the row's options of `python -m agents.train`, without seed and folder.
 
     Args:
         row: the row.
-        given: settings from the command line of the study (dataset, model), below the row's own.
-        start: the model to begin from.
-        chosen: settings that a search has found, over the row's own.
+        given: settings from the command line of the study (dataset, model); the row's settings override them.
+        start: the model to start from.
+        chosen: settings found by a search; they override the row's settings.
     """
     settings = {**given, **row.settings, **(chosen or {}), **{f"budget.{k}": v for k, v in row.budget.items()}}
     if start is not None:
@@ -175,7 +177,7 @@ def options(
 
 
 def _folded(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What lies deeper than section.key becomes an entry of a mapping: `agent.optimizer_kwargs.sigma`."""
+    """Turn keys below section.key, such as `agent.optimizer_kwargs.sigma`, into entries of a mapping."""
     found: dict[str, Any] = {}
     for key, value in settings.items():
         parts = key.split(".")
@@ -187,15 +189,15 @@ def _folded(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def family_of(row: Row, algo: str) -> str:
-    """The row's family, its own or its algorithm's."""
+    """Return the family of the row, by default that of its algorithm."""
     return row.family or find_algorithm(algo).family
 
 
 def check_rows(study: Study, levels: Sequence[Sequence[Row]], given: Mapping[str, str]) -> dict[str, Settings]:
-    """Parse each row's settings and make its environment and its agent, without training: what fails, fails now.
+    """Parse the settings of each row and create its environment and agent, so that errors appear before training.
 
     Raises:
-        SettingsError: a row that could not run; it is named.
+        SettingsError: a row cannot run; the message names it.
     """
     found: dict[str, Settings] = {}
     tasks = set()
@@ -210,7 +212,7 @@ def check_rows(study: Study, levels: Sequence[Sequence[Row]], given: Mapping[str
         for key in row.search:
             _check_search(f"{study.path}: row {row.name!r}: search", key, row.search[key])
     if len(tasks) > 1:
-        raise SettingsError(f"{study.path}: rows play different tasks, {sorted(tasks)}: compare them in two studies")
+        raise SettingsError(f"{study.path}: rows have different tasks, {sorted(tasks)}: use one study per task")
     return found
 
 
@@ -220,7 +222,7 @@ def _try(settings: Settings, root: Settings, metric: str) -> None:
     env = make_env(settings, dataset, "train", tokenizer, learning=True)
     known = [known.name for known in env.task.all_metrics()]
     if metric not in known:
-        raise SettingsError(f"no metric {metric!r}{nearest(metric, known)}: metric is one of {', '.join(known)}")
+        raise SettingsError(f"unknown metric {metric!r}{nearest(metric, known)}: choose one of {', '.join(known)}")
     make_agent(settings, env, model=root.policy["model"])
 
 
@@ -245,20 +247,22 @@ def _budget(where: str, given: Any) -> Mapping[str, Any]:
     (name,) = given
     if name not in BUDGETS:
         raise SettingsError(
-            f"{where}: no budget {name!r}{nearest(str(name), BUDGETS)}: it is one of {', '.join(BUDGETS)}"
+            f"{where}: unknown budget {name!r}{nearest(str(name), BUDGETS)}: choose one of {', '.join(BUDGETS)}"
         )
     return given
 
 
 def _check_keys(where: str, content: Any, known: Mapping[str, Any], needed: Sequence[str] = ()) -> None:
     if not isinstance(content, dict):
-        raise SettingsError(f"{where} holds {type(content).__name__}, not keys with values")
+        raise SettingsError(f"{where} must be a mapping of keys to values, got {type(content).__name__}")
     for key, value in content.items():
         if key not in known:
-            raise SettingsError(f"{where}: no key {key!r}{nearest(str(key), known)}: it has {', '.join(known)}")
+            raise SettingsError(
+                f"{where}: unknown key {key!r}{nearest(str(key), known)}: choose from {', '.join(known)}"
+            )
         if not isinstance(value, known[key]):
             raise SettingsError(
-                f"{where}: {key} is {value!r}, not of kind {getattr(known[key], '__name__', known[key])}"
+                f"{where}: {key} must be of type {getattr(known[key], '__name__', known[key])}, got {value!r}"
             )
     for key in needed:
         if not content.get(key):

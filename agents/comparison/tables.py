@@ -16,21 +16,21 @@ Cells = list[str]
 
 @dataclass(frozen=True)
 class Table:
-    """A table: what its columns are called, its rows, and the names of those that are only there to be beaten."""
+    """A table: its column names, its rows, and the names of the baseline rows, which are shown pale."""
 
     columns: Cells
     rows: list[Cells]
     pale: frozenset[str] = frozenset()
 
     def markdown(self) -> str:
-        """The table in Markdown."""
+        """Return the table in Markdown."""
         lines = ["| " + " | ".join(self.columns) + " |", "|---|" + "---:|" * (len(self.columns) - 1)]
         rows = ([cell.replace("|", "\\|") for cell in row] for row in self.rows)
         return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
 def main_table(results: Results) -> Table:
-    """Every row's metrics and costs, below the rows to beat."""
+    """Return the metrics and costs of every row, below the baselines."""
     study = results.study
     metrics = [study.metric, *study.shown]
     costs = ["forward passes", "backward passes", "equivalents", "seconds", "tokens/s", "peak MiB"]
@@ -38,7 +38,7 @@ def main_table(results: Results) -> Table:
     rows, first = [], results.first
     pale = []
     for name, values in (first["baselines"] if first else {}).items():
-        shown = {"untrained": "zero-shot (the model as it came)" if study.zero_shot else "untrained model"}
+        shown = {"untrained": "zero-shot (untrained)" if study.zero_shot else "untrained model"}
         pale.append(shown.get(name, name))
         cells = [_number(values[metric]) if metric in values else "" for metric in metrics]
         rows.append([pale[-1], *cells, *[""] * (1 + len(costs))])
@@ -72,7 +72,7 @@ def _costs(runs: list[StudyRun]) -> Cells:
 
 
 def goal(results: Results) -> float | None:
-    """90% of the way from where the twin began to what it reached on validation (medians of its runs)."""
+    """Return 90% of the twin's gain on validation, added to its initial value (medians of its runs)."""
     if results.twin is None:
         return None
     curves = [run.curve for run in results.finished[results.twin] if run.curve is not None]
@@ -82,9 +82,9 @@ def goal(results: Results) -> float | None:
 
 
 def cost_table(results: Results, bound: float) -> Table:
-    """What each row spends until validation reaches `bound`: medians over the runs that do.
+    """Return the cost of each row until validation reaches `bound`, as medians over the runs that reach it.
 
-    A row that begins from another row's model pays for that run too.
+    The cost of a row that starts from another row's model includes that run.
     """
     rows = []
     for name, runs in results.finished.items():
@@ -101,7 +101,7 @@ def cost_table(results: Results, bound: float) -> Table:
 
 
 def _until(results: Results, run: StudyRun, bound: float) -> tuple[float, float, float] | None:
-    """Equivalents, seconds and MiB until a run reaches the bound, with those of the run that it begins from."""
+    """Return equivalents, seconds and MiB until a run reaches the bound, including the runs that it starts from."""
     assert run.curve is not None
     place = first_reach(results.sign * run.curve.values, results.sign * bound)
     if place is None:
@@ -116,7 +116,7 @@ def _until(results: Results, run: StudyRun, bound: float) -> tuple[float, float,
 
 
 def best_of_families(results: Results) -> dict[str, StudyRun]:
-    """The run of each family that is best on validation."""
+    """Return the best run of each family on validation."""
     found: dict[str, StudyRun] = {}
     metric, sign = results.study.metric, results.sign
 
@@ -131,13 +131,13 @@ def best_of_families(results: Results) -> dict[str, StudyRun]:
 
 
 def split_shown(results: Results) -> str:
-    """The split of the main table."""
+    """Return the split of the main table."""
     first = next(iter(results.finished.values()))[0].report
     assert first is not None
     return split_of(first)
 
 
 def _number(value: float) -> str:
-    if np.isnan(value):  # a metric that this row has not
+    if np.isnan(value):  # the row does not have this metric
         return ""
     return f"{value:.3f}" if abs(value) < 100 else f"{value:,.1f}"

@@ -1,1 +1,1 @@
-"""Playing a split once: metrics, predictions, reports and pages."""
+"""Evaluation of a split: metrics, predictions, reports and pages."""

@@ -1,7 +1,7 @@
-"""Texts as one HTML page: coloured labels, gold above predicted, or choices in their places. Needs nothing but itself.
+"""Texts as one self-contained HTML page: coloured labels with gold above predicted, or choices in their places.
 
-Errors are hatched and crossed, not only coloured, and every bar is labelled; colours are Okabe and Ito's, which the
-colour-blind tell apart, lightened until black letters are legible on them, on a light page and on a dark one.
+Errors are hatched and marked with a cross as well as coloured, and every bar is labelled. The colours are Okabe and
+Ito's, which colour-blind readers can distinguish, lightened so that black letters are legible on light and dark pages.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,18 +12,18 @@ from typing import NamedTuple
 from lm_gym.agents.evaluation.played import PlayedPart, PlayedPosition, PlayedText
 from lm_gym.tasks import Mark
 
-_COLOURS = 8  # in page.css; more labels share them
+_COLOURS = 8  # number of colours in page.css; further labels reuse them
 
 
 class Facts(NamedTuple):
-    """What the head of the page says.
+    """Facts for the head of the page.
 
     Attributes:
         run: the run folder.
-        algo: what trained the model.
-        dataset: what is played.
-        split: of it.
-        num_texts: in the split.
+        algo: the algorithm that trained the model.
+        dataset: name of the dataset.
+        split: name of the split.
+        num_texts: number of texts in the split.
     """
 
     run: str
@@ -34,11 +34,11 @@ class Facts(NamedTuple):
 
 
 def page(facts: Facts, texts: Sequence[PlayedText]) -> str:
-    """The page.
+    """Return the page as HTML.
 
     Args:
-        facts: its head.
-        texts: one or more, all of one task.
+        facts: the head of the page.
+        texts: one or more texts of the same task.
     """
     task = texts[0].task
     marks = {mark.label for text in texts for p in text.positions for mark in (p.gold_mark, p.predicted_mark)}
@@ -57,8 +57,8 @@ def page(facts: Facts, texts: Sequence[PlayedText]) -> str:
             f"<p><code>{escape(facts.run)}</code></p>",
             f"<p>{len(texts):,} of {facts.num_texts:,} texts; "
             f"{right:,} of {sum(counts):,} {task.nouns.positions} right; "
-            f"{sum(text.flawless for text in texts):,} texts without an error; reward "
-            f"{sum(text.reward for text in texts) / len(texts):.2f} a text.</p>",
+            f"{sum(text.flawless for text in texts):,} texts without errors; mean reward per text "
+            f"{sum(text.reward for text in texts) / len(texts):.2f}.</p>",
             f'<p class="legend">{_legend(colour_of, texts[0])}</p>',
             '<p><label><input type="checkbox" id="errors"> only texts with errors</label></p></header>',
             *(_article(text, colour_of) for text in texts),
@@ -71,14 +71,14 @@ def _legend(colour_of: dict[str, str], text: PlayedText) -> str:
     position = text.task.nouns.position
     if text.task.choice_is_text:
         return (
-            f'Above the {position}, below what was filled in: <i class="bar right start end">right</i> '
-            '<i class="bar wrong start end">✗ wrong</i>. Point at one for the first choices.'
+            f'The {position} is above, the prediction below: <i class="bar right start end">right</i> '
+            '<i class="bar wrong start end">✗ wrong</i>. Point at one to see the most probable choices.'
         )
     names = " ".join(f'<i class="bar {c} start end">{escape(name)}</i>' for name, c in colour_of.items())
     return (
-        f"{names} Under each {position} gold, and below it what was predicted: "
+        f"{names} Below each {position} is its gold label, and below that the prediction: "
         '<i class="bar error start end">✗ wrong</i>, <i class="bar missed start end">✗ missed</i>. '
-        f"Point at a {position} for the first choices."
+        f"Point at a {position} to see the most probable choices."
     )
 
 
@@ -99,7 +99,8 @@ def _labelled(parts: Sequence[PlayedPart], colour_of: dict[str, str]) -> Iterato
     predicted = _bars([position.predicted_mark if position else none for _, position in parts])
     for (part, position), (g, g_shape), (p, p_shape) in zip(parts, gold, predicted, strict=True):
         if position is None:
-            yield f'<span class="word cut" title="{escape(part.note)}"><b>{escape(part.text)}</b></span>'
+            cut = f' cut" title="{escape(part.note)}' if part.note else ""
+            yield f'<span class="word{cut}"><b>{escape(part.text)}</b></span>'
             continue
         bars = ""
         if g:
@@ -132,7 +133,7 @@ def _filled(parts: Iterable[PlayedPart]) -> Iterator[str]:
 
 
 def _bars(marks: Sequence[Mark]) -> list[tuple[str, str]]:
-    """The label of each part ("" for none), and whether its bar starts or ends there."""
+    """Return the label of each part ("" for none), and whether its bar starts or ends there."""
     joined = [*(mark.joined for mark in marks), False]
     shapes = [
         " ".join(name for name, here in (("start", not joined[k]), ("end", not joined[k + 1])) if here)
@@ -142,7 +143,7 @@ def _bars(marks: Sequence[Mark]) -> list[tuple[str, str]]:
 
 
 def _details(word: str, position: PlayedPosition) -> str:
-    """What pointing at a position shows."""
+    """Return the details shown when the reader points at a position."""
     top = "".join(
         f'<span class="choice{" gold" if choice.name == position.gold else ""}" style="--p:{choice.probability:.1%}">'
         f"<span>{escape(choice.name)}</span><span>{choice.probability:.3f}</span></span>"

@@ -1,4 +1,4 @@
-"""One text as a policy decides it: what stands where, gold, prediction, reward and the policy's first choices."""
+"""One text with a policy's decisions: its parts, gold choices, predictions, rewards and most probable choices."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,13 +25,13 @@ class PlayedPosition:
     """One position.
 
     Attributes:
-        gold: name of the right choice.
-        predicted: name of the most probable one.
-        right: whether they are the same (of tokens, names alone don't tell).
-        quiet: whether the gold choice needs no mention, such as O.
-        gold_mark, predicted_mark: how the choices are drawn beside the part.
-        reward: what the environment pays for it.
-        top: the policy's first `TOP` choices, most probable first.
+        gold: name of the gold choice.
+        predicted: name of the most probable choice.
+        right: whether they are equal (different tokens can have equal names).
+        quiet: whether the gold choice needs no display, such as O.
+        gold_mark, predicted_mark: marks that display the choices.
+        reward: reward of the predicted choice.
+        top: the `TOP` most probable choices, most probable first.
     """
 
     gold: str
@@ -45,7 +45,7 @@ class PlayedPosition:
 
 
 class PlayedPart(NamedTuple):
-    """A part of a text, and the position decided there, None where there is nothing to decide."""
+    """A part of a text, and the position decided there, or None."""
 
     part: Part
     position: PlayedPosition | None
@@ -53,13 +53,13 @@ class PlayedPart(NamedTuple):
 
 @dataclass(frozen=True)
 class PlayedText:
-    """A text, decided.
+    """A decided text.
 
     Attributes:
-        index: of the text in its split.
-        parts: in order.
-        rendered: the environment's rendering, in ANSI colours.
-        task: the task's class.
+        index: index of the text in its split.
+        parts: its parts, in order.
+        rendered: the environment's rendering, with ANSI colours.
+        task: class of the task.
     """
 
     index: int
@@ -79,22 +79,22 @@ class PlayedText:
 
     @property
     def num_right(self) -> int:
-        """Number of positions decided as gold has them."""
+        """Number of correct positions."""
         return sum(position.right for position in self.positions)
 
     @property
     def flawless(self) -> bool:
-        """Whether every position is right."""
+        """Whether every position is correct."""
         return self.num_right == len(self.positions)
 
 
 def play_text(policy: LMPolicy, env: TextVectorEnv, index: int) -> PlayedText:
-    """Decides one text with the most probable choice at each position.
+    """Decide one text with the most probable choice at each position.
 
     Args:
-        policy: put into evaluation mode.
-        env: with one row, `unit="sequence"`; it is left reset.
-        index: of the text in the environment's split.
+        policy: the policy; set to evaluation mode.
+        env: an environment with one row and `unit="sequence"`; it is reset.
+        index: index of the text in the environment's split.
     """
     task = env.task
     obs, _ = env.reset(options={"indices": [index]})

@@ -1,4 +1,4 @@
-"""Playing a split once, in order: by a policy, or by a row that any policy must beat."""
+"""Evaluation of a policy or a baseline on every text of a split."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Predictor = Callable[[Batch], Prediction]
 
 
 def evaluate(policy: LMPolicy | Predictor, env: TextVectorEnv, *, texts: int | None = None) -> Evaluation:
-    """Plays every text of the environment's split once, with the most probable choice at each position.
+    """Evaluate a policy once on every text of the environment's split, with the most probable choice at each position.
 
-    Positions that are drawn are those of visit 0, the same in every evaluation. The environment is left reset: give one
-    that no agent is learning from.
+    Random positions, such as masks, are the same in every evaluation. The environment is reset, so do not pass one
+    that an agent is training in.
 
     Args:
-        policy: an LMPolicy (put into evaluation mode), or any predictor.
-        env: a native vector environment, `unit="sequence"`; its rows are the batch.
-        texts: play this many, evenly spaced, instead of all.
+        policy: an LMPolicy (set to evaluation mode), or any predictor.
+        env: a native vector environment with `unit="sequence"`; its rows are the batch.
+        texts: number of texts to play, evenly spaced; by default all.
     """
     predict = lm_predictor(policy, env.task) if isinstance(policy, LMPolicy) else policy
     total = env.num_texts
@@ -34,13 +34,15 @@ def evaluate(policy: LMPolicy | Predictor, env: TextVectorEnv, *, texts: int | N
     counts = env.position_counts(chosen)
     offsets = np.concatenate([[0], np.cumsum(counts)])
     flat = {name: np.zeros(offsets[-1], np.int64) for name in ("choices", "targets", "places")}
-    log_probs: NDArray[np.float32] | None = np.zeros(offsets[-1], np.float32)
+    log_probs: dict[str, NDArray[np.float32]] = {
+        name: np.zeros(offsets[-1], np.float32) for name in ("target_log_probs", "choice_log_probs")
+    }
     returns = np.zeros(len(chosen), np.float32)
     steps = None if env.at_once else np.zeros(len(chosen), np.int64)
     by_length = np.argsort(np.diff(env.task.encoded.offsets)[chosen], kind="stable")
     for start in range(0, len(chosen), env.num_envs):
         rows = by_length[start : start + env.num_envs]
-        indices = np.resize(chosen[rows], env.num_envs)  # the last batch repeats itself to fill the rows
+        indices = np.resize(chosen[rows], env.num_envs)  # the last batch repeats texts to fill its rows
         obs, _ = env.reset(options={"indices": indices})
         used = slice(0, len(rows))
         mask = obs["position_mask"][used].astype(bool)
@@ -56,22 +58,25 @@ def evaluate(policy: LMPolicy | Predictor, env: TextVectorEnv, *, texts: int | N
         flat["choices"][slots] = choices[used][mask]
         flat["targets"][slots] = env.targets[used][mask]
         flat["places"][slots] = obs["positions"][used][mask]
-        if said.target_log_probs is None or log_probs is None:
-            log_probs = None
-        else:
-            log_probs[slots] = said.target_log_probs[used][mask]
-    return Evaluation(env.task, chosen, offsets, **flat, target_log_probs=log_probs, returns=returns, steps=steps)
+        for name in [*log_probs]:
+            given = getattr(said, name)
+            if given is None:
+                del log_probs[name]  # of all texts or of none
+            else:
+                log_probs[name][slots] = given[used][mask]
+    known = {"target_log_probs": None, **log_probs}
+    return Evaluation(env.task, chosen, offsets, **flat, **known, returns=returns, steps=steps)
 
 
 def baselines(env: TextVectorEnv) -> dict[str, dict[str, float]]:
-    """Metrics of the rows that any agent must beat, by name: chance, and what the task adds."""
+    """Return the metrics of the task's baselines by name, such as random choices."""
     return {row.name: evaluate(row.make(env.task), env).metrics for row in env.task.baselines}
 
 
 def position_rewards(
     env: TextVectorEnv, choices: NDArray[np.int64], log_probs: NDArray[np.float32] | None
 ) -> NDArray[np.float32]:
-    """What the texts played pay for choices, float32 [N, T].
+    """Return the rewards of choices in the current texts, float32 [N, T].
 
     NaN if the reward needs probabilities that the predictor does not give.
     """
@@ -83,7 +88,7 @@ def position_rewards(
 
 
 def read(policy: LMPolicy, obs: dict[str, NDArray[np.int64]]) -> Packed:
-    """The policy at all positions of a batch, in evaluation mode and without a gradient."""
+    """Return the policy's output at all positions of a batch, in evaluation mode and without gradients."""
     policy.set_training_mode(False)
     tensors, _ = policy.obs_to_tensor(obs)
     assert isinstance(tensors, dict)
@@ -92,21 +97,22 @@ def read(policy: LMPolicy, obs: dict[str, NDArray[np.int64]]) -> Packed:
 
 
 def most_probable(packed: Packed, targets: NDArray[np.int64], task: Task) -> Prediction:
-    """The most probable choices at the positions of texts, the log-probabilities of their targets, and scores."""
+    """Return the most probable choices [N, T], log-probabilities of targets and choices, and the task's scores."""
     gold = packed.of_tokens().gather(1, packed.pick(targets)[:, None]).squeeze(1)
     rows, slots = packed.rows.cpu().numpy(), packed.slots.cpu().numpy()
+    chosen = packed.most_probable()
+    best = packed.log_probs.gather(1, chosen[:, None]).squeeze(1)
     choices = np.zeros(targets.shape, np.int64)
-    log_probs = np.zeros(targets.shape, np.float32)
-    choices[rows, slots] = packed.most_probable().cpu().numpy()
-    log_probs[rows, slots] = gold.cpu().numpy()
-    sure = task.score(packed.log_probs.cpu().numpy())
-    scores = None
+    log_probs = np.zeros((2, *targets.shape), np.float32)
+    choices[rows, slots] = chosen.cpu().numpy()
+    log_probs[:, rows, slots] = th.stack([gold, best]).cpu().numpy()
+    sure, scores = task.score(packed.log_probs.cpu().numpy()), None
     if sure is not None:
         scores = np.zeros(targets.shape)
         scores[rows, slots] = sure
-    return Prediction(choices, log_probs, scores)
+    return Prediction(choices, *log_probs, scores=scores)
 
 
 def lm_predictor(policy: LMPolicy, task: Task) -> Predictor:
-    """The policy's most probable choices, what it gives the gold ones, and how sure it is where the task asks."""
+    """Return a predictor of the policy's most probable choices, with log-probabilities and the task's scores."""
     return lambda batch: most_probable(read(policy, batch.observation), batch.targets, task)

@@ -8,25 +8,25 @@ from lm_gym.tasks import DecidedText, Evaluation, Part, Task
 
 
 def format_predictions(evaluation: Evaluation) -> str:
-    """All texts with gold and predicted choices, in the task's format."""
+    """Return all texts with gold and predicted choices, in the task's format."""
     return "".join(map(evaluation.task.format_prediction, evaluation))
 
 
 def write_predictions(evaluation: Evaluation, folder: Path) -> Path:
-    """Write `predictions.*` into `folder`, with the task's ending, and return its path."""
+    """Write `predictions.*` with the task's suffix to `folder`, and return its path."""
     path = folder / f"predictions.{evaluation.task.predictions_suffix}"
     write_text(path, format_predictions(evaluation))
     return path
 
 
 def samples_table(evaluation: Evaluation, count: int) -> str:
-    """The first texts with what was predicted, as a Markdown table; wrong choices are bold, gold beside them.
+    """Return the first texts with their predictions as a Markdown table; wrong choices are bold, followed by gold.
 
     Args:
-        evaluation: what was played.
-        count: number of texts shown.
+        evaluation: the evaluation.
+        count: number of texts.
     """
-    lines = ["| how many are right, and the text (**predicted**, gold) |", "|---|"]  # TensorBoard breaks narrow columns
+    lines = ["| correct positions, and the text (**predicted**, gold) |", "|---|"]  # TensorBoard breaks narrow columns
     for text in islice(evaluation, count):
         right = int((text.targets == text.choices).sum())
         cells = "".join(" " * part.spaced + _cell(evaluation.task, part, text) for part in evaluation.task.parts(text))

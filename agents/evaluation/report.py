@@ -1,7 +1,7 @@
-"""What a run reached: report.json, report.md and the closing table.
+"""Results of a run: report.json, report.md and the closing table.
 
-Results stand beside the rows to beat: those of the task, such as random choices, and the policy before training.
-Everything is played on the test split, by the model that was best on the validation split.
+They are compared with the task's baselines, such as random choices, and with the untrained policy, on the test split if
+there is one. The model is the best one on the validation split.
 """
 
 from collections.abc import Mapping
@@ -18,19 +18,19 @@ Metrics = Mapping[str, float]
 
 
 def table_rows(report: Mapping[str, Any]) -> dict[str, Metrics]:
-    """The rows of the closing table, all on one split: this run, then the rows to beat."""
+    """Return the rows of the closing table, all on one split: this run, then the baselines."""
     names = {row.name: row.label for row in find_task(report["env"]).baselines} | {"untrained": "untrained policy"}
     rows: dict[str, Metrics] = {"this run": report["metrics"][split_of(report)]}
     return rows | {names.get(name, name): metrics for name, metrics in report["baselines"].items()}
 
 
 def split_of(report: Mapping[str, Any]) -> str:
-    """The split of the closing table: test, where there is one, and validation elsewhere."""
+    """Return the split of the closing table: test if there is one, else validation."""
     return "test" if "test" in report["metrics"] else "validation"
 
 
 def closing_table(report: Mapping[str, Any]) -> Table:
-    """The table that a run ends with."""
+    """Return the table printed at the end of a run."""
     rows = table_rows(report)
     shown = [metric for metric in columns(rows) if metric.in_terminal]
     title = f"{report['algo']} on {report['dataset']}, {split_of(report)}"
@@ -45,13 +45,13 @@ def closing_table(report: Mapping[str, Any]) -> Table:
 
 
 def markdown(report: Mapping[str, Any], evaluation: Evaluation, best: str, notes: list[str], command: str) -> str:
-    """report.md: the same table, the reports by entity type and by tag, and what a reader should know.
+    """Return report.md: the same table, the task's reports, costs and notes on the data.
 
     Args:
-        report: what report.json holds.
-        evaluation: of the best model on the split that the rows to beat were played on.
-        best: how the best model was chosen, a sentence.
-        notes: sentences about the data and what was cut.
+        report: the content of report.json.
+        evaluation: evaluation of the best model on the split of the table.
+        best: a sentence that says how the best model was chosen.
+        notes: sentences about the data.
         command: the command line.
     """
     rows = table_rows(report)
@@ -69,7 +69,7 @@ def markdown(report: Mapping[str, Any], evaluation: Evaluation, best: str, notes
         "",
         f"{report['timesteps']:,} timesteps, {report['forward_passes']:,} forward and "
         f"{report['backward_passes']:,} backward passes, {report['tokens']:,} tokens, "
-        f"{report['seconds']:.1f} s of training, {report['peak_memory_bytes'] / 2**20:,.0f} MiB at most. "
+        f"{report['seconds']:.1f} s of training, peak memory {report['peak_memory_bytes'] / 2**20:,.0f} MiB. "
         f"Data fingerprint {report['fingerprint']}.",
         "",
     ]
@@ -81,7 +81,7 @@ def markdown(report: Mapping[str, Any], evaluation: Evaluation, best: str, notes
 
 
 def reports(evaluation: Evaluation) -> list[str]:
-    """The task's reports as text, each named as what it is; the metrics of a task without."""
+    """Return the task's reports as text, each with a title; without reports, its metrics."""
     if evaluation.reports:
         return [str(report) for report in evaluation.reports.values()]
     width = max(map(len, evaluation.metrics))

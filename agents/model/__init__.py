@@ -1,1 +1,1 @@
-"""Language models as policies: loading, encoding, heads, and the choices at positions."""
+"""Language models as policies: loading, encoding, heads, and choices at positions."""

@@ -1,4 +1,4 @@
-"""AdamW in which each parameter group keeps its own multiple of the scheduled learning rate."""
+"""AdamW with a multiple of the scheduled learning rate for each parameter group."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import nn
 
 
 class GroupedAdamW(th.optim.AdamW):
-    """AdamW (arXiv 1711.05101) whose groups may carry `lr_scale`: a step uses lr · lr_scale.
+    """AdamW (arXiv 1711.05101) whose groups may have an `lr_scale`; a step uses lr · lr_scale.
 
-    Stable-Baselines3's schedules write one learning rate into every group; with a scale beside it a fresh head can
-    still learn faster than a pretrained encoder.
+    Stable-Baselines3's schedules write the same learning rate to every group. The scale lets a fresh head learn faster
+    than a pretrained encoder.
     """
 
     def step(self, closure: Callable[[], float] | None = None) -> Any:
-        """One optimisation step."""
+        """Take an optimisation step."""
         rates = [group["lr"] for group in self.param_groups]
         for group in self.param_groups:
             group["lr"] = group["lr"] * group.get("lr_scale", 1.0)
@@ -35,13 +35,13 @@ def parameter_groups(
     head_lr_scale: float,
     weight_decay: float,
 ) -> list[dict[str, Any]]:
-    """Groups for GroupedAdamW: matrices decay, vectors (biases, LayerNorm) don't; heads learn `head_lr_scale` faster.
+    """Return groups for GroupedAdamW: only matrices decay, and heads learn `head_lr_scale` times faster.
 
     Args:
-        encoder: the whole network; what `heads` hold is left to them.
-        heads: modules or parameters that start fresh.
+        encoder: the whole network; parameters of `heads` are excluded from its groups.
+        heads: newly initialised modules or parameters.
         head_lr_scale: learning rate of the heads as a multiple of the encoder's.
-        weight_decay: AdamW's decay of the matrices.
+        weight_decay: weight decay of the matrices; vectors (biases, LayerNorm) do not decay.
     """
     fresh: dict[int, nn.Parameter] = {}
     for head in heads:

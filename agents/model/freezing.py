@@ -1,4 +1,4 @@
-"""Parameters that training leaves as they are."""
+"""Freezing of parameters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 
 def freeze_parameters(network: nn.Module, patterns: Sequence[str], *, all_of_them: bool = False) -> None:
-    """Excludes parameters from training by glob patterns over their names, e.g. `"*embeddings*"`, `"*layer.0.*"`.
+    """Freeze parameters by glob patterns over their names, such as `"*embeddings*"` or `"*layer.0.*"`.
 
     Args:
         network: the model.
@@ -17,13 +17,13 @@ def freeze_parameters(network: nn.Module, patterns: Sequence[str], *, all_of_the
         all_of_them: whether none needs to be left, because something beside the model trains.
 
     Raises:
-        ValueError: a pattern matches no parameter (some names are listed), or none is left to train.
+        ValueError: a pattern matches no parameter (the message lists some names), or no parameter is left to train.
     """
     names = [name for name, _ in network.named_parameters()]
     for pattern in patterns:
         if not any(fnmatch(name, pattern) for name in names):
             raise ValueError(
-                f"freeze pattern {pattern!r} matches no parameter; names look like {names[0]!r}, {names[-1]!r}"
+                f"freeze pattern {pattern!r} matches no parameter; examples of names: {names[0]!r}, {names[-1]!r}"
             )
     matched = matching(network, patterns)
     for name, parameter in network.named_parameters():
@@ -34,5 +34,5 @@ def freeze_parameters(network: nn.Module, patterns: Sequence[str], *, all_of_the
 
 
 def matching(network: nn.Module, patterns: Sequence[str]) -> frozenset[str]:
-    """Names of the parameters that match any of the patterns."""
+    """Return the names of the parameters that match any of the patterns."""
     return frozenset(name for name, _ in network.named_parameters() if any(fnmatch(name, p) for p in patterns))

@@ -10,16 +10,23 @@ from torch import nn
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     PretrainedConfig,
 )
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_MASKED_LM_MAPPING,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
 )
 
-Head = Literal["vocabulary", "labels"]
+Head = Literal["vocabulary", "labels", "text_labels", "label_words"]
+CLASSIFIERS: dict[str, tuple[Any, Any, str]] = {
+    "labels": (AutoModelForTokenClassification, MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING, "token classifier"),
+    "text_labels": (AutoModelForSequenceClassification, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, "text classifier"),
+}
+"""Heads with a row for each label: their auto class, the architectures that have one, and what it is called."""
 
 
 def auto_class(config: Any, head: Head) -> Any:
@@ -32,10 +39,11 @@ def auto_class(config: Any, head: Head) -> Any:
         ValueError: transformers has no such head for the architecture.
     """
     kind = type(config)
-    if head == "labels":
-        if kind not in MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING:
-            raise ValueError(f"transformers has no token classifier of model {config.model_type!r}: take another model")
-        return AutoModelForTokenClassification
+    if head in CLASSIFIERS:
+        made, known, name = CLASSIFIERS[head]
+        if kind not in known:
+            raise ValueError(f"transformers has no {name} of model {config.model_type!r}: take another model")
+        return made
     if kind in MODEL_FOR_CAUSAL_LM_MAPPING:
         causal: Any = MODEL_FOR_CAUSAL_LM_MAPPING[kind]
         if kind not in MODEL_FOR_MASKED_LM_MAPPING or causal.__name__ in (config.architectures or ()):

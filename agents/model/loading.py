@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from typing import Any, get_args
 
 import torch as th
+from torch import nn
 from transformers import AutoConfig, PretrainedConfig
 from transformers.utils import logging as transformers_logging
 
 from lm_gym.agents.model.heads import (
+    CLASSIFIERS,
     Head,
     are_generic,
     auto_class,
@@ -46,7 +48,8 @@ def load_model(
     Args:
         model: `"tiny"`, a local folder, a hub id; or a configuration as `config.to_dict()` gives it, for a model
             with fresh weights (how a saved agent is rebuilt before its own weights are put in).
-        head: `"vocabulary"`, of a masked or causal LM (see `auto_class`), or `"labels"`, of a token classifier.
+        head: `"vocabulary"` or `"label_words"`, of a masked or causal LM (see `auto_class`), `"labels"`, of a token
+            classifier, or `"text_labels"`, of a text classifier.
         labels: names of the labels, in order; they fill `id2label`. Needed by a head of labels. A checkpoint's rows
             go to the labels of the same name, and one warning says which labels are new and which were dropped. Where
             one side has no names (LABEL_0, …), rows stay as they are if the number of labels is the same.
@@ -64,7 +67,7 @@ def load_model(
         raise ValueError(f"two labels have one name: {', '.join(labels)}")
     if isinstance(model, dict):
         config = _set_dropout(AutoConfig.for_model(**{**model, **_as_overrides(labels)}), dropout)
-        return _check_halves(auto_class(config, head).from_config(config).to(_DTYPES[dtype]))
+        return _check_halves(auto_class(config, head).from_config(config).to(_DTYPES[dtype]), head)
     with _quiet():
         try:
             network, news = _read(model_path(model), model, head, labels, _DTYPES[dtype], dropout)
@@ -87,17 +90,18 @@ def _read(
     if labels is None or (are_generic(labels) and len(labels) == len(own)):
         labels = own
     config = _set_dropout(AutoConfig.from_pretrained(path, **_as_overrides(labels)), dropout)
-    by_name = list(labels) != own and not are_generic(own) and not are_generic(labels)
+    by_name = head in CLASSIFIERS and list(labels) != own and not are_generic(own) and not are_generic(labels)
     network, report = auto_class(stored, head).from_pretrained(
         path,
         config=stored if by_name else config,
         dtype=dtype,
         output_loading_info=True,
-        ignore_mismatched_sizes=head == "labels",
+        ignore_mismatched_sizes=head in CLASSIFIERS,
     )
-    _check_encoder(_check_halves(network), report, model)
+    begun = _begin_pooler(network, report["missing_keys"])
+    _check_encoder(_check_halves(network, head), report["missing_keys"] - begun, report["mismatched_keys"], head, model)
     fresh = sorted(head_parameters(network).keys() & report["missing_keys"])
-    if head == "vocabulary":
+    if head not in CLASSIFIERS:
         return network, _untrained(fresh)
     trained = not any(network.get_parameter(name).shape[:1] == (network.config.num_labels,) for name in fresh)
     if by_name:
@@ -114,15 +118,40 @@ def _untrained(fresh: Sequence[str]) -> str:
     )
 
 
-def _check_halves(network: Any) -> Any:
-    """The model itself, refused unless its head runs without its encoder."""
+def _begin_pooler(network: Any, missing: set[str]) -> set[str]:
+    """Begins a pooler that the checkpoint lacks as tanh alone; the names of its parameters.
+
+    A pooler, a layer and tanh on the first token's state, belongs to BERT's text classifier and not to its language
+    model.
+    """
+    pooler = getattr(network.base_model, "pooler", None)
+    layer = getattr(pooler, "dense", None)
+    if not isinstance(layer, nn.Linear) or layer.in_features != layer.out_features:
+        return set()
+    names = {name for name, p in network.named_parameters() if p is layer.weight or p is layer.bias}
+    if not names <= missing:
+        return set()
+    nn.init.eye_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return names
+
+
+def _position_model(network: Any, head: Head) -> PositionModel:
+    return PositionModel(network, classifies_texts=head == "text_labels")
+
+
+def _check_halves(network: Any, head: Head) -> Any:
+    """The model itself, refused unless its head runs without its encoder and, of a text classifier, gives the same."""
     training = network.training
     try:
         if network.base_model is network:
             raise AttributeError("no base_model beside its head")
         with th.no_grad():
-            PositionModel(network.eval()).head(th.zeros(1, network.config.hidden_size, dtype=network.dtype))
-    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+            model = _position_model(network.eval(), head)
+            model.head(th.zeros(1, network.config.hidden_size, dtype=network.dtype))
+            if model.classifies_texts:
+                _compare_halves(model)
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
             f"the head of {type(network).__name__} cannot run apart from its encoder "
             f"({str(error).splitlines()[0]}): take another model"
@@ -130,16 +159,29 @@ def _check_halves(network: Any) -> Any:
     return network.train(training)
 
 
-def _check_encoder(network: Any, report: dict[str, Any], model: str) -> None:
+def _compare_halves(model: PositionModel) -> None:
+    """Raises ValueError unless the halves of a text classifier say what the whole says, at the first or last token."""
+    ids = th.tensor([[id_ for id_ in range(2, 9) if id_ != model.network.config.pad_token_id][:5]])
+    mask = th.ones_like(ids)
+    whole = model.network(input_ids=ids, attention_mask=mask).logits[0].float()
+    logits, _ = model(ids, mask, th.tensor([0, 0]), th.tensor([0, ids.shape[1] - 1]))
+    near = 1e-4 if model.network.dtype == th.float32 else 3e-2
+    if not ((logits - whole).abs().amax(1) <= near * (1 + whole.abs().max())).any():
+        raise ValueError("it reads other states than those of the first or the last token")
+
+
+def _check_encoder(
+    network: Any, missing: set[str], mismatched: Sequence[tuple[Any, ...]], head: Head, model: str
+) -> None:
     """Refuses a checkpoint without weights that the logits depend on; those of a pooler nobody reads may be absent."""
     encoder = {id(p) for p in network.base_model.parameters()}
-    absent = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
+    absent = {*missing, *(name for name, *_ in mismatched)}
     parameters = {n: p for n, p in network.named_parameters() if n in absent and id(p) in encoder}
     if not parameters:
         return
     text = th.ones(1, 2, dtype=th.int64)
     with th.enable_grad():
-        logits, _ = PositionModel(network)(text, text, th.zeros(1, dtype=th.int64), th.ones(1, dtype=th.int64))
+        logits, _ = _position_model(network, head)(text, text, th.zeros(1, dtype=th.int64), th.ones(1, dtype=th.int64))
     gradients = th.autograd.grad(logits.sum(), list(parameters.values()), allow_unused=True)
     needed = [name for name, gradient in zip(parameters, gradients, strict=True) if gradient is not None]
     if needed:

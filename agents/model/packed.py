@@ -1,4 +1,4 @@
-"""What a policy says at the positions of a batch, padding left out, and choices drawn from it."""
+"""A policy's output at the positions of a batch, without padding, and choices drawn from it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Packed:
-    """The policy at all Q positions of whole texts, padding left out.
+    """The policy's output at all Q positions of whole texts, without padding.
 
     Attributes:
-        log_probs: float32 [Q, n], log of the policy at each position.
-        hidden: [Q, H], the encoder's states there.
+        log_probs: float32 [Q, n], log-probabilities at each position.
+        hidden: [Q, H], the encoder's hidden states there.
         rows: int64 [Q], the text of each position.
-        slots: int64 [Q], its place among the text's positions (0 … T-1).
-        shape: (B, T), the size of a batch of actions.
+        slots: int64 [Q], index among the positions of its text (0 … T-1).
+        shape: (B, T), the shape of a batch of actions.
         waits: whether the last of the n choices leaves a position open.
     """
 
@@ -31,11 +31,11 @@ class Packed:
     waits: bool = False
 
     def choose(self, deterministic: bool) -> th.Tensor:
-        """Actions [B, T], the most probable or drawn; 0 where padded."""
+        """Return actions [B, T], the most probable or sampled ones; 0 where padded."""
         return self.unpack(self.most_probable() if deterministic else _draw(self.log_probs))
 
     def most_probable(self) -> th.Tensor:
-        """The most probable choice at each position, int64 [Q].
+        """Return the most probable choice at each position, int64 [Q].
 
         Where positions may wait, those more likely to be filled than not are, with their most probable token, and in
         each text the one that is likeliest to be filled, so that every step decides something.
@@ -48,33 +48,33 @@ class Packed:
         return th.where(filled, self.log_probs[:, :-1].argmax(-1), self.log_probs.shape[1] - 1)
 
     def of_tokens(self) -> th.Tensor:
-        """Log of the policy at positions that do not wait, float32 [Q, n]."""
+        """Return the log-probabilities at positions that do not wait, float32 [Q, n]."""
         return th.log_softmax(self.log_probs[:, :-1], -1) if self.waits else self.log_probs
 
     def log_prob(self, actions: th.Tensor) -> th.Tensor:
-        """Log-probabilities [B] of actions [B, T]: the sum over a text's positions."""
+        """Return log-probabilities [B] of actions [B, T], summed over the positions of a text."""
         return self.total(self.log_probs.gather(1, self.pick(actions)[:, None]).squeeze(1))
 
     def unpack(self, values: th.Tensor) -> th.Tensor:
-        """Values [Q, …] in the places of actions, [B, T, …]; 0 where padded."""
+        """Arrange values [Q, …] like actions, [B, T, …]; 0 where padded."""
         out = values.new_zeros((*self.shape, *values.shape[1:]))
         out[self.rows, self.slots] = values
         return out
 
     def pick(self, values: th.Tensor | NDArray[Any]) -> th.Tensor:
-        """Of values [B, T, …] those at the positions, [Q, …]."""
+        """Select the values [B, T, …] at positions, [Q, …]."""
         return th.as_tensor(values, device=self.log_probs.device)[self.rows, self.slots]
 
     def total(self, values: th.Tensor) -> th.Tensor:
-        """Values [Q] summed over each text's positions, [B]."""
+        """Sum values [Q] over the positions of each text, [B]."""
         return values.new_zeros(self.shape[0]).index_add(0, self.rows, values)
 
     def mean(self, values: th.Tensor) -> th.Tensor:
-        """Values [Q] averaged over each text's positions, [B]; 0 where a text has none."""
+        """Average values [Q] over the positions of each text, [B]; 0 if a text has none."""
         return self.total(values) / self.total(th.ones_like(values)).clamp(min=1)
 
     def restricted(self, action_masks: Any) -> Packed:
-        """The policy among the choices that action_masks [B, T · n] allow; None allows all."""
+        """Restrict the policy to the choices that action_masks [B, T · n] allow; None allows all."""
         if action_masks is None:
             return self
         masks = th.as_tensor(action_masks, device=self.log_probs.device).bool()
@@ -84,12 +84,12 @@ class Packed:
 
 @dataclass(frozen=True)
 class AtCursors:
-    """The policy where each of B rows decides one position; rows that decide the same position of a text share it.
+    """The policy's output if each of B rows decides one position; rows at the same position of a text share it.
 
     Attributes:
-        log_probs: float32 [Q, n], log of the policy at each distinct position.
-        hidden: [Q, H], the encoder's states there.
-        steps: int64 [B], which of the Q positions is each row's.
+        log_probs: float32 [Q, n], log-probabilities at each distinct position.
+        hidden: [Q, H], the encoder's hidden states there.
+        steps: int64 [B], index of each row's position among the Q positions.
     """
 
     log_probs: th.Tensor
@@ -97,36 +97,59 @@ class AtCursors:
     steps: th.Tensor
 
     def choose(self, deterministic: bool) -> th.Tensor:
-        """Actions [B], the most probable or drawn, each row's independently."""
+        """Return actions [B], the most probable ones or independent samples."""
         if deterministic:
             return self.unpack(self.log_probs.argmax(-1))
         counts = th.bincount(self.steps, minlength=len(self.log_probs))
-        drawn = _draw(self.log_probs, int(counts.max()))  # [Q, most rows of a position]
+        drawn = _draw(self.log_probs, int(counts.max()))  # [Q, maximum number of rows at a position]
         order = self.steps.argsort(stable=True)
-        number = th.empty_like(self.steps)  # of a row among those of its position
+        number = th.empty_like(self.steps)  # index of a row among those at its position
         begin = (counts.cumsum(0) - counts)[self.steps[order]]
         number[order] = th.arange(len(self.steps), device=self.steps.device) - begin
         return drawn[self.steps, number]
 
+    def choose_distinct(self, group_size: int) -> th.Tensor:
+        """Return actions [B] that differ within each group of rows k·G … k·G + G - 1, which decide the same position.
+
+        They are samples without replacement: the top G of log π + Gumbel noise.
+        """
+        log_probs = self.log_probs[self.steps[::group_size]]
+        noisy = log_probs - th.empty_like(log_probs).exponential_().log()
+        return noisy.topk(group_size, dim=-1).indices.flatten()
+
     def log_prob(self, actions: th.Tensor) -> th.Tensor:
-        """Log-probabilities [B] of actions [B]."""
+        """Return log-probabilities [B] of actions [B]."""
         return self.log_probs[self.steps, actions.flatten()]
 
     def unpack(self, values: th.Tensor) -> th.Tensor:
-        """Values [Q, …] row by row, [B, …]."""
+        """Arrange values [Q, …] by row, [B, …]."""
         return values[self.steps]
 
-    total = mean = unpack  # of one position
+    total = mean = unpack  # a row has one position
 
 
 def _draw(log_probs: th.Tensor, times: int | None = None) -> th.Tensor:
-    """Choices [Q] drawn at each position, or `times` of them, [Q, times]."""
+    """Sample choices [Q] at each position, or `times` choices, [Q, times]."""
     if times is None:
         return th.multinomial(log_probs.exp(), 1).squeeze(1)
     return th.multinomial(log_probs.exp(), times, replacement=True)
 
 
+_BLOCK = 2**20  # maximum number of probabilities computed at a time if they need no gradient
+
+
+def draw_rows(log_probs: th.Tensor) -> th.Tensor:
+    """Return a choice [Q] drawn at each position of log_probs [Q, n], one block of positions at a time."""
+    return th.cat([_draw(block) for block in log_probs.split(max(1, _BLOCK // log_probs.shape[-1]))])
+
+
+@th.no_grad()
+def mean_entropy(log_probs: th.Tensor) -> th.Tensor:
+    """Return the mean of `entropy` without a gradient, one block of positions at a time."""
+    return th.cat([entropy(block) for block in log_probs.split(max(1, _BLOCK // log_probs.shape[-1]))]).mean()
+
+
 def entropy(log_probs: th.Tensor) -> th.Tensor:
-    """Entropy in nats of each row of log-probabilities [Q, n] → [Q]; forbidden choices (-inf) count nothing."""
+    """Return the entropy in nats of log-probabilities [Q, n] → [Q]; forbidden choices (-inf) contribute 0."""
     probs = log_probs.exp()
     return -(probs * log_probs.masked_fill(probs == 0, 0.0)).sum(-1)

@@ -1,4 +1,4 @@
-"""A Hugging Face model whose head runs at chosen positions only, never over [batch, length, vocabulary]."""
+"""A Hugging Face model whose head runs only at selected positions, never over [batch, length, vocabulary]."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lm_gym.agents.model.prompts import Prompt
 
 
 class _States(BaseModelOutputWithPoolingAndCrossAttentions):
-    """An encoder's output of which only the states are there; what else some encoder gives is None."""
+    """An encoder's output that holds only hidden states; all other attributes are None."""
 
     def __getattr__(self, name: str) -> None:
         if name.startswith("_"):
@@ -21,33 +21,40 @@ class _States(BaseModelOutputWithPoolingAndCrossAttentions):
 
 
 class PositionModel(nn.Module):
-    """Runs a Hugging Face model in its two halves: the encoder over whole texts, the head at given positions only.
+    """Run a Hugging Face model in two halves: the encoder over whole texts, the head only at given positions.
 
-    The head sees the hidden states at the positions as one text [1, Q, H], so that memory is Q·n and not B·L·n. It is
-    the model's own, whatever its architecture: the whole model is called with its encoder answering those states.
+    The head receives the hidden states at the positions as one text [1, Q, H], so that memory is Q·n instead of B·L·n.
+    To support any architecture, the whole model is called with its encoder replaced by one that returns these states.
+
+    Args:
+        network: the model.
+        classifies_texts: whether the head returns one row of logits per text instead of one per token.
 
     Attributes:
-        prompt: tokens that the encoder finds in every text; places are counted without them.
+        prompt: tokens added to every text; positions are counted without them.
+        label_words: computes logits of labels from those of the vocabulary; None for the head's own logits.
     """
 
-    def __init__(self, network: Any) -> None:
+    def __init__(self, network: Any, *, classifies_texts: bool = False) -> None:
         super().__init__()
         self.network = network
+        self.classifies_texts = classifies_texts
         self.prompt: Prompt | None = None
+        self.label_words: nn.Module | None = None
 
     def forward(
         self, input_ids: th.Tensor, attention_mask: th.Tensor, rows: th.Tensor, columns: th.Tensor
     ) -> tuple[th.Tensor, th.Tensor]:
-        """Logits float32 [Q, n] and hidden states [Q, H] at the positions; arguments as those of `encode`."""
+        """Return logits float32 [Q, n] and hidden states [Q, H] at the positions; see `encode` for arguments."""
         hidden = self.encode(input_ids, attention_mask, rows, columns)
         return self.head(hidden), hidden
 
     def encode(self, input_ids: th.Tensor, attention_mask: th.Tensor, rows: th.Tensor, columns: th.Tensor) -> th.Tensor:
-        """The encoder's last hidden states [Q, H] at the positions (rows[q], columns[q]).
+        """Return the encoder's last hidden states [Q, H] at the positions (rows[q], columns[q]).
 
         Args:
             input_ids: int64 [B, L].
-            attention_mask: [B, L], 1 at real sub-tokens; columns that are padding in every row are not computed.
+            attention_mask: [B, L], 1 at real sub-tokens; columns with padding in every row are not computed.
             rows: int64 [Q] in 0 … B-1.
             columns: int64 [Q] in 0 … L-1.
         """
@@ -58,38 +65,58 @@ class PositionModel(nn.Module):
             arguments, columns = self.prompt(self.network, input_ids, attention_mask, columns)
         encoder = self.network.base_model
         if "use_cache" in inspect.signature(type(encoder).forward).parameters:
-            arguments["use_cache"] = False  # a decoder's keys and values are never asked for again
+            arguments["use_cache"] = False  # a decoder's keys and values are not needed later
         output = encoder(**arguments, return_dict=True)
         hidden: th.Tensor = output[0][rows, columns]
         return hidden
 
     def head(self, hidden: th.Tensor) -> th.Tensor:
-        """Logits, float32 [Q, n], of the model's head alone at hidden states [Q, H]."""
+        """Return the logits, float32 [Q, n], of the model's head at hidden states [Q, H]."""
+        if self.classifies_texts:
+            return self._classified(hidden).float()
+        logits = self._answered(_States(last_hidden_state=hidden[None]))[0]  # of [1, Q, H]
+        return logits.float() if self.label_words is None else self.label_words(logits)
+
+    def _classified(self, hidden: th.Tensor) -> th.Tensor:
+        """Return the logits [Q, n] of a text classifier that reads the states [Q, H] of its texts."""
+        pooler = getattr(self.network.base_model, "pooler", None)
+        texts = hidden[:, None]  # texts of one token, [Q, 1, H]
+        read = hidden if pooler is None else pooler(texts)
+        head = [m for m in self.network.children() if m is not self.network.base_model]
+        layers = [m for m in head if not isinstance(m, nn.Dropout)]
+        if len(layers) == 1 and isinstance(layers[0], nn.Linear):  # the whole of a decoder's head, and of BERT's
+            for module in head:
+                read = module(read)
+            return read.reshape(-1, read.shape[-1])
+        logits = self._answered(_States(last_hidden_state=texts, pooler_output=read))
+        return logits.reshape(-1, logits.shape[-1])
+
+    def _answered(self, states: _States) -> th.Tensor:
+        """Return the logits of the whole model with an encoder that returns `states`."""
         encoder = self.network.base_model
-        states = _States(last_hidden_state=hidden[None])  # [1, Q, H]
         encoder.forward = lambda *_, **__: states  # shadows the method until it is deleted
         try:
             logits: th.Tensor = self.network(input_ids=None, return_dict=True).logits
         finally:
             del encoder.forward
-        return logits[0].float()
+        return logits
 
 
 def longest_text(network: Any) -> int | None:
-    """Sub-tokens of a text that the model has positions for; None where that is unlimited."""
+    """Return the maximum number of sub-tokens of a text; None if the model has no limit."""
     limit: int | None = getattr(network.config, "max_position_embeddings", None)
     embeddings = getattr(network.base_model, "embeddings", None)
-    if limit is not None and hasattr(embeddings, "create_position_ids_from_input_ids"):  # RoBERTa's begin behind [PAD]
+    if limit is not None and hasattr(embeddings, "create_position_ids_from_input_ids"):  # RoBERTa counts from [PAD]
         limit -= network.config.pad_token_id + 1
     return limit
 
 
 def check_length(network: Any, tokens: int, prompt: int = 0) -> None:
-    """Refuses texts of so many sub-tokens, with a prompt of so many in them, that the model has no positions for."""
+    """Raise ValueError if the model cannot read texts of `tokens` sub-tokens and a prompt of `prompt` tokens."""
     limit = longest_text(network)
     if limit is not None and tokens + prompt > limit:
         added = f" and a prompt of {prompt}" if prompt else ""
         raise ValueError(
-            f"texts of up to {tokens} sub-tokens{added}, model {network.config.model_type!r} takes {limit}: make the "
-            f"environment with max_length={max(0, limit - prompt)} or less"
+            f"texts have up to {tokens} sub-tokens{added}, but model {network.config.model_type!r} takes {limit}: make "
+            f"the environment with max_length={max(0, limit - prompt)} or less"
         )

@@ -1,4 +1,4 @@
-"""A prompt that is part of a model: virtual tokens put into every text it reads, saved beside its checkpoint."""
+"""Prompts as parts of a model: virtual tokens added to every text, saved with the checkpoint."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _FILE = "prompt.safetensors"
 
 
 class Prompt(nn.Module):
-    """k tokens in every text, as embeddings or as token ids.
+    """A prompt of k tokens, as embeddings or as token ids.
 
     Args:
-        values: [k, H] embeddings or int64 [k] token ids; [p, k, …] gives each of p blocks of texts a prompt of its own.
-        place: `"after_first"` token of the text (behind [CLS]), or at the `"front"`.
-        unit: a natural step of embeddings, as it was when the prompt was made.
+        values: [k, H] embeddings or int64 [k] token ids; [p, k, …] for separate prompts of p blocks of texts.
+        place: `"after_first"`: after the first token of the text ([CLS]); or `"front"`.
+        unit: natural step of the embeddings when the prompt was created.
     """
 
     values: th.Tensor
@@ -39,14 +39,14 @@ class Prompt(nn.Module):
 
     @property
     def description(self) -> dict[str, Any]:
-        """What a model's configuration says of it."""
+        """Description of the prompt for a model's configuration."""
         width = self.values.shape[-1] if self.soft else 0
         return {"tokens": len(self), "width": width, "place": self.place, "unit": self.unit}
 
     def forward(
         self, network: Any, input_ids: th.Tensor, attention_mask: th.Tensor, columns: th.Tensor
     ) -> tuple[dict[str, th.Tensor], th.Tensor]:
-        """The encoder's arguments for texts [B, L] with the prompt in them, and where `columns` are now."""
+        """Return the encoder's arguments for texts [B, L] with the prompt, and the shifted `columns`."""
         before = 1 if self.place == "after_first" else 0
         text = network.get_input_embeddings()(input_ids) if self.soft else input_ids  # [B, L(, H)]
         values = self.values if self.values.dim() > text.dim() - 1 else self.values[None]  # [p, k(, H)]
@@ -59,16 +59,16 @@ class Prompt(nn.Module):
 
 
 def save_prompt(prompt: Prompt, folder: str | Path) -> None:
-    """Writes prompt.safetensors into a checkpoint's folder."""
+    """Write prompt.safetensors to a checkpoint's folder."""
     save_file({"values": prompt.values.contiguous()}, Path(folder) / _FILE)
 
 
 def load_prompt(config: Any, source: str | None) -> Prompt | None:
-    """The prompt that a model's configuration speaks of, if any.
+    """Return the prompt described by a model's configuration, if any.
 
     Args:
-        config: the model's.
-        source: folder or hub id of its checkpoint; None: zeros, for values that are put in later.
+        config: the model's configuration.
+        source: folder or hub id of its checkpoint; None to fill the prompt with zeros.
 
     Raises:
         FileNotFoundError: the checkpoint lacks prompt.safetensors.
@@ -84,7 +84,7 @@ def load_prompt(config: Any, source: str | None) -> Prompt | None:
             file = cached_file(source, _FILE)
         except OSError as error:
             raise FileNotFoundError(
-                f"the configuration of {source!r} names a prompt of {tokens} tokens, but there is no {_FILE} beside it"
+                f"the configuration of {source!r} names a prompt of {tokens} tokens, but {_FILE} is missing"
             ) from error
         assert file is not None
         values = load_file(file)["values"]
@@ -92,10 +92,10 @@ def load_prompt(config: Any, source: str | None) -> Prompt | None:
 
 
 def install(policy: Any, prompt: Prompt | None) -> None:
-    """Puts a prompt into an LMPolicy, or takes it out.
+    """Add a prompt to an LMPolicy, or remove it.
 
     Raises:
-        ValueError: texts and prompt together are longer than the model takes.
+        ValueError: texts and prompt together are too long for the model.
     """
     if prompt is not None:
         policy.check_length(len(prompt))
@@ -107,6 +107,6 @@ def install(policy: Any, prompt: Prompt | None) -> None:
 
 
 def default_place(network: nn.Module) -> Place:
-    """In front of a causal model's text; behind the first token ([CLS]) of a bidirectional one's."""
+    """Return the default place: the front for a causal model, after the first token ([CLS]) for others."""
     causal = any(getattr(module, "is_causal", False) for module in network.modules())
     return "front" if causal else "after_first"

@@ -1,4 +1,4 @@
-"""Texts encoded once while their positions are decided one after another."""
+"""Encoding of each text only once while its positions are decided one after another."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch as th
 from lm_gym.agents.model.position_model import PositionModel
 
 TensorObservation = dict[str, th.Tensor]
-_TEXT = ("input_ids", "attention_mask", "positions")  # what hidden states at positions depend on
-_BATCHES = 2  # batches of different sizes whose texts are kept: of a rollout, and of whatever plays beside it
-_PROBES = 8  # numbers of each tensor of weights that are looked at
+_TEXT = ("input_ids", "attention_mask", "positions")  # leaves that determine the hidden states at positions
+_BATCHES = 2  # number of batch sizes whose texts are kept: a rollout, and one other player
+_PROBES = 8  # entries of each weight tensor to compare
 
 
 @dataclass
 class Spent:
-    """What encoding has cost so far: texts, their sub-tokens, and the texts of them that carry a gradient."""
+    """Cost of encoding so far: texts, their sub-tokens, and the texts with a gradient."""
 
     texts: int = 0
     tokens: int = 0
@@ -24,16 +24,16 @@ class Spent:
 
 
 class TextEncoder:
-    """Hidden states at the cursors of a batch (`unit="token"`), with no text encoded more often than needed.
+    """Encode texts for the cursors of a batch (`unit="token"`), each text no more often than needed.
 
-    Within a batch, rows that read the same are encoded once. From call to call, `kept` encodes only the texts that
-    have changed since it was last asked, for as long as the weights stay what they were.
+    Within a batch, rows with the same text are encoded once. Between calls, `kept` encodes only the texts that have
+    changed since its last call, as long as the weights stay the same.
 
     Args:
         model: the model.
 
     Attributes:
-        spent: what was encoded.
+        spent: cost of encoding so far.
     """
 
     def __init__(self, model: PositionModel) -> None:
@@ -46,11 +46,12 @@ class TextEncoder:
         """Encode the texts of a batch.
 
         Args:
-            obs: an observation of B rows; or U texts, and `text` int64 [B]: the text of each step, of which
-                `cursor` [B, 1] is given.
+            obs: an observation of B rows; or U texts, with `text` int64 [B], the text of each step, and `cursor`
+                [B, 1].
 
         Returns:
-            hidden states [Q, H] of the distinct positions at the cursors, and int64 [B]: which of them is each row's.
+            Hidden states [Q, H] of the distinct positions at the cursors, and the index of each row's position, int64
+            [B].
         """
         cursor = obs["cursor"].long().flatten()
         ids, attention = obs["input_ids"].long(), obs["attention_mask"].long()
@@ -64,7 +65,7 @@ class TextEncoder:
         return self._encode(ids, attention, places), steps
 
     def kept(self, obs: TensorObservation) -> tuple[th.Tensor, th.Tensor]:
-        """As `at_cursors`, without a gradient, of a batch whose texts mostly stay from call to call."""
+        """Return the same as `at_cursors` without gradients, for a batch whose texts rarely change between calls."""
         if self._weights is None or not self._weights.are_those_of(self._model):
             self._kept.clear()
             self._weights = _Weights(self._model)
@@ -89,7 +90,7 @@ class TextEncoder:
         return kept.hidden[some, cursor[some]], steps
 
     def forget(self) -> None:
-        """Keep no text: the next call encodes all of them."""
+        """Forget all texts, so that the next call encodes all of them."""
         self._kept.clear()
         self._weights = None
 
@@ -115,8 +116,8 @@ class _Kept:
     """The texts of a batch of rows, and their hidden states.
 
     Attributes:
-        hidden: [B, T, H], set where a row has a position.
-        text: int64 [B], a number for each text; rows that read the same since the same call share it.
+        hidden: [B, T, H], valid at positions.
+        text: int64 [B], a number for each text; rows with the same text since the same call share it.
     """
 
     hidden: th.Tensor
@@ -127,7 +128,7 @@ class _Kept:
         self._next = 0
 
     def take(self, obs: TensorObservation) -> th.Tensor:
-        """Which rows read differently from what is kept, bool [B]; the new texts are taken note of."""
+        """Store the texts of an observation, and return which rows have changed, bool [B]."""
         changed = th.zeros_like(self.text, dtype=th.bool)
         for name, leaf in self._texts.items():
             changed |= (leaf != obs[name]).any(1)
@@ -184,7 +185,7 @@ def _tensors(model: PositionModel) -> list[th.Tensor]:
 
 
 def _distinct(ids: th.Tensor, attention: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-    """Rows that read differently: the index of one of each, int64 [U], and which of them every row is, int64 [B]."""
+    """Return the index of one row of each distinct text, int64 [U], and the text of every row, int64 [B]."""
     read = th.where(attention > 0, ids, -1)
     _, group = th.unique(read, dim=0, return_inverse=True)
     count = int(group.max()) + 1

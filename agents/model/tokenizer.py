@@ -1,47 +1,103 @@
-"""The tokenizer beside a model."""
+"""The tokenizer of a model."""
 
 from __future__ import annotations
 
+import json
+import shutil
+import warnings
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from lm_gym.agents.model.loading import model_path
+from lm_gym.tokenizer import TextTokenizer
 from lm_gym.tokenizer import load_tokenizer as load_text_tokenizer
+
+_PROBE = ("Anna", "Lind's", "well-known", "(old)", "house", ",", "3.5", "km", "off", "Oslo", ".")
 
 
 def load_tokenizer(model: str) -> Any:
-    """The transformers tokenizer that lies beside `model` (see model_path)."""
+    """Return the transformers tokenizer of `model` (see model_path)."""
     return AutoTokenizer.from_pretrained(model_path(model))
 
 
 def save_tokenizer(model: str, folder: str | Path) -> None:
-    """Writes that tokenizer into a folder, so that it cuts words joined by blanks as an environment cuts them.
+    """Write the tokenizer to a folder, so that it splits words joined by spaces as the environment does.
 
-    An environment reads each word as one behind a space, the first one too (`add_prefix_space` of byte-level ones).
+    An environment encodes every word, including the first, as if it followed a space (`lm_gym.word_boundaries`).
     """
-    tokenizer = load_tokenizer(model)
-    words = load_text_tokenizer(tokenizer.backend_tokenizer).tokenizer
-    if words.pre_tokenizer is not None:
-        tokenizer.backend_tokenizer.pre_tokenizer = words.pre_tokenizer
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for name, content in _files(model).items():
+        Path(folder, name).write_bytes(content)
+
+
+@lru_cache(8)
+def _files(model: str) -> dict[str, bytes]:
+    """The files of the tokenizer that lies beside `model`, words apart, by name."""
+    tokenizer, own = load_tokenizer(model), Path(model_path(model), "tokenizer.json")
+    words = load_text_tokenizer(own if own.is_file() else tokenizer.backend_tokenizer)
+    if words.tokenizer.pre_tokenizer is not None:
+        tokenizer.backend_tokenizer.pre_tokenizer = words.tokenizer.pre_tokenizer
+    if words.tokenizer.normalizer is not None:
+        tokenizer.backend_tokenizer.normalizer = words.tokenizer.normalizer
     if "add_prefix_space" in tokenizer.init_kwargs:  # classes of byte-level tokenizers build theirs from the argument
         tokenizer.add_prefix_space = True
-    tokenizer.save_pretrained(folder)
+    with TemporaryDirectory() as written:
+        folder = Path(written)
+        tokenizer.save_pretrained(folder)
+        names = [path.name for path in folder.iterdir()]
+        if Path(model_path(model), "config.json").is_file():
+            shutil.copy(Path(model_path(model), "config.json"), folder)  # which may name a class of tokenizers
+        if not _reads_like(AutoTokenizer.from_pretrained(folder), words):
+            words.tokenizer.save(str(folder / "tokenizer.json"))
+            _forget_class(folder / "tokenizer_config.json")
+            if not _reads_like(AutoTokenizer.from_pretrained(folder), words):
+                warnings.warn(
+                    f"transformers reads the tokenizer saved for model {model!r} otherwise than training did: a "
+                    "pipeline will find other sub-tokens than `evaluate`",
+                    stacklevel=3,
+                )
+        return {name: (folder / name).read_bytes() for name in names}
+
+
+def _reads_like(saved: Any, words: TextTokenizer) -> bool:
+    """Whether a saved tokenizer cuts a text as `words` cuts its words."""
+    ours = [*words.prefix, *words.encode_text(_PROBE), *words.suffix]
+    return bool(saved(" ".join(_PROBE))["input_ids"] == ours)
+
+
+def _forget_class(file: Path) -> None:
+    """Lets transformers read tokenizer.json as it stands, in place of a class that makes some parts of it anew."""
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+    settings.pop("add_prefix_space", None)
+    file.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def tokenizer_size(model: str) -> int | None:
+    """Number of entries of the tokenizer beside `model`, or None if there is none."""
+    try:
+        tokenizer = load_tokenizer(model)
+    except (OSError, ValueError):
+        return None
+    return load_text_tokenizer(tokenizer.backend_tokenizer).size
 
 
 def check_tokenizer(model: str, vocabulary: Mapping[str, int], name: str) -> None:
-    """Refuses a model whose own tokenizer numbers tokens differently; without one beside it nothing is known.
+    """Raise ValueError if the model's tokenizer numbers tokens differently; a model without a tokenizer passes.
 
     Args:
         model: see model_path.
-        vocabulary: token to id, as the environment numbers them.
-        name: what the environment's tokenizer is called.
+        vocabulary: token to id in the environment.
+        name: name of the environment's tokenizer.
 
     Raises:
-        ValueError: naming a token on which they differ.
+        ValueError: the tokenizers differ; the message names a token.
     """
     file = Path(model_path(model)) / "tokenizer.json"
     if not file.is_file():

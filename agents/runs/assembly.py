@@ -108,8 +108,7 @@ def make_policy(settings: Settings, env: TextVectorEnv, model: str) -> LMPolicy:
         env.single_observation_space,
         env.single_action_space,
         lambda _: 0.0,
-        head=env.task.head,
-        labels=env.task.choice_names,
+        **env.task.policy_arguments,
         **_policy_arguments(settings, model),
     )
     policy.check_tokenizer(env.task.tokenizer)

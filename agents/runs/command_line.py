@@ -41,7 +41,16 @@ from lm_gym.data.errors import nearest
 from lm_gym.envs import find_task
 
 _OF_THE_RUN = ("run_dir", "resume")  # what a config.yaml leaves out: a copy of a run goes elsewhere
-_POLICY_SKIP = {"observation_space", "action_space", "lr_schedule", "head", "labels", "tokenizer", "use_sde"}
+_POLICY_SKIP = {
+    "observation_space",
+    "action_space",
+    "lr_schedule",
+    "head",
+    "labels",
+    "label_words",
+    "tokenizer",
+    "use_sde",
+}
 _AGENT_SKIP = {
     "policy",
     "env",

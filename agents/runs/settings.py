@@ -1,9 +1,9 @@
 """Typed settings of a run, and their defaults.
 
-`agent.*` are the arguments of the chosen algorithm's constructor, `policy.*` of LMPolicy's, `data.*` of
-`load_dataset`; `env.*` and the rest are the dataclasses below. Their defaults are the defaults here, but for the
-learning rate, which warms up and then falls to 0. No options at all is REINFORCE on the builtin named entities with
-the shipped model.
+`agent.*` are the constructor arguments of the chosen algorithm, `policy.*` those of LMPolicy, and `data.*` the
+arguments of `load_dataset`; they keep their own defaults, except that the learning rate warms up and then decays to 0.
+`env.*` and the other sections are the dataclasses below. Without any options, a run trains the shipped model with
+REINFORCE on the builtin named entities.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,11 +18,11 @@ from lm_gym.envs.manual import described
 from lm_gym.tasks import Task
 
 BUDGETS = ("passes", "timesteps", "forward_passes", "equivalents", "seconds")
-ENDLESS = 2**62  # timesteps of a run that its clock ends
+ENDLESS = 2**62  # timesteps of a run that ends by the clock
 
 
 class SettingsError(ValueError):
-    """Settings that cannot be run; the message names the key, the value and the way out."""
+    """Invalid settings; the message names the key, the value and a remedy."""
 
 
 def at_least(name: str, value: float, bound: float) -> None:
@@ -39,19 +39,19 @@ def above(name: str, value: float, bound: float) -> None:
 
 @dataclass(frozen=True)
 class EnvSettings:
-    """The environment; a task's own options stand beside these (`env_settings`).
+    """The environment. `env_settings` adds the options of a task.
 
     Args:
-        id: a Gymnasium id of lm_gym, or "my_module:MyTask-v0" for a task of yours.
-        num_envs: texts in a batch: one update of an agent decides so many.
-        group_size: rows that play each of them; null for the algorithm's own (PPO's advantages compare them).
-        dataset: "builtin", a file, a folder with a file for each split, or "hub:<id>".
-        tokenizer: a model's name or folder, or a tokenizer.json; by default the policy's model.
-        max_length: most sub-tokens of a text, special tokens included.
-        reward: name of the reward, or a weighted sum {name: weight}; null for the environment's own.
-        reward_kwargs: arguments of that reward, such as `weights: balanced`.
-        dense: pay at each position, or all at the last one.
-        sampling: order of the training texts; "bucketed" shuffles texts of like length together.
+        id: a Gymnasium id of lm_gym, or "my_module:MyTask-v0" for your own task.
+        num_envs: number of texts per update.
+        group_size: number of rows that play the same text; null for the algorithm's default (PPO compares the rows).
+        dataset: "builtin", a file, a folder with one file per split, or "hub:<id>".
+        tokenizer: name or folder of a model, or a tokenizer.json; by default the policy's model.
+        max_length: maximum number of sub-tokens of a text, including special tokens.
+        reward: name of the reward, or a weighted sum {name: weight}; null for the task's default.
+        reward_kwargs: arguments of the reward, such as `weights: balanced`.
+        dense: pay at each position; false pays the sum at the last position.
+        sampling: order of the training texts; "bucketed" shuffles texts of similar length together.
     """
 
     id: str = "lm_gym/NER-v0"
@@ -73,27 +73,28 @@ class EnvSettings:
 
 @cache
 def env_settings(task: type[Task]) -> type[EnvSettings]:
-    """`EnvSettings` with the options of a task beside them."""
+    """Return `EnvSettings` extended by the options of a task."""
     hints = get_type_hints(task.Options)
     own = [
         (o.name, hints[o.name], field(default=o.default, default_factory=o.default_factory))
         for o in fields(task.Options)
     ]
-    said = "".join(f"        {name}: {text}\n" for name, text in described(task.Options).items())
+    nouns = task.nouns._asdict()
+    said = "".join(f"        {name}: {text.format(**nouns)}\n" for name, text in described(task.Options).items())
     doc = (EnvSettings.__doc__ or "").rstrip() + f"\n{said}    "
     return make_dataclass("EnvSettings", own, bases=(EnvSettings,), frozen=True, namespace={"__doc__": doc})
 
 
 @dataclass(frozen=True)
 class BudgetSettings:
-    """How long to train: exactly one of these.
+    """How long to train. Exactly one of these is set.
 
     Args:
         passes: passes over the training texts.
-        timesteps: positions decided; with K samples, or P members, a position counts so many times.
-        forward_passes: texts through the model; with P members a text counts P times.
-        equivalents: forward-pass equivalents: a forward pass is 1, a backward pass 2.
-        seconds: of training, evaluations and checkpoints left out; a resumed run goes on from those it has had.
+        timesteps: positions decided; with K samples or P members, each position counts K or P times.
+        forward_passes: texts sent through the model; with P members, each text counts P times.
+        equivalents: forward-pass equivalents: a forward pass counts 1, a backward pass 2.
+        seconds: seconds of training, without evaluations and checkpoints; includes the time before a resume.
     """
 
     passes: float | None = 5.0
@@ -105,11 +106,11 @@ class BudgetSettings:
     def __post_init__(self) -> None:
         given = [name for name in BUDGETS if getattr(self, name) is not None]
         if len(given) != 1:
-            raise SettingsError(f"give one of {', '.join(f'budget.{name}' for name in BUDGETS)}, and no other")
+            raise SettingsError(f"give exactly one of {', '.join(f'budget.{name}' for name in BUDGETS)}")
         above(f"budget.{given[0]}", getattr(self, given[0]), 0)
 
     def total(self, timesteps_per_pass: int, forward_passes_per_pass: int, backward_passes_per_pass: int) -> int:
-        """The budget in timesteps; ENDLESS where the clock decides."""
+        """Return the budget in timesteps, or ENDLESS if the clock decides."""
         if self.timesteps is not None:
             return self.timesteps
         if self.seconds is not None:
@@ -125,7 +126,7 @@ class BudgetSettings:
 
 
 def equivalents(forward_passes: int, backward_passes: int) -> int:
-    """Forward-pass equivalents: a backward pass counts as two forward passes, which is about what it costs."""
+    """Return forward-pass equivalents. A backward pass costs about two forward passes and counts as two."""
     return forward_passes + 2 * backward_passes
 
 
@@ -135,13 +136,14 @@ class EvaluationSettings:
 
     Args:
         every_passes: passes over the training texts between two evaluations.
-        times: evaluate so often, evenly over the budget, whatever a pass is; null for every_passes.
-        texts: play so many, evenly spaced, while training (by default all); the last evaluation plays all.
-        metric: chooses the best model; null for the task's first metric.
-        keep: the model that is kept and reported: the best of the run by that metric, or the last, where training
-            itself weighs more than the metric says (the price of attention heads).
-        num_envs: texts in a batch.
-        shown: texts shown with their predictions in TensorBoard.
+        times: number of evaluations, spaced evenly over the budget; null to use every_passes.
+        texts: number of texts per evaluation during training, evenly spaced (by default all); the final evaluation
+            uses all texts.
+        metric: metric that chooses the best model; null for the task's first metric.
+        keep: model to keep and report: the "best" by the metric, or the "last", for training that optimises something
+            that the metric does not measure, such as the price of attention heads.
+        num_envs: number of texts per batch.
+        shown: number of texts shown with their predictions in TensorBoard.
     """
 
     every_passes: float = 1.0
@@ -164,12 +166,12 @@ class EvaluationSettings:
 
 @dataclass(frozen=True)
 class CheckpointSettings:
-    """What a killed run goes on from.
+    """Checkpoints, from which a stopped run resumes.
 
     Args:
         every_passes: passes over the training texts between two checkpoints.
-        every_seconds: seconds after which one is written all the same.
-        keep: how many stay.
+        every_seconds: maximum number of seconds between two checkpoints.
+        keep: number of checkpoints to keep.
     """
 
     every_passes: float = 1.0
@@ -187,20 +189,20 @@ class Settings:
     """All settings of a run.
 
     Attributes:
-        algo: a name in ALGORITHMS, or `module:name` of a user's own.
-        seed: of everything random.
+        algo: a name in ALGORITHMS, or `module:name` of a user's own algorithm.
+        seed: seed of all random numbers.
         device: "auto", "cpu", "cuda", ….
-        threads: of torch; None leaves its own choice.
+        threads: number of torch's threads; None for torch's default.
         log_interval: updates between two logs.
         env: the environment.
         data: arguments of load_dataset.
         policy: arguments of LMPolicy.
         agent: arguments of the algorithm.
         budget: how long to train.
-        evaluation: on the validation split.
-        checkpoint: what a killed run goes on from.
-        run_dir: where the run folder goes; None for runs/<env>/<algo>/<time-seed>.
-        resume: the run folder to go on with.
+        evaluation: evaluation on the validation split.
+        checkpoint: checkpoints, from which a stopped run resumes.
+        run_dir: path of the run folder; None for runs/<env>/<algo>/<time-seed>.
+        resume: the run folder to resume.
         yaml: the complete settings as text, without run_dir and resume.
     """
 
@@ -221,12 +223,12 @@ class Settings:
     yaml: str = field(default="", compare=False)
 
     def flat(self) -> dict[str, Any]:
-        """Every setting by its dotted key, as config.yaml has them."""
+        """Return every setting by its dotted key, as in config.yaml."""
         return dict(leaves(yaml.safe_load(self.yaml)))
 
 
 def leaves(values: Mapping[str, Any], prefix: str = "", depth: int = 2) -> Iterator[tuple[str, Any]]:
-    """Dotted keys of nested settings; what lies deeper than section.key is a value."""
+    """Yield the dotted keys and values of nested settings; anything below section.key is part of the value."""
     for key, value in values.items():
         if depth > 1 and isinstance(value, dict) and value:
             yield from leaves(value, f"{prefix}{key}.", depth - 1)

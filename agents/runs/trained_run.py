@@ -3,7 +3,7 @@
 import json
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -67,7 +67,8 @@ class TrainedRun:
             RunFolderError: the run has not come so far.
             SettingsError, ValueError: the data, or the split, can't be played.
         """
-        folder, settings = self.folder, self.settings
+        folder = self.folder
+        settings = replace(self.settings, data={**self.settings.data, "max_overlap": 1.0})  # refused for training only
         go_on = f"train it with --resume {folder.path}"
         if not folder.best.is_dir():
             raise RunFolderError(f"{folder.path} has no best model yet: {go_on}")

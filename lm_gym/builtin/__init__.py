@@ -1,11 +1,12 @@
-"""Data and a model that come with the package: corpora, generated or written for it, and a small BERT."""
+"""Data and a model that come with the package: corpora generated or written for it, and a small BERT."""
 
 from collections.abc import Callable
 from pathlib import Path
 
+from lm_gym.builtin.headlines import Record, headline_splits
 from lm_gym.builtin.masked_lm import masked_lm_splits
 from lm_gym.builtin.ner import ner_splits
-from lm_gym.builtin.puzzles import Record, arithmetic_splits, sudoku_splits
+from lm_gym.builtin.puzzles import arithmetic_splits, sudoku_splits
 
 __all__ = ["BUILTIN", "RECORDS", "RecordSplits", "TaggedSplits", "TextSplits", "tiny_path"]
 
@@ -15,6 +16,7 @@ RecordSplits = dict[str, list[Record]]
 
 BUILTIN: dict[str, Callable[[], TextSplits | TaggedSplits | RecordSplits]] = {
     "builtin/arithmetic": arithmetic_splits,
+    "builtin/headlines": headline_splits,
     "builtin/masked_lm": masked_lm_splits,
     "builtin/ner": ner_splits,
     "builtin/sudoku": sudoku_splits,
@@ -24,7 +26,7 @@ BUILTIN: dict[str, Callable[[], TextSplits | TaggedSplits | RecordSplits]] = {
 A split is a list of texts: of words for masked LM, of (words, IOB2 tags) for NER, of records for those in `RECORDS`.
 """
 
-RECORDS = frozenset({"builtin/arithmetic", "builtin/sudoku"})
+RECORDS = frozenset({"builtin/arithmetic", "builtin/headlines", "builtin/sudoku"})
 """The builtin data that has named columns, of which a task takes those that it needs."""
 
 

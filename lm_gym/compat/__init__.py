@@ -1,1 +1,1 @@
-"""Adapters to other libraries' vector interfaces; each module imports the one library that it adapts to."""
+"""Adapters to the vector interfaces of other libraries; each module imports only its own library."""

@@ -1,4 +1,4 @@
-"""Observations as one Box, for libraries that take no Dict."""
+"""Observations as a single Box, for libraries that do not support Dict observations."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,23 +11,23 @@ from numpy.typing import NDArray
 
 from lm_gym.envs.episodes import Observation
 
-_EXACT = 2**24  # float32 holds every integer up to here
+_EXACT = 2**24  # float32 represents every integer up to here
 
 Flat = NDArray[np.float32]
 
 
 class Layout:
-    """Where each leaf of a Dict of integer Boxes lies in one row of float32, and back.
+    """Conversion between a Dict of integer Boxes and one row of float32.
 
     Args:
-        space: the Dict.
+        space: the Dict space.
 
     Attributes:
-        slices: by key, in the order of the space.
-        space: the Box, [size].
+        slices: slice of each key in a row, in the order of the space.
+        space: the Box space, [size].
 
     Raises:
-        ValueError: if float32 can't hold a leaf exactly.
+        ValueError: float32 cannot represent a leaf exactly.
     """
 
     def __init__(self, space: spaces.Dict) -> None:
@@ -44,22 +44,22 @@ class Layout:
         self.space = spaces.Box(low, high, dtype=np.float32)
 
     def join(self, observation: Observation) -> Flat:
-        """One row of each observation, [..., size], of leaves [..., l]."""
+        """Join leaves [..., l] into rows [..., size]."""
         return np.concatenate([observation[key] for key in self.slices], axis=-1).astype(np.float32)
 
     def split(self, flat: Any) -> Mapping[str, Any]:
-        """The leaves of rows [..., size], arrays or tensors of any library: views of them, still float32."""
+        """Split rows [..., size], arrays or tensors of any library, into leaves; these are float32 views."""
         return {key: flat[..., place] for key, place in self.slices.items()}
 
 
 class FlatObservation(gymnasium.ObservationWrapper[Flat, Any, Observation]):
-    """A single environment whose observation is one Box.
+    """Wrapper of a single environment whose observation becomes one Box.
 
     Args:
         env: an environment of lm_gym.
 
     Attributes:
-        layout: where each leaf lies.
+        layout: the conversion between both forms.
     """
 
     def __init__(self, env: gymnasium.Env[Observation, Any]) -> None:
@@ -72,14 +72,14 @@ class FlatObservation(gymnasium.ObservationWrapper[Flat, Any, Observation]):
         return self.layout.join(observation)
 
 
-class FlatVectorObservation(gymnasium.vector.VectorWrapper):  # no generic class in gymnasium 1.2
-    """A vector environment whose observations are one Box, in every autoreset mode.
+class FlatVectorObservation(gymnasium.vector.VectorWrapper):  # not generic in gymnasium 1.2
+    """Wrapper of a vector environment whose observations become one Box, in every autoreset mode.
 
     Args:
         env: a vector environment of lm_gym.
 
     Attributes:
-        layout: where each leaf lies.
+        layout: the conversion between both forms.
     """
 
     def __init__(self, env: gymnasium.vector.VectorEnv[Observation, Any, NDArray[Any]]) -> None:
@@ -89,12 +89,12 @@ class FlatVectorObservation(gymnasium.vector.VectorWrapper):  # no generic class
         self.observation_space = batch_space(self.layout.space, env.num_envs)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Flat, dict[str, Any]]:
-        """Begin texts, as the environment does."""
+        """Start texts, as the environment does."""
         observation, info = self.env.reset(seed=seed, options=options)
         return self.layout.join(observation), info
 
     def step(self, actions: Any) -> tuple[Flat, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
-        """Step, as the environment does; last observations in `info["final_obs"]` are joined, too."""
+        """Step, as the environment does, and also join the observations in `info["final_obs"]`."""
         observation, rewards, terminated, truncated, info = self.env.step(actions)
         if "final_obs" in info:
             final = info["final_obs"]
@@ -105,5 +105,5 @@ class FlatVectorObservation(gymnasium.vector.VectorWrapper):  # no generic class
 
 def _layout(space: spaces.Space[Any]) -> Layout:
     if not isinstance(space, spaces.Dict):
-        raise ValueError(f"the observation space is {space}, no Dict: there is nothing to join")
+        raise ValueError(f"the observation space must be a Dict, got {space}")
     return Layout(space)

@@ -18,41 +18,41 @@ from stable_baselines3.common.vec_env.base_vec_env import (
 
 from lm_gym.envs.vector import TextVectorEnv
 
-_BY_ROW = ("action_masks", "render")  # methods of the vector environment whose result has one entry a row
+_BY_ROW = ("action_masks", "render")  # methods of the vector environment with one result per row
 
 
 class VecEnvAdapter(VecEnv):
-    """A `TextVectorEnv` behind SB3's interface, equal to a `DummyVecEnv` of monitored single environments.
+    """Adapter of a `TextVectorEnv` to SB3's interface, equivalent to a `DummyVecEnv` of monitored single environments.
 
-    The info of a row that has ended has `terminal_observation`, `TimeLimit.truncated` and Monitor's `episode`
-    (return `r`, length `l` in steps, seconds `t` since the adapter was made); with `unit="sequence"` every info has
-    `position_rewards`, float32 [T], and of a sum of rewards `reward_terms`, one array for each term.
+    When an episode ends, the info of its row holds `terminal_observation`, `TimeLimit.truncated` and Monitor's
+    `episode` (return `r`, length `l` in steps, seconds `t` since the adapter was created). With `unit="sequence"` every
+    info holds `position_rewards`, float32 [T], and for a sum of rewards `reward_terms`, one array per term.
 
-    `seed(s)` reaches the environment at the next reset as the one seed s. So do options, by
-    `set_options({"indices": …})` or `{"draws": …}`, as the vector environment takes them; a list of one dict for
-    each row may give `indices` row by row.
+    `seed(s)` takes effect at the next reset, with s as the single seed of the vector environment. So do options:
+    `set_options({"indices": …})` or `{"draws": …}`, in the form of the vector environment, or a list of one dict with
+    `indices` per row.
 
     Args:
-        vector_env: the environment, with autoreset `SAME_STEP` or `DISABLED` (this adapter then resets).
+        vector_env: the environment, with autoreset `SAME_STEP` or `DISABLED` (the adapter then resets rows).
 
     Attributes:
         vector: the environment.
 
     Raises:
-        TypeError: if `vector_env` isn't a `TextVectorEnv`.
-        ValueError: if its autoreset mode is `NEXT_STEP`.
+        TypeError: `vector_env` is not a `TextVectorEnv`.
+        ValueError: its autoreset mode is `NEXT_STEP`.
     """
 
     def __init__(self, vector_env: gymnasium.vector.VectorEnv[Any, Any, Any]) -> None:
         if not isinstance(vector_env, TextVectorEnv):
             raise TypeError(
-                f"VecEnvAdapter adapts a vector environment of lm_gym, not {vector_env}: give it unwrapped, and wrap "
-                "the adapter in wrappers of SB3"
+                f"VecEnvAdapter needs an unwrapped vector environment of lm_gym, got {vector_env}: wrap the adapter in "
+                "wrappers of SB3 instead"
             )
         native = vector_env
         if native.autoreset_mode is AutoresetMode.NEXT_STEP:
             raise ValueError(
-                "SB3 takes no autoreset of mode NEXT_STEP, whose resets are steps: make the environment with "
+                "SB3 does not support autoreset mode NEXT_STEP, in which resets are steps: make the environment with "
                 "autoreset_mode='SAME_STEP' (or 'DISABLED')"
             )
         self.vector = native
@@ -64,7 +64,7 @@ class VecEnvAdapter(VecEnv):
         super().__init__(native.num_envs, native.single_observation_space, native.single_action_space)
 
     def reset(self) -> VecEnvObs:
-        """Begin every row; seed and options given before are used once."""
+        """Reset every row, with the pending seed and options, which are used once."""
         observation, info = self.vector.reset(seed=self._seeds[0], options=self._pending)
         self._pending = None
         self._reset_seeds()
@@ -75,11 +75,11 @@ class VecEnvAdapter(VecEnv):
         return observation
 
     def step_async(self, actions: NDArray[Any]) -> None:
-        """Keep the actions for `step_wait`."""
+        """Store the actions for `step_wait`."""
         self._actions = actions
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Step; rows that end begin another text at once."""
+        """Step; rows that end start another text at once."""
         observation, rewards, terminated, truncated, info = self.vector.step(self._actions)
         ended = terminated | truncated
         self._returns += rewards
@@ -107,14 +107,14 @@ class VecEnvAdapter(VecEnv):
         return observation, rewards.astype(np.float32), ended, infos
 
     def get_state(self) -> dict[str, Any]:
-        """All that is played at this moment, and the returns and lengths of its episodes so far, for `set_state`."""
+        """Return the state of the environment, and the returns and lengths of current episodes, for `set_state`."""
         return {"env": self.vector.get_state(), "returns": self._returns.copy(), "lengths": self._lengths.copy()}
 
     def set_state(self, state: dict[str, Any]) -> VecEnvObs:
-        """Go on as the adapter did that gave this state; the observation where it was.
+        """Resume from a state saved by an identically configured adapter, and return the current observation.
 
         Raises:
-            ValueError: the state is that of another environment.
+            ValueError: the state belongs to a different environment.
         """
         observation = self.vector.set_state(state["env"])
         self._returns[:], self._lengths[:] = state["returns"], state["lengths"]
@@ -125,36 +125,36 @@ class VecEnvAdapter(VecEnv):
         self.vector.close()
 
     def set_options(self, options: list[dict[str, Any]] | dict[str, Any] | None = None) -> None:
-        """Options of the next reset.
+        """Set the options of the next reset.
 
         Raises:
-            ValueError: if a list gives anything but one `indices` for each row.
+            ValueError: a list does not hold one dict with only `indices` for each row.
         """
         if isinstance(options, list):
             if not any(options):
                 options = None
             elif len(options) != self.num_envs or any(set(row) != {"indices"} for row in options):
                 raise ValueError(
-                    f"a list of options must give {self.num_envs} dicts, each with `indices` alone: give one dict, as "
-                    "the vector environment takes it"
+                    f"a list of options must hold {self.num_envs} dicts, each with `indices` alone: or give one dict, "
+                    "in the form of the vector environment"
                 )
             else:
                 options = {"indices": np.array([np.asarray(row["indices"]).item() for row in options])}
         self._pending = dict(options) if options else None
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """An attribute of the vector environment, once for each row asked."""
+        """Return an attribute of the vector environment, once for each requested row."""
         value = getattr(self.vector, attr_name)
         return [value for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Set an attribute of the vector environment: there is one for all rows."""
+        """Set an attribute of the vector environment, which all rows share."""
         setattr(self.vector, attr_name, value)
 
     def env_method(
         self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
     ) -> list[Any]:
-        """Call a method of the vector environment once; each row gets its entry, or the whole where rows have none."""
+        """Call a method of the vector environment once; return each row's entry, or the whole result for each row."""
         result = getattr(self.vector, method_name)(*method_args, **method_kwargs)
         by_row = method_name in _BY_ROW and result is not None
         return [result[row] if by_row else result for row in self._get_indices(indices)]
@@ -162,11 +162,11 @@ class VecEnvAdapter(VecEnv):
     def env_is_wrapped(
         self, wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]], indices: VecEnvIndices = None
     ) -> list[bool]:
-        """True for Monitor, whose work this adapter does."""
+        """Return True for Monitor, whose work the adapter does."""
         return [wrapper_class is Monitor for _ in self._get_indices(indices)]
 
     def get_images(self) -> Sequence[NDArray[Any] | None]:
-        """No images: texts are rendered in ANSI."""
+        """Return no images, because texts are rendered as ANSI text."""
         return [None] * self.num_envs
 
     def _report(

@@ -1,4 +1,4 @@
-"""The native vector environment, and masks, as Tianshou takes them."""
+"""Adapters of the native vector environment and of action masks to Tianshou."""
 
 from typing import Any
 
@@ -17,13 +17,13 @@ Ids = int | list[int] | NDArray[np.integer] | None
 
 
 class MaskKey(gymnasium.ObservationWrapper[dict[str, Any], Any, Observation]):
-    """The mask where Tianshou's DQN looks for it: {"obs": the other leaves, "mask": `action_mask`}.
+    """Wrapper that puts the mask where Tianshou's DQN expects it: {"obs": the other leaves, "mask": `action_mask`}.
 
     Args:
         env: an environment made with `mask_actions=True`.
 
     Raises:
-        ValueError: if the observation has no `action_mask`.
+        ValueError: the observation has no `action_mask`.
     """
 
     def __init__(self, env: gymnasium.Env[Observation, Any]) -> None:
@@ -31,16 +31,16 @@ class MaskKey(gymnasium.ObservationWrapper[dict[str, Any], Any, Observation]):
         self.observation_space = mask_key_space(env.observation_space)
 
     def observation(self, observation: Observation) -> dict[str, Any]:
-        """Take the mask out."""
+        """Separate the mask from the other leaves."""
         leaves = dict(observation)
         return {"mask": leaves.pop("action_mask"), "obs": leaves}
 
 
 def mask_key_space(space: spaces.Space[Any]) -> spaces.Dict:
-    """The space {"obs": …, "mask": …} of one with an `action_mask`.
+    """Return the space {"obs": …, "mask": …} for a space with an `action_mask`.
 
     Raises:
-        ValueError: if it has none.
+        ValueError: the space has no `action_mask`.
     """
     if not isinstance(space, spaces.Dict) or "action_mask" not in space.spaces:
         raise ValueError("the observation has no action_mask: make the environment with mask_actions=True")
@@ -49,32 +49,32 @@ def mask_key_space(space: spaces.Space[Any]) -> spaces.Dict:
 
 
 class VectorEnvAdapter(BaseVectorEnv):  # type: ignore[misc]  # untyped without Tianshou
-    """A `TextVectorEnv` behind Tianshou's interface, equal to a `DummyVectorEnv` of single environments.
+    """Adapter of a `TextVectorEnv` to Tianshou's interface, equivalent to a `DummyVectorEnv` of single environments.
 
-    Tianshou resets rows by itself, and steps some of them without the others. A row that is left out of a step is out
-    until it is reset, as Tianshou's Collector treats it.
+    Tianshou resets rows itself, and may step only some of them. A row that is left out of a step stays inactive until
+    its reset, as in Tianshou's Collector.
 
     Args:
         vector_env: the environment, with autoreset `DISABLED`.
-        mask_key: whether observations are split as `MaskKey` splits them (Tianshou's masked DQN).
+        mask_key: whether to split observations like `MaskKey`, for Tianshou's masked DQN.
 
     Attributes:
         vector: the environment.
         env_num: N.
 
     Raises:
-        TypeError: if `vector_env` isn't a `TextVectorEnv`.
-        ValueError: if its autoreset mode isn't `DISABLED`, or it has no mask and `mask_key` asks for one.
+        TypeError: `vector_env` is not a `TextVectorEnv`.
+        ValueError: its autoreset mode is not `DISABLED`, or `mask_key` is set but it has no mask.
     """
 
     is_async = False
 
     def __init__(self, vector_env: gymnasium.vector.VectorEnv[Any, Any, Any], *, mask_key: bool = False) -> None:
         if not isinstance(vector_env, TextVectorEnv):
-            raise TypeError(f"VectorEnvAdapter adapts a vector environment of lm_gym, unwrapped, not {vector_env}")
+            raise TypeError(f"VectorEnvAdapter needs an unwrapped vector environment of lm_gym, got {vector_env}")
         if vector_env.autoreset_mode is not AutoresetMode.DISABLED:
             raise ValueError(
-                f"Tianshou resets by itself and autoreset_mode is {vector_env.autoreset_mode.value!r}: make the "
+                f"Tianshou resets rows itself, but autoreset_mode is {vector_env.autoreset_mode.value!r}: make the "
                 "environment with autoreset_mode='DISABLED'"
             )
         self.vector = vector_env
@@ -89,17 +89,17 @@ class VectorEnvAdapter(BaseVectorEnv):  # type: ignore[misc]  # untyped without 
             self._spaces["observation_space"] = mask_key_space(vector_env.single_observation_space)
 
     def __len__(self) -> int:
-        """N."""
+        """Return N."""
         return self.env_num
 
     def seed(self, seed: int | list[int] | None = None) -> list[int | None]:
-        """Begin every row with a seed; of a list the first counts, since rows share one sampler."""
+        """Reset every row with a seed; a list contributes its first seed, because rows share one sampler."""
         first = seed[0] if isinstance(seed, list) else seed
         self.vector.begin(first, None)
         return [first] * self.env_num
 
     def reset(self, env_id: Ids = None, **kwargs: Any) -> tuple[Batch, NDArray[np.object_]]:
-        """Begin some rows, with `seed` and `options` as the vector environment takes them."""
+        """Reset some rows, with `seed` and `options` of the vector environment."""
         rows = self._rows(env_id)
         mask = np.zeros(self.env_num, np.bool_)
         mask[rows] = True
@@ -110,7 +110,7 @@ class VectorEnvAdapter(BaseVectorEnv):  # type: ignore[misc]  # untyped without 
     def step(
         self, action: NDArray[Any], id: Ids = None
     ) -> tuple[Batch, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], NDArray[np.object_]]:
-        """Step some rows; actions are theirs, [R, …]."""
+        """Step some rows with their actions, [R, …]."""
         rows = self._rows(id)
         playing = np.zeros(self.env_num, np.bool_)
         playing[rows] = True
@@ -125,16 +125,16 @@ class VectorEnvAdapter(BaseVectorEnv):  # type: ignore[misc]  # untyped without 
         return self._observe(rows), rewards[rows], terminated[rows], truncated[rows], np.array(infos)
 
     def get_env_attr(self, key: str, id: Ids = None) -> list[Any]:
-        """An attribute of the vector environment, once for each row asked."""
+        """Return an attribute of the vector environment, once for each requested row."""
         value = self._spaces[key] if key in self._spaces else getattr(self.vector, key)
         return [value for _ in self._rows(id)]
 
     def set_env_attr(self, key: str, value: Any, id: Ids = None) -> None:
-        """Set an attribute of the vector environment: there is one for all rows."""
+        """Set an attribute of the vector environment, which all rows share."""
         setattr(self.vector, key, value)
 
     def render(self, **kwargs: Any) -> list[Any]:
-        """The texts with their decisions, in ANSI colours, where `render_mode="ansi"`."""
+        """Return the texts with their decisions in ANSI colours, or None for each without `render_mode="ansi"`."""
         return list(self.vector.render() or [None] * self.env_num)
 
     def close(self) -> None:

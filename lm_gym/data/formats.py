@@ -1,32 +1,30 @@
-"""The file formats, and how a file is opened and its format told."""
+"""The file formats, and the detection of a file's format."""
 
-import re
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+import json
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO
 
 from lm_gym.data.arrow import read_arrow, read_parquet
 from lm_gym.data.builder import CorpusBuilder
-from lm_gym.data.conll import DOCUMENT, read_conll
-from lm_gym.data.errors import DataError
+from lm_gym.data.conll import COMMENT, DOCUMENT, read_conll
 from lm_gym.data.field_builders import Words
 from lm_gym.data.jsonl import read_jsonl
 from lm_gym.data.options import ReadOptions
 from lm_gym.data.plain import read_text
 from lm_gym.data.tables import read_csv, read_tsv
+from lm_gym.data.tags import are_tags
+from lm_gym.data.text_files import has_doubled_breaks, open_text
 
 Reader = Callable[[Path, CorpusBuilder, ReadOptions], None]
 LineReader = Callable[[Iterable[str], CorpusBuilder, ReadOptions], None]
-_LOOKED_AT = 100  # lines that tell CoNLL columns from plain text
-_TAG = re.compile(r"O|[A-Z]-\S*")
+_LOOKED_AT = 100  # lines that distinguish CoNLL columns from plain text
 
 
 @dataclass(frozen=True)
 class Format:
-    """A reader, the endings of the files it is for, and what it counts to tell where a text stands."""
+    """A reader, the suffixes of its files, and the noun for its line numbers."""
 
     read: Reader
     suffixes: tuple[str, ...]
@@ -34,10 +32,12 @@ class Format:
 
 
 def of_lines(read: LineReader) -> Reader:
-    """A reader of files, made of a reader of lines."""
+    """Return a reader of files from a reader of lines."""
 
     def read_file(path: Path, builder: CorpusBuilder, options: ReadOptions) -> None:
         with open_text(path) as lines:
+            if has_doubled_breaks(path):
+                builder.remarks.append("line breaks are doubled (CR CR LF): each is read as one")
             read(lines, builder, options)
 
     return read_file
@@ -55,10 +55,10 @@ FORMATS: dict[str, Format] = {
 
 
 def read_file(path: Path, words: Words, options: ReadOptions) -> CorpusBuilder:
-    """The texts of one file.
+    """Read the texts of a file.
 
     Raises:
-        DataError: what the reader of its format raises; bytes that are not UTF-8; no text at all.
+        DataError: as the reader of its format; bytes are not UTF-8; or there are no texts.
     """
     format_ = FORMATS[format_of(path, options)]
     builder = CorpusBuilder(str(path), words, format_.unit)
@@ -68,40 +68,29 @@ def read_file(path: Path, words: Words, options: ReadOptions) -> CorpusBuilder:
 
 
 def format_of(path: Path, options: ReadOptions) -> str:
-    """The name of the format in `FORMATS`: by the ending of the file, else by its first lines."""
+    """Return the name of a file's format in `FORMATS`, by its suffix or else by its first lines."""
     for name, format_ in FORMATS.items():
         if path.suffix.lower() in format_.suffixes:
             return name
+    with open_text(path) as lines:
+        head = [line for line in islice(lines, _LOOKED_AT) if line.strip()]
+    if head and _is_object(head[0]):
+        return "jsonl"
     if options.text_column is None and (options.asked or (options.tags and options.tags.required)):
         return "conll"
-    with open_text(path) as lines:
-        return "conll" if _has_columns(islice(lines, _LOOKED_AT), options) else "text"
+    return "conll" if _has_columns(head, options) else "text"
 
 
-def _has_columns(lines: Iterable[str], options: ReadOptions) -> bool:
-    """Whether lines have one number of columns, two at least, the last of them tags."""
-    rows = [line.split(options.delimiter) for line in lines if line.strip() and not line.startswith(DOCUMENT)]
-    return bool(rows) and all(
-        len(row) == len(rows[0]) > 1 and _TAG.fullmatch(row[-1].strip()) is not None for row in rows
-    )
-
-
-@contextmanager
-def open_text(path: Path) -> Iterator[IO[str]]:
-    """A file as lines of UTF-8.
-
-    Raises:
-        DataError: bytes that are not UTF-8, by file and line.
-    """
+def _is_object(line: str) -> bool:
+    """Return whether a line is a JSON object."""
     try:
-        with path.open(encoding="utf-8-sig") as lines:
-            yield lines
-    except UnicodeDecodeError:
-        with path.open("rb") as raw:
-            for number, line in enumerate(raw, 1):
-                try:
-                    line.decode("utf-8")
-                except UnicodeDecodeError as error:
-                    message = f"byte {line[error.start]:#04x} is not UTF-8: convert the file to UTF-8"
-                    raise DataError(f"{path}, line {number}: {message}") from None
-        raise
+        return line.startswith("{") and isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _has_columns(lines: Sequence[str], options: ReadOptions) -> bool:
+    """Return whether all lines except comments have the same number of columns, at least two, with tags in the last."""
+    rows = [line.split(options.delimiter) for line in lines if not line.startswith((DOCUMENT, COMMENT))]
+    width = len(rows[0]) if rows else 0
+    return width > 1 and all(len(row) == width for row in rows) and are_tags([row[-1].strip() for row in rows])

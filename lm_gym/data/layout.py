@@ -1,13 +1,14 @@
 """Which column of a record holds which field."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lm_gym.data.errors import DataError, OtherFields, nearest
 from lm_gym.data.fields import DESCRIPTIONS, USUAL, WHOLE_TEXTS, Field, Kind
 from lm_gym.data.options import ColumnKey, ReadOptions
-from lm_gym.data.values import FieldError, kind_of, read_words
+from lm_gym.data.spans import are_spans
+from lm_gym.data.values import count_words, is_number, kind_of
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,14 @@ class Layout:
         words: column of the words.
         whole: whether that column holds whole texts.
         tags: column of the tags, or None.
+        spans: whether that column holds spans of characters instead of a tag for each word.
         others: the other fields, each with its column.
     """
 
     words: str
     whole: bool
     tags: str | None = None
+    spans: bool = False
     others: tuple[tuple[Field, str], ...] = ()
 
     @property
@@ -33,11 +36,11 @@ class Layout:
         return (self.words, *tags, *(column for _, column in self.others))
 
 
-def choose_layout(record: Mapping[str, Any], options: ReadOptions, place: str) -> Layout:
+def choose_layout(records: Sequence[Mapping[str, Any]], options: ReadOptions, place: str) -> Layout:
     """The columns to read: those asked for, else those with a usual name.
 
     Args:
-        record: the first one.
+        records: the first ones, whose columns are those of the first.
         options: the fields, and the columns asked for.
         place: what errors name.
 
@@ -45,26 +48,53 @@ def choose_layout(record: Mapping[str, Any], options: ReadOptions, place: str) -
         DataError: a column asked for is missing, or no column has a usual name of a required field.
         OtherFields: such a column is missing, and others hold fields that were not asked for.
     """
-    names, asked = [*record], options.asked
+    names, asked = [*records[0]], options.asked
     field, *fields = options.fields
-    words = find_column(names, asked.get(field.name), field.columns, place)
+    candidates = names if field.name in asked else _without_numbers(names, field, records, place)
+    words = find_column(candidates, asked.get(field.name), field.columns, place)
     if words is None:
         raise DataError(
             f"{place}: no column of words or texts among {listed(names)}: say token_column and tag_column, or "
             "text_column"
         )
     whole = options.text_column is not None or words.strip().lower() in WHOLE_TEXTS
+    record = example_of(records, words, whole)
     taken: list[tuple[Field, str]] = []
+    spans = False
     for field in fields:
         left = [name for name in names if name != words and name not in [column for _, column in taken]]
         column = find_column(names if field.name in asked else left, asked.get(field.name), field.columns, place)
         if column is None and field.required:
             raise _missing(field, record, words, whole, place)
-        if column is None or (field.name not in asked and _passed_over(field, column, record, words, whole)):
+        here = column is not None and field.kind == "tags" and are_spans([r.get(column) for r in records], whole)
+        optional = field.name not in asked and not here
+        if column is None or (optional and _passed_over(field, column, record, words, whole)):
             continue
+        spans |= here
         taken.append((field, column))
     tags = next((column for field, column in taken if field.kind == "tags"), None)
-    return Layout(words, whole, tags, tuple(pair for pair in taken if pair[0].kind != "tags"))
+    return Layout(words, whole, tags, spans, tuple(pair for pair in taken if pair[0].kind != "tags"))
+
+
+def example_of(records: Sequence[Mapping[str, Any]], words: str, whole: bool) -> Mapping[str, Any]:
+    """The first record that has words, or the first one."""
+    return next((record for record in records if count_words(record.get(words), whole)), records[0])
+
+
+def _without_numbers(names: list[str], words: Field, records: Sequence[Mapping[str, Any]], place: str) -> list[str]:
+    """The columns that may hold words: "words" with nothing but numbers counts them, if a text is there too."""
+    may_count = {name for name in words.columns if name not in ("word", "token")}  # which may well be numbers
+    numbers = [
+        name
+        for name in names
+        if name.strip().lower() in may_count and all(is_number(record.get(name)) for record in records)
+    ]
+    left = [name for name in names if name not in numbers]
+    if any(name.strip().lower() in words.columns for name in left):
+        return left
+    if numbers and len(records) > 1:
+        raise DataError(f"{place}: column {numbers[0]!r} holds numbers only: say token_column or text_column")
+    return names
 
 
 def find_column(names: list[str], wanted: ColumnKey | None, usual: tuple[str, ...], place: str) -> str | None:
@@ -96,7 +126,7 @@ def _passed_over(field: Field, column: str, record: Mapping[str, Any], words: st
         return False
     name = column.strip().lower()
     shared = any(name in other.columns for other in USUAL if other.kind != "tags")
-    return whole or (shared and kind_of(record[column], count_words(record, words, whole)) != "tags")
+    return whole or (shared and kind_of(record[column], count_words(record[words], whole)) != "tags")
 
 
 def _missing(field: Field, record: Mapping[str, Any], words: str, whole: bool, place: str) -> DataError:
@@ -105,7 +135,7 @@ def _missing(field: Field, record: Mapping[str, Any], words: str, whole: bool, p
     found: dict[str, Kind] = {}
     for column in names:
         usual = any(column.strip().lower() in other.columns for other in USUAL[1:])
-        kind = kind_of(record[column], count_words(record, words, whole)) if usual and column != words else None
+        kind = kind_of(record[column], count_words(record[words], whole)) if usual and column != words else None
         if kind is not None and kind != field.kind:
             found[column] = kind
     held = "".join(f"; {column!r} holds {DESCRIPTIONS[kind]}" for column, kind in found.items())
@@ -114,11 +144,3 @@ def _missing(field: Field, record: Mapping[str, Any], words: str, whole: bool, p
         f"columns={{{field.name!r}: …}}, or call it {field.columns[0]!r}"
     )
     return OtherFields(message, kinds=found.values()) if found else DataError(message)
-
-
-def count_words(record: Mapping[str, Any], words: str, whole: bool) -> int:
-    """Number of words in column `words`, or 0 if it holds none: the reader of the record will say so."""
-    try:
-        return len(read_words(record[words], whole))
-    except FieldError:
-        return 0

@@ -1,28 +1,31 @@
-"""How a file is to be read."""
+"""Options of readers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lm_gym.data.errors import DataError, nearest
 from lm_gym.data.fields import WORDS_AND_TAGS, Field, check_fields
-from lm_gym.data.schemes import SCHEMES
+from lm_gym.data.schemes import check_scheme
 
 ColumnKey = int | str
-"""A column by its index (negative from the right), or by its name."""
+"""A column, by its index (negative from the right) or its name."""
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What a reader may be told; None lets it find out.
+    """Options of a reader; None lets the reader infer a value.
 
     Attributes:
         token_column: column of the words.
         tag_column: column of the tags.
-        text_column: column of whole texts, split at blanks; excludes the two above.
-        delimiter: between columns; None is any blanks (CoNLL), "," (CSV) or a tab (TSV).
-        scheme: of the tags: "auto", "iob1", "iob2", "iobes" (BILOU included) or "conlleval" (any sequence).
+        text_column: column of whole texts, split at whitespace; excludes the two above.
+        delimiter: delimiter of columns; None for whitespace (CoNLL), "," (CSV) or a tab (TSV).
+        scheme: scheme of the tags: "auto", "iob1", "iob2", "iobes" (BILOU and BMES included), "io" (types alone) or
+            "conlleval" (any sequence).
         fields: the fields to read, words first.
         columns: columns by the name of a field.
+        names: names of integers, by the name of a field of tags or labels.
+        header: whether the first row of a table names its columns.
     """
 
     token_column: ColumnKey | None = None
@@ -32,16 +35,21 @@ class ReadOptions:
     scheme: str = "auto"
     fields: tuple[Field, ...] = WORDS_AND_TAGS
     columns: Mapping[str, ColumnKey] = field(default_factory=dict)
+    names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    header: bool | None = None
 
     def __post_init__(self) -> None:
-        if self.scheme not in SCHEMES:
-            raise DataError(f"unknown scheme {self.scheme!r}: one of {', '.join(SCHEMES)}")
+        check_scheme(self.scheme)
         if self.text_column is not None and (self.token_column is not None or self.tag_column is not None):
             raise DataError("text_column excludes token_column and tag_column: a text is words with tags, or plain")
         names = [wanted.name for wanted in check_fields(self.fields)]
-        for name in self.columns:
-            if name not in names:
-                raise DataError(f"columns: no field {name!r}{nearest(name, names)}: fields are {', '.join(names)}")
+        for argument, given in (("columns", self.columns), ("names", self.names)):
+            for name in given:
+                if name not in names:
+                    known = ", ".join(names)
+                    raise DataError(f"{argument}: no field {name!r}{nearest(name, names)}: fields are {known}")
+        if self.delimiter is not None and (not self.delimiter or self.delimiter in "\r\n"):
+            raise DataError(f"delimiter={self.delimiter!r}: give what stands between columns, or None")
         tags = self.tags
         if self.tag_column is not None and tags is None:
             raise DataError(f"tag_column={self.tag_column!r}: no tags are read, fields are {', '.join(names)}")
@@ -57,7 +65,7 @@ class ReadOptions:
 
     @property
     def asked(self) -> dict[str, ColumnKey]:
-        """The columns that were asked for, by the name of their field."""
+        """The requested columns, by the name of their field."""
         found = dict(self.columns)
         for wanted, key in (
             (self.fields[0], self.token_column),

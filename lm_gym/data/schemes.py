@@ -1,95 +1,58 @@
-"""Tagging schemes: IOB1, IOB2, IOBES and BILOU, told apart and converted to IOB2 over flat arrays.
+"""Tagging schemes: IO, IOB1, IOB2 and IOBES, told apart and converted to IOB2 over flat arrays.
 
 Ramshaw and Marcus (1995) for IOB1; Tjong Kim Sang and Veenstra (1999) for IOB2 and its kin. Where an entity
 begins is decided as conlleval.pl does, which gives the right spans for every valid sequence of any scheme.
 """
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-SCHEMES = ("auto", "iob1", "iob2", "iobes", "conlleval")
-_TAG = re.compile(r"O|([BIESLU])-(\S+)")
-_LETTERS = {"O": 0, "B": 1, "I": 2, "E": 3, "S": 4, "L": 3, "U": 4}  # BILOU is IOBES in other letters
-_O, _B, _I, _E, _S = range(5)
-_BLOCK = 1 << 16  # words converted at a time, so that temporary arrays stay small
+from lm_gym.data.errors import DataError, nearest
+from lm_gym.data.tags import LETTERS, Tag, TagError
+
+SCHEMES = ("auto", "iob1", "iob2", "iobes", "io", "conlleval")
+_O, _B, _I, _E, _S = range(5)  # the roles in `LETTERS`
+_BLOCK = 1 << 16  # words converted at a time, to limit memory
 
 
-class TagError(ValueError):
-    """A tag, or a sequence of tags, that fits no scheme. `index` is the flat index of the tag, or -1."""
-
-    def __init__(self, message: str, index: int = -1) -> None:
-        super().__init__(message)
-        self.index = index
-
-
-class RawTags(dict[str, int]):
-    """Tag → index for the tags of a file as they stand, each checked when first seen."""
-
-    def __missing__(self, tag: str) -> int:
-        split_tag(tag)
-        if len(self) >= np.iinfo(np.int16).max:
-            raise TagError(f"more than {len(self)} different tags: is this the column of the tags?")
-        self[tag] = len(self)
-        return self[tag]
-
-
-def is_tag(tag: object) -> bool:
-    """Whether `tag` is O, or one of B I E S L U, a hyphen and a type."""
-    return isinstance(tag, str) and _TAG.fullmatch(tag) is not None
-
-
-def split_tag(tag: str) -> tuple[str, str]:
-    """("B", "PER") for "B-PER", ("O", "") for "O".
+def check_scheme(scheme: str) -> None:
+    """Check the name of a scheme.
 
     Raises:
-        TagError: anything but O, or one of B I E S L U, a hyphen and a type.
+        DataError: the scheme is unknown; the message lists the known ones.
     """
-    match = _TAG.fullmatch(tag) if isinstance(tag, str) else None
-    if match is None:
-        raise TagError(f"tag {tag!r} fits no scheme: tags are O, B-TYPE, I-TYPE (E-, S-, L-, U- in IOBES and BILOU)")
-    return match.group(1) or "O", match.group(2) or ""
-
-
-def tag_names_of(types: Iterable[str]) -> tuple[str, ...]:
-    """The tags of a dataset: "O", then "B-X", "I-X" for each type, types sorted."""
-    return ("O", *(f"{letter}-{name}" for name in sorted(types) for letter in "BI"))
-
-
-def types_of(raw_tags: Iterable[str]) -> set[str]:
-    """The entity types among tags."""
-    return {split_tag(tag)[1] for tag in raw_tags} - {""}
+    if scheme not in SCHEMES:
+        raise DataError(f"unknown scheme {scheme!r}{nearest(scheme, SCHEMES)}: one of {', '.join(SCHEMES)}")
 
 
 def to_iob2(
     tags: NDArray[np.int16],
-    raw_tags: Sequence[str],
+    raw_tags: Mapping[str, Tag],
     offsets: NDArray[np.int64],
     tag_names: Sequence[str],
     scheme: str = "auto",
 ) -> tuple[NDArray[np.int16], str]:
-    """Tags of any scheme as IOB2.
+    """Convert tags of any scheme to IOB2.
 
     Args:
         tags: int16 [W], index into `raw_tags`.
-        raw_tags: the different tags of the file.
-        offsets: int64 [N + 1], where texts begin and end.
-        tag_names: what the result indexes; holds "B-X" and "I-X" for every type X of `raw_tags`.
-        scheme: "iob2" and "iobes" (BILOU letters included) demand exactly that; "iob1" takes B- and I- only,
-            and "conlleval" anything; "auto" is "iobes" where its letters are, else "iob1".
+        raw_tags: the distinct tags of the file and their meaning (`lm_gym.data.tags.parse_tags`).
+        offsets: int64 [N + 1], offsets of texts.
+        tag_names: names of the resulting tags, with "B-X" and "I-X" for every type X of `raw_tags`.
+        scheme: "iob2" and "iobes" (also with the letters of BILOU, BMES and BMEWO) require exactly this scheme; "iob1"
+            accepts only B- and I-, "io" only I-, "conlleval" any sequence; "auto" is "iobes" if its letters occur,
+            else "iob1".
 
     Returns:
-        int16 [W], index into `tag_names`, and a remark where IOB1 and IOB2 are mixed (else empty).
+        int16 [W], index into `tag_names`, and a note if IOB1 and IOB2 are mixed (else empty).
 
     Raises:
-        TagError: the sequence does not fit the scheme; `index` says where.
+        TagError: the sequence does not fit the scheme; `index` is the place.
     """
-    if scheme not in SCHEMES:
-        raise TagError(f"unknown scheme {scheme!r}: one of {', '.join(SCHEMES)}")
-    parts = [split_tag(tag) for tag in raw_tags]
-    letters = np.array([_LETTERS[letter] for letter, _ in parts], np.int8)
+    names_of_tags, parts = [*raw_tags], [*raw_tags.values()]
+    letters = np.array([LETTERS[letter] for letter, _ in parts], np.int8)
     names = sorted({name for _, name in parts})
     types = np.array([names.index(name) for _, name in parts], np.int16)
     index = {name: i for i, name in enumerate(tag_names)}
@@ -98,7 +61,7 @@ def to_iob2(
 
     kept = _scheme_of(tags, raw_tags, scheme)
     result = np.empty_like(tags)
-    bare = odd = 0  # entities that begin as only IOB1 has them, and as only IOB2 has them
+    bare = odd = 0  # numbers of entities that begin as in IOB1 only, and as in IOB2 only
     for low, high, first in _blocks(offsets):
         raw = tags[low:high]
         starts, joined = _starts(letters[raw], types[raw], first)
@@ -106,7 +69,7 @@ def to_iob2(
         bare += int(np.count_nonzero(starts & ~explicit))
         odd += int(np.count_nonzero(explicit & ~joined))
         if kept == "iob2":
-            _refuse(starts & ~explicit, low, "begins an entity, which is for B- to do", kept, tags, raw_tags)
+            _refuse(starts & ~explicit, low, "begins an entity, which is for B- to do", kept, tags, names_of_tags)
         if kept == "iobes":
             broken = _breaks_iobes(letters[raw], joined, first)
             _refuse(
@@ -115,34 +78,34 @@ def to_iob2(
                 "does not go with the tag before it, or leaves the entity open",
                 kept,
                 tags,
-                raw_tags,
+                names_of_tags,
             )
         result[low:high] = np.where(starts, begin[raw], inside[raw])
     mixed = f"{bare} entities begin with I- and {odd} with B- where IOB1 has I-: read as conlleval does"
     return result, mixed if kept == "iob" and bare and odd else ""
 
 
-def _scheme_of(tags: NDArray[np.int16], raw_tags: Sequence[str], scheme: str) -> str:
-    """The scheme asked for, or "iob" / "iobes" by the letters; TagError where they do not go together."""
-    first = {split_tag(tag)[0]: i for i, tag in reversed(list(enumerate(raw_tags)))}
+def _scheme_of(tags: NDArray[np.int16], raw_tags: Mapping[str, Tag], scheme: str) -> str:
+    """Return the requested scheme, or "iob" or "iobes" by the letters; raise TagError if they conflict."""
+    first = {part.letter: i for i, part in reversed([*enumerate(raw_tags.values())])}
+    names = [*raw_tags]
 
     def refuse(letter: str, message: str) -> None:
-        tag = raw_tags[first[letter]]
-        raise TagError(f"tag {tag!r} {message}", int(np.flatnonzero(tags == first[letter])[0]))
+        raise TagError(f"tag {names[first[letter]]!r} {message}", int(np.flatnonzero(tags == first[letter])[0]))
 
-    iobes = sorted(first.keys() & {"E", "S"})
-    bilou = sorted(first.keys() & {"L", "U"})
+    iobes = sorted(first.keys() & {*"ESMW"})
+    bilou = sorted(first.keys() & {*"LU"})
     if iobes and bilou and scheme != "conlleval":
-        refuse(bilou[0], f"is BILOU, but {raw_tags[first[iobes[0]]]!r} is IOBES: a file has one scheme")
+        refuse(bilou[0], f"is BILOU, but {names[first[iobes[0]]]!r} is IOBES: a file has one scheme")
     if scheme in ("iob1", "iob2") and (iobes or bilou):
         refuse((iobes or bilou)[0], f"is not {scheme.upper()}: say scheme='iobes', or 'auto'")
-    if scheme in ("auto", "iob1"):
+    if scheme == "auto":
         return "iobes" if iobes or bilou else "iob"
-    return scheme
+    return "iob" if scheme in ("iob1", "io") else scheme
 
 
 def _blocks(offsets: NDArray[np.int64]) -> Iterator[tuple[int, int, NDArray[np.bool_]]]:
-    """Runs of whole texts of about _BLOCK words: begin, end, and which words begin a text."""
+    """Yield runs of whole texts of about _BLOCK words: start, end, and which words begin a text."""
     text = 0
     while text < len(offsets) - 1:
         stop = int(np.searchsorted(offsets, offsets[text] + _BLOCK, side="right")) - 1
@@ -157,7 +120,7 @@ def _blocks(offsets: NDArray[np.int64]) -> Iterator[tuple[int, int, NDArray[np.b
 def _starts(
     letters: NDArray[np.int8], types: NDArray[np.int16], first: NDArray[np.bool_]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Where entities begin, and where the word before belongs to an entity of the same type."""
+    """Return where entities begin, and where the previous word belongs to an entity of the same type."""
     before = np.roll(letters, 1)
     before[first] = _O
     joined = (letters != _O) & (before != _O) & (np.roll(types, 1) == types)
@@ -167,7 +130,7 @@ def _starts(
 
 
 def _breaks_iobes(letters: NDArray[np.int8], joined: NDArray[np.bool_], first: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Where a tag does not continue an open entity, continues a closed one, or leaves one open at the end."""
+    """Return where a tag fails to continue an open entity, continues a closed one, or leaves one open at the end."""
     opens = (letters == _B) | (letters == _I)
     continues = (letters == _I) | (letters == _E)
     open_before = np.roll(opens, 1) & ~first
@@ -184,7 +147,7 @@ def _refuse(
     tags: NDArray[np.int16],
     raw_tags: Sequence[str],
 ) -> None:
-    """Raise TagError at the first place that is broken, if there is one."""
+    """Raise TagError at the first broken place, if any."""
     if broken.any():
         at = low + int(np.argmax(broken))
         way_out = "scheme='conlleval' reads any sequence as conlleval does"

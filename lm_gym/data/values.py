@@ -1,16 +1,16 @@
 """Values of records as Python, JSON or a table cell has them, read as the kind of a field."""
 
-import ast
-import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from lm_gym.data.cells import CellError, is_list, read_list
 from lm_gym.data.fields import DESCRIPTIONS, Kind
-from lm_gym.data.schemes import is_tag
+from lm_gym.data.tags import are_tags, is_tag
 
 Value = list[str] | list[list[str]] | list[float]
+_LONGEST = 10_000_000  # characters of one text
 
 
 class FieldError(ValueError):
@@ -22,27 +22,56 @@ class FieldError(ValueError):
 
 
 def plain(value: Any) -> Any:
-    """NumPy arrays and scalars as Python values, tuples and lists written in a string as lists."""
+    """NumPy arrays and scalars as Python values, tuples and lists written in a string as lists, missing ones as None.
+
+    Raises:
+        FieldError: a string that looks like a list and can't be read as one.
+    """
     if hasattr(value, "tolist"):
         value = value.tolist()
         if isinstance(value, list):
             value = [plain(item) if hasattr(item, "tolist") else item for item in value]  # an array of arrays
-    if isinstance(value, str) and value.startswith("["):
-        return _parsed(value)
+    if isinstance(value, str) and is_list(value):
+        return _listed(value)
+    if type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and math.isnan(value)):
+        return None
     return list(value) if isinstance(value, tuple) else value
+
+
+def fault_of(word: object) -> str:
+    """Return the fault of a word, or an empty string."""
+    if not isinstance(word, str):
+        return f"{word!r} is no string: remove it, and its tag"
+    if not word.strip():
+        return f"{word!r} is an empty word: remove it, and its tag"
+    if "\0" in word:
+        return f"{word!r} has a zero byte: is the file UTF-16? convert it to UTF-8"
+    if not word.isascii() and any("\ud800" <= character <= "\udfff" for character in word):
+        return f"{word!r} has a lone surrogate, half of a character: write the whole one, or U+FFFD"
+    return ""
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a number, or a string that holds nothing else."""
+    if isinstance(value, str):
+        return re.fullmatch(r"\s*-?\d+([.,]\d+)?\s*", value) is not None
+    return isinstance(plain(value), int | float)
 
 
 def kind_of(value: Any, words: int) -> Kind | None:
     """The kind of field that a value beside a text of so many words looks like, or None."""
-    value = plain(value)
+    try:
+        value = plain(value)
+    except FieldError:
+        return None
     if isinstance(value, str):
-        return "tags" if len(value.split()) == words and all(map(is_tag, value.split())) else "label"
+        return "tags" if len(value.split()) == words and are_tags(value.split()) else "label"
     if isinstance(value, int):
         return "label"
     if not isinstance(value, list) or not value:
         return None
     if all(isinstance(item, str) for item in value):
-        if len(value) == words and all(map(is_tag, value)):
+        if len(value) == words and are_tags(value):
             return "tags"
         return "texts" if any(" " in item.strip() for item in value) else "labels"
     if all(isinstance(item, int) for item in value):
@@ -53,17 +82,53 @@ def kind_of(value: Any, words: int) -> Kind | None:
 
 
 def read_words(value: Any, whole: bool) -> list[str]:
-    """The words of a string (between blanks) or of a list; a `whole` text is never a list written as a string."""
-    if isinstance(value, str):
-        if whole or not value.startswith("["):
-            return value.split()
-        listed = _parsed(value)
-        strings = isinstance(listed, list) and all(isinstance(word, str) for word in listed)
-        return listed if strings else value.split()
-    value = plain(value)
-    if not isinstance(value, list):
+    """The words of a string (between blanks) or of a list, none of a missing value.
+
+    Args:
+        value: from a record.
+        whole: whether the column holds whole texts, which are never a list written as a string.
+
+    Raises:
+        FieldError: another value, or a text of more than ten million characters.
+    """
+    if isinstance(value, str) and len(value) > _LONGEST:
+        raise FieldError(f"holds {len(value):,} characters: split it into texts of {_LONGEST:,} at most")
+    listed = value if isinstance(value, str) and whole else plain(value)
+    if listed is None:
+        return []
+    if isinstance(value, str) and (isinstance(listed, str) or (len(listed) == 1 and not isinstance(listed[0], str))):
+        return value.split()  # "[1]" is a word
+    if not isinstance(listed, list):
         raise FieldError(f"is {value!r:.60}: a string or a list of words is needed")
-    return _strings(value, "")
+    return _strings(listed, "")
+
+
+def holds_list(cell: str) -> bool:
+    """Whether a cell is a list of strings."""
+    try:
+        value = plain(cell)
+    except FieldError:
+        return False
+    return isinstance(value, list) and bool(value) and all(isinstance(item, str) for item in value)
+
+
+def count_words(value: Any, whole: bool) -> int:
+    """Number of words in a value, or 0 if it holds none: the reader of the record will say so."""
+    try:
+        return len(read_words(value, whole))
+    except FieldError:
+        return 0
+
+
+def name_integers(value: Any, names: Sequence[str]) -> Any:
+    """Names for an integer or a list of integers, also in a string; a number without a name stays."""
+    if isinstance(value, str) and value.replace(" ", "").isdecimal():
+        value = [int(number) for number in value.split()]
+        value = value[0] if len(value) == 1 else value
+    value = plain(value)
+    if isinstance(value, list):
+        return [name_integers(item, names) for item in value]
+    return names[value] if isinstance(value, int) and 0 <= value < len(names) else value
 
 
 def read_tags(value: Any, words: int) -> list[str]:
@@ -81,7 +146,7 @@ def read_tags(value: Any, words: int) -> list[str]:
         kind = kind_of(value, words)
         if kind is not None:
             raise FieldError(f"is {value!r:.60}, {DESCRIPTIONS[kind]}: a tag for each word is needed", kind)
-    return _strings(value, "; write tags by name, such as 'B-PER'")
+    return _strings(value, "; name them, as in names={'tags': ['O', 'B-PER', 'I-PER']}")
 
 
 def read_label(value: Any, words: int) -> list[str]:
@@ -103,6 +168,14 @@ def read_labels(value: Any, words: int) -> list[str]:
     if len({*labels}) < len(labels):
         raise FieldError(f"is {value!r:.60}: a label stands in it twice")
     return labels
+
+
+def read_text(value: Any, words: int) -> list[list[str]]:
+    """One text, a string or a list of words, as a list of one."""
+    text = read_words(value, whole=isinstance(value, str))
+    if not text or not all(word.strip() for word in text):
+        raise FieldError(f"is {value!r:.60}: a text needs words, and a word may not be empty")
+    return [text]
 
 
 def read_texts(value: Any, words: int) -> list[list[str]]:
@@ -129,6 +202,7 @@ READERS: dict[Kind, Callable[[Any, int], Value]] = {
     "tags": read_tags,
     "label": read_label,
     "labels": read_labels,
+    "text": read_text,
     "texts": read_texts,
     "numbers": read_numbers,
 }
@@ -137,6 +211,8 @@ READERS: dict[Kind, Callable[[Any, int], Value]] = {
 
 def _label(value: Any) -> str:
     if isinstance(value, str) and value.strip():
+        if fault := fault_of(value):
+            raise FieldError(f"is {fault}")
         return value.strip()
     if isinstance(value, int):
         return str(value)
@@ -160,13 +236,9 @@ def _strings(values: list[Any], hint: str) -> list[str]:
     return values
 
 
-def _parsed(text: str) -> Any:
-    """A list as JSON or as Python writes it, or the string itself if it is neither."""
-    for parse in (json.loads, ast.literal_eval):
-        try:
-            found = parse(text)
-        except (ValueError, SyntaxError):
-            continue
-        if isinstance(found, list):
-            return found
-    return text
+def _listed(text: str) -> Any:
+    """The list written in a string, or the string if it holds none."""
+    try:
+        return read_list(text)
+    except CellError as problem:
+        raise FieldError(f"is {text!r:.60}, {problem}") from None

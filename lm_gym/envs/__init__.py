@@ -1,6 +1,6 @@
-"""Environments: texts with positions to decide, as Gymnasium's single and vector environments.
+"""Gymnasium environments, single and vector, whose episodes are texts with positions to decide.
 
-Each task has two classes here, made from it: `NEREnv` and `NERVectorEnv` of `lm_gym/NER-v0`.
+Each task has two classes here, such as `NEREnv` and `NERVectorEnv` for `lm_gym/NER-v0`.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""The arguments of the environments, checked."""
+"""The arguments of the environments, with their checks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -27,20 +27,20 @@ class EnvArguments:
         dataset: `"builtin"`, a file, a folder, `"hub:<id>"`, Python data, or a `Dataset` (see `lm_gym.load_dataset`)
         split: `"train"`, `"validation"` or `"test"`
         tokenizer: `"tiny"`, a folder or file, `"hub:<id>"`, or a tokenizer (see `lm_gym.load_tokenizer`)
-        max_length: most sub-tokens of a text, special tokens included
-        unit: `"token"`: a step decides one {position}; `"sequence"`: all of them
-        actions: `"token"`: one {choice}; `"distribution"`: log-probabilities of all
+        max_length: maximum number of sub-tokens of a text, including special tokens
+        unit: `"token"`: a step decides one {position}; `"sequence"`: a step decides all of them
+        actions: `"token"`: an action is one {choice}; `"distribution"`: log-probabilities of all {choices}
         reward: a name, `{{name: weight}}`, a `Reward`, or a function (see `lm_gym.make_reward`)
         reward_kwargs: arguments of a named reward
-        dense: pay at each {position}; `False`: the sum, at the last one
-        sampling: `"shuffled"`: epochs without replacement; `"bucketed"`: the same in windows sorted by length, so that
-            a batch has little padding; `"sequential"`: the order of the corpus
+        dense: pay at each {position}; `False` pays the sum at the last one
+        sampling: `"shuffled"`: epochs without replacement; `"bucketed"`: the same, with texts of similar length in a
+            batch, which reduces padding; `"sequential"`: the order of the corpus
         mask_actions: whether the observation has `action_mask`
-        max_episode_steps: most steps of an episode
+        max_episode_steps: maximum number of steps of an episode
         render_mode: `None` or `"ansi"`
 
     Raises:
-        ValueError: a value is unknown or out of range, or two arguments contradict one another.
+        ValueError: a value is unknown or out of range, or two arguments conflict.
     """
 
     dataset: "str | Path | Dataset" = "builtin"
@@ -70,15 +70,15 @@ class EnvArguments:
 
 
 def read_arguments(arguments: Mapping[str, Any], options: type[Any]) -> tuple[EnvArguments, Any]:
-    """The settings of an environment, and its task's own options, of keyword arguments.
+    """Split keyword arguments into the common arguments of environments and the options of the task.
 
     Args:
-        arguments: of the environment.
+        arguments: keyword arguments of the environment.
         options: the task's dataclass of options.
 
     Raises:
         TypeError: an argument is unknown.
-        ValueError: a value is.
+        ValueError: a value is invalid.
     """
     common, own = ({field.name for field in fields(kind)} for kind in (EnvArguments, options))
     for name in arguments:

@@ -1,4 +1,4 @@
-"""The environment classes of a task, made from it."""
+"""The environment classes of a task, generated from it."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ _CLASSES: dict[tuple[type[Task], type[Any]], type[Any]] = {}
 
 
 def environment_class(task: type[Task], base: type[Any]) -> type[Any]:
-    """The environment class of a task, made once: `NEREnv` of `lm_gym/NER-v0`.
+    """Return the environment class of a task, such as `NEREnv` for `lm_gym/NER-v0`; it is created once.
 
     Args:
         task: the task.
@@ -22,11 +22,11 @@ def environment_class(task: type[Task], base: type[Any]) -> type[Any]:
 
 
 def class_name(task: type[Task], base: type[Any]) -> str:
-    """The name of a task's environment class."""
+    """Return the name of a task's environment class."""
     return task.env_id.rpartition("/")[2].rpartition("-v")[0] + base.__name__.removeprefix("Text")
 
 
 def remade(task: type[Task], base: type[Any]) -> Any:
-    """An environment without its state, for pickle."""
+    """Return an environment without its state, for pickle."""
     kind = environment_class(task, base)
     return object.__new__(kind)

@@ -1,4 +1,4 @@
-"""From a user's actions to choices, checked."""
+"""Conversion of actions to choices, with checks."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-_BLOCK = 2_000_000  # log-probabilities normalised at a time, so that memory does not double
+_BLOCK = 2_000_000  # log-probabilities normalised at a time, to limit memory
 
 Score = Callable[[NDArray[np.float64]], NDArray[np.float64] | None]
 
@@ -15,9 +15,9 @@ class Decisions(NamedTuple):
     """Checked actions.
 
     Attributes:
-        choices: int64 [...], a copy of what was given, or the argmax of distributions; 0 where not asked for.
-        log_probs: float64 [...], log-probability of each target, or None where actions are choices.
-        scores: float64 [...], what a task says of each distribution, or None where nothing is asked.
+        choices: int64 [...], a copy of the given choices, or the argmax of distributions; 0 where `asked` is False.
+        log_probs: float64 [...], log-probability of each target, or None if actions are choices.
+        scores: float64 [...], the task's score of each distribution, or None if the task has none.
     """
 
     choices: NDArray[np.int64]
@@ -29,14 +29,14 @@ def read_choices(actions: Any, shape: tuple[int, ...], num_choices: int, asked: 
     """Check choices.
 
     Args:
-        actions: integers, of `shape`; extra leading dimensions (samples) are allowed.
-        shape: the trailing shape expected.
+        actions: integers of `shape`; extra leading dimensions (samples) are allowed.
+        shape: the expected trailing shape.
         num_choices: n.
-        asked: bool `shape`, which of them count; None for all.
+        asked: bool `shape`, the actions to check; the others are ignored. None for all.
 
     Raises:
-        TypeError: if they aren't integers.
-        ValueError: if the shape is wrong, or one that counts is outside [0, n).
+        TypeError: the actions are not integers.
+        ValueError: the shape is wrong, or an action is outside [0, n).
     """
     given = np.asarray(actions)
     if given.dtype.kind not in "iu":
@@ -62,19 +62,19 @@ def read_distributions(
     asked: NDArray[np.bool_] | None,
     score: Score | None = None,
 ) -> Decisions:
-    """Check unnormalised log-probabilities, and normalise them.
+    """Check and normalise unnormalised log-probabilities.
 
     Args:
-        actions: floats, of `shape` + [n]; extra leading dimensions (samples) are allowed.
-        shape: the trailing shape expected, without n.
+        actions: floats of `shape` + [n]; extra leading dimensions (samples) are allowed.
+        shape: the expected trailing shape, without n.
         num_choices: n.
         targets: int64 `shape`, gold choices, n where padded.
-        asked: bool `shape`, which of them count; None for all.
+        asked: bool `shape`, the actions to check; the others are ignored. None for all.
         score: see `lm_gym.tasks.Task.score`; of normalised log-probabilities.
 
     Raises:
-        TypeError: if they aren't numbers.
-        ValueError: if the shape is wrong, or one that counts isn't finite.
+        TypeError: the actions are not numbers.
+        ValueError: the shape is wrong, or a value is not finite.
     """
     scores = np.asarray(actions)
     if scores.dtype.kind not in "fiu":
@@ -100,12 +100,12 @@ def read_log_probs(log_probs: Any, shape: tuple[int, ...], asked: NDArray[np.boo
     """Check log-probabilities of gold choices.
 
     Args:
-        log_probs: floats, of `shape`.
-        shape: the shape expected, whose end is that of `asked`.
-        asked: bool, which of them count; the others become 0.
+        log_probs: floats of `shape`.
+        shape: the expected shape, which ends in the shape of `asked`.
+        asked: bool, the values to check; the others become 0.
 
     Raises:
-        ValueError: if the shape is wrong, or one that counts is above 0 (rounding forgiven), NaN or infinite.
+        ValueError: the shape is wrong, or a value is above 0 (up to rounding), NaN or infinite.
     """
     given = np.asarray(log_probs, np.float64)
     if given.shape != shape:
@@ -121,7 +121,7 @@ def read_log_probs(log_probs: Any, shape: tuple[int, ...], asked: NDArray[np.boo
 def _normalise(
     scores: NDArray[Any], gold: NDArray[np.int64], asked: NDArray[np.bool_], score: Score | None
 ) -> Decisions:
-    """Argmax, normalised log-probability of the gold choice, and score, 0 where not asked for, a block at a time."""
+    """Return argmax, log-probability of the gold choice and score, 0 where `asked` is False; in blocks."""
     flat, targets = scores.reshape(-1, scores.shape[-1]), gold.reshape(-1)
     choices, log_probs = np.zeros(len(flat), np.int64), np.zeros(len(flat))
     sure: NDArray[np.float64] | None = None

@@ -1,4 +1,4 @@
-"""One text at a time: a `gymnasium.Env`, which is the vector environment with N = 1."""
+"""The single environment: a `gymnasium.Env` around the vector environment with N = 1."""
 
 from typing import Any, ClassVar
 
@@ -16,13 +16,13 @@ from lm_gym.tasks import Cut, Task
 
 
 class TextEnv(gymnasium.Env[Observation, Any]):
-    """One text at a time: the base of every task's single environment (`lm_gym.envs.environment_class`).
+    """Base class of the single environments, which play one text at a time (`lm_gym.envs.environment_class`).
 
     Args:
         arguments: see `lm_gym.envs.arguments.EnvArguments`, and the manual of the task's environment.
 
     Attributes:
-        vector: the vector environment with N = 1 that plays.
+        vector: the underlying vector environment with N = 1.
     """
 
     task_class: ClassVar[type[Task]]
@@ -42,12 +42,12 @@ class TextEnv(gymnasium.Env[Observation, Any]):
 
     @property
     def split(self) -> str:
-        """The name of the split played."""
+        """The name of the split."""
         return self.vector.split
 
     @property
     def task(self) -> Task:
-        """The split, encoded."""
+        """The task, with the encoded split."""
         return self.vector.task
 
     @property
@@ -57,50 +57,50 @@ class TextEnv(gymnasium.Env[Observation, Any]):
 
     @property
     def num_texts(self) -> int:
-        """Episodes in the split."""
+        """Number of texts in the split."""
         return self.vector.num_texts
 
     @property
     def positions_per_pass(self) -> int:
-        """Positions decided in one pass over the split."""
+        """Number of positions in one pass over the split."""
         return self.vector.positions_per_pass
 
     @property
     def cut(self) -> Cut:
-        """What `max_length` removed."""
+        """Texts and positions removed by `max_length`."""
         return self.vector.cut
 
     @property
     def targets(self) -> NDArray[np.int64]:
-        """Gold choices of the text played, int64 [1, T], n where padded."""
+        """Gold choices of the current text, int64 [1, T]; n where padded."""
         return self.vector.targets
 
     @property
     def text_index(self) -> NDArray[np.int64]:
-        """Which text is played, int64 [1]."""
+        """Index of the current text, int64 [1]."""
         return self.vector.text_index
 
     @property
     def draws(self) -> int:
-        """Texts drawn so far by the sampler."""
+        """Number of texts drawn by the sampler so far."""
         return self.vector.draws
 
     def position_rewards(self, actions: Any) -> NDArray[np.float32]:
-        """What the text would pay, [..., 1, T] (see `TextVectorEnv.position_rewards`)."""
+        """Return the rewards of actions without taking them, [..., 1, T] (see `TextVectorEnv.position_rewards`)."""
         return self.vector.position_rewards(actions)
 
     def reward_terms(self, actions: Any) -> dict[str, NDArray[np.float32]]:
-        """What each term would pay, [..., 1, T] (see `TextVectorEnv.reward_terms`)."""
+        """Return the rewards of actions by term, [..., 1, T] (see `TextVectorEnv.reward_terms`)."""
         return self.vector.reward_terms(actions)
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Which actions make sense now, bool [n] or [T · n] (see `TextVectorEnv.action_masks`)."""
+        """Return a mask of sensible actions, bool [n] or [T · n] (see `TextVectorEnv.action_masks`)."""
         return np.asarray(self.vector.action_masks()[0], np.bool_)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Begin a text (see `TextVectorEnv.reset`; `indices` may be a single number)."""
+        """Start a text (see `TextVectorEnv.reset`; `indices` may be a single number)."""
         super().reset(seed=seed)
         if seed is None:
             self.vector.np_random = self.np_random
@@ -109,12 +109,12 @@ class TextEnv(gymnasium.Env[Observation, Any]):
         return self._observation(), {"index": index, "text": self.task.text(index)}
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Decide the position at the cursor, or all of them (`unit`).
+        """Decide the position at the cursor, or all positions (`unit`).
 
         Raises:
-            gymnasium.error.ResetNeeded: before the first reset, or after the end.
-            TypeError: if the action isn't a number of the right kind.
-            ValueError: if it is out of range, NaN or infinite.
+            gymnasium.error.ResetNeeded: before the first reset, or after the end of an episode.
+            TypeError: the action has a wrong type.
+            ValueError: the action is out of range, NaN or infinite.
         """
         rewards, terminated, truncated, info = self.vector.advance(np.asarray(action)[None])
         return (
@@ -126,11 +126,11 @@ class TextEnv(gymnasium.Env[Observation, Any]):
         )
 
     def render(self) -> str | None:
-        """The text with its decisions, in ANSI colours, where `render_mode="ansi"`."""
+        """Return the text with its decisions in ANSI colours, or None without `render_mode="ansi"`."""
         return None if self.render_mode is None else self.vector.render_row(0)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle by task: the class is made for it."""
+        """Pickle the task instead of the class, which is generated."""
         return remade, (self.task_class, TextEnv), self.__dict__
 
     def _observation(self) -> Observation:
@@ -138,7 +138,7 @@ class TextEnv(gymnasium.Env[Observation, Any]):
 
 
 def _only_row(info: dict[str, Any]) -> dict[str, Any]:
-    """The info of the one row, of the vector environment's."""
+    """Return the info of the single row from the vector environment's info."""
     return {
         key: _only_row(value) if isinstance(value, dict) else value[0]
         for key, value in info.items()

@@ -1,4 +1,4 @@
-"""The dynamics: N episodes as a struct of arrays."""
+"""The dynamics of the environments: N episodes as a struct of arrays."""
 
 from typing import Any
 
@@ -13,29 +13,29 @@ Observation = dict[str, NDArray[Any]]
 
 
 class Episodes:
-    """Texts being played, one a row.
+    """The current texts, one per row.
 
     Args:
-        task: where texts come from.
-        reward: what decisions pay, bound to the task.
+        task: the task, with its texts.
+        reward: the reward, bound to the task.
         num_rows: N.
-        cursor: whether the observation has one (`unit="token"`).
+        cursor: whether the observation has a cursor (`unit="token"`).
         mask_actions: whether the observation has `action_mask`.
         distributions: whether actions are distributions.
 
     Attributes:
-        observation: the live observation, each leaf [N, …]; copy what is returned to users.
+        observation: the live observation, each leaf [N, …]; copy it before returning it to users.
         targets: int64 [N, T], gold choices, n where padded.
-        counts: int64 [N], positions.
-        decided: int64 [N], positions decided.
-        steps: int64 [N], steps taken (only where `in_steps`).
-        order: int64 [N, T], slots in the order in which they are decided; None: from left to right.
+        counts: int64 [N], number of positions.
+        decided: int64 [N], number of decided positions.
+        steps: int64 [N], number of steps (only if `in_steps`).
+        order: int64 [N, T], slots in the order in which they are decided; None for left to right.
         in_steps: whether each step decides some positions of every row (`decide_some`).
-        text_index: int64 [N], the text of each row, -1 before the first.
-        visits: int64 [N], how often each had been played before.
-        keys: int64 [N], the key of each one's masks.
-        log_probs: float64 [N, T], log-probabilities of the targets of decided positions, or None where actions are
-            choices (kept where a text takes several steps only).
+        text_index: int64 [N], index of the text of each row; -1 before the first text.
+        visits: int64 [N], number of earlier visits of each text.
+        keys: int64 [N], key of the random masks of each text.
+        log_probs: float64 [N, T], log-probabilities of the targets of decided positions; None if actions are choices
+            or one step decides all.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Episodes:
         self.num_choices = choices
         self.targets = np.full((num_rows, positions), choices, np.int64)
         self.counts = np.ones(num_rows, np.int64)
-        self._one = np.ones(num_rows, np.int64)  # an array is added in a third of the time that a Python number takes
+        self._one = np.ones(num_rows, np.int64)  # adding an array is three times as fast as adding a Python number
         self._last = self.counts - 1  # the last position of each text, where the cursor stays
         self.decided = np.zeros(num_rows, np.int64)
         self.text_index = np.full(num_rows, -1, np.int64)
@@ -90,11 +90,11 @@ class Episodes:
         self.track = reward.track(Board(self.targets, self._predictions, self.counts, self.observe))
 
     def observe(self, rows: NDArray[np.int64]) -> Observation:
-        """A copy of the observation of some rows."""
+        """Return a copy of the observation of some rows."""
         return {key: leaf[rows] for key, leaf in self.observation.items()}
 
     def enter(self, rows: NDArray[np.int64], texts: NDArray[np.int64], visits: NDArray[np.int64], key: int) -> None:
-        """Play new texts at these rows, int64 [R] each (see `Task.open`)."""
+        """Start new texts in some rows; all arguments are int64 [R] (see `Task.open`)."""
         opened = self.task.open(texts, visits, key)
         observation = self.observation
         observation["input_ids"][rows] = opened.input_ids
@@ -128,12 +128,12 @@ class Episodes:
         """Decide the position at the cursor of every row.
 
         Args:
-            choices: int64 [N], in [0, n); this array is kept.
-            log_probs: float64 [N], log-probability of each target, where actions are distributions.
-            live: bool [N], the rows that play; None for all. Others must be entered before they are decided again.
+            choices: int64 [N], in [0, n); the array is kept.
+            log_probs: float64 [N], log-probability of each target, if actions are distributions.
+            live: bool [N], the rows that play; None for all. The others must start new texts before they play again.
 
         Returns:
-            (rewards float64 [N], ended bool [N]), 0 and False where not live.
+            Rewards, float64 [N], and ends of episodes, bool [N]; 0 and False in rows that do not play.
         """
         cursor = self._cursor[:, 0]
         rows, at = self._rows, self._starts + cursor
@@ -165,12 +165,12 @@ class Episodes:
         """Decide every position of every row.
 
         Args:
-            choices: int64 [N, T], in [0, n) where there is a position.
+            choices: int64 [N, T], in [0, n) at positions.
             log_probs: float64 [N, T] or None.
             live: bool [N], the rows that play; None for all.
 
         Returns:
-            float32 [N, T], 0 where padded and in rows that aren't live.
+            float32 [N, T]; 0 where padded and in rows that do not play.
         """
         inside = self.observation["position_mask"] > 0
         if live is not None:
@@ -232,13 +232,13 @@ class Episodes:
         return self.targets[self._rows, self._cursor[:, 0]]
 
     def legal(self) -> NDArray[np.bool_]:
-        """Which choices make sense now, bool [N, n]."""
+        """Return a mask of sensible choices, bool [N, n]."""
         always = self.task.always_legal
         here = self.task.legal(self._predictions, self._cursor[:, 0])
         return np.repeat(always[None], len(self.counts), axis=0) if here is None else here & always
 
     def decided_text(self, row: int) -> DecidedText:
-        """The text of a row with its decisions so far."""
+        """Return the text of a row with its decisions so far."""
         inside = self.observation["position_mask"][row] > 0
         places, choices = self.observation["positions"][row][inside], self._predictions[row][inside]
         return DecidedText(int(self.text_index[row]), places, self.targets[row][inside], choices)

@@ -1,6 +1,6 @@
-"""The infos of a vector environment, laid out as `gymnasium.vector.SyncVectorEnv` lays them out.
+"""The infos of a vector environment, in the format of `gymnasium.vector.SyncVectorEnv`.
 
-Each key has an entry for every row, and `_key`, bool [N], says which rows it is of.
+Each key has an entry for every row; `_key`, bool [N], marks the rows whose entry is valid.
 """
 
 from collections.abc import Callable
@@ -13,12 +13,12 @@ Info = dict[str, Any]
 
 
 def begun_info(text_index: NDArray[np.int64], rows: NDArray[np.int64], text: Callable[[int], str] | None) -> Info:
-    """Of texts that begin: their numbers, and, where asked for, what they read.
+    """Return the info of texts that start: their indices and optionally their words.
 
     Args:
-        text_index: int64 [N], what each row plays.
-        rows: int64 [R], the rows that begin.
-        text: gives the text of a number, or None.
+        text_index: int64 [N], index of the text of each row.
+        rows: int64 [R], the rows that start a text.
+        text: returns the text of an index; None to leave out texts.
     """
     here = np.zeros(len(text_index), np.bool_)
     here[rows] = True
@@ -34,7 +34,7 @@ def begun_info(text_index: NDArray[np.int64], rows: NDArray[np.int64], text: Cal
 def paid_info(
     position_rewards: NDArray[np.float32], terms: dict[str, NDArray[np.float32]], rows: NDArray[np.bool_]
 ) -> Info:
-    """Of texts decided at once: the rewards of their positions, float32 [N, T], and the terms of a sum of rewards."""
+    """Return the info of texts decided at once: position rewards, float32 [N, T], and the terms of a sum of rewards."""
     info: Info = {"position_rewards": position_rewards, "_position_rewards": rows.copy()}
     if terms:
         masks = {f"_{name}": rows.copy() for name in terms}
@@ -48,12 +48,12 @@ def decided_info(decided: NDArray[np.int64], rows: NDArray[np.bool_]) -> Info:
 
 
 def final_info(leaves: dict[str, NDArray[Any]], info: Info, ended: NDArray[np.bool_]) -> Info:
-    """Of texts that have ended and made room for others in the same step: their last observation and info.
+    """Return the info of texts that ended in a step that also starts new ones: their last observation and info.
 
     Args:
-        leaves: the observation of the rows that have ended, each leaf [R, …].
+        leaves: the observation of the rows that ended, each leaf [R, …].
         info: the step's info so far.
-        ended: bool [N].
+        ended: bool [N], the rows that ended.
     """
     final = np.full(len(ended), None, dtype=object)
     for row, values in zip(np.flatnonzero(ended).tolist(), zip(*leaves.values(), strict=True), strict=True):

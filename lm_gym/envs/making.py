@@ -1,4 +1,4 @@
-"""From settings to a task and a reward."""
+"""Creation of the task and the reward from settings."""
 
 from typing import Any
 
@@ -10,16 +10,16 @@ from lm_gym.tokenizer import load_tokenizer
 
 
 def make_task(kind: type[Task], dataset: Dataset, settings: EnvArguments, options: Any) -> Task:
-    """Encode what the settings ask for.
+    """Return the task with its encoded split.
 
     Raises:
-        ValueError: the settings don't suit the task or the data.
+        ValueError: the settings do not suit the task or the data.
     """
     kind.check(settings.unit, options)
     if settings.mask_actions and settings.unit == "sequence" and not kind.static_masks:
         raise ValueError(
-            f"mask_actions=True with unit='sequence': which choices of {kind.env_id} make sense depends on earlier "
-            "ones, so no mask can be given before them; take unit='token'"
+            f"mask_actions=True with unit='sequence': the legal choices of {kind.env_id} depend on earlier "
+            "choices, so no mask can be given in advance; use unit='token'"
         )
     task = build_task(kind, dataset, settings.split, load_tokenizer(settings.tokenizer), settings.max_length, options)
     if task.needs_distributions and settings.actions != "distribution":
@@ -31,14 +31,14 @@ def make_task(kind: type[Task], dataset: Dataset, settings: EnvArguments, option
 
 
 def reward_of(settings: EnvArguments, task: Task) -> Reward:
-    """The reward that the settings ask for, bound to the task.
+    """Return the reward, bound to the task.
 
     Raises:
-        ValueError: there is no such reward, or it doesn't suit the task.
+        ValueError: the reward is unknown or does not suit the task.
     """
     reward = make_reward(task.default_reward if settings.reward is None else settings.reward, settings.reward_kwargs)
     if not settings.dense:
         reward = AtTheEnd(reward)
     distribution = settings.actions == "distribution"
-    choices = Choices(task.shape.choices, task.choice_keys(), task.target_counts, distribution, task.gold)
+    choices = Choices(task.shape.choices, task.choice_keys(), task.target_counts, distribution, task.gold, task.costs)
     return bind_reward(reward, choices)

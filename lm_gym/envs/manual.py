@@ -1,4 +1,4 @@
-"""The manual of a task's environment, in Gymnasium's sections, made from what the task declares."""
+"""The manual of a task's environment, with Gymnasium's sections, generated from the task."""
 
 import inspect
 from dataclasses import fields
@@ -8,28 +8,28 @@ from lm_gym.envs.arguments import EnvArguments
 from lm_gym.rewards import REWARDS, makes_reward
 from lm_gym.tasks import Task
 
-_SPACES = """With n {choices} and T {positions} in the text that has most:
+_SPACES = """With n {choices}, and at most T {positions} in a text:
 
 | `unit` | `actions="token"` | `actions="distribution"` |
 |---|---|---|
 | `"token"` | `Discrete(n)` | `Box(-1e4, 1e4, (n,), float32)` |
 | `"sequence"` | `MultiDiscrete([n] * T)` | `Box(-1e4, 1e4, (T, n), float32)` |
 
-A distribution is given by unnormalised log-probabilities; any finite ones are played. Actions beyond the last
-{position} of a text are ignored. `action_masks()` says which {choices} make sense; it advises, and any {choice} is
-played as it is."""
+A distribution consists of unnormalised log-probabilities, which may have any finite values. Actions beyond the last
+{position} of a text are ignored. `action_masks()` returns the {choices} that make sense; the environment does not
+enforce it and accepts any {choice}."""
 
-_OBSERVATION = """A Dict of integer Boxes, padded to L sub-tokens, those of the longest text of all splits (at most
+_OBSERVATION = """A Dict of integer Boxes, padded to L sub-tokens, the length of the longest text of all splits (at most
 `max_length`):
 
 | key | shape | values |
 |---|---|---|
-| `input_ids` | int64 [L] | sub-token ids, special tokens and padding included |
+| `input_ids` | int64 [L] | sub-token ids, including special tokens and padding |
 | `attention_mask` | int8 [L] | 1 at sub-tokens, 0 at padding |
 | `positions` | int64 [T] | index in `input_ids` of each {position}, 0 where padded |
 | `position_mask` | int8 [T] | 1 at {positions}, 0 at padding |
-| `predictions` | int64 [T] | {choices} given so far; n where undecided or padded |
-| `cursor` | int64 [1] | index in `positions` of the {position} to decide now; at the end, the last (`unit="token"`) |
+| `predictions` | int64 [T] | {choices} chosen so far; n where undecided or padded |
+| `cursor` | int64 [1] | index in `positions` of the {position} to decide; at the end, the last (`unit="token"`) |
 | `action_mask` | int8 [n] | 1 at {choices} that make sense (`mask_actions=True`) |"""
 
 _STEPS = """
@@ -40,24 +40,23 @@ _REWARDS = """The default is `"{default}"`. Named rewards:
 
 {named}
 
-`reward` also takes a mapping `{{name: weight}}`, a `lm_gym.Reward`, or a function of predictions, targets and mask.
-With `unit="sequence"` the reward of a step is the sum over the text, and `info["position_rewards"]` (float32 [T]) has
-the parts."""
+`reward` also accepts a mapping `{{name: weight}}`, a `lm_gym.Reward`, or a function of predictions, targets and mask.
+With `unit="sequence"` the reward of a step is the sum over the text, and `info["position_rewards"]` (float32 [T])
+holds the reward of each {position}."""
 
-_START = """A text of the split, undecided: the next of the sampler, or the one in `options["indices"]`. `info` has its
-number as `index`, and its text."""
+_START = """An undecided text of the split: the sampler's next one, or the one given by `options["indices"]`. `info`
+holds its `index` and its `text`."""
 
-_END = """An episode terminates when its last {position} is decided; it is never truncated, except by
-`max_episode_steps`."""
+_END = """An episode terminates when its last {position} is decided. Only `max_episode_steps` truncates it."""
 
 _END_OF_STEPS = """An episode terminates when its last {position} is decided, or after `max_steps`; it is never
 truncated, except by `max_episode_steps`."""
 
-_MORE = """`gymnasium.make_vec` takes `autoreset_mode` and `group_size` as well (see `lm_gym.TextVectorEnv`)."""
+_MORE = """`gymnasium.make_vec` also accepts `autoreset_mode` and `group_size` (see `lm_gym.TextVectorEnv`)."""
 
 
 def manual(task: type[Task]) -> str:
-    """Markdown: what the task's environment is, and how it is used."""
+    """Return the manual of the task's environment as Markdown."""
     summary, _, description = inspect.cleandoc(task.__doc__ or task.name).partition("\n\n")
     words = task.nouns._asdict()
     several = task.in_steps is not Task.in_steps  # whether it has texts in steps
@@ -66,7 +65,7 @@ def manual(task: type[Task]) -> str:
         "Description": description or "See above.",
         "Action Space": _SPACES.format(**words),
         "Observation Space": observation.format(**words),
-        "Rewards": _REWARDS.format(default=task.default_reward, named=_named_rewards(task)),
+        "Rewards": _REWARDS.format(default=task.default_reward, named=_named_rewards(task), **words),
         "Starting State": _START,
         "Episode End": end.format(**words),
         "Arguments": "\n".join([*_arguments(task, EnvArguments), *_arguments(task, task.Options), "", _MORE]),
@@ -82,7 +81,7 @@ def _named_rewards(task: type[Task]) -> str:
 
 
 def _arguments(task: type[Task], kind: type[Any]) -> list[str]:
-    """A line for each field of a dataclass: its default, and what its docstring's `Args` say of it."""
+    """Return a line for each field of a dataclass: its default, and its description from the docstring's `Args`."""
     said = described(kind)
     return [
         f"- `{field.name}={_default(task, field)!r}`: {said.get(field.name, '').format(**task.nouns._asdict())}"
@@ -95,7 +94,7 @@ def _default(task: type[Task], field: Any) -> Any:
 
 
 def described(kind: type[Any]) -> dict[str, str]:
-    """What the `Args` of a class's docstring say of each argument."""
+    """Return the description of each argument in the `Args` of a class's docstring."""
     _, _, text = inspect.cleandoc(kind.__doc__ or "").partition("Args:\n")
     found: dict[str, str] = {}
     name = ""

@@ -1,4 +1,4 @@
-"""The options of `reset`, checked."""
+"""The options of `reset`, with their checks."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -12,12 +12,12 @@ _KNOWN = ("indices", "reset_mask", "draws")
 
 
 class ResetOptions(NamedTuple):
-    """What a reset asks for.
+    """Checked options of a reset.
 
     Attributes:
-        rows: int64 [R], the rows that begin.
+        rows: int64 [R], the rows to reset.
         indices: int64 [N], the texts to play, or None.
-        draws: where to continue the sampler, or None.
+        draws: the draw at which the sampler continues, or None.
     """
 
     rows: NDArray[np.int64]
@@ -29,10 +29,10 @@ def read_options(options: Mapping[str, Any] | None, num_envs: int, num_texts: in
     """Check the options of a reset.
 
     Args:
-        options: as given.
+        options: the options, as given.
         num_envs: N.
-        num_texts: texts in the split.
-        group_size: rows that play the same text: they begin together.
+        num_texts: number of texts in the split.
+        group_size: number of rows that play the same text and start together.
 
     Raises:
         TypeError: if a value is of the wrong type.
@@ -68,7 +68,7 @@ def _read_mask(mask: Any, num_envs: int, group_size: int) -> NDArray[np.bool_]:
     groups = mask.reshape(-1, group_size)
     if (groups != groups[:, :1]).any():
         raise ValueError(
-            f"options['reset_mask'] parts a group: rows k * {group_size} … k * {group_size} + {group_size - 1} begin "
+            f"options['reset_mask'] splits a group: rows k * {group_size} … k * {group_size} + {group_size - 1} start "
             f"together (group_size={group_size})"
         )
     return mask
@@ -80,15 +80,15 @@ def _read_indices(indices: Any, num_envs: int, num_texts: int, group_size: int) 
         raise TypeError(f"options['indices'] are {given.dtype}: give integers in 0 … {num_texts - 1}")
     given = np.atleast_1d(given)
     if given.shape != (num_envs,):
-        raise ValueError(f"options['indices'] has shape {given.shape}: it must name {num_envs} texts, one a row")
+        raise ValueError(f"options['indices'] has shape {given.shape}: it must name {num_envs} texts, one per row")
     outside = (given < 0) | (given >= num_texts)
     if outside.any():
         row = int(np.flatnonzero(outside)[0])
-        raise ValueError(f"options['indices'][{row}] is {given[row]}, and the split has the texts 0 … {num_texts - 1}")
+        raise ValueError(f"options['indices'][{row}] is {given[row]}: the split has the texts 0 … {num_texts - 1}")
     groups = given.reshape(-1, group_size)
     if (groups != groups[:, :1]).any():
         raise ValueError(
-            f"options['indices'] parts a group: rows k * {group_size} … k * {group_size} + {group_size - 1} play the "
-            f"same text (group_size={group_size}); repeat each index so often"
+            f"options['indices'] splits a group: rows k * {group_size} … k * {group_size} + {group_size - 1} play the "
+            f"same text; repeat each index {group_size} times"
         )
     return given.astype(np.int64)

@@ -1,4 +1,4 @@
-"""From a task to its Gymnasium environments."""
+"""Registration of tasks as Gymnasium environments."""
 
 import re
 from dataclasses import is_dataclass
@@ -18,28 +18,27 @@ T = TypeVar("T", bound=type[Task])
 
 
 def register_task(kind: T) -> T:
-    """Make a task known: `gymnasium.make(kind.env_id)`, `gymnasium.make_vec`, and the commands by `--env.id`.
+    """Register a task for `gymnasium.make(kind.env_id)`, `gymnasium.make_vec`, and `--env.id` on the command line.
 
-    Usable as a class decorator. A task of a module `my_module` is found as `"my_module:MyTask-v0"`, which imports the
-    module.
+    This is also a class decorator. The id `"my_module:MyTask-v0"` imports `my_module` first.
 
     Raises:
-        ValueError: the name, the id or a metric's name is taken by something else.
-        TypeError: the class lacks something that a task must have.
+        ValueError: the name, the id or the name of a metric is already taken.
+        TypeError: the class lacks a required member.
     """
     _check(kind)
     for other in TASKS.values():  # classes are found by name
         if other.name != kind.name and class_name(other, TextEnv) == class_name(kind, TextEnv):
             raise ValueError(
-                f"env_id {kind.env_id!r} of {kind.__name__} is too like {other.env_id!r} of task {other.name!r}: both "
-                f"would be {class_name(kind, TextEnv)}; choose another"
+                f"env_id {kind.env_id!r} of {kind.__name__} is too similar to {other.env_id!r} of task {other.name!r}: "
+                f"both would have the class {class_name(kind, TextEnv)}; choose another id"
             )
     _register(kind, *(partial(_make, kind, base) for base in (TextEnv, TextVectorEnv)))
     return kind
 
 
 def register_shipped(kind: type[Task]) -> None:
-    """Register a task that comes with the package: its classes are found by name in any process."""
+    """Register a task of the package, whose classes any process can find by name."""
     _register(kind, *(f"lm_gym.envs:{class_name(kind, base)}" for base in (TextEnv, TextVectorEnv)))
 
 
@@ -49,18 +48,18 @@ def _register(kind: type[Task], single: Any, vector: Any) -> None:
     if kind.env_id in registry and kind.env_id not in ours:
         raise ValueError(f"env_id {kind.env_id!r} of {kind.__name__} is taken by {registry[kind.env_id].entry_point}")
     add_task(kind)
-    if before is not None:  # a module that is run again defines its task again
+    if before is not None:  # rerunning a module defines its task again
         registry.pop(before.env_id, None)
     register(kind.env_id, entry_point=single, vector_entry_point=vector)
 
 
 def _make(kind: type[Task], base: type[Any], **arguments: Any) -> Any:
-    """An environment; what a process that knows nothing of the task unpickles imports its module."""
+    """Create an environment. Unpickling this function in another process imports the task's module."""
     return environment_class(kind, base)(**arguments)
 
 
 def _check(kind: type[Task]) -> None:
-    """Raise TypeError or ValueError where a class is no complete task."""
+    """Raise TypeError or ValueError if a class is not a complete task."""
     missing = sorted(getattr(kind, "__abstractmethods__", ()))
     missing += [name for name in ("name", "env_id") if not isinstance(getattr(kind, name, None), str)]
     if missing:
@@ -74,10 +73,10 @@ def _check(kind: type[Task]) -> None:
 
 
 def find_task(env_id: str) -> type[Task]:
-    """The task of an environment id, `my_module:MyTask-v0` of a user's module among them.
+    """Return the task of an environment id, such as `lm_gym/NER-v0` or `my_module:MyTask-v0`.
 
     Raises:
-        ValueError: there is no such environment (the message has the nearest), or no such module.
+        ValueError: the environment (the message suggests the nearest id) or the module is unknown.
     """
     module, _, own = env_id.rpartition(":")
     if module:
@@ -89,7 +88,7 @@ def find_task(env_id: str) -> type[Task]:
 
 
 def class_of(name: str) -> type[Any]:
-    """The environment class of a registered task by its name, such as `NEREnv` or `NERVectorEnv`.
+    """Return an environment class of a registered task by its name, such as `NEREnv` or `NERVectorEnv`.
 
     Raises:
         AttributeError: no task has a class of this name.
@@ -102,5 +101,5 @@ def class_of(name: str) -> type[Any]:
 
 
 def class_names() -> list[str]:
-    """The names of the environment classes of all tasks."""
+    """Return the names of the environment classes of all tasks."""
     return [class_name(kind, base) for kind in TASKS.values() for base in (TextEnv, TextVectorEnv)]

@@ -1,4 +1,4 @@
-"""Which text is played next: a pure function of (key, number of the draw)."""
+"""The order of texts, as a pure function of (key, number of the draw)."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,21 +6,21 @@ from numpy.typing import NDArray
 from lm_gym.hashing import mix, permute
 
 SAMPLINGS = ("shuffled", "bucketed", "sequential")
-_WINDOW = 4096  # draws worked out at a time
+_WINDOW = 4096  # draws computed at a time
 _BATCHES = 50  # batches in a window sorted by length
 
 
 class Sampler:
-    """Epochs without replacement, in constant memory.
+    """Sample texts in epochs without replacement, in constant memory.
 
     Args:
-        sampling: `"shuffled"`; `"bucketed"`: windows of 50 batches of consecutive shuffled draws, sorted by length,
-            cut into batches, and the batches shuffled; `"sequential"`: the order of the corpus.
-        lengths: int [N], sub-tokens of each text (used by `"bucketed"`).
-        batch: texts drawn at a time.
+        sampling: `"shuffled"`; `"bucketed"`: windows of 50 batches of consecutive shuffled draws are sorted by length
+            and cut into batches, and the batches are shuffled; `"sequential"`: the order of the corpus.
+        lengths: int [N], number of sub-tokens of each text (for `"bucketed"`).
+        batch: number of texts drawn at a time.
 
     Attributes:
-        draws: texts drawn so far; with the key, the whole of the state.
+        draws: number of texts drawn so far; with the key, this is the entire state.
     """
 
     def __init__(self, sampling: str, lengths: NDArray[np.integer], batch: int) -> None:
@@ -34,15 +34,15 @@ class Sampler:
             batches = min(_BATCHES, self.num_texts // batch)
             self._window = batch * max(1, batches)
         self._key = 0
-        self._at = -1  # the window held
-        self._order = np.zeros(0, np.int64)  # its draws, in the order played
+        self._at = -1  # the current window
+        self._order = np.zeros(0, np.int64)  # its draws, in the order of play
 
     def restart(self, key: int, draws: int = 0) -> None:
-        """Begin another sequence, at some draw of it."""
+        """Start the sequence of a key at a given draw."""
         self._key, self.draws, self._at = key, draws, -1
 
     def take(self, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Draw texts; int64 [count] each: the texts, and how often each has been played before."""
+        """Draw texts; return their indices and numbers of earlier visits, int64 [count] each."""
         texts = np.empty(count, np.int64)
         visits = np.empty(count, np.int64)
         done = 0

@@ -1,4 +1,4 @@
-"""The spaces of an environment: a flat Dict of integer Boxes, which every RL library takes."""
+"""The spaces of an environment. Observations are a flat Dict of integer Boxes, which every RL library supports."""
 
 import numpy as np
 from gymnasium import spaces
@@ -6,11 +6,13 @@ from gymnasium import spaces
 from lm_gym.envs.arguments import EnvArguments
 from lm_gym.tasks import Task
 
-LOGIT_BOUND = 1e4  # of the space only, since Stable-Baselines3 takes no unbounded Box: any finite number is played
+LOGIT_BOUND = (
+    1e4  # bound of the space, because Stable-Baselines3 refuses an unbounded Box; any finite value is accepted
+)
 
 
 def observation_space(task: Task, settings: EnvArguments) -> spaces.Dict:
-    """The observation space of one environment."""
+    """Return the observation space of a single environment."""
     tokens, positions, choices = task.shape
     leaves: dict[str, spaces.Space[object]] = {
         "input_ids": spaces.Box(0, task.tokenizer.size - 1, (tokens,), np.int64),
@@ -20,7 +22,7 @@ def observation_space(task: Task, settings: EnvArguments) -> spaces.Dict:
         "predictions": spaces.Box(0, choices, (positions,), np.int64),
     }
     if settings.unit == "token":
-        leaves["cursor"] = spaces.Box(0, positions - 1, (1,), np.int64)
+        leaves["cursor"] = spaces.Box(0, max(1, positions - 1), (1,), np.int64)  # Gymnasium warns of a Box of one value
     elif task.in_steps:
         leaves["due"] = spaces.Box(0, 1, (positions,), np.int8)
         if task.max_steps is not None:
@@ -31,7 +33,7 @@ def observation_space(task: Task, settings: EnvArguments) -> spaces.Dict:
 
 
 def action_space(task: Task, settings: EnvArguments) -> spaces.Space[object]:
-    """The action space of one environment."""
+    """Return the action space of a single environment."""
     _, positions, choices = task.shape
     token = settings.unit == "token"
     if not token:

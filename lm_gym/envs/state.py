@@ -1,4 +1,4 @@
-"""The episodes of an environment, kept as what was decided and restored by deciding it again."""
+"""The state of episodes, saved as their decisions and restored by making the decisions again."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,10 +12,11 @@ _KEPT = ("text_index", "visits", "keys", "decided")
 
 
 def save_episodes(episodes: Episodes) -> dict[str, Any]:
-    """What `restore_episodes` needs, copied: int64 [N] each of text_index, visits, keys and decided; predictions.
+    """Return copies of the arrays that `restore_episodes` needs.
 
     Returns:
-        These, predictions int64 [N, T], and log_probs float64 [N, T] where actions are distributions.
+        text_index, visits, keys and decided, int64 [N] each; predictions, int64 [N, T]; and log_probs, float64 [N, T],
+        if actions are distributions.
     """
     state: dict[str, Any] = {name: getattr(episodes, name).copy() for name in _kept(episodes)}
     state["predictions"] = episodes.observation["predictions"].copy()
@@ -25,11 +26,11 @@ def save_episodes(episodes: Episodes) -> dict[str, Any]:
 
 
 def restore_episodes(episodes: Episodes, state: Mapping[str, Any]) -> None:
-    """Open the texts of a state and decide their positions again, so that rewards go on from where they were.
+    """Start the texts of a state and make its decisions again, so that rewards continue from there.
 
     Args:
-        episodes: of the same task, reward and number of rows as those that were saved.
-        state: from `save_episodes`.
+        episodes: episodes with the same task, reward and number of rows as the saved ones.
+        state: the result of `save_episodes`.
 
     Raises:
         ValueError: the state does not fit.
@@ -38,14 +39,14 @@ def restore_episodes(episodes: Episodes, state: Mapping[str, Any]) -> None:
     decided = np.asarray(state["decided"])
     everyone = np.arange(len(decided))
     _enter(episodes, state, everyone)
-    if "cursor" not in episodes.observation:  # rewards remember nothing beside what is decided
+    if "cursor" not in episodes.observation:  # rewards have no memory beside what is decided
         episodes.observation["predictions"][...] = state["predictions"]
         episodes.decided[...] = decided
         if episodes.in_steps:
             _write_again(episodes, state)
         return
-    # All rows arrive together: one with d decisions begins when the longest has d left. Rows that wait are paid
-    # nothings meanwhile, and forget them when they begin.
+    # All rows finish together: a row with d decisions starts when the longest has d left. Until then its reward tracks
+    # dummy decisions, which it forgets when it starts.
     last = int(decided.max())
     begins = last - decided
     for step in range(last):
@@ -81,7 +82,7 @@ def _kept(episodes: Episodes) -> tuple[str, ...]:
 
 def _enter(episodes: Episodes, state: Mapping[str, Any], rows: NDArray[np.int64]) -> None:
     keys = state["keys"][rows]
-    for key in np.unique(keys):  # of the sampler, and of texts that were asked for
+    for key in np.unique(keys):  # the sampler's key, and that of texts played by index
         some = rows[keys == key]
         episodes.enter(some, state["text_index"][some], state["visits"][some], int(key))
 
@@ -93,7 +94,7 @@ def _check(episodes: Episodes, state: Mapping[str, Any]) -> None:
     for name, shape in expected.items():
         if name not in state or np.shape(state[name]) != shape:
             found = f"has shape {np.shape(state[name])}" if name in state else "is missing"
-            raise ValueError(f"the state's {name} {found}: it must be {shape}, as in an environment of these arguments")
+            raise ValueError(f"the state's {name} {found}: an environment with these arguments needs {shape}")
     texts, count = state["text_index"], episodes.task.encoded.num_texts
     if texts.min() < 0 or texts.max() >= count:
-        raise ValueError(f"the state plays text {texts.max()}, and the split has the texts 0 … {count - 1}")
+        raise ValueError(f"the state plays text {texts.max()}, but the split has only the texts 0 … {count - 1}")

@@ -1,4 +1,4 @@
-"""Many texts played at once: a native `gymnasium.vector.VectorEnv`."""
+"""The native `gymnasium.vector.VectorEnv`, which plays many texts at once."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -22,10 +22,10 @@ from lm_gym.envs.spaces import action_space, observation_space
 from lm_gym.envs.state import restore_episodes, save_episodes
 from lm_gym.naming import check_choice
 from lm_gym.rendering import render_text
-from lm_gym.rewards import Step
+from lm_gym.rewards import ChoiceRewards, Step
 from lm_gym.tasks import Cut, Prediction, Task, load_data
 
-_FIXED_KEY = 0x5EED  # masks of texts played by `indices`: the same for every environment and seed
+_FIXED_KEY = 0x5EED  # key of the masks of texts played by `indices`, independent of the seed
 _MODES = {mode.value: mode for mode in AutoresetMode} | {mode.name: mode for mode in AutoresetMode}
 
 
@@ -33,30 +33,29 @@ StepResult = tuple[Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[
 
 
 class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
-    """N texts played at once: the base of every task's vector environment (`lm_gym.envs.environment_class`).
+    """Base class of the vector environments, which play N texts at once (`lm_gym.envs.environment_class`).
 
     Args:
         num_envs: N.
-        autoreset_mode: what follows the end of an episode: `AutoresetMode.NEXT_STEP` (or its name or value):
-            the next step begins another text, whatever the action; `SAME_STEP`: the same step does, and
-            `info["final_obs"]` has the last observation; `DISABLED`: nothing, call
-            `reset(options={"reset_mask": ended})`.
-        group_size: G, rows that play the same text: rows k·G … k·G + G - 1 have one visit of it (so the same masks),
-            begin and end together, and count as one draw. It divides N. Of texts that take several steps, a row that
-            comes to the end of its text first has nothing to decide until the others have.
+        autoreset_mode: how rows start a new text after the end of an episode (an `AutoresetMode`, its name or value).
+            `NEXT_STEP`: in the next step, whose action is ignored. `SAME_STEP`: in the same step, with the last
+            observation in `info["final_obs"]`. `DISABLED`: by `reset(options={"reset_mask": ended})`.
+        group_size: G, the number of rows that play the same text, a divisor of N. Rows k·G … k·G + G - 1 share one
+            visit of a text (and so its masks), start and end together, and count as one draw. In texts that
+            take several steps, a row that finishes first has nothing to decide until the others have finished.
         arguments: see `lm_gym.envs.arguments.EnvArguments`, and the manual of the task's environment.
 
     Attributes:
         dataset: the data.
-        split: the name of the split played.
-        task: the split, encoded (`lm_gym.tasks.Task`).
+        split: the name of the split.
+        task: the task, with the encoded split (`lm_gym.tasks.Task`).
         reward: the reward (`lm_gym.rewards.Reward`), with `minimum` and `separable`.
-        num_texts: episodes in the split.
-        positions_per_pass: positions decided in one pass over the split.
-        cut: what `max_length` removed.
-        targets: int64 [N, T], gold choices, n where padded.
-        text_index: int64 [N], which text each row plays.
-        draws: texts drawn so far by the sampler, one a group: the whole of its state beside the seed.
+        num_texts: number of texts in the split.
+        positions_per_pass: number of positions in one pass over the split.
+        cut: texts and positions removed by `max_length`.
+        targets: int64 [N, T], gold choices; n where padded.
+        text_index: int64 [N], index of the text of each row.
+        draws: number of texts drawn by the sampler so far, one per group; with the seed, this is its entire state.
     """
 
     task_class: ClassVar[type[Task]]
@@ -88,7 +87,8 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.render_mode = settings.render_mode
         self.num_envs, self.group_size = num_envs, group_size
-        self.dataset: Dataset = load_data(self.task_class, settings.dataset)
+        overlap = {} if settings.split == "train" else {"max_overlap": 1.0}  # refused for training only
+        self.dataset: Dataset = load_data(self.task_class, settings.dataset, **overlap)
         self.split = settings.split
         self.task = make_task(self.task_class, self.dataset, settings, options)
         self.reward = reward_of(settings, self.task)
@@ -110,36 +110,36 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         self._ended = np.zeros(num_envs, np.bool_)
         self._playing = False
 
-    # What was built
+    # Properties
 
     @property
     def num_texts(self) -> int:
-        """Episodes in the split."""
+        """Number of texts in the split."""
         return self.task.encoded.num_texts
 
     @property
     def positions_per_pass(self) -> int:
-        """Positions decided in one pass over the split."""
+        """Number of positions in one pass over the split."""
         return self.task.encoded.num_positions
 
     @property
     def cut(self) -> Cut:
-        """What `max_length` removed."""
+        """Texts and positions removed by `max_length`."""
         return self.task.encoded.cut
 
     @property
     def targets(self) -> NDArray[np.int64]:
-        """Gold choices of the texts played, int64 [N, T], n where padded."""
+        """Gold choices of the current texts, int64 [N, T]; n where padded."""
         return self.episodes.targets.copy()
 
     @property
     def text_index(self) -> NDArray[np.int64]:
-        """Which text each row plays, int64 [N]."""
+        """Index of the text of each row, int64 [N]."""
         return self.episodes.text_index.copy()
 
     @property
     def draws(self) -> int:
-        """Texts drawn so far by the sampler, one a group."""
+        """Number of texts drawn by the sampler so far, one per group."""
         return self._sampler.draws
 
     @property
@@ -147,10 +147,10 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         """Whether one step decides all of a text (`unit="sequence"`, unless the task takes several steps)."""
         return self.settings.unit == "sequence" and not self.task.in_steps
 
-    # What is played, kept and taken up again
+    # State
 
     def get_state(self) -> dict[str, Any]:
-        """All that is played at this moment, as a dict of arrays and numbers (copies) for `set_state`.
+        """Return the current state as a dict of arrays and numbers (copies) for `set_state`.
 
         Raises:
             ResetNeeded: before the first reset.
@@ -164,10 +164,10 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         """Resume from a state saved by an identically configured environment.
 
         Returns:
-            The observation where it was.
+            The current observation.
 
         Raises:
-            ValueError: the state is that of another number of rows, or of other texts.
+            ValueError: the state has another number of rows, or other texts.
         """
         restore_episodes(self.episodes, state)
         self._ended = np.array(state["ended"], np.bool_)
@@ -180,22 +180,22 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Begin texts.
+        """Start new texts.
 
         Args:
-            seed: restarts the sampler at draw 0, with the order and the masks of this seed. Of a sequence (as some
-                wrappers give) the first one counts.
-            options: `indices` int [N]: play these texts, with the masks of visit 0; `reset_mask` bool [N]: only
-                these rows begin (neither may part a group); `draws`: continue the sampler at this draw.
+            seed: restart the sampler at draw 0, with the order and masks of this seed. From a sequence, as some
+                wrappers pass it, the first one counts.
+            options: `indices` int [N]: play these texts, with the masks of visit 0. `reset_mask` bool [N]: reset only
+                these rows. Neither may split a group. `draws`: continue the sampler at this draw.
 
         Raises:
-            ValueError: if an option is unknown or out of range.
+            ValueError: an option is unknown or out of range.
         """
         rows = self.begin(seed[0] if isinstance(seed, Sequence) else seed, options)
         return self._copy(), self._begun(rows, with_text=self.render_mode is not None)
 
     def begin(self, seed: int | None, options: dict[str, Any] | None) -> NDArray[np.int64]:
-        """Reset without a copy of the observation; the rows that begin."""
+        """Reset without a copy of the observation, and return the rows that start a text."""
         chosen = read_options(options, self.num_envs, self.num_texts, self.group_size)
         super().reset(seed=seed)
         if seed is not None or not self._keyed:
@@ -212,12 +212,12 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         return rows
 
     def step(self, actions: Any) -> StepResult:
-        """Decide a position of every row, or all of them (`unit`).
+        """Decide one position of every row, or all positions (`unit`).
 
         Raises:
-            gymnasium.error.ResetNeeded: before the first reset, or, with autoreset disabled, where a row has ended.
-            TypeError: if actions aren't numbers of the right kind.
-            ValueError: if one is out of range, NaN or infinite.
+            gymnasium.error.ResetNeeded: before the first reset, or if autoreset is disabled and a row has ended.
+            TypeError: the actions have a wrong type.
+            ValueError: an action is out of range, NaN or infinite.
         """
         outcome = self.advance(actions)
         return (self._copy(), *outcome)
@@ -225,15 +225,15 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
     def advance(
         self, actions: Any, rows: NDArray[np.bool_] | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
-        """Step without a copy of the observation: (rewards, terminated, truncated, info).
+        """Step without a copy of the observation; return (rewards, terminated, truncated, info).
 
         Args:
-            actions: as `step` takes them.
-            rows: bool [N], with autoreset disabled: the rows that play. The others are out, and must be reset before
-                they play again; their actions are ignored, their rewards 0. None: all.
+            actions: as for `step`.
+            rows: bool [N], the rows that play; only with autoreset disabled. The others must be reset before they play
+                again; their actions are ignored and their rewards are 0. None for all rows.
 
         Raises:
-            ValueError: if rows are given and autoreset isn't disabled.
+            ValueError: `rows` is given although autoreset is enabled.
         """
         live = self._live(rows)
         decisions = self._read(actions, live)
@@ -276,28 +276,39 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         return rewards, terminated, truncated, info
 
     def position_rewards(self, actions: Any, target_log_probs: Any = None) -> NDArray[np.float32]:
-        """What the current texts would pay for actions, taking none of them.
+        """Return the rewards of actions in the current texts, without taking the actions.
 
         Args:
-            actions: [..., N, T] integers, or [..., N, T, n] unnormalised log-probabilities; what stands where there
-                is no position is ignored.
-            target_log_probs: [..., N, T], where actions are distributions: a reward sees the most probable choice and
-                the log-probability of the gold one only, so whoever has both may give these, and the choices as
-                `actions`, instead of n numbers a position.
+            actions: [..., N, T] integers, or [..., N, T, n] unnormalised log-probabilities; padded places are ignored.
+            target_log_probs: [..., N, T], only if actions are distributions. A reward depends only on the most probable
+                choice and the log-probability of the gold choice; pass the choices as `actions` and these
+                log-probabilities to avoid n numbers per position.
 
         Returns:
-            float32 [..., N, T], 0 where padded.
+            float32 [..., N, T]; 0 where padded.
 
         Raises:
-            ValueError: as `step`; `target_log_probs` where actions are choices, or above 0, NaN or infinite.
+            ValueError: as for `step`; or `target_log_probs` is given although actions are choices, or holds a value
+                above 0, NaN or infinite.
         """
         given = self._read_all(actions) if target_log_probs is None else self._read_compact(actions, target_log_probs)
         return self.episodes.track.score(given.choices, given.log_probs)
 
-    def reward_terms(self, actions: Any, target_log_probs: Any = None) -> dict[str, NDArray[np.float32]]:
-        """What each term of the reward would pay at each position, unweighted, by name.
+    def choice_rewards(self) -> ChoiceRewards:
+        """Return the reward of every choice at every position of the current texts, without taking any.
 
-        Arguments and shapes are those of `position_rewards`; `dense=False` makes no difference here.
+        Raises:
+            ResetNeeded: before the first reset.
+            ValueError: the reward is not `enumerable`: use `position_rewards` for given choices.
+        """
+        if not self._playing:
+            raise ResetNeeded("no text is played: call reset() first")
+        return self.episodes.track.choice_rewards()
+
+    def reward_terms(self, actions: Any, target_log_probs: Any = None) -> dict[str, NDArray[np.float32]]:
+        """Return the unweighted rewards of actions by the name of each term of the reward.
+
+        Arguments and shapes are those of `position_rewards`; `dense` has no effect.
         """
         given = self._read_all(actions) if target_log_probs is None else self._read_compact(actions, target_log_probs)
         return self.episodes.track.terms(given.choices, given.log_probs)
@@ -323,11 +334,11 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         return self.episodes.decide_some(Decisions(prediction.choices, log_probs, scores), live)
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Which actions make sense now; any other is played as it is.
+        """Return a mask of the actions that make sense; the environment accepts the others, too.
 
         Returns:
-            bool [N, n]; with `unit="sequence"` [N, T · n], position after position, of what makes sense whatever the
-            other positions get (n + 1 a position where it may be left open).
+            bool [N, n]. With `unit="sequence"`, [N, T · n], position by position: the choices that make sense
+            regardless of the other positions (n + 1 each if positions may be left open).
         """
         if self.settings.unit == "sequence":
             legal = self.task.always_legal
@@ -337,26 +348,26 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         return self.episodes.legal()
 
     def render(self) -> tuple[str, ...] | None:
-        """The texts with their decisions, in ANSI colours, where `render_mode="ansi"`."""
+        """Return the texts with their decisions in ANSI colours, or None without `render_mode="ansi"`."""
         if self.render_mode is None:
             return None
         return tuple(self.render_row(row) for row in range(self.num_envs))
 
     def render_row(self, row: int) -> str:
-        """One text with its decisions, in ANSI colours."""
+        """Return one text with its decisions in ANSI colours."""
         return render_text(self.task, self.episodes.decided_text(row))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle by task: the class is made for it."""
+        """Pickle the task instead of the class, which is generated."""
         return remade, (self.task_class, TextVectorEnv), self.__dict__
 
-    # Within
+    # Internals
 
     def _live(self, rows: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
-        """Rows that this step plays, None for all.
+        """Return the rows that this step plays, None for all.
 
         Raises:
-            ResetNeeded: if there is a row that can't.
+            ResetNeeded: a row needs a reset.
         """
         if not self._playing:
             raise ResetNeeded("step() before reset(): call reset() first")
@@ -408,7 +419,7 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         return read_distributions(actions, targets.shape, choices, targets, asked, self.task.score)
 
     def _read_compact(self, choices: Any, target_log_probs: Any) -> Decisions:
-        """Check distributions given by their most probable choice and their log-probability of the gold one."""
+        """Check distributions given by the most probable choice and the log-probability of the gold choice."""
         if not self._playing:
             raise ResetNeeded("no text is played: call reset() first")
         if self.settings.actions != "distribution":
@@ -420,19 +431,19 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         return Decisions(read.choices, read_log_probs(target_log_probs, read.choices.shape, asked))
 
     def _enter(self, rows: NDArray[np.int64], chosen: ResetOptions) -> None:
-        """Give rows new texts: those asked for, or the sampler's next."""
+        """Start new texts in some rows: those given by index, or the sampler's next ones."""
         if chosen.indices is not None:
             self.episodes.enter(rows, chosen.indices[rows], np.zeros(len(rows), np.int64), _FIXED_KEY)
         else:
             self.episodes.enter(rows, *self._draw(rows), self._key)
 
     def _draw(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The sampler's next texts for rows that begin, one a group, and their visits."""
+        """Return the sampler's next texts for some rows, one per group, and their numbers of earlier visits."""
         texts, visits = self._sampler.take(len(rows) // self.group_size)
         return np.repeat(texts, self.group_size), np.repeat(visits, self.group_size)
 
     def _begin(self, rows: NDArray[np.int64], info: dict[str, Any]) -> None:
-        """Give rows the sampler's next texts, and tell of them."""
+        """Start the sampler's next texts in some rows, and add them to the info."""
         self.episodes.enter(rows, *self._draw(rows), self._key)
         info |= self._begun(rows, with_text=False)
 

@@ -1,4 +1,4 @@
-"""Rewards: what a decision pays, given the gold choice."""
+"""Rewards of decisions, given the gold choices."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -8,17 +8,20 @@ from lm_gym.naming import among
 from lm_gym.registry import Registry
 from lm_gym.rewards.accuracy import Accuracy
 from lm_gym.rewards.compose import AtTheEnd, FunctionReward, RewardFunction, WeightedSum
+from lm_gym.rewards.cost import Cost
 from lm_gym.rewards.entity_f1 import EntityF1
 from lm_gym.rewards.exact_match import ExactMatch
 from lm_gym.rewards.log_likelihood import LogLikelihood
-from lm_gym.rewards.reward import Board, Choices, Decision, GoldError, Reward, Separable, Step, Track
+from lm_gym.rewards.reward import Board, ChoiceRewards, Choices, Decision, GoldError, Reward, Separable, Step, Track
 
 __all__ = [
     "REWARDS",
     "Accuracy",
     "AtTheEnd",
     "Board",
+    "ChoiceRewards",
     "Choices",
+    "Cost",
     "Decision",
     "EntityF1",
     "ExactMatch",
@@ -43,34 +46,35 @@ REWARDS: Registry[Callable[..., Any]] = Registry(
     {
         "accuracy": Accuracy,
         "balanced_accuracy": partial(Accuracy, weights="balanced"),
+        "cost": Cost,
         "exact_match": ExactMatch,
         "f1": EntityF1,
         "log_likelihood": LogLikelihood,
     },
 )
-"""Names to what makes a reward (a class, or a function of its arguments), or to a function that is one."""
+"""Reward classes, factories of rewards, and reward functions, by name."""
 
 RewardSpec = str | Mapping[str, float] | Reward | RewardFunction
 
 
 def register_reward(name: str, reward: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a reward a name, for `reward="name"` and `--env.reward my_module:name`.
+    """Register a reward for `reward="name"` and `--env.reward my_module:name`.
 
     Args:
-        name: without a colon.
-        reward: a `Reward` class, whose arguments are `reward_kwargs`; or a function (see `FunctionReward`).
+        name: its name, without a colon.
+        reward: a `Reward` class, whose arguments are `reward_kwargs`, or a function (see `FunctionReward`).
 
     Raises:
-        ValueError: the name is taken by something else.
+        ValueError: the name is already taken.
     """
     return REWARDS.register(name, reward)
 
 
 def bind_reward(reward: Reward, choices: Choices) -> Reward:
-    """A copy of a reward that is ready for a task.
+    """Return a copy of a reward, bound to a task.
 
     Raises:
-        ValueError: the reward does not suit the task; the message names those that understand its gold.
+        ValueError: the reward does not suit the task; the message names rewards that do.
     """
     try:
         return reward.bind(choices)
@@ -78,19 +82,18 @@ def bind_reward(reward: Reward, choices: Choices) -> Reward:
         fitting = [
             name for name, make in REWARDS.items() if makes_reward(make) and make().gold & (choices.gold or set())
         ]
-        raise ValueError(f"{error}: take {' or '.join(map(repr, fitting)) or 'a function of yours'}") from None
+        raise ValueError(f"{error}: use {' or '.join(map(repr, fitting)) or 'a function of your own'}") from None
 
 
 def make_reward(reward: RewardSpec, arguments: Mapping[str, Any] | None = None) -> Reward:
-    """Make a reward of its description.
+    """Create a reward from its specification.
 
     Args:
-        reward: a name in `REWARDS`, a mapping {name: weight} of several, a `Reward`, or a function (see
-            `FunctionReward`).
-        arguments: keyword arguments of the named reward; of several, {name: {argument: value}}.
+        reward: a name in `REWARDS`, a mapping {name: weight}, a `Reward`, or a function (see `FunctionReward`).
+        arguments: keyword arguments of the named reward; for a mapping, {name: {argument: value}}.
 
     Raises:
-        ValueError: if a name or an argument is unknown, or arguments are given to what takes none.
+        ValueError: a name or an argument is unknown, or the reward does not accept arguments.
     """
     given = dict(arguments or {})
     if isinstance(reward, str):
@@ -98,31 +101,31 @@ def make_reward(reward: RewardSpec, arguments: Mapping[str, Any] | None = None) 
     if isinstance(reward, Mapping):
         for name in given:
             if name not in reward:
-                raise ValueError(f"reward_kwargs for {name!r}, which is no part of the reward{among(name, reward)}")
+                raise ValueError(f"reward_kwargs for {name!r}, which is not part of the reward{among(name, reward)}")
         return WeightedSum({name: (_named(name, given.get(name, {})), weight) for name, weight in reward.items()})
     if given:
-        raise ValueError(f"reward_kwargs={given} go with the name of a reward: build {reward!r} with them instead")
+        raise ValueError(f"reward_kwargs={given} need the name of a reward: pass them to {reward!r} directly")
     if isinstance(reward, Reward):
         return reward
     if callable(reward):
         return FunctionReward(reward)
-    raise ValueError(f"reward={reward!r} is none of a name, a mapping {{name: weight}}, a Reward and a function")
+    raise ValueError(f"reward={reward!r} must be a name, a mapping {{name: weight}}, a Reward or a function")
 
 
 def _named(name: str, arguments: Mapping[str, Any]) -> Reward:
     make = REWARDS.find(name)
     if not makes_reward(make):
         if arguments:
-            raise ValueError(f"reward {name!r} is a function and takes no reward_kwargs, got {dict(arguments)}")
+            raise ValueError(f"reward {name!r} is a function and accepts no reward_kwargs, got {dict(arguments)}")
         return FunctionReward(make, name.rpartition(":")[2])
     try:
         reward: Reward = make(**arguments)
     except TypeError as error:
-        raise ValueError(f"reward {name!r} can't take reward_kwargs={dict(arguments)}: {error}") from error
+        raise ValueError(f"reward {name!r} does not accept reward_kwargs={dict(arguments)}: {error}") from error
     return reward
 
 
 def makes_reward(make: Callable[..., Any]) -> bool:
-    """Whether an entry of `REWARDS` makes a reward when it is called, and is not the reward's own function."""
+    """Return whether an entry of `REWARDS` creates a reward when called, instead of being a reward function."""
     kind = make.func if isinstance(make, partial) else make
     return isinstance(kind, type) and issubclass(kind, Reward)

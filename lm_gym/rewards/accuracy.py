@@ -6,32 +6,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lm_gym.rewards.reward import Choices, Separable
+from lm_gym.rewards.reward import ChoiceRewards, Choices, Separable
 
 
 class Accuracy(Separable):
-    """A right choice pays the weight of its gold choice, a wrong one nothing.
+    """Pay the weight of the gold choice for a correct choice, and 0 for a wrong one.
 
     Args:
         weights: None for 1 everywhere; `"balanced"` for the inverse frequency of the gold choice in the training
-            split, scaled so that the mean over its positions is 1; or a mapping from choices (tags by name,
-            vocabulary by id) to weights that are not negative, others 1.
+            split, scaled to a mean of 1 over its positions; or a mapping from choices (tags by name, tokens by id) to
+            non-negative weights, with 1 for all others.
 
     Raises:
-        ValueError: if `weights` is none of these.
+        ValueError: `weights` is none of these.
     """
 
     minimum = 0.0
     total_minimum = 0.0
+    enumerable = True
 
     def __init__(self, weights: str | Mapping[Any, float] | None = None) -> None:
         if isinstance(weights, str) and weights != "balanced":
-            raise ValueError(f"weights={weights!r} is none of None, 'balanced' and a mapping {{choice: weight}}")
+            raise ValueError(f"weights={weights!r} must be None, 'balanced' or a mapping {{choice: weight}}")
         self.weights = weights
-        self.name, self.summary = "accuracy", "1 where the {choice} is right, else 0"
+        self.name, self.summary = "accuracy", "1 if the {choice} is correct, else 0"
         if weights == "balanced":
             self.name = "balanced_accuracy"
-            self.summary = "the same, weighted by the inverse frequency of the gold {choice}"
+            self.summary = "accuracy weighted by the inverse frequency of the gold {choice}"
 
     def _prepare(self) -> None:
         if isinstance(self.weights, Mapping):
@@ -47,9 +48,14 @@ class Accuracy(Separable):
         """Reward decisions elementwise."""
         return np.asarray((choices == targets) * self._table[targets], np.float64)
 
+    def choice_rewards(self, targets: NDArray[np.int64]) -> ChoiceRewards:
+        """Return the reward of every choice (see `Reward.choice_rewards`)."""
+        gold = self._table[np.minimum(targets, self.choices.num_choices - 1)]
+        return ChoiceRewards(gold.astype(np.float32), np.zeros(1, np.float32))
+
 
 def balanced_weights(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Weights w_y = P / (C · count_y) for P positions of C different choices, so that the mean over positions is 1.
+    """Return weights w_y = P / (C · count_y) for P positions with C different choices; their mean over positions is 1.
 
     Choices that never occur get the largest weight.
     """

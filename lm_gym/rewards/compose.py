@@ -1,4 +1,4 @@
-"""Rewards made of rewards: weighted sums, sums paid at the end, and a user's own function."""
+"""Composed rewards: weighted sums, sums paid at the end, and a user's function."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lm_gym.rewards.reward import Board, Choices, Decision, Reward, Step, Track, at_the_end
+from lm_gym.rewards.reward import Board, ChoiceRewards, Choices, Decision, Reward, Step, Track, at_the_end
 
 RewardFunction = Callable[[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]], NDArray[Any]]
 
@@ -18,14 +18,14 @@ class WeightedSum(Reward):
         parts: the rewards and their weights, finite numbers.
 
     Raises:
-        ValueError: if there is none, or a weight isn't finite.
+        ValueError: there are no parts, or a weight is not finite.
     """
 
     gold = None
 
     def __init__(self, parts: Mapping[str, tuple[Reward, float]]) -> None:
         if not parts:
-            raise ValueError("an empty mapping of rewards: name one at least, {'accuracy': 1.0}")
+            raise ValueError("the mapping of rewards is empty: name at least one, such as {'accuracy': 1.0}")
         for name, (_, weight) in parts.items():
             if not np.isfinite(weight):
                 raise ValueError(f"the weight of reward {name!r} is {weight}: give a finite number")
@@ -35,16 +35,18 @@ class WeightedSum(Reward):
         self.name = "+".join(parts)
 
     def bind(self, choices: Choices) -> "WeightedSum":
-        """Give a copy that is ready for a task, its parts too."""
+        """Return a copy bound to a task, including its parts."""
         bound = super().bind(choices)
         bound.parts = tuple(part.bind(choices) for part in self.parts)
         bound.separable = all(part.separable for part in bound.parts)
+        bound.enumerable = all(part.enumerable for part in bound.parts)
+        bound.log_scale = all(part.log_scale for part in bound.parts)  # of a product of likelihoods
         bound.minimum = bound._bound([part.minimum for part in bound.parts])
         bound.total_minimum = bound._bound([part.total_minimum for part in bound.parts])
         return bound
 
     def _bound(self, minima: list[float]) -> float:
-        """Lower bound of the sum; rewards have no upper bound to use where a weight is negative."""
+        """Return a lower bound of the sum; -inf with negative weights, because rewards have no upper bound."""
         if any(weight < 0 for weight in self.weights):
             return -np.inf
         return sum(w * m for w, m in zip(self.weights, minima, strict=True) if w > 0)
@@ -57,17 +59,17 @@ class WeightedSum(Reward):
         return np.asarray(sum(scores), np.float32)
 
     def track(self, board: Board) -> "WeightedSumTrack":
-        """Follow episodes position by position."""
+        """Return a track, which computes rewards position by position."""
         return WeightedSumTrack(self, board)
 
     @property
     def term_names(self) -> tuple[str, ...]:
-        """The names of the rewards that this one is a sum of."""
+        """Names of the terms of the reward."""
         return self.names
 
 
 class WeightedSumTrack(Track):
-    """A weighted sum along episodes."""
+    """A weighted sum during episodes."""
 
     def __init__(self, reward: WeightedSum, board: Board) -> None:
         super().__init__(reward, board)
@@ -75,7 +77,7 @@ class WeightedSumTrack(Track):
         self.weights, self.names = reward.weights, reward.names
 
     def enter(self, rows: NDArray[np.int64]) -> None:
-        """Take note that these rows play new texts."""
+        """Start new texts in these rows."""
         for track in self.tracks:
             track.enter(rows)
 
@@ -98,13 +100,19 @@ class WeightedSumTrack(Track):
         scores = (w * track.score(choices, log_probs) for w, track in zip(self.weights, self.tracks, strict=True))
         return np.asarray(sum(scores), np.float32)
 
+    def choice_rewards(self) -> ChoiceRewards:
+        """Return the reward of every choice (see `Reward.choice_rewards`)."""
+        parts = [(weight, track.choice_rewards()) for weight, track in zip(self.weights, self.tracks, strict=True)]
+        gold, others = (np.asarray(sum(weight * part[i] for weight, part in parts), np.float32) for i in (0, 1))
+        return ChoiceRewards(gold, others)
+
     def terms(self, choices: NDArray[np.int64], log_probs: NDArray[Any] | None) -> dict[str, NDArray[np.float32]]:
-        """What each part pays position by position, unweighted, by name."""
+        """Return the unweighted rewards of each part by position."""
         return {name: track.score(choices, log_probs) for name, track in zip(self.names, self.tracks, strict=True)}
 
 
 class AtTheEnd(Reward):
-    """Another reward, its sum over a text paid at the last position (`dense=False`)."""
+    """Another reward, paid as a sum at the last position of the text (`dense=False`)."""
 
     gold = None
 
@@ -113,7 +121,7 @@ class AtTheEnd(Reward):
         self.name = reward.name
 
     def bind(self, choices: Choices) -> "AtTheEnd":
-        """Give a copy that is ready for a task."""
+        """Return a copy bound to a task."""
         bound = super().bind(choices)
         bound.reward = self.reward.bind(choices)
         total = bound.reward.total_minimum
@@ -127,17 +135,17 @@ class AtTheEnd(Reward):
         return at_the_end(self.reward.score(choices, targets, log_probs), targets < self.choices.num_choices)
 
     def track(self, board: Board) -> "AtTheEndTrack":
-        """Follow episodes position by position."""
+        """Return a track, which computes rewards position by position."""
         return AtTheEndTrack(self, board)
 
     @property
     def term_names(self) -> tuple[str, ...]:
-        """The names of the rewards that this one is a sum of."""
+        """Names of the terms of the reward."""
         return self.reward.term_names
 
 
 class AtTheEndTrack(Track):
-    """A sum along episodes, paid at the last position."""
+    """A sum during episodes, paid at the last position."""
 
     def __init__(self, reward: AtTheEnd, board: Board) -> None:
         super().__init__(reward, board)
@@ -145,7 +153,7 @@ class AtTheEndTrack(Track):
         self._sum = np.zeros(len(board.counts))
 
     def enter(self, rows: NDArray[np.int64]) -> None:
-        """Take note that these rows play new texts."""
+        """Start new texts in these rows."""
         self._sum[rows] = 0.0
         self.inner.enter(rows)
 
@@ -170,20 +178,20 @@ class AtTheEndTrack(Track):
         return at_the_end(self.inner.score(choices, log_probs), inside)
 
     def terms(self, choices: NDArray[np.int64], log_probs: NDArray[Any] | None) -> dict[str, NDArray[np.float32]]:
-        """What each term pays position by position, unweighted, by name."""
+        """Return the unweighted rewards of each term by position."""
         return self.inner.terms(choices, log_probs)
 
 
 class FunctionReward(Reward):
-    """A user's own reward.
+    """A reward defined by a user's function.
 
     Args:
-        function: from (predictions int64 [N, T], targets int64 [N, T], mask bool [N, T]) to float [N], paid at the
-            last position, or [N, T], paid at each. Undecided and padded predictions, and padded targets, are n.
-            With `unit="token"` it is called at each step with what is decided so far, and column t is what
-            position t pays: let it depend on predictions up to t only. Attributes `minimum` and `separable` of the
-            function, if there are any, are taken over.
-        name: how it is called in logs; the function's own by default.
+        function: maps (predictions int64 [N, T], targets int64 [N, T], mask bool [N, T]) to float [N], paid at the last
+            position, or [N, T], paid at each. Undecided and padded predictions, and padded targets, are n. With
+            `unit="token"` it is called at each step with the decisions so far, and column t is the reward of position
+            t, which should depend only on predictions up to t. The function's attributes `minimum`, `separable` and
+            `log_scale` apply, if it has them.
+        name: its name in logs; by default the function's name.
     """
 
     gold = None
@@ -194,11 +202,12 @@ class FunctionReward(Reward):
         self.minimum = float(getattr(function, "minimum", -np.inf))
         self.total_minimum = 0.0 if self.minimum >= 0 else -np.inf
         self.separable = bool(getattr(function, "separable", False))
+        self.log_scale = bool(getattr(function, "log_scale", False))
 
     def score(
         self, choices: NDArray[np.int64], targets: NDArray[np.int64], log_probs: NDArray[Any] | None = None
     ) -> NDArray[np.float32]:
-        """Reward whole texts, [..., N, T] (see `Reward.score`); samples are given to the function as more rows."""
+        """Reward whole texts, [..., N, T] (see `Reward.score`); the function receives samples as further rows."""
         samples = int(np.prod(choices.shape[:-2], dtype=np.int64))
         many = np.broadcast_to(targets, (samples, *targets.shape)).reshape(-1, targets.shape[-1])
         paid = self.call(choices.reshape(many.shape), many)
@@ -208,30 +217,30 @@ class FunctionReward(Reward):
         return np.where(inside, paid, 0.0).astype(np.float32).reshape(choices.shape)
 
     def call(self, predictions: NDArray[np.int64], targets: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Call the function on rows [N, T], [N] or [N, T].
+        """Call the function on rows [N, T]; return its rewards, [N] or [N, T].
 
         Raises:
-            ValueError: if it gives another shape, NaN or infinity.
+            ValueError: the function returns another shape, NaN or infinity.
         """
         inside = targets < self.choices.num_choices
         given = np.where(inside, predictions, self.choices.num_choices)
         paid = np.asarray(self.function(given, targets.copy(), inside), np.float64)
         if paid.shape not in ((len(targets),), targets.shape):
             raise ValueError(
-                f"the reward {self.name} gave shape {paid.shape} for {len(targets)} texts: it must be "
+                f"the reward {self.name} returned shape {paid.shape} for {len(targets)} texts: it must return "
                 f"{(len(targets),)}, paid at the last position, or {targets.shape}"
             )
         if not np.isfinite(paid).all():
-            raise ValueError(f"the reward {self.name} gave NaN or infinity: it must be finite, padding included")
+            raise ValueError(f"the reward {self.name} returned NaN or infinity: it must be finite, also at padding")
         return paid
 
     def track(self, board: Board) -> "FunctionTrack":
-        """Follow episodes position by position."""
+        """Return a track, which computes rewards position by position."""
         return FunctionTrack(self, board)
 
 
 class FunctionTrack(Track):
-    """A user's own reward along episodes."""
+    """A user's function during episodes."""
 
     def pay(self, decision: Decision) -> NDArray[np.float64]:
         """Reward one decision of every row (see `Track.pay`)."""

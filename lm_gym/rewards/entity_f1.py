@@ -1,4 +1,4 @@
-"""Entity F1 of a sentence, paid as it changes."""
+"""Entity F1 of a text, paid as it changes."""
 
 from typing import Any
 
@@ -10,14 +10,13 @@ from lm_gym.rewards.reward import Board, Decision, Reward, Track
 
 
 class EntityF1(Reward):
-    """The entity F1 of a sentence, as the change that each position makes.
+    """The change in the entity F1 of a text at each position.
 
-    Entities are those of the CoNLL scorer (the default of seqeval): B-X begins one, and so does an I-X that follows
-    anything but B-X or I-X; one is right if its type and both its ends are. After each position the potential is
-    2·TP / (predicted + gold), where TP and predicted count what is decided so far and gold counts the whole
-    sentence; an entity is right once both its predicted and its gold end are known. A sentence without entities,
-    gold or predicted, has potential 1. The potential before the first position counts as 0, so that the rewards of
-    a sentence sum to its F1.
+    Entities are those of the CoNLL scorer (the default of seqeval). B-X begins an entity, and so does I-X unless it
+    follows B-X or I-X. A predicted entity is correct if its type and both ends are correct. After each position the
+    potential is 2·TP / (predicted + gold), where TP and predicted count the decisions so far and gold counts the whole
+    text; a correct entity counts once both its predicted and its gold end are known. A text without gold or predicted
+    entities has potential 1. The potential before the first position is 0, so that the rewards of a text sum to its F1.
     """
 
     name = "f1"
@@ -25,7 +24,7 @@ class EntityF1(Reward):
     total_minimum = 0.0
     gold = frozenset({"iob2"})
     summary = (
-        "the change in the sentence's entity F1 that each {choice} makes; the changes of a text sum to its F1 "
+        "the change in the text's entity F1 caused by each {choice}; the changes of a text sum to its F1 "
         "(`lm_gym.rewards.EntityF1`)"
     )
 
@@ -33,7 +32,7 @@ class EntityF1(Reward):
         self.moves = _Transitions(boundaries(self.choices.names))
 
     def track(self, board: Board) -> "EntityF1Track":
-        """Follow episodes position by position."""
+        """Return a track, which computes rewards position by position."""
         return EntityF1Track(self, board)
 
     def score(
@@ -53,16 +52,17 @@ class EntityF1(Reward):
 
 
 class _Transitions:
-    """What one decision changes, as one table: a step looks up what thirty operations on arrays would work out.
+    """The effect of a decision as one table, so that a step is a lookup instead of thirty array operations.
 
-    A *pair* is a choice after the one before it, 4 · type + code of `Boundaries`. A decision is the pair of the gold
-    choice, whether it is the last of its text, whether an entity that began rightly runs, and the pair of the choice.
+    A *pair* describes a choice and the one before it: 4 · type + code of `Boundaries`. The table is indexed by the pair
+    of the gold choice, whether it is the last of its text, whether a correctly started entity is open, and the pair of
+    the choice.
 
     Attributes:
-        pairs: int64 [n · n], the pair of a choice behind `before`, at before · n + choice.
-        kinds: m, how many pairs there are at most.
-        running: int64 [4m · 2 · m], m where an entity that began rightly runs on, else 0.
-        counted: float64 [4m · 2 · m, 2], what is added to numerator and denominator of F1.
+        pairs: int64 [n · n], the pair of a choice after `before`, at before · n + choice.
+        kinds: m, the maximum number of pairs.
+        running: int64 [4m · 2 · m], m if a correctly started entity stays open, else 0.
+        counted: float64 [4m · 2 · m, 2], increments of the numerator and denominator of F1.
     """
 
     def __init__(self, boundaries: Boundaries) -> None:
@@ -74,13 +74,13 @@ class _Transitions:
         begun = (both & BEGINS > 0) & (gold >> 2 == pair >> 2)
         goes_on = (running & (either & ENDS == 0)) | begun
         closed = running & both & ENDS
-        # A text without gold entities is bare: its F1 is 1/1 until an entity is predicted, and 0/1 from then on.
+        # A bare text has no gold entities: its F1 is 1/1 until an entity is predicted, and 0/1 afterwards.
         self.running = m * np.where(bare, running | predicted, goes_on).astype(np.int64).reshape(-1)
         numerator = np.where(bare, -(predicted & ~running), 2 * (closed + (goes_on & last)))
         self.counted = np.stack([numerator, np.where(bare, 0, predicted)], -1).astype(np.float64).reshape(-1, 2)
 
     def keys(self, pairs: NDArray[np.int64], bare: NDArray[np.bool_], last: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Where the entries of gold pairs begin, [R, T].
+        """Return the offsets of gold pairs in the table, [R, T].
 
         Args:
             pairs: gold pairs, int64 [R, T].
@@ -91,20 +91,20 @@ class _Transitions:
 
 
 class _State:
-    """Counts of entities along texts, elementwise over [..., N]."""
+    """Counts of entities during texts, elementwise over [..., N]."""
 
     def __init__(self, reward: EntityF1, shape: tuple[int, ...], texts: tuple[int, ...]) -> None:
         self.moves = reward.moves
-        self.num_choices = np.array(reward.choices.num_choices)  # not a Python number: a step multiplies by it
-        self.before = np.zeros(shape, np.int64)  # n · the choice before
-        self.running = np.zeros(shape, np.int64)  # above 0 while a predicted and a gold entity run, begun together
-        self.fraction = np.zeros((*shape, 2))  # F1: 2 · right over predicted + gold
+        self.num_choices = np.array(reward.choices.num_choices)  # an array multiplies faster than a number
+        self.before = np.zeros(shape, np.int64)  # n times the previous choice
+        self.running = np.zeros(shape, np.int64)  # above 0 in a predicted and a gold entity that began together
+        self.fraction = np.zeros((*shape, 2))  # F1: 2 · correct over predicted + gold
         self.value = np.zeros(shape)
         self.keys = np.zeros(texts, np.int64)
         self._places = np.arange(texts[-1])
 
     def enter(self, rows: NDArray[np.int64], targets: NDArray[np.int64]) -> None:
-        """Begin new texts at these rows, [R, T] each."""
+        """Start new texts in these rows, [R, T]."""
         inside = targets < self.num_choices
         gold = np.where(inside, targets, 0)
         before = np.zeros_like(gold)
@@ -119,7 +119,7 @@ class _State:
         self.fraction[..., rows, 1] = np.maximum(entities, 1)
 
     def advance(self, choices: NDArray[np.int64], keys: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Decide one position; the change of the potential, [..., N]."""
+        """Decide one position; return the change of the potential, [..., N]."""
         moves = self.moves
         at = moves.pairs.take(self.before + choices) + self.running + keys
         self.running = moves.running.take(at)
@@ -131,7 +131,7 @@ class _State:
 
 
 class EntityF1Track(Track):
-    """Entity F1 along episodes."""
+    """Entity F1 during episodes."""
 
     def __init__(self, reward: EntityF1, board: Board) -> None:
         super().__init__(reward, board)
@@ -139,7 +139,7 @@ class EntityF1Track(Track):
         self._starts = np.arange(len(board.counts)) * board.targets.shape[1]
 
     def enter(self, rows: NDArray[np.int64]) -> None:
-        """Take note that these rows play new texts."""
+        """Start new texts in these rows."""
         self._state.enter(rows, self.board.targets[rows])
 
     def pay(self, decision: Decision) -> NDArray[np.float64]:

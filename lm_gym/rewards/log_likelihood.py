@@ -1,4 +1,4 @@
-"""The log score of a distribution, and its counterpart for choices: a noisy channel."""
+"""The log-likelihood of the gold choice, for distributions and, through a noisy channel, for choices."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lm_gym.rewards.reward import Board, Decision, Observation, Separable, Track
+from lm_gym.rewards.reward import Board, ChoiceRewards, Decision, Observation, Separable, Track
 
 Reference = Callable[[Observation], NDArray[Any]]
 
@@ -14,42 +14,45 @@ Reference = Callable[[Observation], NDArray[Any]]
 class LogLikelihood(Separable):
     """The log-probability of the gold choice.
 
-    With distributions as actions it is the log score log p(target), a proper scoring rule (Good 1952): minus its
-    mean is the cross-entropy, and the exponential of that the perplexity.
+    If actions are distributions, this is the log score log p(target), a proper scoring rule (Good 1952). Minus its mean
+    is the cross-entropy, whose exponential is the perplexity.
 
-    With choices as actions it is log q(action | target), q = (1 − ε)·[action = target] + ε·u(action): the
-    likelihood of the action as the output of a channel that replaces the target, with probability ε, by a draw from
-    u. A wrong but frequent choice pays more than a wrong and rare one.
+    If actions are choices, this is log p(target | action) with p(x | a) = (1 − ε)·[x = a] + ε·u(x): the likelihood of
+    the target as the output of a channel that replaces the action by a draw from u with probability ε. The exponential
+    of the reward, averaged over the choices of a policy π, is the policy's own likelihood of the text, smoothed:
+    (1 − ε)·π(target) + ε·u(target). A wrong choice costs more if the target is rare.
 
     Args:
-        epsilon: ε in (0, 1).
+        epsilon: ε in (0, 1). The larger it is, the less is learned from tokens that the policy finds improbable.
         reference: u. None for the unigram distribution of the training split's targets, with one added to each
-            count (Laplace); or a callable from an observation (each leaf [R, …], as the text was opened) to
+            count (Laplace); or a callable that maps the observation at the start of texts (each leaf [R, …]) to
             log-probabilities [R, T, n], such as a frozen reference model.
 
     Raises:
-        ValueError: if `epsilon` is outside (0, 1).
+        ValueError: `epsilon` is outside (0, 1).
     """
 
     name = "log_likelihood"
+    log_scale = True
     summary = (
-        "log p(gold) of a distribution, so that minus its mean is the cross-entropy; of one {choice}, its likelihood "
-        "under a noisy channel (`lm_gym.rewards.LogLikelihood`)"
+        "log p(gold) of a distribution, whose negative mean is the cross-entropy; for a single {choice}, its "
+        "log-likelihood under a noisy channel (`lm_gym.rewards.LogLikelihood`)"
     )
 
-    def __init__(self, epsilon: float = 0.1, reference: Reference | None = None) -> None:
+    def __init__(self, epsilon: float = 0.001, reference: Reference | None = None) -> None:
         if not 0.0 < epsilon < 1.0:
-            raise ValueError(f"epsilon={epsilon} is outside (0, 1): 0.1 is the default")
+            raise ValueError(f"epsilon={epsilon} must be in (0, 1); the default is 0.001")
         self.epsilon = epsilon
         self.reference = reference
 
     def _prepare(self) -> None:
         smoothed = self.choices.target_counts + 1.0
         unigram = smoothed / smoothed.sum()
-        self._wrong = np.log(self.epsilon * unigram)
+        self._noise = np.log(self.epsilon * unigram)
         self._right = np.log1p(-self.epsilon * (1.0 - unigram))
+        self.enumerable = not self.choices.distribution
         if not self.choices.distribution and self.reference is None:
-            self.minimum = float(self._wrong.min())
+            self.minimum = float(self._noise.min())
 
     def at(
         self, choices: NDArray[np.int64], targets: NDArray[np.int64], log_probs: NDArray[Any] | None
@@ -59,7 +62,7 @@ class LogLikelihood(Separable):
             if log_probs is None:
                 raise ValueError("log_likelihood of distributions needs the log-probability of each target")
             return np.asarray(log_probs, np.float64)
-        return np.asarray(np.where(choices == targets, self._right[choices], self._wrong[choices]), np.float64)
+        return np.asarray(np.where(choices == targets, self._right[targets], self._noise[targets]), np.float64)
 
     def score(
         self, choices: NDArray[np.int64], targets: NDArray[np.int64], log_probs: NDArray[Any] | None = None
@@ -67,21 +70,32 @@ class LogLikelihood(Separable):
         """Reward whole texts, [..., N, T] (see `Reward.score`).
 
         Raises:
-            ValueError: if there is a reference, which must see the text.
+            ValueError: the reward has a reference model, which needs the text.
         """
         if self.reference is not None and not self.choices.distribution:
-            raise ValueError("a reference must see the text: ask the environment's position_rewards instead")
+            raise ValueError("a reference model needs the text: use the environment's position_rewards instead")
         return super().score(choices, targets, log_probs)
 
+    def choice_rewards(self, targets: NDArray[np.int64]) -> ChoiceRewards:
+        """Return the reward of every choice (see `Reward.choice_rewards`).
+
+        Raises:
+            ValueError: the reward has a reference model, which needs the text, or actions are distributions.
+        """
+        if self.reference is not None or not self.enumerable:
+            return super().choice_rewards(targets)
+        gold = np.minimum(targets, self.choices.num_choices - 1)
+        return ChoiceRewards(self._right[gold].astype(np.float32), self._noise[gold, None].astype(np.float32))
+
     def track(self, board: Board) -> Track:
-        """Follow episodes position by position."""
+        """Return a track, which computes rewards position by position."""
         if self.reference is None or self.choices.distribution:
             return Track(self, board)
         return _ReferenceTrack(self, board)
 
 
 class _ReferenceTrack(Track):
-    """The noisy channel whose u is a model of the context, asked once for each text."""
+    """The noisy channel with a reference model as u, evaluated once for each text."""
 
     def __init__(self, reward: LogLikelihood, board: Board) -> None:
         super().__init__(reward, board)
@@ -92,7 +106,7 @@ class _ReferenceTrack(Track):
         self._log_u: NDArray[np.float32] | None = None
 
     def enter(self, rows: NDArray[np.int64]) -> None:
-        """Take note that these rows play new texts."""
+        """Start new texts in these rows."""
         observation = self.board.observe(rows)
         for place, row in enumerate(rows.tolist()):
             self._opened[row] = {key: leaf[place] for key, leaf in observation.items()}
@@ -100,25 +114,32 @@ class _ReferenceTrack(Track):
 
     def pay(self, decision: Decision) -> NDArray[np.float64]:
         """Reward one decision of every row (see `Track.pay`)."""
-        choices = decision.choices
-        log_u = self._reference()[np.arange(len(choices)), decision.cursor, choices].astype(np.float64)
-        return self._channel(choices == decision.targets, log_u)
+        right, noise = self._channel()
+        rows = np.arange(len(decision.choices))
+        correct = decision.choices == decision.targets
+        return np.where(correct, right[rows, decision.cursor], noise[rows, decision.cursor])
 
     def score(self, choices: NDArray[np.int64], log_probs: NDArray[Any] | None) -> NDArray[np.float32]:
         """Reward whole texts, [..., N, T] (see `Reward.score`)."""
+        right, noise = self._channel()
         targets = self.board.targets
         inside = targets < self.reward.choices.num_choices
-        chosen = np.where(inside, choices, 0)
-        rows, columns = np.indices(targets.shape)
-        log_u = self._reference()[rows, columns, chosen].astype(np.float64)
-        return np.where(inside, self._channel(chosen == targets, log_u), 0.0).astype(np.float32)
+        return np.where(inside, np.where(choices == targets, right, noise), 0.0).astype(np.float32)
 
-    def _channel(self, right: NDArray[np.bool_], log_u: NDArray[np.float64]) -> NDArray[np.float64]:
-        noise = np.log(self._epsilon) + log_u
-        return np.asarray(np.where(right, np.logaddexp(np.log1p(-self._epsilon), noise), noise), np.float64)
+    def choice_rewards(self) -> ChoiceRewards:
+        """Return the reward of every choice (see `Reward.choice_rewards`)."""
+        right, noise = self._channel()
+        return ChoiceRewards(right.astype(np.float32), noise[..., None].astype(np.float32))
+
+    def _channel(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the rewards of the gold choice and of any other at each position, [N, T] each."""
+        log_u = self._reference()
+        gold = np.minimum(self.board.targets, log_u.shape[-1] - 1)[..., None]
+        noise = np.log(self._epsilon) + np.take_along_axis(log_u, gold, -1)[..., 0].astype(np.float64)
+        return np.logaddexp(np.log1p(-self._epsilon), noise), noise
 
     def _reference(self) -> NDArray[np.float32]:
-        """Log u, float32 [N, T, n], asked for the rows that have changed."""
+        """Return log u, float32 [N, T, n]; the model is evaluated only for new texts."""
         if self._log_u is None:
             self._log_u = np.zeros((*self.board.targets.shape, self.reward.choices.num_choices), np.float32)
         rows = np.flatnonzero(self._stale)
@@ -127,10 +148,10 @@ class _ReferenceTrack(Track):
             log_u = np.asarray(self._ask({key: np.stack([leaf[key] for leaf in leaves]) for key in leaves[0]}))
             if log_u.shape != (len(rows), *self._log_u.shape[1:]):
                 raise ValueError(
-                    f"the reference of log_likelihood gave {log_u.shape}, not {(len(rows), *self._log_u.shape[1:])}"
+                    f"the reference of log_likelihood returned {log_u.shape}, not {(len(rows), *self._log_u.shape[1:])}"
                 )
             if np.isnan(log_u).any():
-                raise ValueError("the reference of log_likelihood gave NaN log-probabilities")
+                raise ValueError("the reference of log_likelihood returned NaN log-probabilities")
             self._log_u[rows] = log_u
             self._stale[rows] = False
         return self._log_u

@@ -1,4 +1,4 @@
-"""What a reward is: a score for each position, of whole texts at once or one position after another."""
+"""The base class of rewards, which score positions: whole texts at once or position by position."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -8,24 +8,26 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lm_gym.costs import Costs
 from lm_gym.naming import among
 
 Observation = dict[str, NDArray[Any]]
 
 
 class GoldError(ValueError):
-    """A reward that does not understand a task's gold."""
+    """Error: the reward does not understand the kind of gold of a task."""
 
 
 class Choices(NamedTuple):
-    """What a reward may know of the task beside the gold choices.
+    """Facts about the task that a reward may use in addition to the gold choices.
 
     Attributes:
         num_choices: n.
-        names: what a user calls each choice: labels, or the vocabulary ids themselves.
-        target_counts: int64 [n], how often each choice is gold in the training split.
-        distribution: True where actions are distributions.
-        gold: kinds of gold that the task's gold can be read as (see `Reward.gold`); None if that is not known.
+        names: name of each choice for users: labels, or vocabulary ids.
+        target_counts: int64 [n], frequency of each choice as gold in the training split.
+        distribution: whether actions are distributions.
+        gold: kinds of gold that the task offers (see `Reward.gold`); None if unknown.
+        costs: the costs of wrong choices; None if the task defines none.
     """
 
     num_choices: int
@@ -33,17 +35,18 @@ class Choices(NamedTuple):
     target_counts: NDArray[np.int64]
     distribution: bool = False
     gold: frozenset[str] | None = None
+    costs: Costs | None = None
 
     def find(self, name: object) -> int:
-        """The number of a choice.
+        """Return the index of a choice by its name.
 
         Raises:
-            ValueError: there is no such choice.
+            ValueError: the choice does not exist.
         """
         if name not in self.names:
             few = len(self.names) <= 50
             known = among(name, map(str, self.names)) if few else f": they are {self.names[0]!r} … {self.names[-1]!r}"
-            raise ValueError(f"no choice {name!r}{known}")
+            raise ValueError(f"unknown choice {name!r}{known}")
         return self.names.index(name)
 
 
@@ -51,11 +54,11 @@ class Decision(NamedTuple):
     """One decision of every row.
 
     Attributes:
-        choices: int64 [N], already written into the predictions.
+        choices: int64 [N], already written to the predictions.
         targets: int64 [N], the gold choices.
-        log_probs: [N], log-probability of each target where actions are distributions, else None.
-        cursor: int64 [N], the position decided.
-        last: bool [N], whether it is the last one of its text.
+        log_probs: [N], log-probability of each target if actions are distributions, else None.
+        cursor: int64 [N], the decided position.
+        last: bool [N], whether it is the last position of its text.
     """
 
     choices: NDArray[np.int64]
@@ -80,14 +83,27 @@ class Step(NamedTuple):
     log_probs: NDArray[np.float64] | None
 
 
-class Board(NamedTuple):
-    """The live arrays of the episodes that a `Track` follows (never written by it).
+class ChoiceRewards(NamedTuple):
+    """The reward of every choice at every position.
 
     Attributes:
-        targets: int64 [N, T], gold choices, n where padded.
-        predictions: int64 [N, T], choices so far, n where undecided or padded.
-        counts: int64 [N], positions.
-        observe: gives the observation of some rows, each leaf [R, …].
+        gold: float32 [N, T], the reward of the gold choice; arbitrary where padded.
+        others: float32, the reward of each choice if it is not gold: [n], [N, T, 1] or another shape that broadcasts to
+            [N, T, n].
+    """
+
+    gold: NDArray[np.float32]
+    others: NDArray[np.float32]
+
+
+class Board(NamedTuple):
+    """The live arrays of the episodes that a `Track` follows; the track does not write to them.
+
+    Attributes:
+        targets: int64 [N, T], gold choices; n where padded.
+        predictions: int64 [N, T], choices so far; n where undecided or padded.
+        counts: int64 [N], number of positions.
+        observe: returns the observation of some rows, each leaf [R, …].
     """
 
     targets: NDArray[np.int64]
@@ -97,44 +113,50 @@ class Board(NamedTuple):
 
 
 class Reward(ABC):
-    """A reward of positions.
+    """Base class of rewards.
 
     Attributes:
-        name: how it is called in logs.
-        minimum: lower bound of one position's reward, -inf where there is none.
+        name: name in logs.
+        minimum: lower bound of the reward of a position; -inf if there is none.
         total_minimum: lower bound of the sum over a text.
-        separable: True where a position's reward depends on its own choice only.
-        gold: kinds of gold that it understands; one of them suffices. "choice": one right choice a position; "iob2":
-            the choices are IOB2 tags. None: whatever the task has.
-        summary: what it pays, in a line for the manuals; `{choice}` stands for what the task calls a choice.
-        choices: what `bind` told it.
+        separable: whether the reward of a position depends only on the choice at that position.
+        log_scale: whether the reward r of a position is the logarithm of a likelihood. Policy gradients then climb
+            log E[exp(r)]: E[r] is highest at a policy that always makes the same choice.
+        enumerable: whether `choice_rewards` gives the reward of every choice, without asking about each. Such a reward
+            is separable, and algorithms need no samples.
+        gold: kinds of gold that it understands, one of which the task must offer. "choice": one correct choice per
+            position; "iob2": the choices are IOB2 tags. None: any kind.
+        summary: a line for the manuals; `{choice}` stands for the task's noun for a choice.
+        choices: facts about the task, after `bind`.
     """
 
     name: str = ""
     minimum: float = -np.inf
     total_minimum: float = -np.inf
     separable: bool = False
+    log_scale: bool = False
+    enumerable: bool = False
     gold: frozenset[str] | None = frozenset({"choice"})
     summary: str = "see its own documentation"
     choices: Choices
 
     def bind(self, choices: Choices) -> Self:
-        """Give a copy that is ready for a task.
+        """Return a copy bound to a task.
 
         Raises:
             GoldError: the reward does not understand the task's gold.
-            ValueError: the reward makes no sense for the task.
+            ValueError: the reward does not suit the task.
         """
         if self.gold is not None and choices.gold is not None and not self.gold & choices.gold:
             needed, there = (" or ".join(sorted(kinds)) for kinds in (self.gold, choices.gold))
-            raise GoldError(f"reward {self.name!r} needs gold of kind {needed}, and this task's is {there}")
+            raise GoldError(f"reward {self.name!r} needs gold of kind {needed}, but this task has {there}")
         bound = copy(self)
         bound.choices = choices
         bound._prepare()
         return bound
 
-    def _prepare(self) -> None:  # noqa: B027  (nothing to prepare is a fine default)
-        """Build what depends on `self.choices`."""
+    def _prepare(self) -> None:  # noqa: B027  (by default there is nothing to prepare)
+        """Compute everything that depends on `self.choices`."""
 
     @abstractmethod
     def score(
@@ -144,38 +166,46 @@ class Reward(ABC):
 
         Args:
             choices: int64 [..., N, T]; ignored where padded.
-            targets: int64 [N, T], n where padded.
-            log_probs: [..., N, T], log-probability of each target, where actions are distributions.
+            targets: int64 [N, T]; n where padded.
+            log_probs: [..., N, T], log-probability of each target, if actions are distributions.
 
         Returns:
-            float32 [..., N, T], 0 where padded.
+            float32 [..., N, T]; 0 where padded.
         """
 
+    def choice_rewards(self, targets: NDArray[np.int64]) -> ChoiceRewards:
+        """Return the reward of every choice at positions whose gold choices are `targets`, int64 [N, T].
+
+        Raises:
+            ValueError: the reward is not `enumerable`.
+        """
+        raise ValueError(f"reward {self.name!r} is not enumerable: ask for the rewards of given choices (score)")
+
     def track(self, board: Board) -> "Track":
-        """Follow episodes position by position."""
+        """Return a track, which computes rewards position by position."""
         return Track(self, board)
 
     @property
     def term_names(self) -> tuple[str, ...]:
-        """The names of the rewards that this one is a sum of."""
+        """Names of the terms of the reward."""
         return (self.name,)
 
 
 class Track:
-    """A reward along episodes. This one serves rewards with an `at`; others override `enter` and `pay`."""
+    """A reward during episodes. This class serves separable rewards; others override `enter` and `pay`."""
 
     def __init__(self, reward: Reward, board: Board) -> None:
         self.reward = reward
         self.board = board
 
     def enter(self, rows: NDArray[np.int64]) -> None:
-        """Take note that these rows play new texts."""
+        """Start new texts in these rows."""
 
     def pay(self, decision: Decision) -> NDArray[np.float64]:
         """Reward one decision of every row.
 
         Returns:
-            float64 [N]. What rows get that play nothing is arbitrary.
+            float64 [N]; arbitrary in rows that do not play.
         """
         assert isinstance(self.reward, Separable)
         return self.reward.at(decision.choices, decision.targets, decision.log_probs)
@@ -206,8 +236,12 @@ class Track:
         """Reward whole texts, [..., N, T] (see `Reward.score`)."""
         return self.reward.score(choices, self.board.targets, log_probs)
 
+    def choice_rewards(self) -> ChoiceRewards:
+        """Return the reward of every choice (see `Reward.choice_rewards`)."""
+        return self.reward.choice_rewards(self.board.targets)
+
     def terms(self, choices: NDArray[np.int64], log_probs: NDArray[Any] | None) -> dict[str, NDArray[np.float32]]:
-        """What each term pays position by position, unweighted, by name."""
+        """Return the unweighted rewards of each term by position."""
         return {self.reward.name: self.score(choices, log_probs)}
 
 
@@ -221,7 +255,7 @@ def at_the_end(rewards: NDArray[np.floating], inside: NDArray[np.bool_]) -> NDAr
 
 
 class Separable(Reward):
-    """A reward whose positions don't depend on one another."""
+    """Base class of rewards whose positions are independent."""
 
     separable = True
 

@@ -4,12 +4,14 @@ from lm_gym.tasks.baseline import Baseline, Batch, Prediction
 from lm_gym.tasks.build import build_task
 from lm_gym.tasks.encoded import Cut, Encoded
 from lm_gym.tasks.evaluation import DecidedText, Evaluation
+from lm_gym.tasks.fixed import FixedPositions
 from lm_gym.tasks.masked_lm import MaskedLM
 from lm_gym.tasks.metric import METRICS, Metric
 from lm_gym.tasks.ner import NER
 from lm_gym.tasks.parts import Mark, Nouns, Part
 from lm_gym.tasks.registry import TASKS, add_task, load_data
 from lm_gym.tasks.task import OpenedTexts, Progress, Shape, Task
+from lm_gym.tasks.text_classification import TextClassification
 from lm_gym.tasks.unmasking import Unmasking
 from lm_gym.tasks.words import WordLabels
 
@@ -23,6 +25,7 @@ __all__ = [
     "DecidedText",
     "Encoded",
     "Evaluation",
+    "FixedPositions",
     "Mark",
     "MaskedLM",
     "Metric",
@@ -33,6 +36,7 @@ __all__ = [
     "Progress",
     "Shape",
     "Task",
+    "TextClassification",
     "Unmasking",
     "WordLabels",
     "add_task",

@@ -1,4 +1,4 @@
-"""Rows that any agent must beat: predictors that see no text, or hardly any."""
+"""Baselines that any agent must beat: predictors that ignore the text or look only at single words."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class Batch(NamedTuple):
-    """Texts as a predictor sees them.
+    """A batch of texts for a predictor.
 
     Attributes:
-        observation: the leaves of N rows.
-        text_index: int64 [N], the number of each row's text in its split.
-        targets: int64 [N, T], gold choices, n where padded; for log-probabilities only.
+        observation: the observation of N rows.
+        text_index: int64 [N], index of the text of each row in its split.
+        targets: int64 [N, T], gold choices; n where padded. Use them only for log-probabilities.
     """
 
     observation: dict[str, NDArray[Any]]
@@ -28,28 +28,29 @@ class Batch(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What a predictor says of a batch.
+    """The predictions for a batch.
 
     Attributes:
-        choices: int64 [N, T]; anything where padded.
-        target_log_probs: log P(gold choice), float32 [N, T], or None from a predictor without probabilities.
-        scores: float64 [N, T], what `Task.score` says of each distribution; None from a predictor without any, and for
-            tasks that do not ask.
+        choices: int64 [N, T]; arbitrary where padded.
+        target_log_probs: log P(gold choice), float32 [N, T]; None if the predictor gives no probabilities.
+        choice_log_probs: log P(choice made), float32 [N, T]; None if unknown.
+        scores: float64 [N, T], `Task.score` of each distribution; None if the predictor or the task has none.
     """
 
     choices: NDArray[np.int64]
     target_log_probs: NDArray[np.float32] | None
+    choice_log_probs: NDArray[np.float32] | None = None
     scores: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A row to beat.
+    """A baseline.
 
     Attributes:
         name: its key in reports.
         label: its name in tables.
-        make: builds the predictor for a task; may learn from `task.train`.
+        make: creates the predictor for a task; may learn from `task.train`.
     """
 
     name: str
@@ -58,7 +59,7 @@ class Baseline:
 
 
 def random_choices(task: Task, seed: int = 0) -> Callable[[Batch], Prediction]:
-    """A predictor that gives every choice the same probability."""
+    """Return a predictor that gives every choice the same probability."""
     generator = np.random.default_rng(seed)
 
     def predict(batch: Batch) -> Prediction:
@@ -69,7 +70,7 @@ def random_choices(task: Task, seed: int = 0) -> Callable[[Batch], Prediction]:
 
 
 def unigram(task: Task) -> Callable[[Batch], Prediction]:
-    """A predictor that gives each choice its frequency among the training targets, with one added to each count."""
+    """Return a predictor that gives each choice its frequency among the training targets plus one."""
     counts = task.target_counts
     log_probs = np.log((counts + 1.0) / (counts + 1.0).sum())
 

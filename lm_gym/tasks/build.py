@@ -1,4 +1,4 @@
-"""From a dataset to a task that can be played."""
+"""Creation of a task from a dataset."""
 
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -22,21 +22,21 @@ def build_task(
     max_length: int,
     options: Any = None,
 ) -> Task:
-    """Encode a split, with the sizes that serve every split of its dataset.
+    """Encode a split, with sizes that fit every split of its dataset.
 
-    Tasks never change, so environments of one dataset share them as long as the dataset lives. Warns (through
-    `gymnasium.logger`) of positions that `max_length` drops.
+    Tasks are immutable, so environments of the same dataset share them as long as the dataset lives. A warning (through
+    `gymnasium.logger`) reports the positions that `max_length` drops.
 
     Args:
         kind: the task.
-        dataset: the data, as `load_data` gives it for the task.
-        split: the name of the split to play.
+        dataset: the result of `load_data` for the task.
+        split: name of the split to play.
         tokenizer: the tokenizer.
-        max_length: most sub-tokens of a text, special tokens included.
+        max_length: maximum number of sub-tokens of a text, including special tokens.
         options: the task's own arguments (`kind.Options`, hashable); None for their defaults.
 
     Raises:
-        ValueError: the split doesn't exist, or nothing can be played.
+        ValueError: the split does not exist, or no text can be played.
     """
     options = kind.Options() if options is None else options
     if split not in dataset.splits:
@@ -49,7 +49,7 @@ def build_task(
     if cut.positions:
         logger.warn(
             f"max_length={max_length} cuts {cut.texts} texts of {dataset.name}/{split} and drops {cut.positions} of "
-            f"their {kind.nouns.positions}, which no episode decides: raise it to keep them"
+            f"their {kind.nouns.positions}: raise it to keep them"
         )
     return built[key]
 
@@ -58,7 +58,7 @@ def _build(
     kind: type[Task], dataset: Dataset, split: str, tokenizer: TextTokenizer, max_length: int, options: Any
 ) -> Task:
     splits = kind.prepare(dataset, options).splits
-    tables: dict[int, WordTable] = {}  # by vocabulary, which the splits of a dataset share
+    tables: dict[int, WordTable] = {}  # by vocabulary, which splits share
     played: Encoded | None = None
     counts = None
     tokens = positions = 0

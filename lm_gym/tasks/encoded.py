@@ -1,10 +1,11 @@
-"""Texts as flat ragged arrays of sub-token ids, and the way there from a corpus."""
+"""Encoded texts as flat ragged arrays of sub-token ids."""
 
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from gymnasium import logger
 from numpy.typing import NDArray
 
 from lm_gym.tokenizer import TextTokenizer
@@ -12,15 +13,15 @@ from lm_gym.tokenizer import TextTokenizer
 if TYPE_CHECKING:
     from lm_gym.data import Corpus
 
-_SAMPLE = 64  # texts encoded whole, to check that words encode independently of one another
+_SAMPLE = 64  # number of texts encoded whole, to check that words are encoded independently
 
 
 class Cut(NamedTuple):
-    """What `max_length` removed.
+    """The effect of `max_length`.
 
     Attributes:
-        texts: texts longer than `max_length`.
-        positions: positions that were dropped with what stood beyond it.
+        texts: number of texts longer than `max_length`.
+        positions: number of positions dropped from them.
     """
 
     texts: int
@@ -29,18 +30,18 @@ class Cut(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """One split, encoded. Text i has ids[offsets[i]:offsets[i + 1]], special tokens included.
+    """An encoded split. Text i is ids[offsets[i]:offsets[i + 1]], including special tokens.
 
     Attributes:
         ids: uint16 or int32 [S], sub-token ids.
         offsets: int64 [N + 1].
-        counts: int32 [N], positions of each text.
-        cut: what `max_length` removed.
-        position_offsets: int64 [N + 1] where positions are fixed, else None.
-        positions: uint16 or int32 [P], index of each position in its text's ids, or None where drawn anew.
-        targets: int16 or wider [P], the gold choices, or None where drawn anew.
-        fixed: bool [S], sub-tokens that never become positions, or None if there are none.
-        mean_positions: positions in one pass over the texts on average, where their number is drawn anew; else None.
+        counts: int32 [N], number of positions of each text.
+        cut: the effect of `max_length`.
+        position_offsets: int64 [N + 1]; None if positions are random.
+        positions: uint16 or int32 [P], index of each position in its text's ids; None if positions are random.
+        targets: int16 or wider [P], the gold choices; None if positions are random.
+        fixed: bool [S], sub-tokens that never become positions; None if there are none.
+        mean_positions: mean number of positions in one pass over the texts if their number is random; else None.
     """
 
     ids: NDArray[np.integer]
@@ -60,17 +61,17 @@ class Encoded:
 
     @cached_property
     def max_tokens(self) -> int:
-        """Sub-tokens in the longest text, special tokens included."""
+        """Number of sub-tokens in the longest text, including special tokens."""
         return int(np.diff(self.offsets).max(initial=0))
 
     @cached_property
     def max_positions(self) -> int:
-        """Positions in the text that has most."""
+        """Maximum number of positions in a text."""
         return int(self.counts.max(initial=0))
 
     @cached_property
     def num_positions(self) -> int:
-        """Positions in one pass over all the texts."""
+        """Number of positions in one pass over all texts."""
         return self.mean_positions or int(self.counts.sum(dtype=np.int64))
 
 
@@ -86,7 +87,7 @@ class WordTable(NamedTuple):
         """Encode each distinct word of a corpus once.
 
         Raises:
-            ValueError: if words don't encode independently of one another under this tokenizer.
+            ValueError: the tokenizer does not encode words independently of one another.
         """
         ids, offsets = tokenizer.encode_words(corpus.vocabulary)
         table = cls(ids, offsets, np.diff(offsets).astype(np.int32))
@@ -94,26 +95,36 @@ class WordTable(NamedTuple):
         return table
 
     def _check(self, corpus: "Corpus", tokenizer: TextTokenizer) -> None:
-        """Compare a sample of texts with encoding each of them whole."""
+        """Compare a sample of texts with their encoding as a whole."""
         num_texts = len(corpus.offsets) - 1
-        for text in np.unique(np.linspace(0, num_texts - 1, _SAMPLE).astype(np.int64)) if num_texts else ():
+        sample = np.unique(np.linspace(0, num_texts - 1, _SAMPLE).astype(np.int64)) if num_texts else ()
+        otherwise: list[str] = []
+        for text in sample:
             words = corpus.words[corpus.offsets[text] : corpus.offsets[text + 1]]
             ours = np.concatenate([self.ids[self.offsets[w] : self.offsets[w + 1]] for w in words])
             strings = [corpus.vocabulary[w] for w in words]
             whole = tokenizer.encode_text(strings)
             replaced = any(
                 tokenizer.unknown in self.ids[self.offsets[w] : self.offsets[w + 1]] for w in words
-            )  # words that give no token, or the literal unknown word, are ours to replace
+            )  # we replace words that give no token, and the literal unknown word
             if not replaced and whole != ours.tolist():
                 raise ValueError(
                     f"the tokenizer {tokenizer.source} encodes words differently inside a text than alone (text "
                     f"{text}: {' '.join(strings)[:80]!r} gives {whole[:8]}, its words give {ours[:8].tolist()}): "
-                    "take one that splits a text into words first (WordPiece, byte-level BPE, Unigram with Metaspace)"
+                    "use one that first splits a text into words (WordPiece, byte-level BPE, Unigram with Metaspace)"
                 )
+            if not replaced and tokenizer.encode_whole(strings) != whole:
+                otherwise.append(" ".join(strings))
+        if otherwise:
+            logger.warn(
+                f"the tokenizer {tokenizer.source} splits {len(otherwise)} of {len(sample)} texts otherwise if it is "
+                f"given them whole ({otherwise[0][:80]!r}): a pipeline on whole texts will read other sub-tokens than "
+                "this environment, which encodes word by word"
+            )
 
 
 def id_type(size: int) -> type[np.uint16] | type[np.int32]:
-    """The narrowest of uint16 and int32 that holds range(size)."""
+    """Return the smaller of uint16 and int32 that can hold range(size)."""
     return np.uint16 if size < 65_536 else np.int32
 
 

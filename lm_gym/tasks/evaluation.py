@@ -1,4 +1,4 @@
-"""What a predictor made of the texts of a split: flat arrays, and the metrics and reports of them."""
+"""The result of an evaluation: decisions as flat arrays, with their metrics and reports."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class DecidedText:
     """One text with its decisions.
 
     Attributes:
-        index: number of the text in its split.
+        index: index of the text in its split.
         places: int64 [P], index of each position in the text's sub-tokens.
         targets: int64 [P], gold choices.
-        choices: int64 [P], choices made; n where undecided.
+        choices: int64 [P], the choices; n where undecided.
     """
 
     index: int
@@ -38,14 +38,15 @@ class Evaluation:
     """One pass over texts of a split.
 
     Attributes:
-        task: what was played.
-        texts: int64 [M], the texts played, ascending.
-        offsets: int64 [M + 1], where each text's positions lie in the flat arrays below.
-        choices: int64 [P], the choice made at each position.
+        task: the task.
+        texts: int64 [M], indices of the texts, ascending.
+        offsets: int64 [M + 1], offsets of each text's positions in the flat arrays below.
+        choices: int64 [P], the choice at each position.
         targets: int64 [P], the gold choice.
         places: int64 [P], index of each position in its text's sub-tokens.
-        target_log_probs: float32 [P], log P(gold), or None from a predictor without probabilities.
+        target_log_probs: float32 [P], log P(gold); None if the predictor gives no probabilities.
         returns: float32 [M], the reward of each text; NaN if it needs probabilities that the predictor does not give.
+        choice_log_probs: float32 [P], log P(choice made), or None where it is not known.
         steps: int64 [M], steps that each text took, or None where texts are decided at once.
     """
 
@@ -57,6 +58,7 @@ class Evaluation:
     places: NDArray[np.int64]
     target_log_probs: NDArray[np.float32] | None
     returns: NDArray[np.float32]
+    choice_log_probs: NDArray[np.float32] | None = None
     steps: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
@@ -69,11 +71,11 @@ class Evaluation:
 
     @cached_property
     def reports(self) -> dict[str, Report]:
-        """The task's reports by name, such as "entity" and "token" (NER); empty for tasks without."""
+        """The task's reports by name, such as "entity" and "token" for NER; empty if it has none."""
         return self.task.reports(self)
 
     @cached_property
     def metrics(self) -> dict[str, float]:
-        """Numbers by name: the task's own metrics, then cross_entropy, perplexity and mean_reward."""
+        """Metrics by name: the task's own metrics, then cross_entropy, perplexity and mean_reward."""
         found = {metric.name: None if metric.of is None else metric.of(self) for metric in self.task.all_metrics()}
         return {name: float(value) for name, value in found.items() if value is not None and value == value}  # no NaN

@@ -1,4 +1,4 @@
-"""Masked language modelling: masked tokens are positions, the vocabulary the choices."""
+"""Masked language modelling: positions are masked tokens, and choices are the vocabulary."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class MaskedLMOptions:
     """Arguments of masked language modelling.
 
     Args:
-        mask_probability: fraction of a text's tokens that is masked, in (0, 1].
-        fill: `"parallel"`: masks stay while an episode runs; `"sequential"`: a prediction takes the place of its mask
-            in `input_ids`, so that later decisions see it (with `unit="token"`).
+        mask_probability: fraction of a text's tokens to mask, in (0, 1].
+        fill: `"parallel"`: masks stay during an episode; `"sequential"`: a prediction replaces its mask in
+            `input_ids`, so that later decisions see it (with `unit="token"`).
 
     Raises:
         ValueError: a value is unknown or out of range.
@@ -31,21 +31,21 @@ class MaskedLMOptions:
     def __post_init__(self) -> None:
         check_choice("fill", self.fill, ("parallel", "sequential"))
         if not 0.0 < self.mask_probability <= 1.0:
-            raise ValueError(f"mask_probability={self.mask_probability} is outside (0, 1]: 0.15 is usual")
+            raise ValueError(f"mask_probability={self.mask_probability} must be in (0, 1]; 0.15 is usual")
 
 
 class MaskedLM(MaskedTexts):
     """Restore the masked tokens of a text.
 
-    An episode is one text, or a piece of at most `max_length` sub-tokens of a longer one, cut between words. Of its
-    tokens, exactly max(1, round(`mask_probability` × those that may be masked)) are replaced by the mask token; each
-    of them is a position. (All are masked: BERT's 80/10/10 is a device of its training loss.) Special tokens and
-    unknown words are never masked; a piece of nothing else is dropped. The agent says which token stood there, from
-    left to right or all at once.
+    An episode is one text, or a piece of at most `max_length` sub-tokens of a longer text, cut between words. Exactly
+    max(1, round(`mask_probability` × number of maskable tokens)) of its tokens are replaced by the mask token, and each
+    of them is a position. (Unlike BERT's training loss, which uses 80/10/10, every chosen token is masked.) Special
+    tokens and unknown words are never masked; pieces without other tokens are dropped. The agent predicts the masked
+    tokens, from left to right or all at once.
 
-    Which tokens are masked depends on the seed, the text, and how often it has been played before; for texts asked for
-    by `indices` on the text alone, so that an evaluation is the same everywhere. `action_masks()` leaves out special
-    tokens and the unknown word.
+    The masked tokens depend on the seed, the text, and the number of its earlier visits. For texts selected by
+    `indices` they depend only on the text, so that evaluations are the same everywhere. `action_masks()` excludes
+    special tokens and the unknown word.
     """
 
     name = "masked_lm"
@@ -63,16 +63,16 @@ class MaskedLM(MaskedTexts):
         """See `Task.check`."""
         if options.fill == "sequential" and unit == "sequence":
             raise ValueError(
-                "fill='sequential' shows earlier predictions to later decisions, and unit='sequence' decides all at "
-                "once: take unit='token' or fill='parallel'"
+                "fill='sequential' shows earlier predictions to later decisions, but unit='sequence' decides all at "
+                "once: use unit='token' or fill='parallel'"
             )
 
     @classmethod
     def whole(cls, options: MaskedLMOptions) -> MaskedLMOptions:
-        """All masks stay: whole texts are decided at once."""
+        """Return options with `fill="parallel"`, because whole texts are decided at once."""
         return replace(options, fill="parallel")
 
     @property
     def writes(self) -> bool:
-        """Whether predictions take the place of their masks."""
+        """Whether predictions replace their masks."""
         return bool(self.options.fill == "sequential")

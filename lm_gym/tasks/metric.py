@@ -1,4 +1,4 @@
-"""The metrics by name: what a number is called, which direction is better, and where it is shown."""
+"""The metrics by name, with their labels, directions and displays."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Metric:
     """A number that evaluations report.
 
     Attributes:
-        name: its key in reports and logs (`eval/<name>`); the same name is the same number everywhere.
-        label: the head of its column.
-        of: computes it from an evaluation; None or NaN where it is not defined. Metrics that come from elsewhere, such
-            as a search space, have no function.
+        name: its key in reports and logs (`eval/<name>`), unique among all tasks.
+        label: heading of its column.
+        of: computes it from an evaluation; returns None or NaN if it is undefined. None for metrics computed elsewhere,
+            such as by a search space.
         lower_is_better: the direction.
         while_training: whether the line of each evaluation shows it.
-        in_terminal: whether the closing table shows it; report.md shows all.
+        in_terminal: whether the closing table shows it; report.md shows all metrics.
     """
 
     name: str
@@ -37,12 +37,12 @@ class Metric:
     in_terminal: bool = True
 
     def same_as(self, other: Metric) -> bool:
-        """Whether another metric is this one, of a module that was run again perhaps."""
+        """Return whether another metric has the same definition, for example after rerunning a module."""
         kinds = [(m.label, m.lower_is_better, getattr(m.of, "__qualname__", None)) for m in (self, other)]
         return kinds[0] == kinds[1]
 
     def better(self, value: float, than: float) -> bool:
-        """Whether a value is better than another."""
+        """Return whether a value is better than another."""
         return value < than if self.lower_is_better else value > than
 
 
@@ -64,16 +64,16 @@ COMMON = (
     Metric("perplexity", "perplexity", _perplexity, lower_is_better=True, while_training=True),
     Metric("mean_reward", "reward", _mean_reward),
 )
-"""Metrics of every task, behind its own."""
+"""Metrics of every task, after its own."""
 
 METRICS: Registry[Metric] = Registry("metric", {metric.name: metric for metric in (ACCURACY, *COMMON)})
 
 
 def metric_of(name: str) -> Metric:
-    """The metric of a name; of a name that nothing registers, one that is called so and is better when higher."""
+    """Return the metric of a name; for an unregistered name, a metric with this name that is better when higher."""
     return METRICS.get(name) or Metric(name, name)
 
 
 def columns(rows: Mapping[str, Mapping[str, Any]]) -> list[Metric]:
-    """The metrics that some row has, in the order of the first row that has each."""
+    """Return all metrics of some rows, in order of first appearance."""
     return [metric_of(name) for name in dict.fromkeys(name for values in rows.values() for name in values)]

@@ -1,7 +1,8 @@
-"""Named-entity recognition: every word gets an IOB2 tag."""
+"""Named entity recognition: every word gets an IOB2 tag."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +25,13 @@ if TYPE_CHECKING:
 class NER(WordLabels):
     """Tag the words of a text.
 
-    An episode is one text. Each of its words is a position: the word's first sub-token. The agent gives every word a
-    tag of the IOB2 scheme ("O", "B-X" for the first word of an entity of type X, "I-X" for the others; "O" is tag 0),
-    from left to right or all at once.
+    An episode is one text. Each word is a position, at its first sub-token. The agent gives every word a tag of the
+    IOB2
+    scheme, from left to right or all at once: "B-X" for the first word of an entity of type X, "I-X" for its other
+    words, and "O", which is tag 0, for all other words.
 
-    `action_masks()` says which tags keep to IOB2 (I-X only after B-X or I-X). A word whose first sub-token stands
-    beyond `max_length` is dropped: `env.cut` counts these words, a warning names their number, and results count them
+    `action_masks()` allows the tags that are valid in IOB2 (I-X only after B-X or I-X). Words whose first sub-token
+    lies beyond `max_length` are dropped: `env.cut` counts them, a warning reports their number, and results count them
     as predicted O.
     """
 
@@ -60,21 +62,21 @@ class NER(WordLabels):
 
     @classmethod
     def relabel(cls, dataset: Dataset, labels: Sequence[str]) -> Dataset:
-        """The dataset with tags that index the labels of a trained model.
+        """Return the dataset with its tags renumbered to the labels of a trained model.
 
         Raises:
-            DataError: a tag in use that the model lacks.
+            DataError: the model lacks a tag that is used.
         """
         return dataset.with_tag_names(labels)
 
     def legal(self, predictions: NDArray[np.int64], cursor: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Forbid I-X but after B-X or I-X, bool [N, n]."""
+        """Return a mask that allows I-X only after B-X or I-X, bool [N, n]."""
         before = predictions[np.arange(len(cursor)), np.maximum(cursor - 1, 0)]
         before = np.where(cursor == 0, 0, np.minimum(before, self.shape.choices - 1))
         return self._follows[before]
 
     def reports(self, played: Evaluation) -> dict[str, Report]:
-        """Entities by type as conlleval counts them, and words by tag; words cut by max_length are predicted O."""
+        """Return the entity report (conlleval) and the token report; words cut by max_length count as predicted O."""
         assert self.choice_names is not None
         gold, predicted, offsets = self._all_tags(played)
         return {
@@ -83,26 +85,30 @@ class NER(WordLabels):
         }
 
     def _all_tags(self, played: Evaluation) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Gold and predicted tags of every word of the texts played, flat, and where each text begins."""
+        """Return the gold and predicted tags of every word as flat arrays, and the offsets of texts."""
         corpus = self.corpus
         assert corpus.tags is not None
         lengths = corpus.lengths[played.texts]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         kept = np.diff(played.offsets)
         words = np.repeat(offsets[:-1], kept) + np.arange(len(played.choices)) - np.repeat(played.offsets[:-1], kept)
-        predicted = np.zeros(offsets[-1], np.int64)  # O where max_length cut the word off
+        predicted = np.zeros(offsets[-1], np.int64)  # O for words cut by max_length
         predicted[words] = played.choices
         starts = np.repeat(corpus.offsets[played.texts] - offsets[:-1], lengths)
         gold = corpus.tags[starts + np.arange(offsets[-1])].astype(np.int64)
         return gold, predicted, offsets
 
     def marks(self, choices: Sequence[int]) -> list[Mark]:
-        """Entities by type (see `entity_marks`)."""
+        """Return the marks of entities (see `entity_marks`)."""
         return entity_marks([self.choice_name(choice) for choice in choices])
 
     def format_prediction(self, text: DecidedText) -> str:
-        """A line `word gold predicted` for each word, and a blank line; a word that was cut is predicted O."""
-        words, gold = self.corpus.text(text.index), self.corpus.tags_of(text.index)
+        """Return a line `word gold predicted` for each word and a blank line; words that were cut are predicted O.
+
+        Spaces inside a word are written as "_", so that conlleval and `load_dataset` find three columns.
+        """
+        words = [re.sub(r"\s", "_", word) for word in self.corpus.text(text.index)]
+        gold = self.corpus.tags_of(text.index)
         predicted = [self.choice_name(choice) for choice in text.choices.tolist()]
         predicted += ["O"] * (len(words) - len(predicted))
         lines = (f"{word} {g} {p}\n" for word, g, p in zip(words, gold, predicted, strict=True))
@@ -110,10 +116,10 @@ class NER(WordLabels):
 
 
 def entity_marks(tags: Sequence[str]) -> list[Mark]:
-    """Entities by type; a tag continues the entity before it as conlleval reads tags.
+    """Return a mark for each tag; marks of the same entity are joined, as conlleval reads tags.
 
     Raises:
-        ValueError: a tag that is not IOB2.
+        ValueError: a tag is not IOB2.
     """
     found: list[Mark] = []
     for letter, kind in map(split_tag, tags):

@@ -1,4 +1,4 @@
-"""A text in parts, as it is shown: what stands where, and which part a decision is about."""
+"""The parts of a text for display, and their links to decisions."""
 
 from typing import NamedTuple
 
@@ -7,11 +7,11 @@ class Part(NamedTuple):
     """A part of a text.
 
     Attributes:
-        text: its characters; of a part that a choice fills in, the gold ones.
-        spaced: whether a space stands before it.
-        slot: number of the position that is decided here, None where there is nothing to decide.
-        undecided: what stands here until it is decided, such as a mask; None for the text itself.
-        note: what a reader should know of it, such as why it is not decided.
+        text: its characters; the gold text if a choice fills in the part.
+        spaced: whether a space precedes it.
+        slot: index of the position decided here; None if there is nothing to decide.
+        undecided: text to show until the decision, such as a mask; None for the part's own text.
+        note: a note for readers, such as why the part is not decided.
     """
 
     text: str
@@ -22,11 +22,11 @@ class Part(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """How a choice is drawn beside its part.
+    """The display of a choice next to its part.
 
     Attributes:
-        label: what is written; empty for a choice that needs no mark, such as O.
-        joined: whether it continues the mark of the part before, as I-PER continues B-PER.
+        label: the text of the mark; empty for a choice without a mark, such as O.
+        joined: whether it continues the mark of the previous part, as I-PER continues B-PER.
     """
 
     label: str
@@ -34,13 +34,13 @@ class Mark(NamedTuple):
 
 
 class Nouns(NamedTuple):
-    """What a task's positions and choices are called, in the manual and in what is shown.
+    """The nouns for positions and choices of a task, for manuals and displays.
 
     Attributes:
-        position: one position.
-        positions: several.
-        choice: one choice.
-        choices: several.
+        position: noun for a position.
+        positions: its plural.
+        choice: noun for a choice.
+        choices: its plural.
     """
 
     position: str = "position"

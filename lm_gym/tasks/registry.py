@@ -1,4 +1,4 @@
-"""The tasks by name. This is the only list of them: environments, command line and documents follow from it."""
+"""The registry of tasks, from which environments, the command line and the manuals follow."""
 
 from typing import Any
 
@@ -9,16 +9,17 @@ from lm_gym.tasks.masked_lm import MaskedLM
 from lm_gym.tasks.metric import METRICS
 from lm_gym.tasks.ner import NER
 from lm_gym.tasks.task import Task
+from lm_gym.tasks.text_classification import TextClassification
 from lm_gym.tasks.unmasking import Unmasking
 
 TASKS: Registry[type[Task]] = Registry("task", {})
 
 
 def add_task(kind: type[Task]) -> None:
-    """List a task, and its metrics.
+    """Add a task and its metrics.
 
     Raises:
-        ValueError: its name, or that of one of its metrics, is taken by something else.
+        ValueError: the name of the task or of a metric is already taken.
     """
     for metric in kind.metrics:
         if metric.name in METRICS and not metric.same_as(METRICS[metric.name]):
@@ -28,15 +29,15 @@ def add_task(kind: type[Task]) -> None:
 
 
 def load_data(kind: type[Task], source: Any, **arguments: Any) -> Dataset:
-    """The dataset of a name or of data, read for a task.
+    """Load a dataset with the fields of a task.
 
     Args:
         kind: the task.
         source: see `lm_gym.load_dataset`.
-        arguments: of `lm_gym.load_dataset`.
+        arguments: further arguments of `lm_gym.load_dataset`.
 
     Raises:
-        DataError: data that cannot be used; if another task can use it, the message names its environment.
+        DataError: the data cannot be used; if another task can use it, the message names its environment.
     """
     if source == "builtin" and kind.builtin is None:
         raise DataError(f"{kind.env_id} has no builtin data: give a file, a folder, hub:<id> or Python data")
@@ -44,14 +45,14 @@ def load_data(kind: type[Task], source: Any, **arguments: Any) -> Dataset:
         return load_dataset(source, fields=kind.fields, builtin=kind.builtin, **arguments)
     except OtherFields as error:
         takers = [other.env_id for other in TASKS.values() if _required(other) and _required(other) <= error.kinds]
-        way_out = f"{' or '.join(takers)} takes it" if takers else "no environment takes it yet, see docs/own_task.md"
+        way_out = f"use {' or '.join(takers)}" if takers else "no environment supports it yet, see docs/own_task.md"
         raise DataError(f"{error}: {way_out}") from None
 
 
 def _required(kind: type[Task]) -> frozenset[str]:
-    """Kinds of the fields that a task needs beside words."""
+    """Return the kinds of fields that a task requires besides words."""
     return frozenset(field.kind for field in kind.fields[1:] if field.required)
 
 
-for _kind in (NER, MaskedLM, Unmasking):
+for _kind in (NER, MaskedLM, TextClassification, Unmasking):
     add_task(_kind)

@@ -1,4 +1,4 @@
-"""What a task is: how a split becomes texts with positions to decide, and everything that is the task's own."""
+"""The base class of tasks, which turn a split into texts with positions to decide."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lm_gym.costs import Costs
 from lm_gym.data.fields import WORDS, Field
 from lm_gym.metrics import Report
 from lm_gym.ragged import windows, with_margin
@@ -23,20 +24,20 @@ if TYPE_CHECKING:
     from lm_gym.data import Corpus, Dataset
     from lm_gym.tasks.evaluation import DecidedText, Evaluation
 
-HeadKind = Literal["labels", "vocabulary"]
+HeadKind = Literal["labels", "text_labels", "vocabulary", "label_words"]
 
 
 class OpenedTexts(NamedTuple):
-    """Texts opened for play, padded.
+    """Padded texts at the start of episodes.
 
     Attributes:
         input_ids: int64 [R, L].
-        lengths: int64 [R], sub-tokens.
-        positions: int64 [R, T], 0 where padded.
-        counts: int64 [R], positions.
-        targets: int64 [R, T], n where padded.
-        order: int64 [R, T], the slots of each row in the order in which they are decided, padded ones last; None: from
-            left to right.
+        lengths: int64 [R], number of sub-tokens.
+        positions: int64 [R, T]; 0 where padded.
+        counts: int64 [R], number of positions.
+        targets: int64 [R, T]; n where padded.
+        order: int64 [R, T], slots of each row in the order in which they are decided, padded ones last; None for left
+            to right.
     """
 
     input_ids: NDArray[np.int64]
@@ -64,12 +65,12 @@ class Progress(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """Sizes shared by every split of a dataset, so that all of them have the same spaces.
+    """Sizes shared by all splits of a dataset, so that their environments have the same spaces.
 
     Attributes:
-        tokens: L, sub-tokens in the longest text.
-        positions: T, positions in the text that has most.
-        choices: n, choices of an action.
+        tokens: L, number of sub-tokens in the longest text.
+        positions: T, maximum number of positions in a text.
+        choices: n, number of choices of an action.
     """
 
     tokens: int
@@ -79,43 +80,45 @@ class Shape(NamedTuple):
 
 @dataclass(frozen=True)
 class NoOptions:
-    """The options of a task that has none."""
+    """The options of a task without options."""
 
 
 class Task(ABC):
-    """A split of a dataset, ready to play.
+    """Base class of tasks; an instance is an encoded split, ready to play.
 
-    A task is one file. It says what a record must hold, how texts are encoded, what may be chosen, what a choice
-    changes, what results are measured by, which rows any agent must beat, and how a decided text is shown. Register
-    one with `lm_gym.register_task`; the class docstring is the description in its environment's manual.
+    A task defines the fields of a record, the encoding of texts, the choices, the effect of a choice on the text, the
+    metrics, the baselines, and the display of a decided text. Register a task with `lm_gym.register_task`. The
+    docstring of the class becomes the description in the manual of its environment.
 
     Attributes:
-        name: the key in `TASKS`.
+        name: key in `TASKS`.
         env_id: id of the Gymnasium environment.
-        fields: what a record must have; the first is the text.
-        builtin: the builtin dataset that `dataset="builtin"` means, or a function that returns the splits; None: the
-            task has none.
-        default_reward: the reward if none is asked for.
-        gold: kinds of gold that rewards may take the targets for (see `lm_gym.rewards.Reward.gold`).
-        head: what the policy's output must be: one logit per label, or one per vocabulary entry.
+        fields: fields of a record; the first is the text.
+        builtin: the dataset for `dataset="builtin"`: a name, or a function that returns splits. None if the task has
+            none.
+        default_reward: name of the default reward.
+        gold: kinds of gold that the targets offer to rewards (see `lm_gym.rewards.Reward.gold`).
+        head: the policy's output at a position: one logit per label, from a token classifier ("labels") or a text
+            classifier ("text_labels"); one per vocabulary entry ("vocabulary"); or one per label, from the words of the
+            vocabulary that stand for it ("label_words").
         metrics: the task's own metrics; the first chooses the best model.
-        baselines: rows that any agent must beat.
-        nouns: what positions and choices are called.
-        Options: frozen dataclass of the task's own arguments; its fields are arguments of the environment and, as
-            `--env.<name>`, of the command line.
-        static_masks: whether the choices that make sense are independent of earlier choices.
-        weighting: what counts the same when gold choices are learned: every `"position"`, or every `"text"`.
-        choice_is_text: whether a choice is itself what stands in the text (a token), or a label beside it (a tag).
-        quiet: the choice that needs no mention when it is right, such as O; None if every choice does.
-        predictions_suffix: ending of the files of predictions.
-        encoded: the split, encoded.
+        baselines: baselines that any agent must beat.
+        nouns: nouns for positions and choices.
+        Options: frozen dataclass of the task's own arguments; its fields become arguments of the environment and
+            `--env.<name>` on the command line.
+        static_masks: whether the legal choices are independent of earlier choices.
+        weighting: what has equal weight in supervised learning: every `"position"`, or every `"text"`.
+        choice_is_text: whether a choice replaces text (a token) instead of labelling it (a tag).
+        quiet: the choice that is not displayed when it is correct, such as O; None to display all.
+        predictions_suffix: suffix of files of predictions.
+        encoded: the encoded split.
         tokenizer: the tokenizer.
         shape: L, T and n.
-        target_counts: int64 [n], how often each choice is gold in the training split.
-        choice_names: the names of the choices, or None where they are vocabulary ids.
+        target_counts: int64 [n], frequency of each choice as gold in the training split.
+        choice_names: the names of the choices; None if they are vocabulary ids.
         options: the task's own arguments.
-        corpus: the split, as text.
-        train: the training split, as text; None if the dataset has none.
+        corpus: the split as text.
+        train: the training split as text; None if the dataset has none.
     """
 
     name: ClassVar[str]
@@ -124,7 +127,7 @@ class Task(ABC):
     builtin: ClassVar[Any] = None
     default_reward: ClassVar[str] = "accuracy"
     gold: ClassVar[frozenset[str]] = frozenset({"choice"})
-    head: ClassVar[HeadKind] = "labels"
+    head: HeadKind = "labels"
     metrics: ClassVar[tuple[Metric, ...]] = (ACCURACY,)
     baselines: ClassVar[tuple[Baseline, ...]] = (RANDOM,)
     nouns: ClassVar[Nouns] = Nouns()
@@ -152,22 +155,22 @@ class Task(ABC):
         self.choice_names = choice_names
         self.options, self.corpus, self.train = options, corpus, train
         self._ids = with_margin(encoded.ids, shape.tokens)
-        self.encoded = replace(encoded, ids=self._ids[: len(encoded.ids)])  # a view: one copy, not two
+        self.encoded = replace(encoded, ids=self._ids[: len(encoded.ids)])  # a view, to avoid a second copy
 
-    # ------------------------------------------------------------------ from a dataset to positions
+    # ------------------------------------------------------------------ encoding
 
     @classmethod
     def prepare(cls, dataset: Dataset, options: Any) -> Dataset:
-        """The texts to play, where they are not those of the dataset itself (by default they are)."""
+        """Return the dataset to play, by default the dataset as it was read."""
         return dataset
 
     @classmethod
     def relabel(cls, dataset: Dataset, labels: Sequence[str]) -> Dataset:
-        """The dataset with its choices numbered as a trained model numbers its labels.
+        """Return the dataset with its choices renumbered to the labels of a trained model.
 
         Args:
-            dataset: as `load_data` gives it.
-            labels: of the model, in order.
+            dataset: the result of `load_data`.
+            labels: the model's labels, in order.
         """
         return dataset
 
@@ -185,35 +188,35 @@ class Task(ABC):
         """Encode a split.
 
         Args:
-            corpus: the split, prepared.
+            corpus: the prepared split.
             tokenizer: the tokenizer.
-            max_length: most sub-tokens of a text, special tokens included.
-            table: the ids of the corpus's vocabulary, if they are known already.
+            max_length: maximum number of sub-tokens of a text, including special tokens.
+            table: the ids of the corpus's vocabulary, if already computed.
             options: the task's own arguments; None for their defaults.
 
         Raises:
-            ValueError: nothing can be played.
+            ValueError: no text can be played.
         """
 
     @classmethod
     @abstractmethod
     def count_targets(cls, encoded: Encoded, tokenizer: TextTokenizer, num_choices: int) -> NDArray[np.int64]:
-        """How often each choice is (or, where targets are drawn, could be) gold in a split, int64 [n]."""
+        """Return the frequency of each choice as a (possible) target in a split, int64 [n]."""
 
     @classmethod
     @abstractmethod
     def choices(cls, corpus: Corpus, tokenizer: TextTokenizer) -> tuple[int, tuple[str, ...] | None]:
-        """The number of choices n, and their names or None where they are vocabulary ids."""
+        """Return the number of choices n and their names, or None for the names if they are vocabulary ids."""
 
-    # ------------------------------------------------------------------ the dynamics
+    # ------------------------------------------------------------------ dynamics
 
-    @classmethod  # noqa: B027  (most options contradict nothing)
+    @classmethod  # noqa: B027  (most options conflict with nothing)
     def check(cls, unit: str, options: Any) -> None:
-        """Raise ValueError where the task's own arguments contradict the environment's `unit`."""
+        """Raise ValueError if the task's own arguments conflict with the environment's `unit`."""
 
     @classmethod
     def whole(cls, options: Any) -> Any:
-        """The options to play texts with that are decided as a whole (`unit="sequence"`), as evaluations do."""
+        """Return the options for deciding whole texts (`unit="sequence"`), as evaluations do."""
         return options
 
     @classmethod
@@ -232,42 +235,42 @@ class Task(ABC):
 
     @abstractmethod
     def open(self, texts: NDArray[np.int64], visits: NDArray[np.int64], key: int) -> OpenedTexts:
-        """Padded rows of texts.
+        """Return padded rows of texts at the start of episodes.
 
         Args:
-            texts: int64 [R].
-            visits: int64 [R], how often each text has been played before.
-            key: what the positions of this visit are drawn with, where they are drawn.
+            texts: int64 [R], indices of texts.
+            visits: int64 [R], number of earlier visits of each text.
+            key: key of the random positions of this visit, if positions are random.
         """
 
     def legal(self, predictions: NDArray[np.int64], cursor: NDArray[np.int64]) -> NDArray[np.bool_] | None:
-        """Which choices make sense at the cursor, bool [N, n]; None where that depends on no earlier choice."""
+        """Return the legal choices at the cursor, bool [N, n]; None if they do not depend on earlier choices."""
         return None
 
     @property
     def always_legal(self) -> NDArray[np.bool_]:
-        """Which choices make sense anywhere, bool [n]."""
+        """Choices that can be legal at any position, bool [n]."""
         return np.ones(self.shape.choices, np.bool_)
 
     @property
     def writes(self) -> bool:
-        """Whether decisions change the text that later decisions read."""
+        """Whether decisions change the text for later decisions."""
         return False
 
-    def write(  # noqa: B027  (most tasks write nothing)
+    def write(  # noqa: B027  (most tasks do not change the text)
         self,
         observation: Mapping[str, NDArray[Any]],
         rows: NDArray[np.int64],
         slots: NDArray[np.int64],
         choices: NDArray[np.int64],
     ) -> None:
-        """Change the texts of some rows after a decision (only called where `writes`).
+        """Change the texts of some rows after a decision; called only if `writes` is True.
 
         Args:
-            observation: the live leaves, [N, …], changed in place.
-            rows: int64 [R], the rows that have decided.
-            slots: int64 [R], the position that each has decided.
-            choices: int64 [R], what it has chosen.
+            observation: the live observation, [N, …], changed in place.
+            rows: int64 [R], the rows that decided.
+            slots: int64 [R], the decided position of each row.
+            choices: int64 [R], the choice of each row.
         """
 
     @property
@@ -322,58 +325,68 @@ class Task(ABC):
         return None
 
     def ended(self, decided: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which episodes are over, bool [N], by positions decided and positions, int64 [N] each."""
+        """Return which episodes have ended, bool [N], by the numbers of decided and of all positions, int64 [N]."""
         return decided >= counts
 
-    # ------------------------------------------------------------------ what is measured, and shown
+    @property
+    def policy_arguments(self) -> dict[str, Any]:
+        """Arguments of an `LMPolicy` for this task, as plain values: the head and the names of the labels."""
+        return {"head": self.head, "labels": self.choice_names}
+
+    @property
+    def costs(self) -> Costs | None:
+        """The costs of wrong choices; None if the task defines none."""
+        return None
+
+    # ------------------------------------------------------------------ metrics and display
 
     @classmethod
     def all_metrics(cls) -> tuple[Metric, ...]:
-        """The task's own metrics, then those of every task."""
+        """Return the task's own metrics, then those of every task."""
         return (*cls.metrics, *COMMON)
 
     def reports(self, played: Evaluation) -> dict[str, Report]:
-        """Reports by class, by name; none by default."""
+        """Return reports by name; none by default."""
         return {}
 
     def choice_keys(self) -> Sequence[Any]:
-        """What a user calls each choice where choices are given by name, [n]."""
+        """Return the name of each choice for users, [n]."""
         return self.choice_names or range(self.shape.choices)
 
     def choice_name(self, choice: int) -> str:
-        """A choice as text."""
+        """Return a choice as text."""
         return str(self.choice_keys()[choice])
 
     def choice_text(self, choice: int) -> str:
-        """How a choice reads where it stands in the text (only called where `choice_is_text`)."""
+        """Return a choice as it appears in the text; called only if `choice_is_text` is True."""
         return self.choice_name(choice)
 
     def marks(self, choices: Sequence[int]) -> list[Mark]:
-        """How the choices of a text, in order, are drawn beside its parts."""
+        """Return the marks of the choices of a text, in order."""
         return [Mark("" if choice == self.quiet else self.choice_name(choice)) for choice in choices]
 
     @abstractmethod
     def parts(self, text: DecidedText) -> list[Part]:
-        """A text in parts, in order; its positions are the parts with a slot."""
+        """Return the parts of a text, in order; its positions are the parts with a slot."""
 
     @abstractmethod
     def format_prediction(self, text: DecidedText) -> str:
-        """A text with gold and predicted choices as it stands in a file of predictions, line end included."""
+        """Return a text with gold and predicted choices for a file of predictions, including the line end."""
 
     def text(self, index: int) -> str:
-        """The text of a number as the tokenizer spells it, special tokens left out."""
+        """Return a text by its index, as the tokenizer spells it, without special tokens."""
         start = self.encoded.offsets[index] + len(self.tokenizer.prefix)
         end = self.encoded.offsets[index + 1] - len(self.tokenizer.suffix)
         return self.tokenizer.decode(self.encoded.ids[start:end].tolist())
 
-    # ------------------------------------------------------------------ for the files of tasks
+    # ------------------------------------------------------------------ for subclasses
 
     @staticmethod
     def room(tokenizer: TextTokenizer, max_length: int) -> int:
-        """Content sub-tokens that a text may have.
+        """Return the maximum number of content sub-tokens of a text.
 
         Raises:
-            ValueError: there is room for none.
+            ValueError: `max_length` leaves no room for content.
         """
         frame = len(tokenizer.prefix) + len(tokenizer.suffix)
         if max_length <= frame:
@@ -384,7 +397,7 @@ class Task(ABC):
         return max_length - frame
 
     def _rows(self, texts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-        """Padded ids int64 [R, L], lengths int64 [R], and bool [R, L] where a sub-token stands."""
+        """Return padded ids int64 [R, L], lengths int64 [R], and a mask of sub-tokens, bool [R, L]."""
         starts = self.encoded.offsets[texts]
         lengths = self.encoded.offsets[texts + 1] - starts
         ids = windows(self._ids, starts, self.shape.tokens)

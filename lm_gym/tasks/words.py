@@ -1,9 +1,8 @@
-"""Tasks that give every word a label: the first sub-token of each word is a position, its label the choice."""
+"""The base class of tasks that label every word of a text, at the first sub-token of the word."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -14,9 +13,10 @@ from lm_gym.data.fields import TAGS, WORDS
 from lm_gym.metrics import Report, class_report
 from lm_gym.tasks.baseline import RANDOM, Baseline, Batch, Prediction
 from lm_gym.tasks.encoded import Cut, Encoded, WordTable, expand, id_type, lay_out
+from lm_gym.tasks.fixed import FixedPositions
 from lm_gym.tasks.metric import ACCURACY, Metric
 from lm_gym.tasks.parts import Nouns, Part
-from lm_gym.tasks.task import OpenedTexts, Task
+from lm_gym.tasks.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 
 def majority_label(task: Task) -> Callable[[Batch], Prediction]:
-    """A predictor that gives each word the label that it has most often in the training split."""
+    """Return a predictor that gives each word its most frequent label in the training split."""
     train, corpus, n = task.train, task.corpus, task.shape.choices
     if train is None or train.tags is None:
         raise ValueError("the most frequent label of each word needs a labelled training split")
     pairs = train.words.astype(np.int64) * n + train.tags
     table = np.bincount(pairs, minlength=len(train.vocabulary) * n).reshape(-1, n).argmax(1)
-    if corpus.vocabulary != train.vocabulary:  # words that train has not get the first label
+    if corpus.vocabulary != train.vocabulary:  # words that do not occur in train get the first label
         known = {word: i for i, word in enumerate(train.vocabulary)}
         table = np.array([table[known[word]] if word in known else 0 for word in corpus.vocabulary])
 
@@ -44,11 +44,11 @@ def majority_label(task: Task) -> Callable[[Batch], Prediction]:
     return predict
 
 
-class WordLabels(Task):
+class WordLabels(FixedPositions):
     """Give every word a label.
 
-    A base for tasks whose corpus has a tag per word (`Corpus.tags`, named by `Corpus.tag_names`). A word whose first
-    sub-token stands beyond `max_length` is dropped, and counted in `Encoded.cut`.
+    This is a base class for tasks whose corpus has a tag per word (`Corpus.tags`, named by `Corpus.tag_names`). Words
+    whose first sub-token lies beyond `max_length` are dropped and counted in `Encoded.cut`.
     """
 
     fields = (WORDS, TAGS)
@@ -58,18 +58,6 @@ class WordLabels(Task):
     )
     baselines = (RANDOM, Baseline("majority", "majority label", majority_label))
     nouns = Nouns("word", "words", "label", "labels")
-
-    def __init__(self, encoded: Encoded, *arguments: Any) -> None:
-        super().__init__(encoded, *arguments)
-        if encoded.positions is None or encoded.targets is None or encoded.position_offsets is None:
-            raise ValueError(f"{self.name} needs fixed positions: encode the split with {type(self).__name__}.encode")
-        self._positions = ragged.with_margin(encoded.positions, self.shape.positions)
-        self._targets = ragged.with_margin(encoded.targets, self.shape.positions)
-        self._starts = encoded.position_offsets
-        num_positions = len(encoded.positions)
-        self.encoded = replace(
-            self.encoded, positions=self._positions[:num_positions], targets=self._targets[:num_positions]
-        )
 
     @classmethod
     def encode(
@@ -88,8 +76,8 @@ class WordLabels(Task):
         """
         if corpus.tags is None:
             raise ValueError(
-                f"the data has no tags, and {cls.env_id} needs one for each word: give tagged data (CoNLL columns, or "
-                "JSONL or CSV with tags)"
+                f"the data has no tags, but {cls.env_id} needs a tag for each word: give tagged data (CoNLL columns, "
+                "or JSONL or CSV with tags)"
             )
         room = cls.room(tokenizer, max_length)
         table = WordTable.build(corpus, tokenizer) if table is None else table
@@ -106,35 +94,18 @@ class WordLabels(Task):
         return Encoded(ids, offsets, counts.astype(np.int32), cut, ragged.to_offsets(counts), positions, targets)
 
     @classmethod
-    def count_targets(cls, encoded: Encoded, tokenizer: TextTokenizer, num_choices: int) -> NDArray[np.int64]:
-        """How often each label is gold, int64 [n]."""
-        return np.bincount(np.asarray(encoded.targets), minlength=num_choices).astype(np.int64)
-
-    @classmethod
     def choices(cls, corpus: Corpus, tokenizer: TextTokenizer) -> tuple[int, tuple[str, ...] | None]:
-        """The labels."""
+        """Return the number of labels and their names."""
         return len(corpus.tag_names), corpus.tag_names
 
-    def open(self, texts: NDArray[np.int64], visits: NDArray[np.int64], key: int) -> OpenedTexts:
-        """Padded rows of texts; nothing is drawn."""
-        ids, lengths, _ = self._rows(texts)
-        starts = self._starts[texts]
-        counts = self._starts[texts + 1] - starts
-        outside = np.arange(self.shape.positions) >= counts[:, None]
-        positions = ragged.windows(self._positions, starts, self.shape.positions)
-        targets = ragged.windows(self._targets, starts, self.shape.positions)
-        positions[outside] = 0
-        targets[outside] = self.shape.choices
-        return OpenedTexts(ids, lengths, positions, counts, targets)
-
     def reports(self, played: Evaluation) -> dict[str, Report]:
-        """Precision, recall and F1 by label, of the words that were decided."""
+        """Return precision, recall and F1 by label over the decided words."""
         assert self.choice_names is not None
         title = f"Report by {self.nouns.choice}"
         return {"label": class_report(played.targets, played.choices, self.choice_names, title)}
 
     def parts(self, text: DecidedText) -> list[Part]:
-        """The words; those that `max_length` cut off have no slot."""
+        """Return the words; those cut by `max_length` have no slot."""
         decided = len(text.places)
         return [
             Part(word, slot=slot) if slot < decided else Part(word, note="beyond max_length: not decided")
@@ -142,7 +113,7 @@ class WordLabels(Task):
         ]
 
     def format_prediction(self, text: DecidedText) -> str:
-        """A JSON object: the words, and the gold and the predicted label of those that were decided."""
+        """Return a JSON object with the words, and the gold and predicted labels of the decided words."""
         gold, predicted = ([self.choice_name(c) for c in values.tolist()] for values in (text.targets, text.choices))
         record = {"tokens": self.corpus.text(text.index), "gold": gold, "predicted": predicted}
         return json.dumps(record, ensure_ascii=False) + "\n"
@@ -151,14 +122,14 @@ class WordLabels(Task):
 def _encode_chunk(
     corpus: Corpus, table: WordTable, tokenizer: TextTokenizer, room: int, first: int, last: int
 ) -> tuple[NDArray[np.integer], NDArray[np.int64], NDArray[np.integer], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Encode texts first … last - 1: framed ids; content lengths; of words positions, and which stay; long texts."""
+    """Encode texts first … last - 1; return ids, lengths, word positions, kept words, and which texts are long."""
     offsets = corpus.offsets[first : last + 1] - corpus.offsets[first]
     words = corpus.words[corpus.offsets[first] : corpus.offsets[last]]
     counts = table.counts[words]
     lengths = ragged.sums(counts, offsets)
     long = lengths > room
     word_starts = ragged.to_offsets(counts)[:-1]
-    word_starts -= np.repeat(ragged.to_offsets(lengths)[:-1], np.diff(offsets))  # counted from the text's start
+    word_starts -= np.repeat(ragged.to_offsets(lengths)[:-1], np.diff(offsets))  # relative to the start of the text
     flat = expand(table, words)
     if long.any():
         inside = np.arange(len(flat)) - np.repeat(ragged.to_offsets(lengths)[:-1], lengths) < room

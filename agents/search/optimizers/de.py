@@ -97,7 +97,9 @@ class DE(VectorOptimizer):
         crossed = th.rand(trials.shape, generator=generator, device=self.device, dtype=self.dtype) < CR[:, None]
         crossed.scatter_(1, th.randint(self.domain.dim, (n, 1), generator=generator, device=self.device), True)
         trials = th.where(crossed, trials, self.parents)
-        return Sampled(th.cat([self.parents, trials]) if self.reevaluate else trials, th.stack([F, CR]))
+        if self.reevaluate:
+            return Sampled(th.cat([self.parents, trials]), th.stack([F, CR]), unit=2, apart=True)
+        return Sampled(trials, th.stack([F, CR]))
 
     def _draw_parameters(self, generator: th.Generator) -> tuple[th.Tensor, th.Tensor]:
         """F and CR of each parent, [n] and [n]."""

@@ -36,6 +36,7 @@ class ES(VectorOptimizer):
             mean itself.
     """
 
+    has_rate: ClassVar[bool] = True
     remembers: ClassVar[tuple[str, ...]] = ("mean", "average")
 
     def __init__(
@@ -74,7 +75,7 @@ class ES(VectorOptimizer):
     def _ask(self) -> Population:
         noise = self._randn(self.popsize // 2)
         members = th.addcmul(self.mean, noise[:, None], self.sides)  # [P/2, 2, d]
-        return Sampled(members.view(self.popsize, -1), noise)
+        return Sampled(members.view(self.popsize, -1), noise, unit=2)
 
     def _tell(self, population: Population, fitness: th.Tensor) -> None:
         assert isinstance(population, Sampled)
@@ -82,7 +83,7 @@ class ES(VectorOptimizer):
         weights = self._tensor((u[0::2] - u[1::2]) / (self.popsize * self.sigma))
         if self.weight_decay:
             self.mean.lerp_(self.start, self.weight_decay)
-        self.ascent.step(0, self.mean, weights @ population.noise, self.generation + 1)
+        self.ascent.step(0, self.mean, weights @ population.noise, self.generation + 1, self.rate)
         if self.averaging:  # of the means so far while there are few of them, a moving one afterwards
             self.average.lerp_(self.mean, max(1 - self.averaging, 1 / (self.generation + 1)))
 

@@ -29,8 +29,11 @@ class Optimizer(ABC):
         popsize: P.
         generation: generations told so far.
         evaluations: members told so far.
+        rate: factor of the learning rate in the next `tell`, for schedules; only where `has_rate`.
     """
 
+    has_rate: ClassVar[bool] = False  # True: it has a learning rate, which follows `rate`
+    rate: float = 1.0
     kinds: ClassVar[frozenset[Kind]] = frozenset({"real"})
     structured: ClassVar[bool] = False  # True: a StructuredOptimizer
     remembers: ClassVar[tuple[str, ...]] = ()  # attributes that the next generation depends on

@@ -94,7 +94,7 @@ class PSO(VectorOptimizer):
         return self.places[int(self.fitness.argmax())]
 
     def _ask(self) -> Population:
-        return Dense(th.cat([self.x, self.places]) if self.reevaluate else self.x)
+        return Dense(th.cat([self.x, self.places]), unit=2, apart=True) if self.reevaluate else Dense(self.x)
 
     def _tell(self, population: Population, fitness: th.Tensor) -> None:
         n = len(self.x)

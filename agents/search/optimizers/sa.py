@@ -100,7 +100,9 @@ class SA(VectorOptimizer):
         proposals = self._proposals()
         if not self.reevaluate and self.generation == 0:
             proposals[0] = self.chains[0]
-        return Dense(th.cat([self.chains, proposals]) if self.reevaluate else proposals)
+        if self.reevaluate:
+            return Dense(th.cat([self.chains, proposals]), unit=2, apart=True)
+        return Dense(proposals)
 
     def _proposals(self) -> th.Tensor:
         if self.domain.kind == "real":

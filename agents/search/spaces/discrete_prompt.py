@@ -12,6 +12,7 @@ from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.model.prompts import Place, Prompt, default_place, install
 from lm_gym.agents.model.tokenizer import load_tokenizer
 from lm_gym.agents.search.population.population import Domain, Population
+from lm_gym.agents.search.population.reading import Reading
 from lm_gym.agents.search.spaces.soft_prompt import read_with
 from lm_gym.agents.search.spaces.space import SearchSpace, require_language_model
 
@@ -68,8 +69,9 @@ class DiscretePrompt(SearchSpace):
         """See SearchSpace."""
         self._prompt.values.copy_(self._ids[vector])
 
-    def _evaluator(self, obs: dict[str, th.Tensor], population: Population) -> Callable[[slice], th.Tensor]:
-        return lambda chunk: read_with(self.policy, self._prompt, self._ids[population.vectors(chunk)], obs)
+    def _evaluator(self, reading: Reading, population: Population) -> Callable[[slice], th.Tensor]:
+        prompts = self._ids[population.vectors()]  # [P, k]
+        return lambda chunk: read_with(self.policy, self._prompt, prompts[chunk], reading, chunk)
 
 
 def frequent_words(policy: LMPolicy, count: int) -> list[int]:
@@ -77,7 +79,7 @@ def frequent_words(policy: LMPolicy, count: int) -> list[int]:
     if policy.tokenizer is None:
         raise ValueError("the policy's tokenizer isn't known: give candidates as a list of token ids")
     tokenizer: Any = load_tokenizer(policy.tokenizer)
-    tokens = tokenizer.convert_ids_to_tokens(range(int(policy.network.config.vocab_size)))
+    tokens = tokenizer.convert_ids_to_tokens(range(min(len(tokenizer), int(policy.network.config.vocab_size))))
     marks = [mark for mark in ("Ġ", "▁") if any(token.startswith(mark) for token in tokens)]
     words = []
     for i, token in enumerate(tokens):

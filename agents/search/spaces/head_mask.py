@@ -14,6 +14,7 @@ from transformers.pytorch_utils import Conv1D
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.search.population.forward import answering, encoder_layers, read_together
 from lm_gym.agents.search.population.population import Domain, Population
+from lm_gym.agents.search.population.reading import Reading
 from lm_gym.agents.search.spaces.space import SearchSpace, require_language_model
 from lm_gym.tasks import METRICS, Metric
 
@@ -60,7 +61,7 @@ class HeadMask(SearchSpace):
                 inputs = kept.repeat_interleave(_inputs(module) // self._heads).to(origin.dtype)
                 module.weight.detach().copy_(origin * (inputs[:, None] if isinstance(module, Conv1D) else inputs))
 
-    def _evaluator(self, obs: dict[str, th.Tensor], population: Population) -> Callable[[slice], th.Tensor]:
+    def _evaluator(self, reading: Reading, population: Population) -> Callable[[slice], th.Tensor]:
         weights = self._origin or [module.weight for module in self._outputs]
 
         def evaluate(chunk: slice) -> th.Tensor:
@@ -70,7 +71,7 @@ class HeadMask(SearchSpace):
                 for layer, (module, weight) in enumerate(zip(self._outputs, weights, strict=True))
             }
             with answering(forwards):
-                return read_together(self.policy, obs, len(kept))
+                return read_together(self.policy, reading, chunk)
 
         return evaluate
 

@@ -18,6 +18,7 @@ from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.search.population.changes import LowRank
 from lm_gym.agents.search.population.forward import PopulationForward
 from lm_gym.agents.search.population.population import Dense, Domain, Population
+from lm_gym.agents.search.population.reading import Reading
 from lm_gym.agents.search.spaces.parameters import first_unbatched
 from lm_gym.agents.search.spaces.space import SearchSpace, require_language_model
 
@@ -116,8 +117,8 @@ class LoRA(SearchSpace):
                 change = L[0] @ R[0]
                 module.weight.detach().copy_(origin + (change.T if isinstance(module, Conv1D) else change))
 
-    def _evaluator(self, obs: dict[str, th.Tensor], population: Population) -> Callable[[slice], th.Tensor]:
-        run = self._forward.share(obs)
+    def _evaluator(self, reading: Reading, population: Population) -> Callable[[slice], th.Tensor]:
+        run = self._forward.share(reading)
         bases = self._origin or [module.weight for module in self._modules.values()]
 
         def evaluate(chunk: slice) -> th.Tensor:
@@ -128,13 +129,13 @@ class LoRA(SearchSpace):
                 L, Rt = L.to(module.weight.dtype), R.mT.to(module.weight.dtype)
                 A, B = (Rt, L) if isinstance(module, Conv1D) else (L, Rt)
                 changes.append(LowRank(A, B, L.new_ones(len(L)), base))
-            return run(changes, chunk.stop - chunk.start)
+            return run(changes, chunk)
 
         return evaluate
 
-    def _trial(self) -> Population:
+    def _trial(self, members: int = 2) -> Population:
         """Factors of the size of a fresh matrix."""
-        return Dense(super()._trial().vectors() / self._scale)
+        return Dense(super()._trial(members).vectors() / self._scale)
 
     def _culprit(self) -> str:
         return first_unbatched(self.policy, self._weights())

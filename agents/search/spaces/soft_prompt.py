@@ -12,6 +12,7 @@ from torch import nn
 from lm_gym.agents.model.prompts import Place, Prompt, default_place, install
 from lm_gym.agents.search.population.forward import read_together
 from lm_gym.agents.search.population.population import Block, Domain, Perturbed, Population
+from lm_gym.agents.search.population.reading import Reading
 from lm_gym.agents.search.spaces.space import SearchSpace, require_language_model
 
 
@@ -93,13 +94,13 @@ class SoftPrompt(SearchSpace):
         prompts: th.Tensor = (self._start + moved.view(-1, *self._shape)).to(self._start.dtype)
         return prompts
 
-    def _evaluator(self, obs: dict[str, th.Tensor], population: Population) -> Callable[[slice], th.Tensor]:
+    def _evaluator(self, reading: Reading, population: Population) -> Callable[[slice], th.Tensor]:
         def prompts(chunk: slice) -> th.Tensor:
             if isinstance(population, Perturbed):
                 return th.stack([population.tensor(0, member) for member in range(chunk.start, chunk.stop)])
             return self._prompts(population.vectors(chunk))
 
-        return lambda chunk: read_with(self.policy, self._prompt, prompts(chunk), obs)
+        return lambda chunk: read_with(self.policy, self._prompt, prompts(chunk), reading, chunk)
 
     def state_dict(self) -> dict[str, Any]:
         """p0."""
@@ -110,10 +111,10 @@ class SoftPrompt(SearchSpace):
         self._start = state["origin"].to(self._start.device)
 
 
-def read_with(policy: Any, prompt: Prompt, values: th.Tensor, obs: dict[str, th.Tensor]) -> th.Tensor:
-    """Log-probabilities [p, Q, n] where each member has a prompt of its own, values [p, k, …]."""
+def read_with(policy: Any, prompt: Prompt, values: th.Tensor, reading: Reading, members: slice) -> th.Tensor:
+    """Log-probabilities of members that have a prompt of their own, values [p, k, …] (see `Reading.shaped`)."""
     before, prompt.values = prompt.values, values
     try:
-        return read_together(policy, obs, len(values))
+        return read_together(policy, reading, members)
     finally:
         prompt.values = before

@@ -1,0 +1,116 @@
+"""A stream labelled, counted by topic, and tested: what each line and each alert says."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from lm_gym.agents.monitoring.alerts import Rule, Topic
+from lm_gym.agents.monitoring.classifier import Classifier
+from lm_gym.agents.monitoring.stream import LineError, Message, read_line
+
+REMEMBERED = 10_000  # ids of texts, by which one that comes again is known
+
+Scalar = Callable[[str, float, int], None]
+
+
+class Monitor:
+    """What is known of a stream so far.
+
+    Args:
+        classifier: labels texts.
+        rule: when to raise an alert; its rate of false alarms is that of all labels watched together.
+        watched: the labels whose share is tested.
+        by: the key of a line that holds its topic; None: all texts have one topic.
+        scalar: logs a number by name and line.
+
+    Attributes:
+        line: number of lines read.
+        counts: of texts, alerts, duplicates (an id that came before) and lines without a text.
+    """
+
+    def __init__(
+        self, classifier: Classifier, rule: Rule, watched: Sequence[str], by: str | None, scalar: Scalar | None = None
+    ) -> None:
+        self._classifier, self._watched, self._by, self._scalar = classifier, list(watched), by, scalar
+        self._rule = Rule(rule.baseline, rule.window, rule.step, rule.false_alarms / len(self._watched))
+        self._topics: dict[str, dict[str, Topic]] = {}
+        self._ids: dict[str, None] = {}
+        self.line = self.offset = 0
+        self.counts: Counter[str] = Counter()
+
+    def take(self, lines: Sequence[bytes]) -> tuple[list[str], list[bytes]]:
+        """Label a batch of lines: results as lines of JSON, and the lines that hold no text."""
+        rejected: list[bytes] = []
+        messages: list[tuple[int, Message]] = []
+        for line in lines:
+            self.line += 1
+            self.offset += len(line)
+            try:
+                message = read_line(line.rstrip(b"\r\n"), self._by)
+            except LineError:
+                self.counts["rejected"] += 1
+                rejected.append(line if line.endswith(b"\n") else line + b"\n")
+                continue
+            if message.id is not None and not self._is_new(message.id):
+                self.counts["duplicates"] += 1
+                continue
+            messages.append((self.line, message))
+        if not messages:
+            return [], rejected
+        labels, probabilities = self._classifier([message.text for _, message in messages])
+        results: list[dict[str, Any]] = []
+        for (line_number, message), label, probability in zip(
+            messages, labels.tolist(), probabilities.tolist(), strict=True
+        ):
+            results += self._results(line_number, message, self._classifier.labels[label], probability)
+        return [json.dumps(result, ensure_ascii=False) + "\n" for result in results], rejected
+
+    def state(self) -> dict[str, Any]:
+        """All that is known, as plain values for `restore`."""
+        topics = {name: {label: asdict(topic) for label, topic in of.items()} for name, of in self._topics.items()}
+        known = {"line": self.line, "offset": self.offset, "counts": dict(self.counts), "ids": [*self._ids]}
+        return {**known, "rule": asdict(self._rule), "watched": self._watched, "topics": topics}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state.
+
+        Raises:
+            ValueError: it is that of another rule, or of other labels.
+        """
+        if state["rule"] != asdict(self._rule) or state["watched"] != self._watched:
+            raise ValueError(
+                f"the state is that of {state['rule']} for {', '.join(state['watched'])}: give the same options"
+            )
+        self.line, self.offset = state["line"], state["offset"]
+        self.counts, self._ids = Counter(state["counts"]), dict.fromkeys(state["ids"])
+        self._topics = {
+            name: {label: Topic(**kept) for label, kept in of.items()} for name, of in state["topics"].items()
+        }
+
+    def _results(self, line: int, message: Message, label: str, probability: float) -> list[dict[str, Any]]:
+        """The result of one text, and the alerts that it raises."""
+        self.counts["texts"] += 1
+        about = {"line": line, "id": message.id, "time": message.time, "topic": message.topic}
+        known = {key: value for key, value in about.items() if value is not None}
+        results: list[dict[str, Any]] = [{**known, "label": label, "probability": round(probability, 4)}]
+        topics = self._topics.setdefault(message.topic, {name: Topic() for name in self._watched})
+        for name, topic in topics.items():
+            alert = topic.take(self._rule, line, label == name)
+            if alert is not None:
+                self.counts["alerts"] += 1
+                results.append({"alert": name, "topic": message.topic, **alert})
+            if self._scalar is not None and topic.seen % self._rule.step == 0 and topic.window:
+                self._scalar(f"{message.topic}/{name}", topic.window.count("1") / len(topic.window), line)
+        return results
+
+    def _is_new(self, id_: str) -> bool:
+        if id_ in self._ids:
+            return False
+        self._ids[id_] = None
+        if len(self._ids) > REMEMBERED:
+            del self._ids[next(iter(self._ids))]
+        return True

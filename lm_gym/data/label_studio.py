@@ -1,0 +1,27 @@
+"""Label Studio's JSON export: tasks with their data, and the results of annotators."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lm_gym.data.builder import CorpusBuilder
+
+
+def flatten(record: Mapping[str, Any], builder: CorpusBuilder) -> Mapping[str, Any] | None:
+    """A task of Label Studio as a record with its spans in the column "label"; any other record as it is.
+
+    Args:
+        record: from a JSON file.
+        builder: is told of tasks without an annotation, for which None is returned, and of those with several, of which
+            the first counts.
+    """
+    data, annotations = record.get("data"), record.get("annotations")
+    if not isinstance(data, Mapping) or not isinstance(annotations, list):
+        return record
+    results = [each["result"] for each in annotations if "result" in each and not each.get("was_cancelled")]
+    if not results:
+        builder.count("tasks have no annotation and are left out", left_out=True)
+        return None
+    if len(results) > 1:
+        builder.count("tasks have several annotations, of which the first counts", left_out=False)
+    values = [result.get("value", {}) for result in results[0]]
+    return {**data, "label": [value for value in values if "start" in value]}

@@ -1,0 +1,278 @@
+"""Text classification: every text, or pair of texts, gets one label."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lm_gym import ragged
+from lm_gym.confusion import calibration_error, confusion_matrix, confusion_report, matthews
+from lm_gym.costs import Costs
+from lm_gym.data.columns import LabelColumn, TextsColumn
+from lm_gym.data.errors import DataError
+from lm_gym.data.fields import LABEL, SECOND, WORDS
+from lm_gym.metrics import Report
+from lm_gym.tasks.baseline import RANDOM, Baseline, unigram
+from lm_gym.tasks.encoded import Cut, Encoded, WordTable, expand, id_type, lay_out
+from lm_gym.tasks.fixed import FixedPositions
+from lm_gym.tasks.label_words import read_label_words
+from lm_gym.tasks.linear import tfidf_regression
+from lm_gym.tasks.metric import ACCURACY, Metric
+from lm_gym.tasks.parts import Nouns, Part
+from lm_gym.tasks.task import HeadKind
+from lm_gym.tasks.templates import Template, Texts, joined, read_template
+
+if TYPE_CHECKING:
+    from lm_gym.data import Corpus, Dataset
+    from lm_gym.tasks.evaluation import DecidedText, Evaluation
+    from lm_gym.tokenizer import TextTokenizer
+
+TEXT = replace(
+    WORDS, columns=(*WORDS.columns, "sentence1", "text1", "premise", "question1", "headline", "title", "review")
+)
+
+
+@dataclass(frozen=True)
+class TextClassificationOptions:
+    r"""Arguments of text classification.
+
+    Args:
+        template: what a text is put into, such as `"{{text}} It was {{mask}}."` for a masked LM and
+            `"Review: {{text}}\nSentiment:"` for a causal LM; of pairs, the other one is `{{second}}`. None: the text
+            alone, or a pair as the tokenizer joins it
+        label_words: the words that stand for each label, `{{label: word}}` or `{{label: [word, …]}}`: the model's own
+            vocabulary head answers with them, at the mask or at the end of the template. None: a classification head
+        calibrate: whether label words are calibrated: what the model says of texts without content is subtracted
+            (contextual calibration)
+        costs: what wrong {choices} cost, `{{gold: {{chosen: cost}}}}`, 1 where it is not said: of the reward `"cost"`
+            and the metric `expected_cost`
+
+    Raises:
+        ValueError: options that need one another, or a template or costs that are not of their form.
+    """
+
+    template: str | None = None
+    label_words: dict[str, str | list[str]] | None = None
+    calibrate: bool = False
+    costs: dict[str, dict[str, float]] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("label_words", "costs"):  # options are keys of a cache
+            object.__setattr__(self, name, _frozen(getattr(self, name), name))
+        if self.label_words and self.template is None:
+            raise ValueError(
+                "label_words need a template that says where they stand: '{text} It was {mask}.' for a masked LM, "
+                "'{text} It was' for a causal one"
+            )
+        if self.calibrate and not self.label_words:
+            raise ValueError("calibrate=True is for label words: give label_words, or leave it out")
+        if self.template is not None and "{mask}" in self.template and not self.label_words:
+            raise ValueError(f"template {self.template!r} has a {{mask}}: give the label_words that may fill it")
+
+
+class TextClassification(FixedPositions):
+    """Give a text, or a pair of texts, one of several labels.
+
+    An episode is one text with one position, so that a step decides it. A record has a text, a label, and a second
+    text if it is a pair. Words beyond `max_length` are cut off at the end, of a pair the longer text's first.
+
+    Without `label_words` the policy is a text classifier, which reads the label at the first token where the tokenizer
+    frames texts on both sides (BERT's `[CLS]`), and at the last one elsewhere. With them it is a language model with
+    its own vocabulary head: the score of a label is the mean log-probability of the tokens of its words, at the mask or
+    at the last token of the template, and a softmax over labels makes probabilities of scores.
+    """
+
+    name = "text_classification"
+    env_id = "lm_gym/TextClassification-v0"
+    fields = (TEXT, SECOND, LABEL)
+    builtin = "builtin/headlines"
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        ACCURACY,
+        Metric("macro_f1", "macro F1", lambda played: played.reports["label"].macro.f1, while_training=True),
+        Metric("matthews", "MCC", lambda played: matthews(_confusion(played))),
+        Metric("expected_cost", "cost", lambda played: _expected_cost(played), lower_is_better=True),
+        Metric("calibration_error", "ECE", lambda played: _calibration_error(played), lower_is_better=True),
+    )
+    baselines = (
+        RANDOM,
+        Baseline("majority", "majority label", unigram),
+        Baseline("tfidf", "TF-IDF + logistic regression", tfidf_regression),
+    )
+    nouns = Nouns(choice="label", choices="labels")
+    Options = TextClassificationOptions
+
+    def __init__(self, encoded: Encoded, tokenizer: TextTokenizer, *arguments: Any) -> None:
+        super().__init__(encoded, tokenizer, *arguments)
+        self.head: HeadKind = "label_words" if self.options.label_words else "text_labels"
+        labels = self.choice_names or ()
+        self._costs = Costs(
+            {gold: dict(row) if isinstance(row, tuple) else row for gold, row in self.options.costs or ()}, labels
+        )
+        self._label_words = None
+        if self.options.label_words:
+            template = _template(self.corpus, tokenizer, self.options)
+            self._label_words = read_label_words(self.options, template, labels, tokenizer)
+
+    @classmethod
+    def relabel(cls, dataset: Dataset, labels: Sequence[str]) -> Dataset:
+        """The dataset with labels that index those of a trained model.
+
+        Raises:
+            DataError: a label in use that the model lacks.
+        """
+        return dataset.with_label_names(LABEL.name, labels)
+
+    @classmethod
+    def encode(
+        cls,
+        corpus: Corpus,
+        tokenizer: TextTokenizer,
+        max_length: int,
+        *,
+        table: WordTable | None = None,
+        options: TextClassificationOptions | None = None,
+    ) -> Encoded:
+        """Encode a labelled split (see `Task.encode`).
+
+        Raises:
+            ValueError: the corpus has no labels, the template does not suit the tokenizer, or `max_length` leaves no
+                room for a text.
+        """
+        room = cls.room(tokenizer, max_length)
+        targets = _labels(corpus).values
+        template = _template(corpus, tokenizer, options or cls.Options())
+        least = max_length - room + template.literal + len(_names(corpus))
+        if max_length < least:
+            raise ValueError(f"max_length={max_length} leaves no room beside the template: give at least {least}")
+        table = WordTable.build(corpus, tokenizer) if table is None else table
+        parts = [_encode_chunk(corpus, table, tokenizer, template, room, *c) for c in ragged.chunks(corpus.offsets)]
+        ids, lengths, places, cut = (np.concatenate(part) for part in zip(*parts, strict=True))
+        count = len(corpus)
+        return Encoded(
+            ids,
+            ragged.to_offsets(lengths),
+            np.ones(count, np.int32),
+            Cut(int(cut.sum()), 0),
+            np.arange(count + 1),
+            places.astype(id_type(max_length)),
+            targets,
+        )
+
+    @classmethod
+    def choices(cls, corpus: Corpus, tokenizer: TextTokenizer) -> tuple[int, tuple[str, ...] | None]:
+        """The labels.
+
+        Raises:
+            DataError: there is but one.
+        """
+        names = _labels(corpus).names
+        if len(names) < 2:
+            raise DataError(f"all texts have the label {', '.join(names)}: two labels at least are needed")
+        return len(names), names
+
+    @property
+    def policy_arguments(self) -> dict[str, Any]:
+        """The head, the labels and, if there are any, the label words (see `lm_gym.tasks.label_words.LabelWords`)."""
+        words = {} if self._label_words is None else {"label_words": self._label_words.to_dict()}
+        return {**super().policy_arguments, **words}
+
+    @property
+    def costs(self) -> Costs:
+        """What wrong labels cost."""
+        return self._costs
+
+    def reports(self, played: Evaluation) -> dict[str, Report]:
+        """Precision, recall and F1 by label, and the confusion matrix."""
+        assert self.choice_names is not None
+        return {"label": confusion_report(played.targets, played.choices, self.choice_names, "Report by label")}
+
+    def parts(self, text: DecidedText) -> list[Part]:
+        """The words, of both texts of a pair, and the label behind an arrow."""
+        words = [word for words in self._texts(text.index).values() for word in [*words, "|"]][:-1]
+        return [*map(Part, words), Part("→"), Part("label", slot=0)]
+
+    def format_prediction(self, text: DecidedText) -> str:
+        """A JSON object: the text or the pair, and the gold and the predicted label."""
+        texts = {name: " ".join(words) for name, words in self._texts(text.index).items()}
+        labels = {"gold": self.choice_name(int(text.targets[0])), "predicted": self.choice_name(int(text.choices[0]))}
+        return json.dumps(texts | labels, ensure_ascii=False) + "\n"
+
+    def _texts(self, index: int) -> dict[str, list[str]]:
+        """The words of a text, and of the second one of a pair."""
+        second = self.corpus.columns.get(SECOND.name)
+        pair = {} if second is None else {SECOND.name: second.of(index)[0]}
+        return {"text": self.corpus.text(index), **pair}
+
+
+def _encode_chunk(
+    corpus: Corpus, table: WordTable, tokenizer: TextTokenizer, template: Template, room: int, first: int, last: int
+) -> tuple[NDArray[np.integer], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Encode texts first … last - 1: framed ids, their lengths, the position of each, and which were cut."""
+    texts = {"text": _expanded(table, corpus.words, corpus.offsets[first : last + 1])}
+    if SECOND.name in corpus.columns:
+        second = corpus.columns[SECOND.name]
+        assert isinstance(second, TextsColumn)  # of one item each
+        texts[SECOND.name] = _expanded(table, second.words, second.item_offsets[first : last + 1])
+    filled, place, cut = template.fill(texts, room)
+    framed = lay_out(filled.flat, filled.lengths, tokenizer)
+    return framed, filled.lengths + len(tokenizer.prefix) + len(tokenizer.suffix), place, cut
+
+
+def _expanded(table: WordTable, words: NDArray[np.int32], offsets: NDArray[np.int64]) -> Texts:
+    """The sub-tokens of texts whose words begin at `offsets`."""
+    own = words[offsets[0] : offsets[-1]]
+    return Texts(expand(table, own), ragged.sums(table.counts[own], offsets - offsets[0]))
+
+
+def _names(corpus: Corpus) -> tuple[str, ...]:
+    """What a template calls the texts of a record."""
+    return ("text", SECOND.name) if SECOND.name in corpus.columns else ("text",)
+
+
+def _labels(corpus: Corpus) -> LabelColumn:
+    column = corpus.columns.get(LABEL.name)
+    if not isinstance(column, LabelColumn):
+        raise DataError("the data has no labels: text classification needs one for each text")
+    return column
+
+
+def _template(corpus: Corpus, tokenizer: TextTokenizer, options: TextClassificationOptions) -> Template:
+    """What the texts of a corpus are put into."""
+    if options.template is None:
+        return joined(_names(corpus), tokenizer)
+    return read_template(options.template, _names(corpus), tokenizer, answers=bool(options.label_words))
+
+
+def _confusion(played: Evaluation) -> NDArray[np.int64]:
+    return confusion_matrix(played.targets, played.choices, played.task.shape.choices)
+
+
+def _expected_cost(played: Evaluation) -> float | None:
+    costs = played.task.costs
+    return None if costs is None else float(costs(played.targets, played.choices).mean())
+
+
+def _calibration_error(played: Evaluation) -> float | None:
+    if played.choice_log_probs is None:
+        return None
+    return calibration_error(played.choice_log_probs, played.targets == played.choices)
+
+
+def _frozen(value: Any, name: str) -> Any:
+    """Mappings and lists as tuples; a frozen value stays."""
+    if value is None or isinstance(value, tuple):
+        return value or None
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name}={value!r} is no mapping: give {{label: …}}")
+    return (
+        tuple((key, _frozen(of, name) if isinstance(of, Mapping) else _tupled(of)) for key, of in value.items()) or None
+    )
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
