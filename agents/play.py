@@ -117,6 +117,10 @@ def show(console: Console, env: TextVectorEnv, played: PlayedText) -> None:
     """Print a text and its decisions."""
     title = f"{env.dataset.name}, {env.split}, text {played.index + 1:,} of {env.num_texts:,}"
     console.rule(Text(title, "bold"), align="left", style="dim")
+    for number, state in enumerate(played.states[:-1], 1):  # the last one is the text as it is rendered
+        console.print(Text.assemble((f"{number:>3} ", "dim"), Text.from_ansi(state)), highlight=False)
+    if played.states:
+        console.print(Text(f"{len(played.states):>3} ", "dim"), end="")
     console.print(Text.from_ansi(played.rendered), highlight=False)
     console.print(_table(played))
     count = len(played.positions)
