@@ -152,8 +152,8 @@ class Unmasking(MaskedTexts):
     fields = (WORDS, CLUES)
     builtin = "builtin/sudoku"
     metrics = (
-        Metric("exact", "exact", exact, while_training=True),
         ACCURACY,
+        Metric("exact", "exact", exact, while_training=True),
         Metric("steps", "steps", mean_steps, lower_is_better=True),
     )
     weighting = "text"
