@@ -200,14 +200,14 @@ def test_masks_filled_in_one_by_one_are_unmasking_from_left_to_right():
     ("options", "message"),
     [
         ({"order": "randm"}, "did you mean 'random'"),
-        ({"per_step": 0}, "per_step=0"),
+        ({"per_step": 0}, "per_step"),
         ({"threshold": 0.5}, "order by the policy's distributions"),
         ({"order": "learned"}, "give max_steps"),
         ({"order": "learned", "max_steps": 3, "per_step": 2}, "leave it at 1"),
         ({"leave_open": True}, "give max_steps"),
         ({"per_step": None, "step_cost": 0.1}, "decides a text in one step"),
         ({"mask_probability": 0.0}, "mask_probability"),
-        ({"step_cost": -1.0}, "would pay for steps"),
+        ({"step_cost": -1.0}, "step_cost"),
     ],
 )
 def test_options_that_contradict_are_refused(options, message):

@@ -27,6 +27,7 @@ from lm_gym.agents.search.optimizers.optimizer import Optimizer, StructuredOptim
 from lm_gym.agents.search.population.population import Population
 from lm_gym.agents.search.spaces import SEARCH_SPACES
 from lm_gym.agents.search.spaces.space import SearchSpace
+from lm_gym.bounds import Fraction, NonNegativeInt, PositiveInt, check_arguments
 from lm_gym.naming import among
 from lm_gym.registry import find_class, own_name
 
@@ -105,14 +106,14 @@ class BlackBox(TextAlgorithm):
         search_space: str | None = None,
         optimizer_kwargs: dict[str, Any] | None = None,
         search_space_kwargs: dict[str, Any] | None = None,
-        new_texts_every: int = 1,
-        max_rows: int = 512,
-        texts_per_member: int | None = None,
+        new_texts_every: NonNegativeInt = 1,
+        max_rows: PositiveInt = 512,
+        texts_per_member: PositiveInt | None = None,
         schedule: Schedule = "constant",
-        warmup: float = 0.0,
+        warmup: Fraction = 0.0,
         stop_fitness: float | None = None,
-        patience: int | None = None,
-        seed: int | None = None,
+        patience: PositiveInt | None = None,
+        seed: NonNegativeInt | None = None,
         device: th.device | str = "auto",
         _init_setup_model: bool = True,
         **sb3: Any,
@@ -133,11 +134,6 @@ class BlackBox(TextAlgorithm):
         self.texts_per_member, self.schedule, self.warmup = texts_per_member, schedule, warmup
         self.stop_fitness, self.patience = stop_fitness, patience
         self._best_mean, self._best_generation = -np.inf, 0
-        bounds = ("new_texts_every", 0), ("max_rows", 1), ("texts_per_member", 1)
-        for name, bound in bounds:
-            value = getattr(self, name)
-            if value is not None and value < bound:
-                raise ValueError(f"{name} must be at least {bound}, got {value}")
         if _init_setup_model:
             self._setup_model()
 
@@ -248,6 +244,11 @@ class BlackBox(TextAlgorithm):
         cost = self.space.cost(population)
         if cost is not None:
             fitness = fitness - cost
+        if not bool((fitness.isfinite()).any()):
+            raise FloatingPointError(
+                f"every member of generation {self.optimizer.generation} failed, none has a finite fitness: lower the "
+                "optimizer's sigma or spread, or look at the reward"
+            )
         self.optimizer.rate = self._rate(1.0 - self.done)
         with th.no_grad():
             self.optimizer.tell(fitness)
@@ -348,8 +349,9 @@ class BlackBox(TextAlgorithm):
 
 
 def _check_arguments(where: str, name: str, kind: type, given: Mapping[str, Any], fixed: set[str]) -> None:
-    """Raise ValueError on an argument that `kind` doesn't take, with the nearest that it does."""
+    """Raise ValueError on an argument that `kind` doesn't take, with the nearest that it does, or out of its bounds."""
     known = [key for key in inspect.signature(kind).parameters if key not in fixed]
     for key in given:
         if key not in known:
             raise ValueError(f"{where}: {name} has no argument {key!r}{among(key, known)}")
+    check_arguments(kind, given, f"{where}.")

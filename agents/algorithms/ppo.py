@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
@@ -19,16 +19,17 @@ from stable_baselines3.common.vec_env import VecEnv
 from lm_gym.agents.algorithms.exact_critic import ExactCritic
 from lm_gym.agents.algorithms.pairing import FEW, Estimator, pair
 from lm_gym.agents.algorithms.saving import File
-from lm_gym.agents.algorithms.schedules import Schedule, ScheduledRate
-from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
+from lm_gym.agents.algorithms.schedules import ScheduledRate
 from lm_gym.agents.algorithms.text_buffer import GroupAdvantage, TextRolloutBuffer
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
+from lm_gym.agents.model.finite import require_finite
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.model.text_encoder import Spent
+from lm_gym.bounds import NonNegativeFloat, PositiveFloat, PositiveInt, UnitInterval
 from lm_gym.compat.stable_baselines3 import VecEnvAdapter
 
 
-class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[misc]  # whose policy is any
+class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose policy is any
     """Proximal policy optimisation (Schulman et al., arXiv 1707.06347) over the positions of texts.
 
     `collect_rollouts` and `train` are Stable-Baselines3's own. What makes them fit texts is handed to them: an
@@ -52,10 +53,7 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
         policy: `"LMPolicy"`, or a subclass of it.
         env: an lm_gym environment with `unit="token"`, best a native vector environment with groups
             (`gymnasium.make_vec(…, num_envs=512, group_size=16, autoreset_mode="SameStep")`).
-        learning_rate: AdamW's rate, or a Stable-Baselines3 schedule, instead of `schedule`, `warmup`, `end_factor`.
-        schedule: `"constant"` or `"linear"` (down to `end_factor` at the end of `learn`).
-        warmup: fraction of training over which the rate rises from 0.
-        end_factor: what a linear decay leaves of the rate at the end; another run may go on from there.
+        learning_rate: see ScheduledRate, as for schedule, warmup, end_factor.
         n_steps: positions that each row decides in a rollout; texts that its end cuts are encoded twice.
         batch_size: steps of a minibatch, about: it has whole texts.
         n_epochs: how often the texts of a rollout are learned from, each time encoded again. Playing costs a third of
@@ -75,32 +73,33 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
 
     env_arguments: ClassVar[dict[str, Any]] = {"unit": "token", "group_size": 16}
     learns_after_many_steps: ClassVar[bool] = True
+    library_types: ClassVar[Mapping[str, Any]] = {
+        "clip_range": PositiveFloat | Callable,
+        "clip_range_vf": PositiveFloat | Callable | None,
+        "ent_coef": NonNegativeFloat,
+        "gae_lambda": UnitInterval,
+        "target_kl": PositiveFloat | None,
+    }
 
     def __init__(
         self,
         policy: str | type[LMPolicy] = "LMPolicy",
         env: GymEnv | VectorEnv[Any, Any, Any] | str | None = None,
-        learning_rate: float | Any = 1e-3,
+        learning_rate: NonNegativeFloat | Callable[[float], float] = 1e-3,
         *,
-        schedule: Schedule = "constant",
-        warmup: float = 0.0,
-        end_factor: float = 0.0,
-        n_steps: int = 64,
-        batch_size: int = 4096,
-        n_epochs: int = 1,
-        gamma: float | Literal["auto"] = "auto",
+        n_steps: PositiveInt = 64,
+        batch_size: PositiveInt = 4096,
+        n_epochs: PositiveInt = 1,
+        gamma: UnitInterval | Literal["auto"] = "auto",
         advantage: GroupAdvantage | Literal["auto"] = "auto",
         behaviour: Literal["policy", "without_replacement", "auto"] = "auto",
-        vf_coef: float | Literal["auto"] = "auto",
-        max_grad_norm: float = 1.0,
+        vf_coef: NonNegativeFloat | Literal["auto"] = "auto",
+        max_grad_norm: PositiveFloat = 1.0,
         normalize_advantage: bool = False,
         _init_setup_model: bool = True,
         **sb3: Any,
     ) -> None:
-        self.schedule, self.warmup, self.end_factor = schedule, warmup, end_factor
         self.advantage, self.behaviour = advantage, behaviour
-        if behaviour not in ("policy", "without_replacement", "auto"):
-            raise ValueError(f"behaviour {behaviour!r} is not one of policy, without_replacement, auto")
         self._playing: dict[str, Any] | None = None
         with warnings.catch_warnings():  # minibatches of whole texts have about that size
             warnings.filterwarnings("ignore", message="You have specified a mini-batch size")
@@ -215,6 +214,7 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
         self._update_current_progress_remaining(self.num_timesteps - steps // 2, self._total_timesteps)
         with self._keyed_randomness(2 * rollout + 1):
             self.train()
+        require_finite(self.policy, f"after rollout {rollout}")
         self._count(before)
         loss = self.logger.name_to_value["train/loss"]
         if not np.isfinite(loss):

@@ -27,16 +27,19 @@ from lm_gym.agents.model.heads import CLASSIFIERS, Head, head_parameters, label_
 from lm_gym.agents.model.label_words import label_word_head, readme
 from lm_gym.agents.model.loading import load_model, model_path
 from lm_gym.agents.model.packed import AtCursors, Packed, entropy
+from lm_gym.agents.model.padding import warn_if_padding_is_read
 from lm_gym.agents.model.position_model import PositionModel, check_length
 from lm_gym.agents.model.prompts import install, load_prompt, save_prompt
 from lm_gym.agents.model.text_encoder import TensorObservation, TextEncoder
 from lm_gym.agents.model.tokenizer import check_tokenizer, save_tokenizer
 from lm_gym.agents.model.waiting import WaitHead, load_wait_head, save_wait_head
+from lm_gym.bounds import Fraction, NonNegativeFloat, PositiveFloat, bounded
 from lm_gym.tokenizer import TextTokenizer
 
 _FORBIDDEN = -1e8  # log-probability of a forbidden choice
 
 
+@bounded
 class LMPolicy(ActorCriticPolicy):
     """A policy made from a masked LM, causal LM, token or text classifier, for lm_gym's environments.
 
@@ -91,9 +94,9 @@ class LMPolicy(ActorCriticPolicy):
         labels: Sequence[str] | None = None,
         label_words: Mapping[str, Any] | None = None,
         freeze: Sequence[str] = (),
-        head_lr_scale: float = 5.0,
-        weight_decay: float = 0.01,
-        dropout: float | None = None,
+        head_lr_scale: PositiveFloat = 5.0,
+        weight_decay: NonNegativeFloat = 0.01,
+        dropout: Fraction | None = None,
         dtype: str = "float32",
         tokenizer: str | None = None,
         use_sde: bool = False,
@@ -128,6 +131,7 @@ class LMPolicy(ActorCriticPolicy):
             self.language_model.label_words = label_word_head(self.language_model, label_words)
         self.encoder = TextEncoder(self.language_model)
         self.check_length()
+        warn_if_padding_is_read(network, self.max_length)
         prompt = load_prompt(network.config, model_path(model) if isinstance(model, str) else None)
         if prompt is not None:
             install(self, prompt)

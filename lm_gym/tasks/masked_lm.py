@@ -8,10 +8,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from lm_gym.bounds import PositiveFraction, bounded
 from lm_gym.naming import check_choice
 from lm_gym.tasks.masked_texts import MaskedTexts
 
 
+@bounded
 @dataclass(frozen=True)
 class MaskedLMOptions:
     """Arguments of masked language modelling.
@@ -25,13 +27,11 @@ class MaskedLMOptions:
         ValueError: a value is unknown or out of range.
     """
 
-    mask_probability: float = 0.15
+    mask_probability: PositiveFraction = 0.15
     fill: Literal["parallel", "sequential"] = "parallel"
 
     def __post_init__(self) -> None:
         check_choice("fill", self.fill, ("parallel", "sequential"))
-        if not 0.0 < self.mask_probability <= 1.0:
-            raise ValueError(f"mask_probability={self.mask_probability} must be in (0, 1]; 0.15 is usual")
 
 
 class MaskedLM(MaskedTexts):

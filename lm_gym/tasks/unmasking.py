@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lm_gym import ragged
+from lm_gym.bounds import NonNegativeFloat, PositiveFraction, PositiveInt, bounded
 from lm_gym.data import DataError
 from lm_gym.data.columns import NumbersColumn
 from lm_gym.data.fields import WORDS, Field
@@ -55,6 +56,7 @@ SCORES: dict[str, Callable[[NDArray[Any]], NDArray[np.float64]]] = {
 """How sure a distribution is, by the order that goes by it; the surest position comes first."""
 
 
+@bounded
 @dataclass(frozen=True)
 class UnmaskingOptions:
     """Arguments of unmasking.
@@ -80,25 +82,17 @@ class UnmaskingOptions:
     """
 
     order: Literal["left_to_right", "random", "confidence", "margin", "entropy", "learned"] = "left_to_right"
-    per_step: int | None = 1
+    per_step: PositiveInt | None = 1
     threshold: float | None = None
-    block_size: int | None = None
-    max_steps: int | None = None
+    block_size: PositiveInt | None = None
+    max_steps: PositiveInt | None = None
     leave_open: bool = False
-    step_cost: float = 0.0
-    mask_probability: float | Literal["uniform"] = 1.0
+    step_cost: NonNegativeFloat = 0.0
+    mask_probability: PositiveFraction | Literal["uniform"] = 1.0
     clues: bool = True
 
     def __post_init__(self) -> None:
         check_choice("order", self.order, (*FIXED, *SCORES, "learned"))
-        for name in ("per_step", "block_size", "max_steps"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}={value}: give 1 or more, or None")
-        if self.mask_probability != "uniform" and not 0.0 < float(self.mask_probability) <= 1.0:
-            raise ValueError(f"mask_probability={self.mask_probability!r} is neither in (0, 1] nor 'uniform'")
-        if self.step_cost < 0:
-            raise ValueError(f"step_cost={self.step_cost} would pay for steps: give 0 or more")
         if self.threshold is not None and (self.order not in SCORES or self.per_step is None):
             raise ValueError(
                 f"threshold={self.threshold} is for an order by the policy's distributions with a per_step: take order="
