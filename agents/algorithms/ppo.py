@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -26,6 +27,9 @@ from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.model.text_encoder import Spent
 from lm_gym.bounds import NonNegativeFloat, PositiveFloat, PositiveInt, UnitInterval
 from lm_gym.compat.stable_baselines3 import VecEnvAdapter
+
+_MOST_STEPS = 64
+_TEXTS = 64  # rows of the environment in a minibatch, about
 
 
 class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose policy is any
@@ -53,8 +57,10 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
         env: an lm_gym environment with `unit="token"`, best a native vector environment with groups
             (`gymnasium.make_vec(…, num_envs=512, group_size=16, autoreset_mode="SameStep")`).
         learning_rate: see ScheduledRate, as for schedule, warmup, end_factor.
-        n_steps: positions that each row decides in a rollout; texts that its end cuts are encoded twice.
-        batch_size: steps of a minibatch, about: it has whole texts.
+        n_steps: positions that each row decides in a rollout; texts that its end cuts are encoded twice. `"auto"`:
+            about four texts (`steps_for`).
+        batch_size: approximate number of steps of a minibatch, which has whole texts. `"auto"`: 64 times
+            the steps that are decided, or 4,096.
         n_epochs: how often the texts of a rollout are learned from, each time encoded again. Playing costs a third of
             learning, so texts are played anew rather than learned from twice.
         gamma: γ in [0, 1], or `"auto"`.
@@ -84,10 +90,10 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
         self,
         policy: str | type[LMPolicy] = "LMPolicy",
         env: GymEnv | VectorEnv[Any, Any, Any] | str | None = None,
-        learning_rate: NonNegativeFloat | Callable[[float], float] = 1e-3,
+        learning_rate: NonNegativeFloat | Literal["auto"] | Callable[[float], float] = "auto",
         *,
-        n_steps: PositiveInt = 64,
-        batch_size: PositiveInt = 4096,
+        n_steps: PositiveInt | Literal["auto"] = "auto",
+        batch_size: PositiveInt | Literal["auto"] = "auto",
         n_epochs: PositiveInt = 1,
         gamma: UnitInterval | Literal["auto"] = "auto",
         advantage: GroupAdvantage | Literal["auto"] = "auto",
@@ -106,8 +112,8 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
                 policy,
                 env,
                 learning_rate,
-                n_steps=n_steps,
-                batch_size=batch_size,
+                n_steps=_MOST_STEPS if n_steps == "auto" else n_steps,
+                batch_size=_TEXTS * _MOST_STEPS if batch_size == "auto" else batch_size,
                 n_epochs=n_epochs,
                 gamma=gamma,
                 vf_coef=vf_coef,
@@ -117,12 +123,14 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
                 _init_setup_model=False,
                 **sb3,
             )
+        self.n_steps, self.batch_size = n_steps, batch_size  # type: ignore[assignment]  # decided when the texts are known
         if _init_setup_model:
             self._setup_model()
 
     def _setup_policy(self) -> None:
         """Builds the rollout buffer and the policy."""
         if self.env is not None:
+            self._size(TextEnvironments(self.env))
             self._pair_with(TextEnvironments(self.env))
         stable_baselines3.PPO._setup_model(self)
 
@@ -138,6 +146,17 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
                 f"action space is {type(env.action_space).__name__}, not Discrete)"
             )
         TextEnvironments(env)
+
+    def _size(self, texts: TextEnvironments) -> None:
+        """Decide the sizes of rollouts and minibatches that are `"auto"`."""
+        length = texts.first.positions_per_pass / texts.first.num_texts
+        why = f"{length:.1f} positions in a text"
+        if self.n_steps == "auto":
+            self.n_steps = steps_for(length)
+            self.decided["n_steps"] = why
+        if self.batch_size == "auto":
+            self.batch_size = _TEXTS * (self.n_steps if "n_steps" in self.decided else _MOST_STEPS)
+            self.decided["batch_size"] = why
 
     def _pair_with(self, texts: TextEnvironments) -> None:
         """Decides the `"auto"`s for the environment's reward and groups, and hands them to the buffer."""
@@ -275,3 +294,8 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
         if self._adapter is not None and self._last_obs is not None:
             self._playing = self._adapter.get_state()
         super().save(path, exclude, include)
+
+
+def steps_for(length: float) -> int:
+    """Steps of a rollout for texts of so many positions: about four texts a row, a power of two from 8 to 64."""
+    return 2 ** round(min(max(math.log2(4 * length), 3), math.log2(_MOST_STEPS)))

@@ -102,7 +102,7 @@ class REINFORCE(EpisodicREINFORCE):
         self,
         policy: str | type[LMPolicy] = "LMPolicy",
         env: GymEnv | VectorEnv[Any, Any, Any] | str | None = None,
-        learning_rate: NonNegativeFloat | Callable[[float], float] = 1e-3,
+        learning_rate: NonNegativeFloat | Literal["auto"] | Callable[[float], float] = "auto",
         *,
         samples: PositiveInt | Literal["auto", "all"] = "auto",
         gamma: UnitInterval | Literal["auto"] = "auto",
@@ -165,6 +165,23 @@ class REINFORCE(EpisodicREINFORCE):
             behaviour=self.behaviour,
             samples=self.samples,
         )
+
+    def explanations(self) -> dict[str, str]:
+        """See TextAlgorithm; also how it learns from the reward."""
+        said = super().explanations()
+        texts = None if self.env is None else self._texts(self.env)
+        if texts is None:
+            return said
+        plan = self._plan(texts)
+        found = {
+            "samples": "every choice, in closed form" if plan.samples is None else plan.samples,
+            "gamma": plan.estimator.gamma,
+            "baseline": plan.baseline,
+            "advantage": plan.estimator.advantage,
+            "behaviour": plan.behaviour,
+        }
+        reward = texts.first.reward.name
+        return said | {k: f"{v}: reward {reward}" for k, v in found.items() if getattr(self, k) == "auto"}
 
     def _step_estimator(self, env: VecEnv) -> Estimator | None:
         """How steps of episodes are learned from if every choice at each counts; None if one sample of each does."""
