@@ -90,6 +90,7 @@ PLAINLY = {
     "count.jsonl": '{"words": 2, "text": "Iva left"}\n{"words": 3, "text": "Bo ran off"}\n',
     "lists.csv": "tokens,tags\n\"['Iva', 'left']\",\"['B-PER', 'O']\"\n"
     "\"['Bo', 'ran', 'off']\",\"['B-PER', 'O', 'O']\"\n",
+    "tuples.csv": "tokens\n\"('Iva', 'left')\"\n\"('Bo', 'ran', 'off')\"\n",
     "tight.csv": 'tokens\n"[""Iva"",""left""]"\n"[""Bo"",""ran"",""off""]"\n',
     "commas.csv": "text;day\nIva left;a, b\nBo ran off;c, d\n",
     "tabs.csv": "text\tday\nIva left\ta,b\nBo ran off\tc,d\n",

@@ -71,6 +71,14 @@ def test_exports_of_annotation_tools(tmp_path, name):
     assert (left_out in dataset.notes) == (name == "label_studio.json")
 
 
+def test_columns_of_other_names():
+    rows = [{"body": TEXT, "marks": [[0, 8, "PER"], [15, 19, "LOC"]]}]
+    for options in ({"columns": {"words": "body", "tags": "marks"}}, {"text_column": "body", "tag_column": "marks"}):
+        assert load_dataset(rows, **options)["train"].tags_of(0) == TAGS_OF_TEXT
+    with pytest.raises(DataError, match=r"but the text is \['Riga'\]: a string is needed"):
+        load_dataset([{"tokens": ["Riga"], "spans": [[0, 4, "LOC"]]}])
+
+
 def read(text, *spans):
     counts = SpanCounts()
     words, tags = read_tagged_text(text, [list(span) for span in spans], counts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
@@ -41,6 +42,7 @@ from lm_gym.agents.algorithms.trajectories import Trajectories
 from lm_gym.agents.model.packed import Packed, draw_rows, entropy, mean_entropy
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.model.text_encoder import TensorObservation
+from lm_gym.bounds import NonNegativeFloat, PositiveInt, UnitInterval
 
 
 class REINFORCE(EpisodicREINFORCE):
@@ -100,17 +102,17 @@ class REINFORCE(EpisodicREINFORCE):
         self,
         policy: str | type[LMPolicy] = "LMPolicy",
         env: GymEnv | VectorEnv[Any, Any, Any] | str | None = None,
-        learning_rate: float | Any = 1e-3,
+        learning_rate: NonNegativeFloat | Literal["auto"] | Callable[[float], float] = "auto",
         *,
-        samples: int | Literal["auto", "all"] = "auto",
-        gamma: float | Literal["auto"] = "auto",
+        samples: PositiveInt | Literal["auto", "all"] = "auto",
+        gamma: UnitInterval | Literal["auto"] = "auto",
         baseline: Baseline | Literal["auto"] = "auto",
         advantage: Advantage | Literal["auto"] = "auto",
         behaviour: Behaviour | Literal["auto"] = "auto",
-        exploration: float = 0.3,
-        entropy_coef: float = 0.0,
-        kl_coef: float = 0.0,
-        supervised_coef: float = 0.0,
+        exploration: UnitInterval = 0.3,
+        entropy_coef: NonNegativeFloat = 0.0,
+        kl_coef: NonNegativeFloat = 0.0,
+        supervised_coef: NonNegativeFloat = 0.0,
         **gradient_algorithm: Any,
     ) -> None:
         self.samples, self.exploration = samples, exploration
@@ -137,14 +139,7 @@ class REINFORCE(EpisodicREINFORCE):
     # ------------------------------------------------------------------ which estimator
 
     def _check_env(self, env: VecEnv) -> None:
-        for name in ("kl_coef", "supervised_coef"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         check_estimator(self.baseline, self.advantage, self.behaviour, self.samples)
-        if self.gamma != "auto" and not 0.0 <= self.gamma <= 1.0:
-            raise ValueError(f"gamma must be in [0, 1], got {self.gamma}")
-        if not 0.0 <= self.exploration <= 1.0:
-            raise ValueError(f"exploration must be in [0, 1], got {self.exploration}")
         distribution = isinstance(env.action_space, spaces.Box) and issubclass(self.policy_class, LMPolicy)
         if self._texts(env) is None and not distribution:
             self._check_episodes(env)
@@ -170,6 +165,23 @@ class REINFORCE(EpisodicREINFORCE):
             behaviour=self.behaviour,
             samples=self.samples,
         )
+
+    def explanations(self) -> dict[str, str]:
+        """See TextAlgorithm; also how it learns from the reward."""
+        said = super().explanations()
+        texts = None if self.env is None else self._texts(self.env)
+        if texts is None:
+            return said
+        plan = self._plan(texts)
+        found = {
+            "samples": "every choice, in closed form" if plan.samples is None else plan.samples,
+            "gamma": plan.estimator.gamma,
+            "baseline": plan.baseline,
+            "advantage": plan.estimator.advantage,
+            "behaviour": plan.behaviour,
+        }
+        reward = texts.first.reward.name
+        return said | {k: f"{v}: reward {reward}" for k, v in found.items() if getattr(self, k) == "auto"}
 
     def _step_estimator(self, env: VecEnv) -> Estimator | None:
         """How steps of episodes are learned from if every choice at each counts; None if one sample of each does."""

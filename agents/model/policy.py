@@ -25,17 +25,21 @@ from lm_gym.agents.model.environment_spaces import (
 from lm_gym.agents.model.freezing import freeze_parameters, matching
 from lm_gym.agents.model.heads import CLASSIFIERS, Head, head_parameters, label_names, resolve_head
 from lm_gym.agents.model.label_words import label_word_head, readme
-from lm_gym.agents.model.loading import load_model, model_path
+from lm_gym.agents.model.loading import load, model_path
 from lm_gym.agents.model.packed import AtCursors, Packed, entropy
+from lm_gym.agents.model.padding import warn_if_padding_is_read
 from lm_gym.agents.model.position_model import PositionModel, check_length
 from lm_gym.agents.model.prompts import install, load_prompt, save_prompt
+from lm_gym.agents.model.start import Start
 from lm_gym.agents.model.text_encoder import TensorObservation, TextEncoder
 from lm_gym.agents.model.tokenizer import check_tokenizer, save_tokenizer
+from lm_gym.bounds import Fraction, NonNegativeFloat, PositiveFloat, bounded
 from lm_gym.tokenizer import TextTokenizer
 
 _FORBIDDEN = -1e8  # log-probability of a forbidden choice
 
 
+@bounded
 class LMPolicy(ActorCriticPolicy):
     """A policy made from a masked LM, causal LM, token or text classifier, for lm_gym's environments.
 
@@ -64,6 +68,7 @@ class LMPolicy(ActorCriticPolicy):
         use_sde: must be False; exists for compatibility with Stable-Baselines3.
 
     Attributes:
+        start: the model before any update; default settings depend on it.
         distinct: group size G > 0 (PPO sets it, for `unit="token"`): while a rollout is collected, rows k·G … k·G + G-1
             sample without replacement at the position that they share. 0: all rows sample independently.
         critic: function that gives the values [B, 1] of a rollout's steps in place of the linear layer (PPO sets it).
@@ -87,9 +92,9 @@ class LMPolicy(ActorCriticPolicy):
         labels: Sequence[str] | None = None,
         label_words: Mapping[str, Any] | None = None,
         freeze: Sequence[str] = (),
-        head_lr_scale: float = 5.0,
-        weight_decay: float = 0.01,
-        dropout: float | None = None,
+        head_lr_scale: PositiveFloat = 5.0,
+        weight_decay: NonNegativeFloat = 0.01,
+        dropout: Fraction | None = None,
         dtype: str = "float32",
         tokenizer: str | None = None,
         use_sde: bool = False,
@@ -113,7 +118,8 @@ class LMPolicy(ActorCriticPolicy):
             "dtype": dtype,
             "tokenizer": tokenizer or (model if isinstance(model, str) else None),
         }
-        network = load_model(model, self.head, labels=labels, dtype=dtype, dropout=dropout)
+        network, weights = load(model, self.head, labels=labels, dtype=dtype, dropout=dropout)
+        self.start = Start(self.head, weights, network.config.hidden_size)
         check_vocabulary(network.config, vocabulary, model, self.tokenizer)
         if self.head in CLASSIFIERS:
             self._arguments["labels"] = label_names(network.config)
@@ -123,6 +129,7 @@ class LMPolicy(ActorCriticPolicy):
             self.language_model.label_words = label_word_head(self.language_model, label_words)
         self.encoder = TextEncoder(self.language_model)
         self.check_length()
+        warn_if_padding_is_read(network, self.max_length)
         prompt = load_prompt(network.config, model_path(model) if isinstance(model, str) else None)
         if prompt is not None:
             install(self, prompt)

@@ -16,7 +16,7 @@ class CellError(ValueError):
 
 def is_list(cell: str) -> bool:
     """Return whether a cell may be a list."""
-    return cell.startswith(("[", "array(["))
+    return cell.startswith(("[", "array([", "('", '("'))
 
 
 def read_list(cell: str) -> Any:
@@ -35,8 +35,8 @@ def read_list(cell: str) -> Any:
             raise
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
-        if isinstance(found, list):
-            return found
+        if isinstance(found, list | tuple):
+            return [*found]
     inside = text[1:-1]
     if re.match(r"\[\s*['\"]", text):
         raise CellError("a list that cannot be read: write lists as JSON")

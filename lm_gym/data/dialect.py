@@ -127,18 +127,24 @@ def has_header(rows: Sequence[Sequence[str]], builder: CorpusBuilder, options: R
     first, others = rows[0], rows[1:]
     if _names_columns(first, options):
         return True
-    for column in range(len(first)) if others else ():
-        name, cells = first[column].split(), [cell for cells in others for cell in cells[column].split()]
-        if len(name) == 1 and not are_tags(name) and not are_tags(name + cells) and are_tags(cells):
-            return True
-        if name and not is_number(first[column]) and all(map(is_number, cells)):
-            return True
+    if any(_stands_out([cells[column] for cells in rows]) for column in range(len(first))):
+        builder.remarks.append("the first row is read as a header: say header=False if it is not")
+        return True
     words = options.asked.get(options.fields[0].name, 0)
     if others and isinstance(words, int) and -len(first) <= words < len(first):
-        name, *texts = (cells[words] for cells in rows)
-        if len(name.split()) == 1 and all(len(text.split()) > 1 for text in texts):
-            builder.remarks.append(f"the first row, {name!r}, is read as a text: say header=True if it is a header")
+        text = first[words]
+        if len(text.split()) == 1 and all(len(cells[words].split()) > 1 for cells in others):
+            builder.remarks.append(f"the first row, {text!r}, is read as a text: say header=True if it is a header")
     return False
+
+
+def _stands_out(column: Sequence[str]) -> bool:
+    """Return whether all cells of a column but the first hold tags, or numbers."""
+    name, others = column[0].split(), [part for cell in column[1:] for part in cell.split()]
+    if not name or not others:
+        return False
+    numbers = not is_number(column[0]) and all(map(is_number, others))
+    return numbers or (len(name) == 1 and not are_tags(name) and not are_tags(name + others) and are_tags(others))
 
 
 def _names_columns(first: Sequence[str], options: ReadOptions) -> bool:

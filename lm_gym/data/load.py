@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from lm_gym.bounds import NonNegativeInt, PositiveInt, UnitInterval, bounded
 from lm_gym.builtin import BUILTIN, RECORDS
 from lm_gym.data.builder import CorpusBuilder
 from lm_gym.data.dataset import SPLITS, Dataset, not_read
@@ -23,6 +24,7 @@ IN_MEMORY = "Python data"  # name of Python data in reports
 Builtin = str | Callable[[], Mapping[str, Any]]
 
 
+@bounded
 def load_dataset(
     source: Source,
     *,
@@ -37,10 +39,10 @@ def load_dataset(
     names: Mapping[str, Sequence[str]] | None = None,
     header: bool | None = None,
     splits: Mapping[str, str] | None = None,
-    max_overlap: float = 0.1,
-    train_texts: int | None = None,
-    train_texts_per_type: int | None = None,
-    train_seed: int = 0,
+    max_overlap: UnitInterval = 0.1,
+    train_texts: PositiveInt | None = None,
+    train_texts_per_type: PositiveInt | None = None,
+    train_seed: NonNegativeInt = 0,
 ) -> Dataset:
     """Load a dataset from a builtin name, a file, a folder, the hub or Python data.
 

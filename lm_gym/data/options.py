@@ -18,7 +18,7 @@ class ReadOptions:
     Attributes:
         token_column: column of the words.
         tag_column: column of the tags.
-        text_column: column of whole texts, split at whitespace; excludes the two above.
+        text_column: column of whole texts, split at whitespace; excludes token_column.
         delimiter: delimiter of columns; None for whitespace (CoNLL), "," (CSV) or a tab (TSV).
         scheme: scheme of the tags: "auto", "iob1", "iob2", "iobes" (BILOU and BMES included), "io" (types alone) or
             "conlleval" (any sequence).
@@ -40,8 +40,8 @@ class ReadOptions:
 
     def __post_init__(self) -> None:
         check_scheme(self.scheme)
-        if self.text_column is not None and (self.token_column is not None or self.tag_column is not None):
-            raise DataError("text_column excludes token_column and tag_column: a text is words with tags, or plain")
+        if self.text_column is not None and self.token_column is not None:
+            raise DataError("text_column excludes token_column: words are read from one column")
         names = [wanted.name for wanted in check_fields(self.fields)]
         for argument, given in (("columns", self.columns), ("names", self.names)):
             for name in given:

@@ -38,19 +38,14 @@ class SpanCounts:
         return [f"{count} of {self.total} spans {what}" for count, what in found if count]
 
 
-def are_spans(values: Sequence[Any], whole: bool) -> bool:
-    """Return whether a column next to whole texts holds lists of spans.
-
-    Args:
-        values: values of the first records.
-        whole: whether the column of the words holds whole texts.
-    """
+def are_spans(values: Sequence[Any]) -> bool:
+    """Return whether a column holds lists of spans, judging by the values of the first records."""
     try:
         lists = [plain(value) for value in values if value is not None]
     except FieldError:
         return False
     items = [item for value in lists if isinstance(value, list) for item in value]
-    return whole and all(isinstance(value, list) for value in lists) and any(map(_is_span, items))
+    return all(isinstance(value, list) for value in lists) and any(map(_is_span, items))
 
 
 def read_tagged_text(text: Any, spans: Any, counts: SpanCounts) -> tuple[list[str], list[str]]:

@@ -134,8 +134,8 @@ def _read_words(
     text: list[str] = []
     its_tags: list[str] = []
     begun, current, comments = 0, "", 0
-    for line, cells in chain(rows, [(0, None)]):
-        if cells == [] and sentence is not None:
+    for line, cells in chain(rows, [(0, [])]):
+        if not cells and sentence is not None and line:
             continue
         changed = sentence is not None and bool(cells) and cells[sentence].strip() not in ("", current)
         if text and (not cells or changed):

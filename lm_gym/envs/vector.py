@@ -9,6 +9,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from lm_gym.bounds import PositiveInt, bounded
 from lm_gym.data import Dataset
 from lm_gym.envs.arguments import read_arguments
 from lm_gym.envs.classes import remade
@@ -32,6 +33,7 @@ _MODES = {mode.value: mode for mode in AutoresetMode} | {mode.name: mode for mod
 StepResult = tuple[Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
 
 
+@bounded
 class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
     """Base class of the vector environments, which play N texts at once (`lm_gym.envs.environment_class`).
 
@@ -66,15 +68,13 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
 
     def __init__(
         self,
-        num_envs: int = 1,
+        num_envs: PositiveInt = 1,
         *,
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
-        group_size: int = 1,
+        group_size: PositiveInt = 1,
         **arguments: Any,
     ) -> None:
-        if num_envs < 1:
-            raise ValueError(f"num_envs={num_envs}: give 1 or more")
-        if group_size < 1 or num_envs % group_size:
+        if num_envs % group_size:
             raise ValueError(f"group_size={group_size} does not divide num_envs={num_envs}: give a divisor of it")
         settings, options = read_arguments(arguments, self.task_class.Options)
         self.settings = settings

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from lm_gym.bounds import check_arguments
 from lm_gym.naming import among
 from lm_gym.registry import Registry
 from lm_gym.rewards.accuracy import Accuracy
@@ -114,6 +115,7 @@ def _named(name: str, arguments: Mapping[str, Any]) -> Reward:
         if arguments:
             raise ValueError(f"reward {name!r} is a function and accepts no reward_kwargs, got {dict(arguments)}")
         return FunctionReward(make, name.rpartition(":")[2])
+    check_arguments(make.func if isinstance(make, partial) else make, arguments, "reward_kwargs.")
     try:
         reward: Reward = make(**arguments)
     except TypeError as error:

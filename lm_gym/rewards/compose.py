@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lm_gym.registry import UserCodeError
 from lm_gym.rewards.reward import Board, ChoiceRewards, Choices, Decision, Reward, Track
 
 RewardFunction = Callable[[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]], NDArray[Any]]
@@ -212,18 +213,21 @@ class FunctionReward(Reward):
         """Call the function on rows [N, T]; return its rewards, [N] or [N, T].
 
         Raises:
-            ValueError: the function returns another shape, NaN or infinity.
+            UserCodeError: the function raises, or returns another shape, NaN or infinity.
         """
         inside = targets < self.choices.num_choices
         given = np.where(inside, predictions, self.choices.num_choices)
-        paid = np.asarray(self.function(given, targets.copy(), inside), np.float64)
+        try:
+            paid = np.asarray(self.function(given, targets.copy(), inside), np.float64)
+        except Exception as error:
+            raise UserCodeError.of(f"the reward {self.name}", error) from error
         if paid.shape not in ((len(targets),), targets.shape):
-            raise ValueError(
+            raise UserCodeError(
                 f"the reward {self.name} returned shape {paid.shape} for {len(targets)} texts: it must return "
                 f"{(len(targets),)}, paid at the last position, or {targets.shape}"
             )
         if not np.isfinite(paid).all():
-            raise ValueError(f"the reward {self.name} returned NaN or infinity: it must be finite, also at padding")
+            raise UserCodeError(f"the reward {self.name} returned NaN or infinity: it must be finite, also at padding")
         return paid
 
     def track(self, board: Board) -> "FunctionTrack":

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lm_gym.bounds import Bounded
 from lm_gym.costs import Costs
 from lm_gym.naming import among
 
@@ -97,7 +98,7 @@ class Board(NamedTuple):
     observe: Callable[[NDArray[np.int64]], Observation]
 
 
-class Reward(ABC):
+class Reward(Bounded, ABC):
     """Base class of rewards.
 
     Attributes:
@@ -140,7 +141,7 @@ class Reward(ABC):
         bound._prepare()
         return bound
 
-    def _prepare(self) -> None:  # noqa: B027  (by default there is nothing to prepare)
+    def _prepare(self) -> None:
         """Compute everything that depends on `self.choices`."""
 
     @abstractmethod

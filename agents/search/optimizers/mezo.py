@@ -9,6 +9,7 @@ import torch as th
 from lm_gym.agents.search.optimizers.estimate import Scaling
 from lm_gym.agents.search.optimizers.spsa import SPSA
 from lm_gym.agents.search.population.population import Block, Noise, Perturbed, Population
+from lm_gym.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveFraction, PositiveInt
 
 
 class MeZO(SPSA):
@@ -40,14 +41,14 @@ class MeZO(SPSA):
         centre: Sequence[th.Tensor],
         blocks: Sequence[Block],
         *,
-        seed: int = 0,
-        popsize: int = 2,
-        sigma: float = 1.0,
-        learning_rate: float | None = None,
-        clip: float | None = None,
-        decay: float = 1.0,
+        seed: NonNegativeInt = 0,
+        popsize: PositiveInt = 2,
+        sigma: PositiveFloat = 1.0,
+        learning_rate: NonNegativeFloat | None = None,
+        clip: PositiveFloat | None = None,
+        decay: PositiveFraction = 1.0,
         adaptive: bool = False,
-        weight_decay: float = 0.0,
+        weight_decay: NonNegativeFloat = 0.0,
         scaling: Scaling = "mean",
     ) -> None:
         super().__init__(

@@ -15,6 +15,7 @@ from lm_gym.agents.search.population.population import Domain, Population
 from lm_gym.agents.search.population.reading import Reading
 from lm_gym.agents.search.spaces.soft_prompt import read_with
 from lm_gym.agents.search.spaces.space import SearchSpace, require_language_model
+from lm_gym.bounds import NonNegativeInt, PositiveInt
 
 
 class DiscretePrompt(SearchSpace):
@@ -41,14 +42,12 @@ class DiscretePrompt(SearchSpace):
         self,
         policy: nn.Module,
         *,
-        tokens: int = 4,
-        candidates: int | Sequence[int] = 500,
+        tokens: PositiveInt = 4,
+        candidates: PositiveInt | Sequence[int] = 500,
         place: Place | None = None,
-        seed: int = 0,
+        seed: NonNegativeInt = 0,
     ) -> None:
         self.policy = require_language_model(policy, "discrete_prompt")
-        if tokens < 1:
-            raise ValueError(f"tokens={tokens}: give 1 or more")
         ids = frequent_words(self.policy, candidates) if isinstance(candidates, int) else list(candidates)
         size = int(self.policy.network.config.vocab_size)
         if len(set(ids)) < 2 or not all(0 <= i < size for i in ids):

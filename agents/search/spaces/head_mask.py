@@ -16,6 +16,7 @@ from lm_gym.agents.search.population.forward import answering, encoder_layers, r
 from lm_gym.agents.search.population.population import Domain, Population
 from lm_gym.agents.search.population.reading import Reading
 from lm_gym.agents.search.spaces.space import SearchSpace, require_language_model
+from lm_gym.bounds import NonNegativeFloat
 from lm_gym.tasks import METRICS, Metric
 
 METRICS.register("heads_kept", Metric("heads_kept", "heads kept"))
@@ -37,10 +38,8 @@ class HeadMask(SearchSpace):
         ValueError: layers whose output projection isn't known, or a negative price.
     """
 
-    def __init__(self, policy: nn.Module, *, price: float = 0.0) -> None:
+    def __init__(self, policy: nn.Module, *, price: NonNegativeFloat = 0.0) -> None:
         self.policy = require_language_model(policy, "head_mask")
-        if price < 0:
-            raise ValueError(f"price={price}: give 0 or more")
         self._price = price
         self._outputs = _find_outputs(self.policy)
         self._heads = int(self.policy.network.config.num_attention_heads)

@@ -21,6 +21,7 @@ from lm_gym.agents.search.population.population import Dense, Domain, Population
 from lm_gym.agents.search.population.reading import Reading
 from lm_gym.agents.search.spaces.parameters import first_unbatched
 from lm_gym.agents.search.spaces.space import SearchSpace, require_language_model
+from lm_gym.bounds import NonNegativeInt, PositiveFloat, PositiveInt
 
 _ATTENTION = (
     *("*query", "*value", "*query_proj", "*value_proj", "*q_lin", "*v_lin", "*q_proj", "*v_proj"),
@@ -52,11 +53,11 @@ class LoRA(SearchSpace):
         self,
         policy: nn.Module,
         *,
-        rank: int = 4,
+        rank: PositiveInt = 4,
         targets: Sequence[str] = _ATTENTION,
         factors: str = "both",
-        scale: float = 0.3,
-        seed: int = 0,
+        scale: PositiveFloat = 0.3,
+        seed: NonNegativeInt = 0,
     ) -> None:
         self.policy = require_language_model(policy, "lora")
         if factors == "input":
@@ -70,7 +71,7 @@ class LoRA(SearchSpace):
         self._rank, self._both, self._scale = rank, factors == "both", scale
         self._shapes = [_inputs_outputs(module) for module in self._modules.values()]
         least = min(min(shape) for shape in self._shapes)
-        if not 1 <= rank <= least:
+        if rank > least:
             raise ValueError(f"rank={rank}: the smallest side of a chosen matrix is {least}, give 1 to {least}")
         generator = th.Generator().manual_seed(seed)
         self._start = [

@@ -14,6 +14,7 @@ from lm_gym.agents.search.population.forward import read_together
 from lm_gym.agents.search.population.population import Block, Domain, Perturbed, Population
 from lm_gym.agents.search.population.reading import Reading
 from lm_gym.agents.search.spaces.space import SearchSpace, require_language_model
+from lm_gym.bounds import NonNegativeInt, PositiveFloat, PositiveInt
 
 
 class SoftPrompt(SearchSpace):
@@ -44,18 +45,16 @@ class SoftPrompt(SearchSpace):
         self,
         policy: nn.Module,
         *,
-        tokens: int = 10,
-        dim: int | None = 500,
+        tokens: PositiveInt = 10,
+        dim: PositiveInt | None = 500,
         place: Place | None = None,
-        scale: float = 1.0,
-        seed: int = 0,
+        scale: PositiveFloat = 1.0,
+        seed: NonNegativeInt = 0,
     ) -> None:
         self.policy = require_language_model(policy, "soft_prompt")
-        if tokens < 1:
-            raise ValueError(f"tokens={tokens}: give 1 or more")
         table = self.policy.network.get_input_embeddings().weight.detach()
         self._shape, full = (tokens, table.shape[1]), tokens * table.shape[1]
-        if dim is not None and not 1 <= dim < full:
+        if dim is not None and dim >= full:
             raise ValueError(
                 f"dim={dim}: {tokens} tokens of {table.shape[1]} are {full} numbers, project from fewer to them, "
                 "or give dim=None to search them directly"
