@@ -130,7 +130,7 @@ def mean_entropy(log_probs: th.Tensor) -> th.Tensor:
 
 
 def _blocks(log_probs: th.Tensor) -> tuple[th.Tensor, ...]:
-    return th.split(log_probs, max(1, _BLOCK // log_probs.shape[-1]))  # type: ignore[no-untyped-call]
+    return th.split(log_probs, max(1, _BLOCK // log_probs.shape[-1]))
 
 
 def entropy(log_probs: th.Tensor) -> th.Tensor:
