@@ -90,7 +90,7 @@ def read(policy: LMPolicy, obs: dict[str, NDArray[np.int64]]) -> Packed:
 
 
 def most_probable(packed: Packed, targets: NDArray[np.int64]) -> Prediction:
-    """Return the most probable choices [N, T], and the log-probabilities of the targets and of the choices [N, T]."""
+    """Return the most probable choices [N, T], and log-probabilities of targets and choices [N, T]."""
     gold = packed.log_probs.gather(1, packed.pick(targets)[:, None]).squeeze(1)
     rows, slots = packed.rows.cpu().numpy(), packed.slots.cpu().numpy()
     chosen = packed.log_probs.argmax(-1)
