@@ -34,16 +34,24 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two
     )
     from lm_gym.agents.algorithms.ppo import PPO as PPO
     from lm_gym.agents.algorithms.presets import (
+        ARS as ARS,
         CMAES as CMAES,
+        CRFMNES as CRFMNES,
         DE as DE,
         ES as ES,
+        FZOO as FZOO,
         GA as GA,
+        LOZO as LOZO,
+        PGPE as PGPE,
         PSO as PSO,
         SA as SA,
         SNES as SNES,
+        ZOSGD as ZOSGD,
+        HiZOO as HiZOO,
         LowRankES as LowRankES,
         MeZO as MeZO,
         RandomSearch as RandomSearch,
+        SubZero as SubZero,
     )
     from lm_gym.agents.algorithms.registry import ALGORITHMS as ALGORITHMS, register_algorithm as register_algorithm
     from lm_gym.agents.algorithms.reinforce import REINFORCE as REINFORCE
@@ -80,7 +88,10 @@ _HOME = {
     "algorithms.black_box": ("BlackBox", "Preset"),
     "algorithms.gradient_algorithm": ("GradientAlgorithm",),
     "algorithms.ppo": ("PPO",),
-    "algorithms.presets": ("CMAES", "DE", "ES", "GA", "PSO", "SA", "SNES", "LowRankES", "MeZO", "RandomSearch"),
+    "algorithms.presets": (
+        *("ARS", "CMAES", "CRFMNES", "DE", "ES", "FZOO", "GA", "LOZO", "PGPE", "PSO", "SA", "SNES", "ZOSGD"),
+        *("HiZOO", "LowRankES", "MeZO", "RandomSearch", "SubZero"),
+    ),
     "algorithms.registry": ("ALGORITHMS", "register_algorithm"),
     "algorithms.reinforce": ("REINFORCE",),
     "algorithms.supervised": ("Supervised",),

@@ -28,8 +28,8 @@ from lm_gym.agents.monitoring.stream import batches
 from lm_gym.agents.runs.command_line import fail, show_warnings_plainly
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolderError
-from lm_gym.agents.runs.settings import above, at_least
 from lm_gym.agents.runs.trained_run import open_run
+from lm_gym.bounds import PositiveFloat, PositiveInt, check_value
 from lm_gym.naming import check_choice
 
 
@@ -40,8 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     show_warnings_plainly()
     with ExitStack() as held:
         try:
-            at_least("--batch", options.batch, 1)
-            above("--max_delay", options.max_delay, 0)
+            check_value("--batch", options.batch, PositiveInt)
+            check_value("--max_delay", options.max_delay, PositiveFloat)
             rule = Rule(options.baseline, options.window, options.step, options.false_alarms)
             journal = Journal(options.output, options.rejected or _beside(options.output), options.state)
             monitor = _monitor(options, overrides, rule, held)

@@ -18,6 +18,7 @@ METRICS = {
     "train/accuracy": "fraction of positions where the most probable choice was correct, before the update",
     "train/mean_position_reward": "mean reward of a sampled choice",
     "train/return_variance": "variance of the returns-to-go G over samples and positions",
+    "train/dead_positions": "fraction of positions whose K samples all have the same reward",
     "train/gradient_variance": "sampling variance of the gradient estimate with respect to the logits, estimated from "
     "the K samples (K > 1) and averaged over positions; computed for logged updates only",
     "train/kl_to_reference": "mean KL(π ‖ policy at the start of training), with `kl_coef` above 0",
@@ -48,6 +49,7 @@ METRICS = {
     "search/F": "mean of the differential weight, μ_F",
     "search/CR": "mean of the crossover rate, μ_CR",
     "search/slope": "mean |g| of the generation's probes",
+    "search/deviation": "standard deviation s by which the step is divided",
     "search/gradient_norm": "norm of the gradient estimate",
     "rollout/ep_rew_mean": "mean reward per text, over the last 100 texts",
     "rollout/ep_len_mean": "mean positions per text, over the last 100 texts",
@@ -83,6 +85,8 @@ PARTICULAR = {  # meanings that differ by algorithm
     "ppo": {"train/loss": "loss of the last minibatch", "train/n_updates": "epochs so far"},
     "snes": {"search/step_size": "mean standard deviation of the numbers"},
     "sep_cma_es": {"search/step_size": "σ times the mean √C"},
+    "cr_fm_nes": {"search/step_size": "σ times the mean D"},
+    "pgpe": {"search/step_size": "mean standard deviation of the numbers"},
     "pso": {"search/step_size": "mean speed |v|"},
     "sa": {"search/step_size": "mean step s of the chains"},
 }

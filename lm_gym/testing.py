@@ -194,6 +194,11 @@ def _check_rewards(played: _Played) -> None:
     assert (expected >= played.bare.reward.minimum - 1e-5).all(), "a reward is below reward.minimum"
     samples = played.bare.position_rewards(np.stack([actions, actions]))
     assert np.allclose(samples, expected, atol=1e-5), "position_rewards of several samples differ from those of one"
+    if played.bare.reward.enumerable and played.vector.settings.actions == "token":
+        gold, others = played.vector.choice_rewards()
+        others = np.broadcast_to(others, (*targets.shape, played.vector.task.shape.choices))
+        found = np.where(actions == targets, gold, np.take_along_axis(others, actions[..., None], -1)[..., 0])
+        assert np.allclose(np.where(inside, found, 0.0), expected, atol=1e-5), "choice_rewards differ from rewards"
     if not played.tokenwise:
         _, rewards, ended, info = played.step(actions)
         paid = info["position_rewards"][None] if played.single else info["position_rewards"]

@@ -20,7 +20,7 @@ from lm_gym.agents.algorithms.supervised import Supervised
 from lm_gym.agents.evaluation.playing import baselines, evaluate
 from lm_gym.builtin import tiny_path
 from lm_gym.compat.stable_baselines3 import VecEnvAdapter
-from lm_gym.data import Dataset
+from lm_gym.data import Dataset, load_dataset
 from lm_gym.tasks import Prediction
 from lm_gym.tasks.words import majority_label
 from tests.small import Stop, few_names, small
@@ -62,6 +62,9 @@ VARIANTS = [
     (REINFORCE, {"samples": 4, "behaviour": "mixture"}),
     (REINFORCE, {"samples": 3, "advantage": "normalized", "baseline": "value", "gamma": 0.9}),
     (REINFORCE, {"samples": 1, "advantage": "plain", "baseline": "moving_average"}),
+    (REINFORCE, {"samples": 4, "behaviour": "reference", "baseline": "group_mean"}),
+    (REINFORCE, {"samples": 2, "advantage": "plain", "baseline": "counterfactual", "gamma": 1.0}),
+    (REINFORCE, {"samples": "all"}),
     (REINFORCE, {"samples": 2, "kl_coef": 0.1, "entropy_coef": 0.01, "supervised_coef": 0.5}),
 ]
 
@@ -167,6 +170,16 @@ def test_evaluation_plays_every_text_once_in_order(ner):
     assert len(evaluate(majority_label(env.task), env, texts=10).texts) == 10
 
 
+def test_predictions_have_three_columns_whatever_the_words(tmp_path):
+    words = ["#1", "New Kelp", "a\nb", "\u3000c", "d\u2028e", "f\r"]
+    data = Dataset.from_sentences("blanks", [(words, ["O", "B-LOC", "I-LOC", "O", "B-PER", "O"]), (["g"], ["B-PER"])])
+    result = evaluate(perfect, make_env(data, split="train", num_envs=1))
+    (tmp_path / "test.conll").write_text("".join(map(result.task.format_prediction, result)), encoding="utf-8")
+    again = load_dataset(tmp_path / "test.conll")["test"]
+    assert [again.text(i) for i in range(2)] == [["#1", "New_Kelp", "a_b", "_c", "d_e", "f_"], ["g"]]
+    assert [again.tags_of(i) for i in range(2)] == [data["train"].tags_of(i) for i in range(2)]
+
+
 def test_words_cut_off_count_as_missed(ner):
     with pytest.warns(UserWarning, match="max_length=8 cuts"):
         env = make_env(ner, split="validation", max_length=8)
@@ -265,7 +278,7 @@ def test_a_second_run_goes_on_where_the_rate_of_the_first_ended():
 
 @pytest.mark.parametrize("name", ["kl_coef", "supervised_coef"])
 def test_weights_of_terms_that_make_no_sense_are_refused(name, ner):
-    with pytest.raises(ValueError, match=f"{name} must not be negative"):
+    with pytest.raises(ValueError, match=f"{name} must be at least 0"):
         build(REINFORCE, make_env(ner), **{name: -0.1})
     with pytest.raises(ValueError, match=f"{name}=0.1 needs texts that are decided as a whole"):
         build(REINFORCE, make_env(ner, unit="token"), **{name: 0.1})
@@ -300,9 +313,9 @@ def test_reinforce_plays_token_by_token(ner):
         ({}, {"baseline": "best"}, "leave_one_out"),
         ({}, {"schedule": "cosine"}, "constant, linear"),
         ({}, {"warmup": 1.0}, "warmup"),
-        ({}, {"schedule": "linear", "end_factor": 1.5}, r"end_factor is a fraction of learning_rate in \[0, 1\]"),
+        ({}, {"schedule": "linear", "end_factor": 1.5}, r"end_factor must be in \[0, 1\]"),
         ({}, {"end_factor": 0.5}, "schedule='linear'"),
-        ({}, {"learning_rate": -1.0}, "negative"),
+        ({}, {"learning_rate": -1.0}, "learning_rate must be at least 0"),
     ],
 )
 def test_what_has_no_meaning_is_refused(ner, env, kwargs, message):

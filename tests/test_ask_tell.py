@@ -24,7 +24,12 @@ def start(kind):
     return th.zeros(16, dtype={"real": th.float32, "binary": th.bool, "categorical": th.int64}[kind])
 
 
-OPTIONS = {"mezo": {"learning_rate": 0.02}}  # where defaults are for models and not for a bowl of 16 dimensions
+OPTIONS = {  # where defaults are for models and not for a bowl of 16 dimensions
+    "mezo": {"learning_rate": 0.02},
+    "fzoo": {"learning_rate": 0.05},
+    "hizoo": {"learning_rate": 0.02, "popsize": 6},
+    **{name: {"popsize": 16} for name in ("zo_sgd", "lozo", "subzero")},
+}
 
 
 def make(name, kind, seed=0, **options):
@@ -93,12 +98,23 @@ DENSE = [case for case in CASES if not OPTIMIZERS[case[0]].structured]
 NOISY = [case for case in DENSE if "reevaluate" in inspect.signature(OPTIMIZERS[case[0]]).parameters]
 CHOICES = {
     "es": [{"rule": "sgd", "shaping": "z_scores"}, {"averaging": 0.9, "decay": 0.99, "weight_decay": 0.01}],
-    "low_rank_es": [{"rank": None}, {"rule": "adam", "shaping": "centred_ranks"}],
+    "low_rank_es": [
+        {"rank": None},
+        {"rule": "adam", "shaping": "centred_ranks"},
+        {"weight_decay": 0.1, "scaling": "root", "rule": "momentum"},
+    ],
+    "pgpe": [{"rule": "sgd", "shaping": "z_scores", "decay": 0.99}],
+    "ars": [{"top": 1.0, "decay": 0.99}],
+    "hizoo": [{"smoothing": 0.1, "weight_decay": 0.01, "decay": 0.99}],
     "pso": [{"inertia": "linear", "neighbourhood": "ring"}, {"inertia": "constriction", "bound": 1.0}],
     "ga": [{"selection": x, "crossover": y} for x, y in (("rank", "two_point"), ("roulette", "single_point"))],
     "de": [{"variant": "rand/1/bin", "bound": 1.0}, {"variant": "best/1/bin", "adaptive": False}],
     "sa": [{"restart_after": 2, "cooling": "linear"}, {"temperature": 1.0, "cooling": "logarithmic"}],
-    "mezo": [{"clip": 1.0, "popsize": 8}],
+    "mezo": [{"clip": 1.0, "popsize": 8}, {"adaptive": True, "weight_decay": 0.01, "scaling": "root"}],
+    "zo_sgd": [{"rule": x} for x in ("sgd", "sign", "adam", "r_adazo")] + [{"rank": 1, "adaptive": False}],
+    "fzoo": [{"popsize": 18, "rank": 1, "weight_decay": 0.01}],
+    "lozo": [{"momentum": 0.9, "interval": 2}, {"adaptive": False, "learning_rate": 0.02}],
+    "subzero": [{"interval": 2, "weight_decay": 0.01}],
 }
 VARIANTS = [(*case, {}) for case in CASES] + [(*case, {"reevaluate": False}) for case in NOISY]
 VARIANTS += [(name, kind, options) for name, kind in CASES for options in CHOICES.get(name, [])]

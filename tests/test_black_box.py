@@ -9,7 +9,10 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 
+from lm_gym.agents.algorithms import black_box
+from lm_gym.agents.algorithms.fitness import judge, within_groups
 from lm_gym.agents.algorithms.presets import CMAES, ES, GA, PRESETS
+from lm_gym.agents.algorithms.text_environments import TextEnvironments
 from lm_gym.agents.evaluation.playing import evaluate
 from lm_gym.agents.search.optimizers import OPTIMIZERS
 from lm_gym.agents.search.spaces import SEARCH_SPACES
@@ -193,6 +196,113 @@ def test_max_rows_changes_nothing(ner):
     one = build(ES, make_env(ner), max_rows=8).learn(10**9, callback=Stop(3))
     all_ = build(ES, make_env(ner), max_rows=10_000).learn(10**9, callback=Stop(3))
     th.testing.assert_close(weights(one), weights(all_), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_members_read_texts_of_their_own(name, ner):
+    """As many groups as texts; what is counted is what was read; the search goes on as ever."""
+    unit = max(2, build(PRESETS[name], make_env(ner)).optimizer.ask().unit)
+    kwargs = {"optimizer_kwargs": {"popsize": 8 * unit}}
+    shared = build(PRESETS[name], make_env(ner), **kwargs).learn(10**9, callback=Stop(2))
+    apart = build(PRESETS[name], make_env(ner), **kwargs, texts_per_member=1).learn(10**9, callback=Stop(2))
+    for counter in ("num_timesteps", "forward_passes", "tokens", "forward_passes_per_pass", "timesteps_per_pass"):
+        assert getattr(shared, counter) == 8 * getattr(apart, counter), counter
+    assert apart.forward_passes == 2 * 8 * unit
+    assert weights(apart).isfinite().all()
+
+
+def test_fitness_of_own_texts_is_what_each_member_earns_on_them(ner):
+    model = build(ES, make_env(ner), optimizer_kwargs={"popsize": 8}, texts_per_member=2)
+    model.learn(1)  # sets the environment up, and moves the centre once
+    obs, _ = model.policy.obs_to_tensor(model._last_obs)
+    texts = TextEnvironments(model.env)
+    judged = judge(model.space, model.optimizer.ask(), obs, texts, 7, 4).fitness
+    paid, positions = [], int(obs["position_mask"].sum())
+    for member in range(8):
+        mine = slice(member // 2 * 2, member // 2 * 2 + 2)
+        with model.space.materialised(model.optimizer.ask(), member), th.no_grad():
+            packed = model.policy.positions({key: leaf[mine] for key, leaf in obs.items()})
+        gold = th.as_tensor(texts.targets[mine])[packed.rows, packed.slots]
+        paid.append(packed.log_probs.gather(1, gold[:, None]).sum().item() / (positions / 4))
+    assert judged.tolist() == pytest.approx(paid, abs=1e-5)
+    relative = within_groups(judged, 4).view(4, 2)
+    assert relative.mean(1).tolist() == pytest.approx([judged.mean().item()] * 4)
+    assert (relative[:, 0] - relative[:, 1]).tolist() == pytest.approx((judged[0::2] - judged[1::2]).tolist())
+
+
+def test_fitness_is_centred_within_groups_by_hand():
+    told = th.tensor([1.0, 3.0, 10.0, th.nan, th.nan, th.nan], dtype=th.float64)
+    mean = (1 + 3 + 10) / 3
+    centred = within_groups(told, 3)
+    assert centred[:3].tolist() == pytest.approx([mean - 1, mean + 1, mean])
+    assert centred[3:].isnan().all()
+    assert within_groups(told, 1) is told
+
+
+@pytest.mark.parametrize("name", ["de", "pso", "sa"])
+def test_a_parent_and_its_trial_read_the_same_texts(name, ner, monkeypatch):
+    """Members that stand apart in a population are put side by side, and their fitness back where they came from."""
+    model = build(PRESETS[name], make_env(ner), optimizer_kwargs={"popsize": 16}, texts_per_member=1)
+    asked, told = model.optimizer.ask().vectors().clone(), []
+    monkeypatch.setattr(model.optimizer, "tell", told.append)
+    judged = []
+    monkeypatch.setattr(black_box, "judge", lambda *given: judged.append(given[1]) or judge(*given))
+    model.learn(1)
+    assert th.equal(judged[0].vectors()[0::2], asked[:8])
+    assert th.equal(judged[0].vectors()[1::2], asked[8:])
+    own = within_groups(judge(model.space, judged[0], *again(model), 512, 8).fitness, 8)
+    assert told[0].tolist() == pytest.approx(th.cat([own[0::2], own[1::2]]).tolist(), abs=1e-6)
+
+
+def again(model):
+    """The observation of the first generation, and the environments behind it."""
+    model.env.seed(model.seed)
+    model.env.set_options({"draws": 0})
+    obs, _ = model.policy.obs_to_tensor(model.env.reset())
+    return obs, TextEnvironments(model.env)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"texts_per_member": 0}, "at least 1, got 0"),
+        ({"texts_per_member": 3}, "does not divide the 8 texts"),
+        ({"texts_per_member": 1, "optimizer_kwargs": {"popsize": 12}}, "8 groups.*12 members.*popsize=16"),
+        ({"schedule": "linear", "optimizer": "snes"}, "snes has no learning rate.* take one of es, "),
+        ({"schedule": "cosine"}, "'cosine' is not one of constant, linear"),
+        ({"warmup": 1.5}, "fraction of training"),
+    ],
+)
+def test_groups_and_schedules_that_cannot_be(kwargs, message, ner):
+    with pytest.raises(ValueError, match=message):
+        build(ES, make_env(ner), **kwargs)
+
+
+def test_texts_of_their_own_need_texts():
+    with pytest.raises(ValueError, match="only lm_gym's environments have texts"):
+        ES("MlpPolicy", "CartPole-v1", texts_per_member=1)
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if OPTIMIZERS[PRESETS[name].preset.optimizer].has_rate])
+def test_the_rate_follows_the_schedule(name, ner):
+    rates = []
+
+    class Watch(BaseCallback):
+        def _on_step(self):
+            rates.append(self.model.optimizer.rate)
+            return True
+
+    model = build(PRESETS[name], make_env(ner), schedule="linear", warmup=0.5, new_texts_every=0)
+    before = weights(model)
+    per_generation = model.optimizer.popsize * int(again(model)[0]["position_mask"].sum())
+    model.learn(4 * per_generation, callback=Watch())
+    assert rates == pytest.approx([0.5, 1.0, 0.5, 0.0], abs=0.02)
+    assert not th.equal(before, weights(model))
+    still = build(PRESETS[name], make_env(ner))
+    still.optimizer.rate = 0.0
+    still.optimizer.tell(th.arange(still.optimizer.popsize, dtype=th.float64))
+    if name != "es":  # whose answer is the average of means
+        assert th.equal(before, weights(still))
 
 
 def test_cart_pole_is_solved_as_by_augmented_random_search():

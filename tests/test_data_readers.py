@@ -174,7 +174,7 @@ BAD = [
     ("quote.csv", 'text\nb\n"a\n', {}, r"line 3: not a table"),
     ("columns.csv", "1,a b\n2,c d\n", {}, "2 columns and no header: say text_column=0 to 1"),
     ("columns.csv", "1,a b\n2,c d\n", {"text_column": 2}, "there is no column 2: there are 2"),
-    ("both.csv", "a,b\n", {"text_column": 0, "tag_column": 1}, "text_column excludes"),
+    ("both.csv", "a,b\n", {"text_column": 0, "token_column": 1}, "text_column excludes"),
     ("length.csv", "tokens,tags\na b,O\nc d,O O O\n", {}, "line 2: 2 words but 1 tags"),
     ("lists.csv", "tokens,tags\n\"['a']\",\"['O']\"\nb c,\"['O']\"\n", {}, "line 3: 2 words but 1 tags"),
     ("word.csv", "word,tag\na,O\n\nb,O\nc,X-Y\n", {}, "line 5: tag 'X-Y' fits no scheme"),

@@ -1,6 +1,8 @@
+from itertools import groupby
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 from seqeval.scheme import BILOU, IOBES, Entities
@@ -35,8 +37,10 @@ def read(tag_texts, scheme="auto"):
 
 
 @pytest.mark.parametrize(
-    ("scheme", "asked"), [("iob1", "iob1"), ("iob2", "iob2"), ("BIES", "iobes"), ("BILU", "iobes")]
+    ("scheme", "asked"),
+    [("iob1", "iob1"), ("iob2", "iob2"), *((letters, "iobes") for letters in ("BIES", "BILU", "BMES", "BMEW"))],
 )
+@settings(max_examples=40)
 @given(texts=texts)
 def test_every_scheme_becomes_iob2(scheme, asked, texts):
     expected = [write(text, "iob2") for text in texts]
@@ -72,6 +76,33 @@ def test_tags_that_fit_no_scheme_are_refused(tags, scheme, message):
     first = (["a"], ["O"])
     with pytest.raises(DataError, match=message):
         Corpus.from_sentences([first, (["w"] * len(tags), tags)], scheme)
+
+
+@settings(max_examples=40)
+@given(texts=texts)
+def test_letters_alone_are_entities_of_one_type(texts):
+    for scheme in ("iob2", "BIES", "BMES"):
+        alone = [[tag.partition("-")[0] for tag in write(text, scheme)] for text in texts]
+        ends = [[tag.partition("-")[0] for tag in write(text, "iob2")] for text in texts]
+        expected = [[tag if tag == "O" else f"{tag}-_" for tag in tags] for tags in ends]
+        assert read(alone) == read(alone, "conlleval") == expected
+        assert scheme == "BMES" or get_entities(read(alone)) == get_entities(alone)
+
+
+@settings(max_examples=40)
+@given(texts=texts)
+def test_types_alone_are_runs_of_words(texts):
+    alone = [[kind or "O" for length, kind in text for _ in range(length)] for text in texts]
+    expected = [write(text, "iob2") for text in map(runs, alone)]
+    assert read(alone, "io") == expected
+    assert read([[f"I-{tag}" if tag != "O" else tag for tag in tags] for tags in alone], "io") == expected
+    if any("O" in tags for tags in alone) and not any("A-B" in tags for tags in alone):  # A-B may be letter and type
+        assert read(alone) == read(alone, "conlleval") == expected
+
+
+def runs(tags):
+    """[(length, type or "")] of neighbouring words with one tag."""
+    return [(len([*group]), "" if tag == "O" else tag) for tag, group in groupby(tags)]
 
 
 def test_an_entity_does_not_run_on_into_the_next_text():

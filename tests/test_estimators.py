@@ -1,14 +1,16 @@
 """Estimators against numbers worked out by hand, and against true gradients found by enumeration."""
 
+import numpy as np
 import pytest
 import torch as th
 
+from lm_gym.agents.algorithms.behaviours import Samples, draw
 from lm_gym.agents.algorithms.estimators import (
-    Samples,
     check_estimator,
     coefficients,
-    draw,
+    counterfactual_returns,
     gradient_variance,
+    greedy_returns,
     kl_divergence,
     leave_one_out,
     returns_to_go,
@@ -108,12 +110,47 @@ def test_plain_estimators_are_unbiased(baseline):
     assert_unbiased(g, true_gradient())
 
 
-@pytest.mark.parametrize("behaviour", ["mixture", "without_replacement"])
+def ask(actions):
+    return pair_rewards(th.as_tensor(actions)).numpy()
+
+
+@pytest.mark.parametrize("returns", [greedy_returns, counterfactual_returns])
+def test_baselines_of_the_most_probable_choices_are_unbiased(returns):
+    log_probs = LOGITS.log_softmax(-1).repeat(COPIES, 1)
+    drawn = draw(log_probs, 4)
+    actions = drawn.actions.view(4, COPIES, 2)
+    greedy = LOGITS.argmax(-1).repeat(COPIES, 1)
+    expected = returns(ask, actions.numpy(), greedy.numpy(), 1.0).expand(4, -1, -1).reshape(4, -1)
+    G = returns_to_go(pair_rewards(actions), 1.0).view(4, -1)
+    c = coefficients(G, drawn, baseline="greedy", advantage="plain", expected=expected)
+    g = (c[..., None] * (th.nn.functional.one_hot(drawn.actions, 4) - log_probs.exp())).sum(0).view(COPIES, 2, 4)
+    assert_unbiased(g, true_gradient())
+
+
+def test_counterfactual_returns_by_hand():
+    actions, greedy = np.array([[[0, 3]]]), np.array([[1, 1]])  # greedy pays 0 and 0.3
+    assert greedy_returns(ask, actions, greedy, 1.0).tolist() == [[[pytest.approx(0.3), pytest.approx(0.3)]]]
+    found = counterfactual_returns(ask, actions, greedy, 1.0)  # (1, 3) pays 0 + 0; (0, 1) pays 0.3 from there
+    assert found.tolist() == [[[pytest.approx(0.0), pytest.approx(0.3)]]]
+
+
+def test_group_baselines_by_hand():
+    G = th.tensor([[1.0], [2.0], [6.0]])
+    mean = coefficients(G, fixed(G), baseline="group_mean", advantage="plain") * 3
+    assert mean.flatten().tolist() == pytest.approx([-2, -1, 3])  # leave-one-out times 2/3
+    found = coefficients(G, fixed(G), baseline="leave_one_out", advantage="group_normalized") * 3
+    assert found.flatten().tolist() == pytest.approx([-2 / (14 / 3) ** 0.5, -1 / (14 / 3) ** 0.5, 3 / (14 / 3) ** 0.5])
+    same = th.ones(3, 1)
+    assert coefficients(same, fixed(same), baseline="leave_one_out", advantage="group_normalized").abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("behaviour", ["mixture", "unigram", "reference", "without_replacement"])
 @pytest.mark.parametrize("baseline", ["none", "leave_one_out"])
 @pytest.mark.parametrize("samples", [2, 3, 4])
 def test_wider_behaviour_is_unbiased_for_separable_rewards(behaviour, baseline, samples):
     log_probs = LOGITS.log_softmax(-1).repeat(COPIES, 1)
-    drawn = draw(log_probs, samples, behaviour, 0.4)
+    wider = {"unigram": th.tensor([5.0, 1.0, 0.0, 3.0]), "reference": LOGITS.flip(0).exp().repeat(COPIES, 1)}
+    drawn = draw(log_probs, samples, behaviour, 0.4, wider.get(behaviour))
     target = th.tensor([2, 0]).repeat(COPIES)
     G = (drawn.actions == target).float() + 0.3 * (drawn.actions == 1)
     c = coefficients(G, drawn, baseline=baseline, advantage="plain")
@@ -185,10 +222,10 @@ def true_values():
     return th.stack([0.5 * pi[0, 0] + 1.0 + second, second])
 
 
-@pytest.mark.parametrize("behaviour", ["policy", "mixture", "without_replacement"])
+@pytest.mark.parametrize("behaviour", ["policy", "mixture", "unigram", "without_replacement"])
 def test_forbidden_choices_are_never_drawn(behaviour):
     log_probs = th.tensor([[0.2, float("-inf"), 0.8]]).log_softmax(-1).repeat(1000, 1)
-    drawn = draw(log_probs, 2, behaviour, 0.5)
+    drawn = draw(log_probs, 2, behaviour, 0.5, th.tensor([1.0, 5.0, 1.0]) if behaviour == "unigram" else None)
     assert not bool((drawn.actions == 1).any())
     assert bool(drawn.weights.isfinite().all())
 

@@ -50,6 +50,19 @@ def test_predictions_give_the_reported_f1(run_dir: Path, tmp_path: Path) -> None
     assert found["metrics"]["entity_f1"] == pytest.approx(f1_score(gold, predicted))
 
 
+def test_overlap_is_refused_for_training_only(run_dir: Path, tmp_path: Path, capsys) -> None:
+    data = tmp_path / "same"
+    data.mkdir()
+    for split in ("train", "test"):
+        (data / f"{split}.txt").write_text("Ada B-PER\nsaw O\nLima B-LOC\n. O\n\n")
+    main([str(run_dir), "--env.dataset", str(data)])
+    assert "1 of the 1 texts of train stand in test too" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        train(data, tmp_path / "run")
+    assert "1 of the 1 texts of train stand in test too, above max_overlap=0.1" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_other_data_with_fewer_tags(run_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "seen.txt").write_text("Lena B-PER\nsaw O\nit O\n\n")
     main([str(run_dir), "--split", "train", "--env.dataset", str(tmp_path / "seen.txt")])

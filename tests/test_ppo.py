@@ -124,7 +124,7 @@ def test_maximum_likelihood_does_not_collapse_and_the_critic_does(ner):  # noqa:
         ({"unit": "sequence", "group_size": 1}, {}, "unit='token'"),
         ({"reward": "f1"}, {"advantage": "maximum_likelihood"}, "as low as -1.0"),
         ({"group_size": 1}, {"advantage": "leave_one_out"}, "group_size=1 must be 2 or more"),
-        ({}, {"advantage": "best"}, "'best' is not one of gae, leave_one_out, maximum_likelihood"),
+        ({}, {"advantage": "best"}, "'best' is not one of gae, leave_one_out, group_normalized, maximum_likelihood"),
     ],
 )
 def test_what_has_no_meaning_is_refused(ner, env, kwargs, message):  # noqa: F811
@@ -137,15 +137,47 @@ def test_what_has_no_meaning_is_refused(ner, env, kwargs, message):  # noqa: F81
     ("env", "expected"),
     [
         ({}, ("maximum_likelihood", 0.0, 0.0)),
-        ({"reward": "log_likelihood"}, ("leave_one_out", 0.0, 0.0)),
+        ({"reward": "log_likelihood"}, ("maximum_likelihood", 0.0, 0.0)),
         ({"reward": "f1"}, ("leave_one_out", 1.0, 0.0)),
-        ({"group_size": 1}, ("gae", 0.0, 0.5)),
+        ({"group_size": 1}, ("maximum_likelihood", 0.0, 0.0)),
+        ({"group_size": 1, "reward": "f1"}, ("gae", 1.0, 0.5)),
     ],
     ids=str,
 )
 def test_auto_pairs_reward_and_estimator(ner, env, expected):  # noqa: F811
     model = build(token_env(ner, **env))
     assert (model.rollout_buffer.advantage, model.rollout_buffer.gamma, model.vf_coef) == expected
+
+
+def test_rows_draw_different_choices_where_there_are_many_and_positions_pay_for_themselves(ner):  # noqa: F811
+    for env, kwargs, expected in (
+        ({}, {}, True),
+        ({}, {"behaviour": "policy"}, False),
+        ({"mask_actions": True}, {}, False),
+        ({"dense": False}, {}, False),
+    ):
+        model = build(token_env(ner, "MaskedLM", **env), n_steps=1, **kwargs).learn(1)
+        assert (model.policy.distinct, model.rollout_buffer.distinct) == (G * expected, expected), (env, kwargs)
+    with pytest.raises(ValueError, match="behaviour='policy'"):
+        build(token_env(ner, reward="f1"), behaviour="without_replacement")
+
+
+@pytest.mark.parametrize("reward", ["log_likelihood", "accuracy"])
+def test_rows_by_themselves_are_compared_with_the_exact_mean(reward, ner):  # noqa: F811
+    env = token_env(ner, "MaskedLM", texts=6, group_size=1, reward=reward, fill="sequential")
+    model = build(env, n_steps=4)
+    buffer = model.learn(24).rollout_buffer
+    paid = np.exp(buffer.rewards) if reward == "log_likelihood" else buffer.rewards
+    np.testing.assert_allclose(buffer.advantages, paid / np.exp(buffer.values) - 1, rtol=1e-3)
+    obs = model.policy.obs_to_tensor(model.env.reset())[0]
+    model.policy.set_training_mode(False)
+    with th.no_grad():
+        _, values, _ = model.policy(obs)
+        probs = model.policy.step_log_probs(obs).exp()
+    choices = np.arange(env.task.shape.choices)[:, None, None]
+    asked = env.position_rewards(np.broadcast_to(choices, (len(choices), *env.targets.shape)))[..., 0].T
+    paid = th.as_tensor(np.exp(asked) if reward == "log_likelihood" else asked)
+    assert th.allclose(values.flatten().exp(), (probs * paid).sum(1), rtol=1e-3)
 
 
 def test_environments_one_by_one(ner):  # noqa: F811

@@ -105,7 +105,7 @@ def test_hparams_have_the_same_columns_for_every_run_and_its_last_metrics(runs: 
     found = {group["name"]: group for group in ask("plugin/hparams/session_groups", body=asked)["sessionGroups"]}
     assert set(found) == {"tags/tensorboard", "masks/tensorboard"}
     tags, masks = found["tags/tensorboard"]["hparams"], found["masks/tensorboard"]["hparams"]
-    assert (tags["algo"], tags["seed"], tags["agent.samples"]) == ("reinforce", 3, 4)
+    assert (tags["algo"], tags["seed"], tags["agent.samples"]) == ("reinforce", 3, "4")
     assert tags["changed"] == "samples=4, num_envs=4, passes=1.0"
     assert (masks["algo"], masks["env.id"], masks["agent.search_space"]) == ("es", "MaskedLM-v0", "bias")
     assert "agent.samples" not in masks

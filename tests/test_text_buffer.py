@@ -118,6 +118,39 @@ def test_advantages_by_hand():
     np.testing.assert_allclose(group_advantages(0 * G, 4, "maximum_likelihood"), -np.ones((1, 8)))
 
 
+def test_advantages_of_likelihoods_and_of_different_choices_by_hand():
+    R = np.array([[0.6, 0.2, 0.1, 0.1]], np.float32)
+    found = group_advantages(np.log(R) - 50, 4, "maximum_likelihood", log_scale=True)  # a factor cancels
+    np.testing.assert_allclose(found, R / 0.25 - 1, rtol=1e-5)
+    pi = np.array([[0.5, 0.25, 0.15, 0.1]], np.float32)  # four of four choices: ω = π
+    found = group_advantages(R, 4, "maximum_likelihood", distinct=np.log(pi))
+    np.testing.assert_allclose(found, 4 * (pi * R / (pi * R).sum() - pi), atol=1e-4)
+    found = group_advantages(R, 4, "group_normalized")
+    np.testing.assert_allclose(found, (R - 0.25) / R.std(), rtol=1e-4)
+
+
+def test_rows_of_a_group_draw_different_choices(ner):  # noqa: F811
+    env = VecEnvAdapter(make_env(ner, "MaskedLM", 12, unit="token", group_size=6))
+    policy = LMPolicy(env.observation_space, env.action_space, lambda _: 1e-3, **small(env.vector))
+    policy.set_training_mode(False)
+    with th.no_grad():
+        for policy.distinct in (0, 6):
+            with th.random.fork_rng():
+                th.manual_seed(0)
+                obs = policy.obs_to_tensor(env.reset())[0]
+                for place in policy.language_model.network.parameters():
+                    place.mul_(3.0)  # few choices are probable
+                actions, _, log_probs = policy(obs)
+                counts = [len(set(rows)) for rows in actions.view(2, 6).tolist()]
+                assert th.allclose(log_probs, policy.evaluate_actions(obs, actions)[1], atol=1e-5)
+        assert counts == [6, 6]
+
+
+def test_different_choices_go_with_positions_by_themselves(ner):  # noqa: F811
+    with pytest.raises(ValueError, match="leave distinct at False"):
+        buffer_of(ner, 1.0, advantage="maximum_likelihood", distinct=True)
+
+
 def buffer_of(ner, gamma, **kwargs):  # noqa: F811
     env = make_env(ner, num_envs=2, unit="token", group_size=2)
     spaces = (env.single_observation_space, env.single_action_space)

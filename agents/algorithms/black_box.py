@@ -16,7 +16,8 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy, Mul
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
 
-from lm_gym.agents.algorithms.fitness import judge
+from lm_gym.agents.algorithms.fitness import judge, within_groups
+from lm_gym.agents.algorithms.schedules import LearningRate, Schedule
 from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
 from lm_gym.agents.algorithms.trajectories import play_returns
@@ -26,6 +27,7 @@ from lm_gym.agents.search.optimizers.optimizer import Optimizer, StructuredOptim
 from lm_gym.agents.search.population.population import Population
 from lm_gym.agents.search.spaces import SEARCH_SPACES
 from lm_gym.agents.search.spaces.space import SearchSpace
+from lm_gym.bounds import Fraction, NonNegativeInt, PositiveInt, check_arguments
 from lm_gym.naming import among
 from lm_gym.registry import find_class, own_name
 
@@ -67,12 +69,19 @@ class BlackBox(TextAlgorithm):
         search_space_kwargs: arguments of the search space.
         new_texts_every: generations that play the same texts before the next ones come; 0 keeps the first ones.
         max_rows: texts (times members) in one forward: bounds memory, changes nothing else.
+        texts_per_member: k, texts that a member reads. The N rows of the environment form N/k groups of texts and the
+            members as many groups, so that P k/N members share their texts; fitness is centred within a group, and
+            members that an optimizer compares directly (antithetic pairs) always share. None: all members read all
+            texts.
+        schedule: of the optimizer's learning rate, `"constant"` or a `"linear"` decay to 0 at the end of training.
+        warmup: fraction of training in which the learning rate rises from 0, in [0, 1).
         stop_fitness: stop when a generation's best member reaches it.
         patience: stop after so many generations without a better mean fitness of the population.
 
     Raises:
         ValueError: names that don't exist (with the nearest that does), arguments that the optimizer or the space
-            doesn't take, an optimizer that can't search the space, a learning rate that is not the optimizer's.
+            doesn't take, an optimizer that can't search the space, a learning rate that is not the optimizer's, a
+            schedule for an optimizer without one, members or texts that don't divide into groups.
     """
 
     policy: Any
@@ -96,11 +105,14 @@ class BlackBox(TextAlgorithm):
         search_space: str | None = None,
         optimizer_kwargs: dict[str, Any] | None = None,
         search_space_kwargs: dict[str, Any] | None = None,
-        new_texts_every: int = 1,
-        max_rows: int = 512,
+        new_texts_every: NonNegativeInt = 1,
+        max_rows: PositiveInt = 512,
+        texts_per_member: PositiveInt | None = None,
+        schedule: Schedule = "constant",
+        warmup: Fraction = 0.0,
         stop_fitness: float | None = None,
-        patience: int | None = None,
-        seed: int | None = None,
+        patience: PositiveInt | None = None,
+        seed: NonNegativeInt | None = None,
         device: th.device | str = "auto",
         _init_setup_model: bool = True,
         **sb3: Any,
@@ -118,11 +130,9 @@ class BlackBox(TextAlgorithm):
         self.optimizer_kwargs = optimizer_kwargs or {}
         self.search_space_kwargs = search_space_kwargs or {}
         self.new_texts_every, self.max_rows = new_texts_every, max_rows
+        self.texts_per_member, self.schedule, self.warmup = texts_per_member, schedule, warmup
         self.stop_fitness, self.patience = stop_fitness, patience
         self._best_mean, self._best_generation = -np.inf, 0
-        for name, value, bound in (("new_texts_every", new_texts_every, 0), ("max_rows", max_rows, 1)):
-            if value < bound:
-                raise ValueError(f"{name} must be at least {bound}, got {value}")
         if _init_setup_model:
             self._setup_model()
 
@@ -142,6 +152,38 @@ class BlackBox(TextAlgorithm):
             self.optimizer = kind(self.space.tensors(), self.space.blocks, seed=seed, **given)
         else:
             self.optimizer = kind(self.space.initial(), self.space.domain, seed=seed, **given)
+        self._rate = LearningRate(1.0, self.schedule, self.warmup)
+        if not self.optimizer.has_rate and (self.schedule, self.warmup) != ("constant", 0.0):
+            with_one = ", ".join(name for name, each in OPTIMIZERS.items() if each.has_rate)
+            raise ValueError(
+                f"schedule={self.schedule!r}, warmup={self.warmup}: {self.optimizer_name} has no learning rate; leave "
+                f"them out, or take one of {with_one}"
+            )
+        if self.env is not None:
+            self._count_groups(self.env.num_envs, self._texts(self.env))
+
+    def _count_groups(self, rows: int, texts: TextEnvironments | None) -> int:
+        """Groups that members and texts form; an error that names the way out where they cannot."""
+        k, population = self.texts_per_member, self.optimizer.popsize
+        if k is None:
+            return 1
+        if texts is None:
+            raise ValueError(f"texts_per_member={k}: only lm_gym's environments have texts; leave it out")
+        if rows % k:
+            raise ValueError(
+                f"texts_per_member={k} does not divide the {rows} texts of a generation (the environment's rows): make "
+                f"the environment with a multiple of {k} rows"
+            )
+        groups, unit = rows // k, self.optimizer.ask().unit
+        if population % (groups * unit):
+            units, nearest = population // unit, groups * unit * max(1, round(population / (groups * unit)))
+            whole = "" if unit == 1 else f" of whole units of {unit} members"
+            raise ValueError(
+                f"texts_per_member={k} makes {groups} groups of the {rows} texts of a generation, and {population} "
+                f"members do not divide into as many{whole}: take popsize={nearest}, or make the environment with {k} "
+                f"times a divisor of {units} rows"
+            )
+        return groups
 
     def _preset_kwargs(self) -> dict[str, Any]:
         """The preset's optimizer arguments; another optimizer than the preset's has its own defaults."""
@@ -165,13 +207,19 @@ class BlackBox(TextAlgorithm):
 
     @property
     def timesteps_per_pass(self) -> int:
-        """Timesteps of one pass over the training texts: every position counts once for each member."""
-        return self.optimizer.popsize * super().timesteps_per_pass
+        """Timesteps of one pass over the training texts: a position counts once for each member that decides it."""
+        return self._members_per_text * super().timesteps_per_pass
 
     @property
     def forward_passes_per_pass(self) -> int:
-        """Forward passes of one pass over the training texts: every text counts once for each member."""
-        return self.optimizer.popsize * super().forward_passes_per_pass
+        """Forward passes of one pass over the training texts: a text counts once for each member that reads it."""
+        return self._members_per_text * super().forward_passes_per_pass
+
+    @property
+    def _members_per_text(self) -> int:
+        """Members that read the same texts."""
+        assert self.env is not None
+        return self.optimizer.popsize // self._count_groups(self.env.num_envs, self._texts(self.env))
 
     def searched(self) -> str:
         """What is searched, in a few words."""
@@ -195,6 +243,12 @@ class BlackBox(TextAlgorithm):
         cost = self.space.cost(population)
         if cost is not None:
             fitness = fitness - cost
+        if not bool((fitness.isfinite()).any()):
+            raise FloatingPointError(
+                f"every member of generation {self.optimizer.generation} failed, none has a finite fitness: lower the "
+                "optimizer's sigma or spread, or look at the reward"
+            )
+        self.optimizer.rate = self._rate(1.0 - self.done)
         with th.no_grad():
             self.optimizer.tell(fitness)
         self._settle()
@@ -212,15 +266,21 @@ class BlackBox(TextAlgorithm):
     def _judge(self, population: Population, texts: TextEnvironments) -> th.Tensor:
         """The members' fitness on the current texts, float64 [P]."""
         obs, _ = self.policy.obs_to_tensor(self._last_obs)
-        judged = judge(self.space, population, obs, texts, self.max_rows)
+        groups, order = self._count_groups(len(obs["input_ids"]), texts), None
+        members = population
+        if groups > 1:
+            members, order = population.by_unit()
+        judged = judge(self.space, members, obs, texts, self.max_rows, groups)
         self._infos = judged.infos(texts)
         self._update_info_buffer(self._infos, np.ones(len(self._infos), np.bool_))
         if texts.first.reward.name == "log_likelihood" and texts.first.settings.actions == "distribution":
             self.logger.record("search/perplexity", judged.fitness.nanmean().neg().exp().item())
-        self.num_timesteps += population.size * int(obs["position_mask"].sum())
-        self.forward_passes += population.size * len(obs["input_ids"])
-        self.tokens += population.size * int(obs["attention_mask"].sum())
-        return judged.fitness
+        readers = population.size // groups  # of each text
+        self.num_timesteps += readers * int(obs["position_mask"].sum())
+        self.forward_passes += readers * len(obs["input_ids"])
+        self.tokens += readers * int(obs["attention_mask"].sum())
+        fitness = within_groups(judged.fitness, groups)
+        return fitness if order is None else th.empty_like(fitness).scatter_(0, order, fitness)
 
     def _settle(self) -> None:
         """The policy is the search's answer."""
@@ -284,12 +344,13 @@ class BlackBox(TextAlgorithm):
         return ["policy", "space", "optimizer"], []
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "space", "optimizer", "_infos"]
+        return [*super()._excluded_save_params(), "space", "optimizer", "_infos", "_rate"]
 
 
 def _check_arguments(where: str, name: str, kind: type, given: Mapping[str, Any], fixed: set[str]) -> None:
-    """Raise ValueError on an argument that `kind` doesn't take, with the nearest that it does."""
+    """Raise ValueError on an argument that `kind` doesn't take, with the nearest that it does, or out of its bounds."""
     known = [key for key in inspect.signature(kind).parameters if key not in fixed]
     for key in given:
         if key not in known:
             raise ValueError(f"{where}: {name} has no argument {key!r}{among(key, known)}")
+    check_arguments(kind, given, f"{where}.")

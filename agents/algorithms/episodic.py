@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from torch.nn import functional
 
-from lm_gym.agents.algorithms.estimators import Advantage, Baseline, Samples, coefficients, policy_gradient_loss
+from lm_gym.agents.algorithms.behaviours import Samples
+from lm_gym.agents.algorithms.estimators import Advantage, Baseline, coefficients, policy_gradient_loss
 from lm_gym.agents.algorithms.gradient_algorithm import GradientAlgorithm
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
 from lm_gym.agents.algorithms.trajectories import Trajectories, play_episodes
@@ -48,7 +49,7 @@ class EpisodicREINFORCE(GradientAlgorithm):
         callback.on_rollout_start()
         with self._keyed_randomness(self._n_updates):
             self.env.seed(self._key(self._n_updates))
-            episodes = play_episodes(self.policy, self.env, observe)
+            episodes = play_episodes(self.policy, self.env, observe, self._episodes_begin)
             if episodes is None:
                 return False
             callback.on_rollout_end()
@@ -61,6 +62,9 @@ class EpisodicREINFORCE(GradientAlgorithm):
         self.backward_passes += encoded
         self._dump_logs_if_due()
         return True
+
+    def _episodes_begin(self) -> None:
+        """Called when a batch of episodes begins, before their first step."""
 
     def _episode_loss(self, episodes: Trajectories) -> tuple[th.Tensor, dict[str, float]]:
         """The loss of whole episodes, one sample of each step."""

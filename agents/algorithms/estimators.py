@@ -8,15 +8,19 @@ E_π[f]; `coefficients` turns returns into numbers c_k; and the gradient estimat
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Literal, get_args
 
+import numpy as np
 import torch as th
+from numpy.typing import NDArray
 from torch.nn import functional
 
-Behaviour = Literal["policy", "mixture", "without_replacement"]
-Baseline = Literal["none", "moving_average", "value", "leave_one_out"]
-Advantage = Literal["plain", "normalized", "maximum_likelihood"]
+from lm_gym.agents.algorithms.behaviours import Behaviour, Samples
+
+Baseline = Literal["none", "moving_average", "value", "leave_one_out", "group_mean", "greedy", "counterfactual"]
+_OF_THE_GROUP = ("leave_one_out", "group_mean")
+Advantage = Literal["plain", "normalized", "group_normalized", "maximum_likelihood"]
 
 
 def returns_to_go(r_t: th.Tensor, gamma: float) -> th.Tensor:
@@ -39,66 +43,48 @@ def returns_to_go(r_t: th.Tensor, gamma: float) -> th.Tensor:
     return r_t @ discount
 
 
-@dataclass(frozen=True)
-class Samples:
-    """K choices at each of Q positions.
-
-    Attributes:
-        actions: int64 [K, Q].
-        log_probs: log π of them, float32 [K, Q], differentiable.
-        weights: ω, float32 [K, Q], no gradient; Σ_k ω_k f(a_k) estimates E_π[f].
-        independent: False where the K choices of a position were drawn without replacement.
-    """
-
-    actions: th.Tensor
-    log_probs: th.Tensor
-    weights: th.Tensor
-    independent: bool = True
-
-
-def draw(log_probs: th.Tensor, samples: int, behaviour: Behaviour = "policy", exploration: float = 0.3) -> Samples:
-    """Draws `samples` choices at each position from a behaviour policy.
-
-    `"policy"`: from π, ω = 1/K. `"mixture"`: from μ = (1−ε) π + ε uniform, importance-weighted, ω = π/(K μ).
-    `"without_replacement"`: the top K of log π + Gumbel noise, ω = π(a) / P(a's noise beats the (K+1)-th), the
-    unbiased weights of Kool, van Hoof & Welling (arXiv 1903.06059); K ≥ n enumerates all choices, ω = π.
+def greedy_returns(
+    ask: Callable[[NDArray[np.int64]], NDArray[np.float32]],
+    actions: NDArray[np.int64],
+    greedy: NDArray[np.int64],
+    gamma: float,
+) -> th.Tensor:
+    """Returns-to-go of the most probable choices: the baseline of self-critical training (arXiv 1612.00563).
 
     Args:
-        log_probs: log π, float32 [Q, n]; -inf forbids a choice.
-        samples: K ≥ 1; without replacement at most n are drawn.
-        behaviour: see above.
-        exploration: ε of the mixture, in [0, 1].
+        ask: rewards of actions [K, N, T] → float32 [K, N, T].
+        actions: samples [K, N, T].
+        greedy: the most probable choices [N, T].
+        gamma: γ.
+
+    Returns:
+        float32 [1, N, T], the same for every sample.
     """
-    probs = log_probs.detach().exp()
-    if behaviour == "without_replacement":
-        return _draw_without_replacement(log_probs, samples)
-    actions = th.multinomial(probs, samples, replacement=True).T  # [K, Q]
-    if behaviour == "mixture":
-        allowed = probs.new_ones(probs.shape).masked_fill(log_probs.detach() == float("-inf"), 0.0)
-        uniform = th.multinomial(allowed, samples, replacement=True).T
-        actions = th.where(th.rand(actions.shape, device=actions.device) < exploration, uniform, actions)
-        probability = probs.gather(1, actions.T).T
-        behind = (1 - exploration) * probability + exploration / allowed.sum(-1)
-        weights = probability / behind / samples
-    else:
-        weights = probs.new_full(actions.shape, 1.0 / samples)
-    return Samples(actions, log_probs.gather(1, actions.T).T, weights)
+    return returns_to_go(th.as_tensor(ask(greedy[None])), gamma)
 
 
-def _draw_without_replacement(log_probs: th.Tensor, samples: int) -> Samples:
-    detached = log_probs.detach()
-    noisy = detached - th.empty_like(detached).exponential_().log()  # Gumbel-perturbed log-probabilities
-    n = detached.shape[-1]
-    top = noisy.topk(min(samples + 1, n), dim=-1)
-    if samples >= n:
-        actions, threshold = top.indices, None
-    else:
-        actions, threshold = top.indices[:, :samples], top.values[:, samples:]
-    chosen = detached.gather(1, actions)
-    weights = chosen.exp()
-    if threshold is not None:  # P(log p + G > κ) = 1 − exp(−exp(log p − κ))
-        weights = weights / -th.expm1(-(chosen - threshold).exp())
-    return Samples(actions.T, log_probs.gather(1, actions).T, weights.T, independent=False)
+def counterfactual_returns(
+    ask: Callable[[NDArray[np.int64]], NDArray[np.float32]],
+    actions: NDArray[np.int64],
+    greedy: NDArray[np.int64],
+    gamma: float,
+) -> th.Tensor:
+    """Returns-to-go of each sample with its choice at t alone replaced by the most probable one, for every t.
+
+    As a baseline they make difference rewards (Wolpert & Tumer 2002; the counterfactual baseline of arXiv 1705.08926):
+    what a choice adds to its own text. They do not depend on the choice itself, so the gradient stays unbiased.
+
+    Args: as `greedy_returns`.
+
+    Returns:
+        float32 [K, N, T].
+    """
+    K, N, T = actions.shape
+    replaced = np.repeat(actions[None], T, 0)  # [T, K, N, T]
+    t = np.arange(T)
+    replaced[t, :, :, t] = greedy.T[:, None]
+    G = returns_to_go(th.as_tensor(ask(replaced.reshape(T * K, N, T))), gamma).view(T, K, N, T)
+    return G[t, :, :, t].permute(1, 2, 0)
 
 
 def leave_one_out(G: th.Tensor, weights: th.Tensor) -> th.Tensor:
@@ -111,6 +97,11 @@ def leave_one_out(G: th.Tensor, weights: th.Tensor) -> th.Tensor:
     samples = len(G)
     weighted = weights * G  # an estimate of E[G] is its sum; without sample k, scaled by K/(K−1)
     return (weighted.sum(0) - weighted) * (samples / (samples - 1))
+
+
+def likelihoods(G: th.Tensor) -> th.Tensor:
+    """exp(G) of logarithms G [K, Q], scaled so that the largest of a position is 1: `maximum_likelihood` cancels it."""
+    return (G - G.amax(0)).exp()
 
 
 def coefficients(
@@ -128,17 +119,22 @@ def coefficients(
 
     `normalized`: G − b is brought to mean 0 and standard deviation 1 over the batch first (biased in scale).
 
+    `group_normalized` (GRPO, arXiv 2402.03300, for each position by itself): c = ω (G − m)/s, m and s the mean and the
+    standard deviation of the position's samples. Without s, `plain` with `group_mean`, it is Dr. GRPO (2503.20783).
+
     `maximum_likelihood` (MaxRL, arXiv 2602.02710): c = ω (G/m − 1) with m = Σ ω G, or −ω where m = 0: a
     Monte-Carlo estimate of ∇ log E[G] instead of ∇E[G]. For independent samples of a right/wrong reward whose
     probability of being right is p, it is unbiased for ∇p (1 − (1−p)^K)/p, the first K terms of ∇ log p. Texts on
-    which every sample fails still teach: the choices made become less likely.
+    which every sample fails still teach: the choices made become less likely. Of a positive reward (see `likelihoods`)
+    it is a ratio of two estimates, with a bias of order 1/K; K = 1 gives 0.
 
     Args:
         G: returns-to-go [K, Q]; never negative for `maximum_likelihood`.
         drawn: the samples.
-        baseline: `none`, `moving_average` and `value` take b from `expected`; `leave_one_out` from the samples.
+        baseline: `leave_one_out` and `group_mean` take b from the samples, the others from `expected`. The last two
+            advantages have a baseline of their own.
         advantage: see above.
-        expected: b, a number or [Q].
+        expected: b, a number, [Q] or [K, Q].
 
     Returns:
         float32 [K, Q], no gradient.
@@ -146,12 +142,18 @@ def coefficients(
     weights = drawn.weights
     if advantage == "maximum_likelihood":
         mean = (weights * G).sum(0)
-        return weights * (th.where(mean > 0, G / mean.clamp(min=1e-12), 0.0) - 1.0)
+        return weights * (th.where(mean > 0, G / th.where(mean > 0, mean, 1.0), 0.0) - 1.0)
+    if advantage == "group_normalized":
+        share = weights / weights.sum(0)
+        difference = G - (share * G).sum(0)
+        return weights * difference / ((share * difference**2).sum(0).sqrt() + 1e-6)
     if baseline == "leave_one_out" and not drawn.independent:
         probability = drawn.log_probs.detach().exp()
         difference = G * (1 - probability + weights) - (weights * G).sum(0)
     elif baseline == "leave_one_out":
         difference = G - leave_one_out(G, weights)
+    elif baseline == "group_mean":
+        difference = G - (weights * G).sum(0)
     else:
         difference = G - expected
     if advantage == "normalized":
@@ -187,13 +189,18 @@ def gradient_variance(c: th.Tensor, drawn: Samples, log_probs: th.Tensor) -> flo
     return float(spread.clamp(min=0).mean() / (samples * (samples - 1)))
 
 
+def dead_positions(G: th.Tensor) -> float:
+    """Share of positions whose K samples were all paid the same, of returns-to-go [K, Q]: none is preferred there."""
+    return float((G.amax(0) == G.amin(0)).float().mean())
+
+
 def kl_divergence(log_probs: th.Tensor, reference: th.Tensor) -> th.Tensor:
     """KL(π ‖ reference) in nats at each position, [Q, n], [Q, n] → [Q]."""
     return functional.kl_div(reference, log_probs, log_target=True, reduction="none").sum(-1)
 
 
-def check_estimator(baseline: str, advantage: str, behaviour: str, samples: int) -> None:
-    """Refuses names that don't exist and combinations that have no meaning.
+def check_estimator(baseline: str, advantage: str, behaviour: str, samples: int | str) -> None:
+    """Refuses names that don't exist and combinations that have no meaning; every name may be `"auto"`.
 
     Raises:
         ValueError: naming the value and the way out.
@@ -203,9 +210,20 @@ def check_estimator(baseline: str, advantage: str, behaviour: str, samples: int)
         ("advantage", advantage, get_args(Advantage)),
         ("behaviour", behaviour, get_args(Behaviour)),
     ):
-        if value not in known:
-            raise ValueError(f"{name} {value!r} is not one of {', '.join(known)}")
+        if value not in (*known, "auto"):
+            raise ValueError(f"{name} {value!r} is not one of {', '.join(known)}, auto")
+    if isinstance(samples, str):
+        if samples not in ("auto", "all"):
+            raise ValueError(f"samples {samples!r} is neither a number nor one of auto, all")
+        return
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}")
-    if baseline == "leave_one_out" and samples < 2 and advantage != "maximum_likelihood":
-        raise ValueError(f"baseline 'leave_one_out' needs samples >= 2, got {samples}; or take another baseline")
+    if samples < 2 and advantage != "maximum_likelihood" and baseline in ("leave_one_out", "group_mean"):
+        raise ValueError(f"baseline {baseline!r} needs samples >= 2, got {samples}; or take another baseline")
+    if samples < 2 and advantage == "group_normalized":
+        raise ValueError(f"advantage 'group_normalized' needs samples >= 2, got {samples}")
+    if advantage in ("maximum_likelihood", "group_normalized") and baseline not in ("auto", *_OF_THE_GROUP):
+        raise ValueError(
+            f"advantage {advantage!r} compares the samples of a position, and baseline {baseline!r} would not be "
+            "looked at: leave it at 'auto', or take advantage='plain'"
+        )

@@ -1,17 +1,54 @@
-"""What `gamma="auto"` and `advantage="auto"` are: the estimator that suits a reward."""
+"""What the `"auto"`s of REINFORCE and PPO are: the estimator that suits a reward."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from lm_gym.rewards import Reward
 
+FEW = 16  # samples of a position; as many choices are covered by them
 
-def pair(reward: Reward, gamma: Any, advantage: Any, otherwise: str) -> tuple[float, str]:
+
+@dataclass(frozen=True)
+class Estimator:
+    """How rewards become a gradient.
+
+    Attributes:
+        gamma: γ.
+        advantage: a name in `estimators.Advantage`, or PPO's.
+        log_scale: whether returns are logarithms of likelihoods, and exp(G) is what is climbed.
+        alone: whether a position is credited with its own reward only: the reward is separable and γ is 0.
+    """
+
+    gamma: float
+    advantage: str
+    log_scale: bool
+    alone: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How REINFORCE learns from a reward.
+
+    Attributes:
+        estimator: how rewards become a gradient.
+        baseline: a name in `estimators.Baseline`.
+        behaviour: a name in `behaviours.Behaviour`.
+        samples: K; None for every choice in closed form, without samples.
+    """
+
+    estimator: Estimator
+    baseline: Any
+    behaviour: Any
+    samples: int | None
+
+
+def pair(reward: Reward, gamma: Any, advantage: Any, otherwise: str) -> Estimator:
     """γ and the advantage for a reward, each as it is given or, for `"auto"`, decided.
 
     γ is 0 if positions pay for themselves alone, else 1. The advantage is `maximum_likelihood` if they also never pay
-    less than 0.
+    less than 0, or pay the logarithm of a likelihood.
 
     Args:
         reward: of the environment.
@@ -20,16 +57,78 @@ def pair(reward: Reward, gamma: Any, advantage: Any, otherwise: str) -> tuple[fl
         otherwise: the advantage for all other rewards.
 
     Raises:
-        ValueError: `maximum_likelihood` for a reward that can be negative.
+        ValueError: `maximum_likelihood` for a reward that can be negative and is no logarithm.
     """
+    likelihood = reward.log_scale or reward.minimum >= 0
     if gamma == "auto":
         gamma = 0.0 if reward.separable else 1.0
     if advantage == "auto":
-        advantage = "maximum_likelihood" if reward.separable and reward.minimum >= 0 else otherwise
-    if advantage == "maximum_likelihood" and reward.minimum < 0:
+        advantage = "maximum_likelihood" if reward.separable and likelihood else otherwise
+    if advantage == "maximum_likelihood" and not likelihood:
         raise ValueError(
             f"advantage 'maximum_likelihood' divides by the mean reward, and reward {reward.name!r} can be as low as "
             f"{reward.minimum}: take advantage={otherwise!r}, or a reward that is never negative (accuracy, or f1 with "
-            "dense=False)"
+            "dense=False) or says that it is a logarithm (log_scale)"
         )
-    return float(gamma), advantage
+    log_scale = reward.log_scale and advantage == "maximum_likelihood"
+    return Estimator(float(gamma), advantage, log_scale, reward.separable and gamma == 0.0)
+
+
+def plan(
+    reward: Reward,
+    num_choices: int,
+    *,
+    gamma: Any,
+    advantage: Any,
+    baseline: Any,
+    behaviour: Any,
+    samples: int | Literal["auto", "all"],
+) -> Plan:
+    """How REINFORCE learns from a reward, each part as it is given or, for `"auto"`, decided.
+
+    Every choice counts, without samples, if positions pay for themselves, the reward tells what each choice pays, and
+    there are more than `FEW`; else `FEW` samples of each position are drawn, from the mixture if they are divided by
+    their mean, which keeps rare choices in sight.
+
+    Args:
+        reward: of the environment.
+        num_choices: n.
+        gamma: see `REINFORCE`, as for the others.
+        advantage: see there.
+        baseline: see there.
+        behaviour: see there.
+        samples: see there.
+
+    Raises:
+        ValueError: combinations without meaning.
+    """
+    estimator = pair(reward, gamma, advantage, "plain")
+    told = estimator.alone and reward.enumerable
+    undecided = baseline == "auto" and behaviour == "auto"
+    if samples == "all":
+        if not estimator.alone:
+            raise ValueError(
+                f"samples='all' tries the choices of each position by themselves, and reward {reward.name!r} with "
+                f"gamma {estimator.gamma} ties positions together: give a number of samples"
+            )
+        if not undecided:
+            raise ValueError(
+                f"samples='all' leaves nothing to draw and nothing to compare with: leave baseline={baseline!r} and "
+                f"behaviour={behaviour!r} at 'auto', or give a number of samples"
+            )
+        if not told:
+            return Plan(estimator, "leave_one_out", "without_replacement", num_choices)
+    if samples == "all" or (samples == "auto" and told and undecided and num_choices > FEW):
+        return Plan(estimator, "none", "policy", None)
+    number = FEW if samples == "auto" else samples
+    if number == 1 and estimator.log_scale:
+        raise ValueError(
+            f"advantage 'maximum_likelihood' divides a likelihood by its mean over the samples, and a single sample of "
+            f"reward {reward.name!r} is its own mean: take samples=2 or more, or 'all'"
+        )
+    if baseline == "auto":
+        baseline = "leave_one_out" if number > 1 else "moving_average"
+    if behaviour == "auto":
+        wider = estimator.advantage == "maximum_likelihood" and estimator.alone
+        behaviour = "mixture" if wider else "policy"
+    return Plan(estimator, baseline, behaviour, number)

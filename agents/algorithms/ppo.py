@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
@@ -15,18 +15,20 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
 
-from lm_gym.agents.algorithms.pairing import pair
+from lm_gym.agents.algorithms.exact_critic import ExactCritic
+from lm_gym.agents.algorithms.pairing import FEW, Estimator, pair
 from lm_gym.agents.algorithms.saving import File
-from lm_gym.agents.algorithms.schedules import Schedule, ScheduledRate
-from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
+from lm_gym.agents.algorithms.schedules import ScheduledRate
 from lm_gym.agents.algorithms.text_buffer import GroupAdvantage, TextRolloutBuffer
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
+from lm_gym.agents.model.finite import require_finite
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.model.text_encoder import Spent
+from lm_gym.bounds import NonNegativeFloat, PositiveFloat, PositiveInt, UnitInterval
 from lm_gym.compat.stable_baselines3 import VecEnvAdapter
 
 
-class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[misc]  # whose policy is any
+class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose policy is any
     """Proximal policy optimisation (Schulman et al., arXiv 1707.06347) over the positions of texts.
 
     `collect_rollouts` and `train` are Stable-Baselines3's own. What makes them fit texts is handed to them: an
@@ -39,7 +41,9 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
 
     * γ is 0 where positions pay for themselves alone, else 1;
     * with `group_size` > 1 the advantage is `maximum_likelihood` for rewards whose positions pay for themselves and
-      never less than 0, else `leave_one_out`; in an environment without groups it is `gae`;
+      never less than 0, or logarithms of likelihoods (climbed as R = exp(r)), else `leave_one_out`;
+    * where no rows read the same text (`group_size=1`, or decisions change the text) it is `maximum_likelihood` with
+      the exact mean if the reward tells what every choice pays (see `ExactCritic`), else `gae`;
     * `vf_coef` is 0.5 with `gae`, and 0 where no critic is asked.
 
     Textbook advantages (`gae`) on exact-match NER collapse to tagging every word O; see docs/algorithms/ppo.md.
@@ -48,16 +52,15 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
         policy: `"LMPolicy"`, or a subclass of it.
         env: an lm_gym environment with `unit="token"`, best a native vector environment with groups
             (`gymnasium.make_vec(…, num_envs=512, group_size=16, autoreset_mode="SameStep")`).
-        learning_rate: AdamW's rate, or a Stable-Baselines3 schedule, instead of `schedule`, `warmup`, `end_factor`.
-        schedule: `"constant"` or `"linear"` (down to `end_factor` at the end of `learn`).
-        warmup: fraction of training over which the rate rises from 0.
-        end_factor: what a linear decay leaves of the rate at the end; another run may go on from there.
+        learning_rate: see ScheduledRate, as for schedule, warmup, end_factor.
         n_steps: positions that each row decides in a rollout; texts that its end cuts are encoded twice.
         batch_size: steps of a minibatch, about: it has whole texts.
         n_epochs: how often the texts of a rollout are learned from, each time encoded again. Playing costs a third of
             learning, so texts are played anew rather than learned from twice.
         gamma: γ in [0, 1], or `"auto"`.
-        advantage: `gae | leave_one_out | maximum_likelihood | auto` (see TextRolloutBuffer).
+        advantage: `gae | leave_one_out | group_normalized | maximum_likelihood | auto` (see TextRolloutBuffer).
+        behaviour: `policy | without_replacement | auto`: whether the rows of a group draw independently, or different
+            choices. `auto` is the latter where there are more choices than 16 and positions pay for themselves.
         vf_coef: weight of the critic's loss, or `"auto"`.
         max_grad_norm: the gradient is clipped to this length.
         sb3: clip_range, ent_coef, target_kl, gae_lambda, normalize_advantage (off by default), and what every
@@ -69,29 +72,33 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
 
     env_arguments: ClassVar[dict[str, Any]] = {"unit": "token", "group_size": 16}
     learns_after_many_steps: ClassVar[bool] = True
+    library_types: ClassVar[Mapping[str, Any]] = {
+        "clip_range": PositiveFloat | Callable,
+        "clip_range_vf": PositiveFloat | Callable | None,
+        "ent_coef": NonNegativeFloat,
+        "gae_lambda": UnitInterval,
+        "target_kl": PositiveFloat | None,
+    }
 
     def __init__(
         self,
         policy: str | type[LMPolicy] = "LMPolicy",
         env: GymEnv | VectorEnv[Any, Any, Any] | str | None = None,
-        learning_rate: float | Any = 1e-3,
+        learning_rate: NonNegativeFloat | Callable[[float], float] = 1e-3,
         *,
-        schedule: Schedule = "constant",
-        warmup: float = 0.0,
-        end_factor: float = 0.0,
-        n_steps: int = 64,
-        batch_size: int = 4096,
-        n_epochs: int = 1,
-        gamma: float | Literal["auto"] = "auto",
+        n_steps: PositiveInt = 64,
+        batch_size: PositiveInt = 4096,
+        n_epochs: PositiveInt = 1,
+        gamma: UnitInterval | Literal["auto"] = "auto",
         advantage: GroupAdvantage | Literal["auto"] = "auto",
-        vf_coef: float | Literal["auto"] = "auto",
-        max_grad_norm: float = 1.0,
+        behaviour: Literal["policy", "without_replacement", "auto"] = "auto",
+        vf_coef: NonNegativeFloat | Literal["auto"] = "auto",
+        max_grad_norm: PositiveFloat = 1.0,
         normalize_advantage: bool = False,
         _init_setup_model: bool = True,
         **sb3: Any,
     ) -> None:
-        self.schedule, self.warmup, self.end_factor = schedule, warmup, end_factor
-        self.advantage = advantage
+        self.advantage, self.behaviour = advantage, behaviour
         self._playing: dict[str, Any] | None = None
         with warnings.catch_warnings():  # minibatches of whole texts have about that size
             warnings.filterwarnings("ignore", message="You have specified a mini-batch size")
@@ -134,18 +141,45 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
 
     def _pair_with(self, texts: TextEnvironments) -> None:
         """Decides the `"auto"`s for the environment's reward and groups, and hands them to the buffer."""
-        reward, group_size = texts.first.reward, texts.first.group_size
-        asked = "gae" if self.advantage == "auto" and group_size == 1 else self.advantage
-        self.gamma, advantage = pair(reward, self.gamma, asked, "leave_one_out")
-        if advantage != "gae" and texts.first.task.writes:
+        first = texts.first
+        reward, group_size = first.reward, first.group_size
+        apart = group_size == 1 or first.task.writes  # rows have none to compare with
+        estimator = pair(reward, self.gamma, self.advantage, "gae" if apart else "leave_one_out")
+        told = estimator.alone and reward.enumerable
+        if self.advantage == "auto" and apart and not told:
+            estimator = pair(reward, self.gamma, "gae", "gae")
+        self.gamma, advantage = estimator.gamma, estimator.advantage
+        exact = told and advantage == "maximum_likelihood" and apart
+        if advantage != "gae" and first.task.writes and not exact:
             raise ValueError(
-                f"advantage {advantage!r} compares rows that read the same text, and here decisions change the "
-                "text: make the environment with group_size=1, whose advantage is 'gae'"
+                f"advantage {advantage!r} compares rows that read the same text, and here decisions change the text: "
+                "take advantage='gae', or reward='log_likelihood' with gamma=0, whose mean needs no other rows"
             )
         vf_coef: Any = self.vf_coef
         if vf_coef == "auto":
             self.vf_coef = 0.5 if advantage == "gae" else 0.0
-        self.rollout_buffer_kwargs = {"advantage": advantage, "group_size": group_size}
+        self.rollout_buffer_kwargs = {
+            "advantage": advantage,
+            "group_size": group_size,
+            "log_scale": estimator.log_scale,
+            "distinct": self._distinct(texts, estimator),
+            "exact": exact,
+        }
+
+    def _distinct(self, texts: TextEnvironments, estimator: Estimator) -> bool:
+        """Whether the rows of a group draw different choices."""
+        first = texts.first
+        choices, masked = first.task.shape.choices, first.settings.mask_actions
+        alike = first.group_size > 1 and not first.task.writes and not masked  # rows decide the same position
+        fitting = alike and estimator.alone and estimator.advantage != "gae" and choices >= first.group_size
+        if self.behaviour == "auto":
+            return fitting and choices > FEW
+        if self.behaviour == "without_replacement" and not fitting:
+            raise ValueError(
+                f"behaviour 'without_replacement' needs groups of at most as many rows as the {choices} choices, a "
+                "reward whose positions pay for themselves, gamma=0, and no action masks: take behaviour='policy'"
+            )
+        return self.behaviour == "without_replacement"
 
     # ------------------------------------------------------------------ the loop
 
@@ -164,6 +198,7 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
         self._update_current_progress_remaining(self.num_timesteps - steps // 2, self._total_timesteps)
         with self._keyed_randomness(2 * rollout + 1):
             self.train()
+        require_finite(self.policy, f"after rollout {rollout}")
         self._count(before)
         loss = self.logger.name_to_value["train/loss"]
         if not np.isfinite(loss):
@@ -216,6 +251,10 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
     ) -> tuple[int, BaseCallback]:
         resumed = self._last_obs is None and not reset_num_timesteps
         made = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
+        assert self.env is not None
+        buffer = self.rollout_buffer
+        self.policy.distinct = buffer.group_size if buffer.distinct else 0
+        self.policy.critic = ExactCritic(TextEnvironments(self.env)) if buffer.exact else None
         adapter = self._adapter
         if resumed and adapter is not None and self._playing is not None:
             self._last_obs = adapter.set_state(self._playing)  # type: ignore[assignment]

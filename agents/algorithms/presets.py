@@ -65,6 +65,54 @@ class LowRankES(BlackBox):
     preset = Preset("low_rank_es", "head", {"popsize": 256, "sigma": 0.05, "learning_rate": 0.05, "rule": "adam"})
 
 
+class CRFMNES(BlackBox):
+    """Natural evolution strategy with one long axis and a step size for every entry (`search.optimizers.cr_fm_nes`)."""
+
+    preset = Preset("cr_fm_nes", "head", {"popsize": 256, "sigma": 0.3})
+
+
+class PGPE(BlackBox):
+    """Policy gradients with parameter-based exploration over the head (`search.optimizers.pgpe`)."""
+
+    preset = Preset("pgpe", "head", {"popsize": 256, "sigma": 0.1, "learning_rate": 0.05, "shaping": "z_scores"})
+
+
+class ARS(BlackBox):
+    """Augmented random search over the head: the best half of antithetic directions (`search.optimizers.ars`)."""
+
+    preset = Preset("ars", "head", {"popsize": 256, "sigma": 0.1})
+
+
+class FZOO(BlackBox):
+    """One-sided random signs over the head, steps in units of the fitness's deviation (`search.optimizers.fzoo`)."""
+
+    preset = Preset("fzoo", "head", {"popsize": 130, "directions": 64, "sigma": 0.1})
+
+
+class LOZO(BlackBox):
+    """SPSA over the head in a column space that stays for a while, with momentum (`search.optimizers.lozo`)."""
+
+    preset = Preset("lozo", "head", {"popsize": 128, "momentum": 0.9, "sigma": 0.1})
+
+
+class SubZero(BlackBox):
+    """SPSA over the head in random subspaces that stay for a while (`search.optimizers.subzero`)."""
+
+    preset = Preset("subzero", "head", {"popsize": 128, "sigma": 0.1})
+
+
+class HiZOO(BlackBox):
+    """SPSA over the head, shaped by a diagonal estimate of the curvature (`search.optimizers.hizoo`)."""
+
+    preset = Preset("hizoo", "head", {"popsize": 126, "sigma": 0.1, "learning_rate": 3.0})
+
+
+class ZOSGD(BlackBox):
+    """Zeroth-order SGD over the head with momentum, Adam, R-AdaZO or signs (`search.optimizers.zo_sgd`)."""
+
+    preset = Preset("zo_sgd", "head", {"popsize": 128, "sigma": 0.1, "rule": "adam"})
+
+
 class RandomSearch(BlackBox):
     """The best of random members: the row to beat (`search.optimizers.random_search`)."""
 
@@ -81,5 +129,13 @@ PRESETS: dict[str, type[BlackBox]] = {
     "sa": SA,
     "mezo": MeZO,
     "low_rank_es": LowRankES,
+    "cr_fm_nes": CRFMNES,
+    "pgpe": PGPE,
+    "ars": ARS,
+    "fzoo": FZOO,
+    "lozo": LOZO,
+    "subzero": SubZero,
+    "hizoo": HiZOO,
+    "zo_sgd": ZOSGD,
     "random_search": RandomSearch,
 }

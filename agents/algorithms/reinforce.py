@@ -1,40 +1,48 @@
-"""REINFORCE on texts: K samples of every position share one differentiable forward."""
+"""REINFORCE on texts: all samples of every position share one differentiable forward."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch as th
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy, MultiInputActorCriticPolicy
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
 from torch.nn import functional
 
+from lm_gym.agents.algorithms.all_choices import TextRewards, all_choices_loss
+from lm_gym.agents.algorithms.behaviours import Behaviour, Samples, draw
 from lm_gym.agents.algorithms.episodic import EpisodicREINFORCE
 from lm_gym.agents.algorithms.estimators import (
     Advantage,
     Baseline,
-    Behaviour,
-    Samples,
     check_estimator,
     coefficients,
-    draw,
+    counterfactual_returns,
+    dead_positions,
     gradient_variance,
+    greedy_returns,
     kl_divergence,
+    likelihoods,
     policy_gradient_loss,
     returns_to_go,
 )
 from lm_gym.agents.algorithms.gradient_algorithm import GradientAlgorithm, Update
-from lm_gym.agents.algorithms.pairing import pair
+from lm_gym.agents.algorithms.pairing import Estimator, Plan, pair, plan
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
-from lm_gym.agents.model.packed import Packed, entropy
+from lm_gym.agents.algorithms.trajectories import Trajectories
+from lm_gym.agents.model.packed import Packed, draw_rows, entropy, mean_entropy
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.model.text_encoder import TensorObservation
-from lm_gym.rewards import Reward
+from lm_gym.bounds import NonNegativeFloat, PositiveInt, UnitInterval
 
 
 class REINFORCE(EpisodicREINFORCE):
@@ -42,31 +50,39 @@ class REINFORCE(EpisodicREINFORCE):
 
     One forward of a batch of N texts gives π at every position; K choices are drawn at each; the environment says what
     the texts would pay for each of the K samples, position by position; and the same forward carries the gradient.
+    Where the environment can say what *every* choice would pay, no samples are needed: the gradient is exact.
 
     The `"auto"`s pair reward and estimator by what the reward is:
 
-    * its positions pay for themselves alone and never less than 0 (`accuracy`): γ = 0, `maximum_likelihood`,
-      drawn from the `mixture`;
-    * they pay for themselves but may be negative (`log_likelihood`): γ = 0, `plain` with `leave_one_out`;
+    * its positions pay for themselves alone and never less than 0 (`accuracy`), or the logarithm of a likelihood
+      (`log_likelihood`, climbed as R = exp(r)): γ = 0, `maximum_likelihood`; all choices, or, where they are few or
+      must be asked one by one, 16 samples from the `mixture`;
+    * they pay for themselves but may be negative: γ = 0, `plain`;
     * a position's reward depends on other positions (`f1`, sparse rewards): γ = 1, `plain` with `leave_one_out`.
 
-    In any other environment (`unit="token"`, or any Gymnasium environment with an `MlpPolicy`) it is its base, and
-    learns from whole episodes (see `EpisodicREINFORCE`): one sample of each step, `value` or `moving_average` baseline,
-    γ = 1.
+    With `unit="token"` it learns from whole episodes, one sample of each step; of rewards of the first kind every
+    choice at each step counts all the same. In any other Gymnasium environment (with an `MlpPolicy`) it is its base:
+    one sample of each step, `value` or `moving_average` baseline, γ = 1 (see `EpisodicREINFORCE`).
 
-    The textbook estimator (`advantage="plain"`) on exact-match NER collapses to tagging every word O; see
-    docs/algorithms/reinforce.md for why, and for what `maximum_likelihood` climbs instead.
+    The textbook estimator (`advantage="plain"`) on exact-match NER collapses to tagging every word O, and on
+    log-likelihood to one choice everywhere; see docs/algorithms/reinforce.md for why, and for what
+    `maximum_likelihood` climbs instead.
 
     Args:
         policy, env, learning_rate: see GradientAlgorithm, as for schedule, warmup, max_grad_norm, autocast, seed, ….
-        samples: K, choices drawn at each position.
+        samples: K, choices drawn at each position; `all` for every choice; or `auto`.
         gamma: discount γ in [0, 1] of the returns-to-go G_t = Σ γ^(i−t) r_i, or `"auto"`.
-        baseline: `none | moving_average | value | leave_one_out | auto`. `value` trains the policy's critic.
-        advantage: `plain | normalized | maximum_likelihood | auto`. `maximum_likelihood` has a baseline of its own.
-        behaviour: `policy | mixture | without_replacement | auto`: where the choices are drawn from. The wider two
-            are for rewards whose positions pay for themselves, with γ = 0. `auto` is the mixture with
-            `maximum_likelihood`, where it keeps rare choices in sight, and the policy itself otherwise.
-        exploration: ε of the mixture (1−ε) π + ε uniform.
+        baseline: `none | moving_average | value | leave_one_out | group_mean | greedy | counterfactual | auto`. `value`
+            trains the policy's critic; `greedy` is the return of the most probable choices (self-critical);
+            `counterfactual` that of the sample with its choice at the position replaced by the most probable one
+            (difference rewards).
+        advantage: `plain | normalized | group_normalized | maximum_likelihood | auto`. The last two named have a
+            baseline of their own.
+        behaviour: `policy | mixture | unigram | reference | without_replacement | auto`: where the choices are drawn
+            from. The wider ones are for rewards whose positions pay for themselves, with γ = 0. `auto` is the mixture
+            with `maximum_likelihood`, where it keeps rare choices in sight, and the policy itself otherwise.
+        exploration: ε of the mixtures (1−ε) π + ε w: w is uniform (`mixture`), the frequencies of the training split's
+            gold choices (`unigram`), or the policy as it was when training began (`reference`).
         entropy_coef: weight of the entropy bonus.
         kl_coef: weight of KL(π ‖ the policy as it was when training began); 0 keeps no reference model.
         supervised_coef: weight of the supervised loss, −log π of the right choice, beside the policy gradient's: the
@@ -86,70 +102,82 @@ class REINFORCE(EpisodicREINFORCE):
         self,
         policy: str | type[LMPolicy] = "LMPolicy",
         env: GymEnv | VectorEnv[Any, Any, Any] | str | None = None,
-        learning_rate: float | Any = 1e-3,
+        learning_rate: NonNegativeFloat | Callable[[float], float] = 1e-3,
         *,
-        samples: int = 16,
-        gamma: float | Literal["auto"] = "auto",
+        samples: PositiveInt | Literal["auto", "all"] = "auto",
+        gamma: UnitInterval | Literal["auto"] = "auto",
         baseline: Baseline | Literal["auto"] = "auto",
         advantage: Advantage | Literal["auto"] = "auto",
         behaviour: Behaviour | Literal["auto"] = "auto",
-        exploration: float = 0.3,
-        entropy_coef: float = 0.0,
-        kl_coef: float = 0.0,
-        supervised_coef: float = 0.0,
+        exploration: UnitInterval = 0.3,
+        entropy_coef: NonNegativeFloat = 0.0,
+        kl_coef: NonNegativeFloat = 0.0,
+        supervised_coef: NonNegativeFloat = 0.0,
         **gradient_algorithm: Any,
     ) -> None:
         self.samples, self.exploration = samples, exploration
         self.gamma, self.baseline, self.advantage, self.behaviour = gamma, baseline, advantage, behaviour
         self.entropy_coef, self.kl_coef, self.supervised_coef = entropy_coef, kl_coef, supervised_coef
         self._reference: LMPolicy | None = None
+        self._told: TextRewards | None = None
         super().__init__(policy, env, learning_rate, **gradient_algorithm)
 
     def _setup_model(self) -> None:
         super()._setup_model()
-        if self.kl_coef:
+        if self._refers:
             self._reference = deepcopy(self.policy).requires_grad_(False)
+
+    @property
+    def _refers(self) -> bool:
+        """Whether the policy as it was when training began is asked."""
+        return self.kl_coef > 0 or self.behaviour == "reference"
 
     def _texts(self, env: VecEnv) -> TextEnvironments | None:
         whole = isinstance(env.action_space, spaces.MultiDiscrete) and issubclass(self.policy_class, LMPolicy)
         return TextEnvironments(env) if whole else None
 
+    # ------------------------------------------------------------------ which estimator
+
     def _check_env(self, env: VecEnv) -> None:
-        for name in ("kl_coef", "supervised_coef"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        check_estimator(self.baseline, self.advantage, self.behaviour, self.samples)
         distribution = isinstance(env.action_space, spaces.Box) and issubclass(self.policy_class, LMPolicy)
         if self._texts(env) is None and not distribution:
-            self._check_episodes()
+            self._check_episodes(env)
             return
         super()._check_env(env)
-        reward = TextEnvironments(env).first.reward
-        estimator = self._estimator(reward)
-        check_estimator(estimator["baseline"], estimator["advantage"], estimator["behaviour"], self.samples)
-        if not 0.0 <= estimator["gamma"] <= 1.0:
-            raise ValueError(f"gamma must be in [0, 1], got {estimator['gamma']}")
-        if not 0.0 <= self.exploration <= 1.0:
-            raise ValueError(f"exploration must be in [0, 1], got {self.exploration}")
-        if estimator["behaviour"] != "policy" and not (reward.separable and estimator["gamma"] == 0.0):
+        texts = TextEnvironments(env)
+        plan = self._plan(texts)
+        if plan.behaviour != "policy" and not plan.estimator.alone:
             raise ValueError(
-                f"behaviour {estimator['behaviour']!r} weighs each position by itself, and reward {reward.name!r} with "
-                f"gamma {estimator['gamma']} ties positions together: take behaviour='policy', or reward='accuracy' "
-                "with gamma=0"
+                f"behaviour {plan.behaviour!r} weighs each position by itself, and reward {texts.first.reward.name!r} "
+                f"with gamma {plan.estimator.gamma} ties positions together: take behaviour='policy', or "
+                "reward='accuracy' with gamma=0"
             )
 
-    def _estimator(self, reward: Reward) -> dict[str, Any]:
-        """γ, baseline, advantage and behaviour with the `"auto"`s decided."""
-        gamma, advantage = pair(reward, self.gamma, self.advantage, "plain")
-        baseline = self.baseline
-        if baseline == "auto":
-            baseline = "leave_one_out" if self.samples > 1 else "moving_average"
-        behaviour = self.behaviour
-        if behaviour == "auto":
-            wider = advantage == "maximum_likelihood" and reward.separable and gamma == 0.0
-            behaviour = "mixture" if wider else "policy"
-        return {"gamma": gamma, "baseline": baseline, "advantage": advantage, "behaviour": behaviour}
+    def _plan(self, texts: TextEnvironments) -> Plan:
+        """The estimator with the `"auto"`s decided."""
+        return plan(
+            texts.first.reward,
+            texts.first.task.shape.choices,
+            gamma=self.gamma,
+            advantage=self.advantage,
+            baseline=self.baseline,
+            behaviour=self.behaviour,
+            samples=self.samples,
+        )
 
-    def _check_episodes(self) -> None:
+    def _step_estimator(self, env: VecEnv) -> Estimator | None:
+        """How steps of episodes are learned from if every choice at each counts; None if one sample of each does."""
+        if not (isinstance(env.action_space, spaces.Discrete) and issubclass(self.policy_class, LMPolicy)):
+            return None
+        reward = TextEnvironments(env).first.reward
+        if isinstance(self.samples, int) or self.baseline != "auto" or self.behaviour != "auto":
+            return None
+        if not (reward.enumerable and (self.gamma == "auto" or self.gamma == 0.0)):
+            return None
+        return pair(reward, self.gamma, self.advantage, "plain")
+
+    def _check_episodes(self, env: VecEnv) -> None:
         """Whole episodes have one sample of each step: what needs several, or whole texts, is refused."""
         for name in ("kl_coef", "supervised_coef"):
             if getattr(self, name):
@@ -157,99 +185,180 @@ class REINFORCE(EpisodicREINFORCE):
                     f"{name}={getattr(self, name)} needs texts that are decided as a whole: make the environment with "
                     "unit='sequence', or leave it at 0"
                 )
+        if self._step_estimator(env) is not None:
+            return
         if (
-            self.baseline == "leave_one_out"
-            or self.advantage == "maximum_likelihood"
-            or (self.behaviour not in ("auto", "policy"))
+            self.samples == "all"
+            or self.baseline not in ("auto", "none", "moving_average", "value")
+            or self.advantage not in ("auto", "plain", "normalized")
+            or self.behaviour not in ("auto", "policy")
         ):
             raise ValueError(
-                f"baseline={self.baseline!r}, advantage={self.advantage!r}, behaviour={self.behaviour!r}: episodes of "
-                "single steps have one sample of each choice; take baseline='value', advantage='plain' or "
-                "'normalized', behaviour='policy', or make the environment with unit='sequence'"
+                f"samples={self.samples!r}, baseline={self.baseline!r}, advantage={self.advantage!r}, "
+                f"behaviour={self.behaviour!r}: episodes of single steps have one sample of each choice; take "
+                "baseline='value', advantage='plain' or 'normalized', behaviour='policy', or make the environment with "
+                "unit='sequence'"
             )
 
     @property
     def timesteps_per_pass(self) -> int:
         """Timesteps of one pass over the training texts: every position counts once for each sample."""
-        samples = self.samples
-        if self.behaviour == "without_replacement":
+        assert self.env is not None
+        texts = self._texts(self.env)
+        if texts is None:
+            return super().timesteps_per_pass
+        plan = self._plan(texts)
+        samples = plan.samples or 1
+        if plan.behaviour == "without_replacement":
             samples = min(samples, self.policy.num_choices)
         return samples * super().timesteps_per_pass
 
     @property
     def forward_passes_per_pass(self) -> int:
         """Forward passes of one pass: each text once, and once more through the reference where there is one."""
-        return (2 if self.kl_coef else 1) * super().forward_passes_per_pass
+        return (2 if self._refers else 1) * super().forward_passes_per_pass
+
+    # ------------------------------------------------------------------ an update on whole texts
 
     def _update(self, obs: TensorObservation, texts: TextEnvironments) -> Update:
-        reward = texts.first.reward
-        estimator = self._estimator(reward)
         packed = self.policy.positions(obs)
-        drawn = draw(packed.log_probs, self.samples, estimator["behaviour"], self.exploration)
-        K = len(drawn.actions)
-        actions = drawn.actions.new_zeros((K, *obs["positions"].shape))  # [K, N, T]
-        actions[:, packed.rows, packed.slots] = drawn.actions
-        played = actions.cpu().numpy()
-        r_t = th.as_tensor(texts.position_rewards(played), device=self.device)  # [K, N, T]
-        G = returns_to_go(r_t, estimator["gamma"])[:, packed.rows, packed.slots]  # [K, Q]
-        expected, value_loss = self._expected(estimator["baseline"], packed, drawn, G)
-        c = coefficients(G, drawn, baseline=estimator["baseline"], advantage=estimator["advantage"], expected=expected)
-        H = entropy(packed.log_probs).mean()
-        gradient_loss = policy_gradient_loss(c, drawn)
-        loss = gradient_loss + value_loss - self.entropy_coef * H
-        logs = {
-            "train/policy_gradient_loss": gradient_loss.item(),
-            "train/entropy_loss": -H.item(),
-            "train/mean_position_reward": r_t.sum().item() / drawn.actions.numel(),
-            "train/return_variance": G.var().item(),
-        }
-        if estimator["baseline"] == "value":
-            logs["train/value_loss"] = value_loss.item()
-        if self._reference is not None:
-            kl = self._kl(obs, packed)
+        reference = self._reference_log_probs(obs)
+        plan = self._plan(texts)
+        if plan.samples is None:
+            update = self._all_choices(packed, texts, plan)
+        else:
+            update = self._sampled(packed, texts, plan, reference)
+        loss, logs = update.loss, update.logs
+        H = entropy(packed.log_probs).mean() if self.entropy_coef else mean_entropy(packed.log_probs)
+        logs["train/entropy_loss"] = -H.item()
+        if self.entropy_coef:
+            loss = loss - self.entropy_coef * H
+        if self.kl_coef and reference is not None:
+            kl = kl_divergence(packed.log_probs, reference).mean()
             loss = loss + self.kl_coef * kl
             logs["train/kl_to_reference"] = kl.item()
-            self.forward_passes += len(obs["input_ids"])
         if self.supervised_coef:
             supervised_loss = functional.nll_loss(packed.log_probs, packed.pick(texts.targets))
             loss = loss + self.supervised_coef * supervised_loss
             logs["train/supervised_loss"] = supervised_loss.item()
+        return replace(update, loss=loss)
+
+    def _all_choices(self, packed: Packed, texts: TextEnvironments, plan: Plan) -> Update:
+        """Every choice of every position, in closed form; one of them is drawn, to be played."""
+        rewards = TextRewards.of(texts).at(packed.rows, packed.slots)
+        estimator = plan.estimator
+        loss, _ = all_choices_loss(packed.log_probs, rewards, estimator.advantage, estimator.log_scale)
+        drawn = draw_rows(packed.log_probs.detach())
+        logs = {
+            "train/policy_gradient_loss": loss.item(),
+            "train/mean_position_reward": rewards.of(drawn).mean().item(),
+        }
+        return Update(loss, packed.unpack(drawn).cpu().numpy(), len(drawn), logs)
+
+    def _sampled(self, packed: Packed, texts: TextEnvironments, plan: Plan, reference: th.Tensor | None) -> Update:
+        """K samples of every position; the first of them is played."""
+        assert plan.samples is not None
+        estimator = plan.estimator
+        wider = self._wider(plan.behaviour, texts, reference)
+        drawn = draw(packed.log_probs, plan.samples, plan.behaviour, self.exploration, wider)
+        K = len(drawn.actions)
+        actions = drawn.actions.new_zeros((K, *packed.shape))  # [K, N, T]
+        actions[:, packed.rows, packed.slots] = drawn.actions
+        played = actions.cpu().numpy()
+        r_t = th.as_tensor(texts.position_rewards(played), device=self.device)  # [K, N, T]
+        G = returns_to_go(r_t, estimator.gamma)[:, packed.rows, packed.slots]  # [K, Q]
+        dead = dead_positions(G)
+        expected, value_loss = self._expected(plan, packed, drawn, G, played, texts)
+        climbed = likelihoods(G) if estimator.log_scale else G
+        c = coefficients(climbed, drawn, baseline=plan.baseline, advantage=estimator.advantage, expected=expected)
+        gradient_loss = policy_gradient_loss(c, drawn)
+        logs = {
+            "train/policy_gradient_loss": gradient_loss.item(),
+            "train/mean_position_reward": r_t.sum().item() / drawn.actions.numel(),
+            "train/return_variance": G.var().item(),
+            "train/dead_positions": dead,
+        }
+        if plan.baseline == "value":
+            logs["train/value_loss"] = value_loss.item()
         if K > 1 and self.logs_now:
             logs["train/gradient_variance"] = gradient_variance(c, drawn, packed.log_probs)
-        return Update(loss, played[0], drawn.actions.numel(), logs)
+        return Update(gradient_loss + value_loss, played[0], drawn.actions.numel(), logs)
+
+    def _wider(self, behaviour: str, texts: TextEnvironments, reference: th.Tensor | None) -> th.Tensor | None:
+        """What a behaviour policy mixes into the policy, probabilities [n] or [Q, n]; None for uniform."""
+        if behaviour == "unigram":
+            return th.as_tensor(texts.first.task.target_counts + 1.0, dtype=th.float32, device=self.device)
+        return reference.exp() if behaviour == "reference" and reference is not None else None
+
+    def _expected(
+        self,
+        plan: Plan,
+        packed: Packed,
+        drawn: Samples,
+        G: th.Tensor,
+        played: NDArray[np.int64],
+        texts: TextEnvironments,
+    ) -> tuple[th.Tensor | float, th.Tensor]:
+        """The baseline b of each position or sample, and the critic's loss (0 where there is no critic)."""
+        no_loss = G.new_zeros(())
+        mean = (drawn.weights * G).sum(0)  # [Q], estimates E[G]
+        if plan.baseline == "value":
+            values = self.policy.values(packed)
+            return values.detach(), functional.mse_loss(values, mean)
+        if plan.baseline == "moving_average":
+            return self._moving_average(mean), no_loss
+        if plan.baseline in ("greedy", "counterfactual"):
+            greedy = packed.unpack(packed.log_probs.detach().argmax(-1)).cpu().numpy()  # [N, T]
+            ask = greedy_returns if plan.baseline == "greedy" else counterfactual_returns
+            returns = ask(texts.position_rewards, played, greedy, plan.estimator.gamma).to(self.device)
+            return returns[:, packed.rows, packed.slots], no_loss
+        return 0.0, no_loss
+
+    def _reference_log_probs(self, obs: TensorObservation) -> th.Tensor | None:
+        """Log π of the policy as it was when training began, [Q, n]; None if it is not asked."""
+        if self._reference is None:
+            return None
+        self._reference.set_training_mode(False)
+        self.forward_passes += len(obs["input_ids"])
+        with th.no_grad():
+            return self._reference.positions(obs).log_probs
+
+    # ------------------------------------------------------------------ whole episodes
 
     def _train_batch(self, texts: TextEnvironments | None, callback: BaseCallback) -> bool:
         """One batch of whole texts, or of episodes. False when a callback asked to stop."""
         kind = EpisodicREINFORCE if texts is None else GradientAlgorithm
         return kind._train_batch(self, texts, callback)
 
-    def _expected(
-        self,
-        baseline: str,
-        packed: Packed,
-        drawn: Samples,
-        G: th.Tensor,
-    ) -> tuple[th.Tensor | float, th.Tensor]:
-        """The baseline b of each position, and the critic's loss (0 where there is no critic)."""
-        no_loss = G.new_zeros(())
-        mean = (drawn.weights * G).sum(0)  # [Q], estimates E[G]
-        if baseline == "value":
-            values = self.policy.values(packed)
-            return values.detach(), functional.mse_loss(values, mean)
-        if baseline == "moving_average":
-            return self._moving_average(mean), no_loss
-        return 0.0, no_loss
+    def _episodes_begin(self) -> None:
+        """Takes note of what every choice at the steps of the texts that begin would pay."""
+        assert self.env is not None
+        told = self._step_estimator(self.env) is not None
+        self._told = TextRewards.of(TextEnvironments(self.env)) if told else None
 
-    def _kl(self, obs: TensorObservation, packed: Packed) -> th.Tensor:
-        assert self._reference is not None
-        self._reference.set_training_mode(False)
-        with th.no_grad():
-            reference = self._reference.positions(obs).log_probs
-        return kl_divergence(packed.log_probs, reference).mean()
+    def _episode_loss(self, episodes: Trajectories) -> tuple[th.Tensor, dict[str, float]]:
+        """The loss of whole episodes: of every choice at each step, or of one sample."""
+        assert self.env is not None
+        estimator = self._step_estimator(self.env)
+        if self._told is None or estimator is None:
+            return super()._episode_loss(episodes)
+        obs, _ = self.policy.obs_to_tensor(episodes.observations)
+        assert isinstance(obs, dict)
+        rows = th.as_tensor(episodes.running, device=self.device).nonzero()[:, 0]
+        rewards = self._told.at(rows, obs["cursor"].long().flatten())
+        log_probs = self.policy.step_log_probs(obs)  # [S, n]
+        loss, _ = all_choices_loss(log_probs, rewards, estimator.advantage, estimator.log_scale)
+        H = entropy(log_probs).mean() if self.entropy_coef else mean_entropy(log_probs)
+        logs = {
+            "train/policy_gradient_loss": loss.item(),
+            "train/entropy_loss": -H.item(),
+            "train/mean_position_reward": float(episodes.rewards[episodes.running].mean()),
+        }
+        return (loss - self.entropy_coef * H if self.entropy_coef else loss), logs
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         names, variables = super()._get_torch_save_params()
-        return ([*names, "_reference"] if self.kl_coef else names), variables
+        return ([*names, "_reference"] if self._refers else names), variables
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_reference"]
+        return [*super()._excluded_save_params(), "_reference", "_told"]

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from stable_baselines3.common.buffers import BaseBuffer, DictRolloutBuffer
 from stable_baselines3.common.type_aliases import DictRolloutBufferSamples
 
-from lm_gym.agents.algorithms.estimators import Samples, coefficients
+from lm_gym.agents.algorithms.behaviours import Samples, weights_of_distinct
+from lm_gym.agents.algorithms.estimators import coefficients, likelihoods
 
-GroupAdvantage = Literal["gae", "leave_one_out", "maximum_likelihood"]
+GroupAdvantage = Literal["gae", "leave_one_out", "group_normalized", "maximum_likelihood"]
 _TEXT = ("input_ids", "attention_mask", "positions")
 
 
@@ -30,7 +31,15 @@ class TextRolloutBuffer(DictRolloutBuffer):
 
     * `gae`: Stable-Baselines3's own, from the critic.
     * `leave_one_out`: G_t minus the mean of the other rows.
-    * `maximum_likelihood`: G_t / m − 1, m the mean of the rows; −1 where m = 0. For rewards that are never negative.
+    * `group_normalized`: (G_t − m) / s, mean and standard deviation of the rows (GRPO, for each position by itself).
+    * `maximum_likelihood`: G_t / m − 1, m the mean of the rows; −1 where m = 0. For rewards that are never negative,
+      or (`log_scale`) logarithms of likelihoods, of which exp(G_t) stands in place of G_t.
+
+    With `exact`, the values of the steps are log E_π[R], summed over every choice (`ExactCritic`), and m = E_π[R] in
+    place of the rows' mean: unbiased for ∇ log E[R] with rows as few as one, and noisier.
+
+    Where the rows drew different choices (`distinct`; set `LMPolicy.distinct` to G), means are weighted by ω, and an
+    advantage is the coefficient that `algorithms.estimators` gives such samples: ω_k G (G_t / m − 1).
 
     An episode that the end of a rollout cuts is bootstrapped with the critic's value, as Stable-Baselines3 does; the
     rows of a group share that value, and in `leave_one_out` it cancels.
@@ -40,6 +49,9 @@ class TextRolloutBuffer(DictRolloutBuffer):
             is right where positions pay for themselves.
         advantage: see above.
         group_size: G.
+        log_scale: see above.
+        distinct: see above; for γ = 0.
+        exact: see above; for `maximum_likelihood` with γ = 0.
 
     Raises:
         ValueError: no lm_gym space with a cursor, an unknown advantage, or groups that can't give it.
@@ -57,6 +69,9 @@ class TextRolloutBuffer(DictRolloutBuffer):
         *,
         advantage: GroupAdvantage = "gae",
         group_size: int = 1,
+        log_scale: bool = False,
+        distinct: bool = False,
+        exact: bool = False,
     ) -> None:
         if not isinstance(observation_space, spaces.Dict) or "cursor" not in observation_space.spaces:
             raise ValueError(
@@ -65,12 +80,23 @@ class TextRolloutBuffer(DictRolloutBuffer):
             )
         if advantage not in get_args(GroupAdvantage):
             raise ValueError(f"advantage {advantage!r} is not one of {', '.join(get_args(GroupAdvantage))}")
-        if advantage != "gae" and (group_size < 2 or n_envs % group_size):
+        if exact and (gamma != 0.0 or advantage != "maximum_likelihood"):
+            raise ValueError(
+                f"exact means are those of a position's own reward: with advantage={advantage!r} and gamma={gamma} "
+                "leave exact at False"
+            )
+        if advantage != "gae" and ((group_size < 2 and not exact) or n_envs % group_size):
             raise ValueError(
                 f"advantage {advantage!r} compares rows that play the same text: group_size={group_size} must be 2 or "
                 f"more and divide the {n_envs} rows; give the environment and the buffer the same"
             )
+        if distinct and (gamma != 0.0 or advantage == "gae"):
+            raise ValueError(
+                f"distinct choices of rows are weighed position by position: with advantage={advantage!r} and "
+                f"gamma={gamma} leave distinct at False"
+            )
         self.advantage, self.group_size = advantage, group_size
+        self.log_scale, self.distinct, self.exact = log_scale, distinct, exact
         super().__init__(buffer_size, observation_space, action_space, device, gae_lambda, gamma, n_envs)
 
     def reset(self) -> None:
@@ -120,7 +146,14 @@ class TextRolloutBuffer(DictRolloutBuffer):
             G = self.rewards[step] + self.gamma * G
             self.returns[step] = G
             G = G * (1.0 - self.episode_starts[step])
-        self.advantages[:] = group_advantages(self.returns, self.group_size, self.advantage)
+        self.advantages[:] = group_advantages(
+            self.returns,
+            self.group_size,
+            self.advantage,
+            log_scale=self.log_scale,
+            distinct=self.log_probs if self.distinct else None,
+            log_mean=self.values if self.exact else None,
+        )
 
     def get(  # type: ignore[override]  # as DictRolloutBuffer's
         self, batch_size: int | None = None
@@ -177,7 +210,7 @@ class TextRolloutBuffer(DictRolloutBuffer):
         return numbers
 
     def _check_groups(self, obs: dict[str, NDArray[Any]]) -> None:
-        if self.advantage == "gae":
+        if self.advantage == "gae" or self.exact:
             return
         for name in ("input_ids", "cursor"):
             groups = np.asarray(obs[name]).reshape(-1, self.group_size, obs[name].shape[1])
@@ -188,14 +221,47 @@ class TextRolloutBuffer(DictRolloutBuffer):
                 )
 
 
-def group_advantages(returns: NDArray[np.float32], group_size: int, advantage: str) -> NDArray[np.float32]:
-    """Advantages of returns-to-go [T, N] among the rows k·G … k·G + G - 1 of each step (see `TextRolloutBuffer`)."""
-    G = th.as_tensor(returns.reshape(-1, group_size).T)  # [K, Q]
-    drawn = Samples(th.zeros_like(G, dtype=th.int64), th.zeros_like(G), th.full_like(G, 1.0 / group_size))
-    objective: Literal["plain", "maximum_likelihood"] = (
-        "plain" if advantage == "leave_one_out" else "maximum_likelihood"
-    )
-    c = coefficients(G, drawn, baseline="leave_one_out", advantage=objective)
+def group_advantages(
+    returns: NDArray[np.float32],
+    group_size: int,
+    advantage: str,
+    *,
+    log_scale: bool = False,
+    distinct: NDArray[np.float32] | None = None,
+    log_mean: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
+    """Advantages among the rows k·G … k·G + G - 1 of each step (see `TextRolloutBuffer`).
+
+    Args:
+        returns: returns-to-go [T, N].
+        group_size: G.
+        advantage: any but `gae`.
+        log_scale: whether returns are logarithms of likelihoods.
+        distinct: log-probabilities [T, N] of the choices, where the rows of a group drew different ones.
+        log_mean: log E_π[R] [T, N], for `maximum_likelihood`; None for the mean of the rows.
+
+    Returns:
+        float32 [T, N].
+    """
+
+    def grouped(array: NDArray[np.float32]) -> th.Tensor:
+        return th.as_tensor(array.reshape(-1, group_size).T)  # [K, Q]
+
+    G = grouped(returns)
+    if distinct is None:
+        drawn = Samples(th.zeros_like(G, dtype=th.int64), th.zeros_like(G), th.full_like(G, 1.0 / group_size))
+    else:
+        log_probs = grouped(distinct)
+        drawn = Samples(th.zeros_like(G, dtype=th.int64), log_probs, weights_of_distinct(log_probs), independent=False)
+    if log_mean is not None:
+        c = drawn.weights * ((G if log_scale else G.log()) - grouped(log_mean)).exp() - drawn.weights
+    else:
+        c = coefficients(
+            likelihoods(G) if log_scale else G,
+            drawn,
+            baseline="leave_one_out",
+            advantage="plain" if advantage == "leave_one_out" else advantage,  # type: ignore[arg-type]
+        )
     return np.asarray((group_size * c).T.reshape(returns.shape).numpy(), np.float32)
 
 

@@ -11,6 +11,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from lm_gym.data import Dataset
 from lm_gym.envs import TextVectorEnv
+from lm_gym.rewards import ChoiceRewards
 
 
 class TextEnvironments:
@@ -60,6 +61,14 @@ class TextEnvironments:
         """
         parts = [vector.position_rewards(*rows) for vector, rows in self._rows(actions, target_log_probs)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+    def choice_rewards(self) -> ChoiceRewards:
+        """What every choice at every position of the current texts would pay (of an `enumerable` reward)."""
+        parts = [vector.choice_rewards() for vector in self.vectors]
+        others = parts[0].others
+        if others.ndim == 3:
+            others = np.concatenate([part.others for part in parts])
+        return ChoiceRewards(np.concatenate([part.gold for part in parts]), others)
 
     def reward_terms(
         self, actions: NDArray[np.int64], target_log_probs: NDArray[np.float32] | None = None

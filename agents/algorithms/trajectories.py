@@ -37,7 +37,10 @@ class Trajectories:
 
 
 def play_episodes(
-    policy: BasePolicy, env: VecEnv, observe: Callable[[list[dict[str, Any]], NDArray[np.bool_]], bool]
+    policy: BasePolicy,
+    env: VecEnv,
+    observe: Callable[[list[dict[str, Any]], NDArray[np.bool_]], bool],
+    begun: Callable[[], None] = lambda: None,
 ) -> Trajectories | None:
     """Resets the environment and samples one episode in each row; rows that end early wait for the others.
 
@@ -48,11 +51,13 @@ def play_episodes(
         policy: acts by sampling.
         env: any VecEnv.
         observe: called after every step with the infos and which rows were still running; False stops.
+        begun: called when the episodes begin, before their first step.
 
     Returns:
         The episodes, or None where `observe` stopped them.
     """
     obs = env.reset()
+    begun()
     running = np.ones(env.num_envs, bool)
     seen: list[Any] = []
     actions: list[NDArray[Any]] = []

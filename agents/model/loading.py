@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, get_args
 
 import torch as th
@@ -13,6 +14,7 @@ from torch import nn
 from transformers import AutoConfig, PretrainedConfig
 from transformers.utils import logging as transformers_logging
 
+from lm_gym.agents.files import CHECKSUMS, find_damage
 from lm_gym.agents.model.heads import (
     CLASSIFIERS,
     Head,
@@ -68,6 +70,9 @@ def load_model(
     if isinstance(model, dict):
         config = _set_dropout(AutoConfig.for_model(**{**model, **_as_overrides(labels)}), dropout)
         return _check_halves(auto_class(config, head).from_config(config).to(_DTYPES[dtype]), head)
+    damage = find_damage(Path(model_path(model)))
+    if damage is not None:
+        raise ValueError(f"the model {model!r} is damaged: {damage}; restore it, or delete {CHECKSUMS} to load it so")
     with _quiet():
         try:
             network, news = _read(model_path(model), model, head, labels, _DTYPES[dtype], dropout)

@@ -88,6 +88,15 @@ class AtCursors:
         number[order] = th.arange(len(self.steps), device=self.steps.device) - begin
         return drawn[self.steps, number]
 
+    def choose_distinct(self, group_size: int) -> th.Tensor:
+        """Return actions [B] that differ within each group of rows k·G … k·G + G - 1, which decide the same position.
+
+        They are samples without replacement: the top G of log π + Gumbel noise.
+        """
+        log_probs = self.log_probs[self.steps[::group_size]]
+        noisy = log_probs - th.empty_like(log_probs).exponential_().log()
+        return noisy.topk(group_size, dim=-1).indices.flatten()
+
     def log_prob(self, actions: th.Tensor) -> th.Tensor:
         """Return log-probabilities [B] of actions [B]."""
         return self.log_probs[self.steps, actions.flatten()]
@@ -104,6 +113,20 @@ def _draw(log_probs: th.Tensor, times: int | None = None) -> th.Tensor:
     if times is None:
         return th.multinomial(log_probs.exp(), 1).squeeze(1)
     return th.multinomial(log_probs.exp(), times, replacement=True)
+
+
+_BLOCK = 2**20  # maximum number of probabilities computed at a time if they need no gradient
+
+
+def draw_rows(log_probs: th.Tensor) -> th.Tensor:
+    """Return a choice [Q] drawn at each position of log_probs [Q, n], one block of positions at a time."""
+    return th.cat([_draw(block) for block in log_probs.split(max(1, _BLOCK // log_probs.shape[-1]))])
+
+
+@th.no_grad()
+def mean_entropy(log_probs: th.Tensor) -> th.Tensor:
+    """Return the mean of `entropy` without a gradient, one block of positions at a time."""
+    return th.cat([entropy(block) for block in log_probs.split(max(1, _BLOCK // log_probs.shape[-1]))]).mean()
 
 
 def entropy(log_probs: th.Tensor) -> th.Tensor:

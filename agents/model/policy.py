@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -27,15 +27,18 @@ from lm_gym.agents.model.heads import CLASSIFIERS, Head, head_parameters, label_
 from lm_gym.agents.model.label_words import label_word_head, readme
 from lm_gym.agents.model.loading import load_model, model_path
 from lm_gym.agents.model.packed import AtCursors, Packed, entropy
+from lm_gym.agents.model.padding import warn_if_padding_is_read
 from lm_gym.agents.model.position_model import PositionModel, check_length
 from lm_gym.agents.model.prompts import install, load_prompt, save_prompt
 from lm_gym.agents.model.text_encoder import TensorObservation, TextEncoder
 from lm_gym.agents.model.tokenizer import check_tokenizer, save_tokenizer
+from lm_gym.bounds import Fraction, NonNegativeFloat, PositiveFloat, bounded
 from lm_gym.tokenizer import TextTokenizer
 
 _FORBIDDEN = -1e8  # log-probability of a forbidden choice
 
 
+@bounded
 class LMPolicy(ActorCriticPolicy):
     """A policy made from a masked LM, causal LM, token or text classifier, for lm_gym's environments.
 
@@ -63,10 +66,18 @@ class LMPolicy(ActorCriticPolicy):
         tokenizer: source of the tokenizer for save_pretrained; by default `model`.
         use_sde: must be False; exists for compatibility with Stable-Baselines3.
 
+    Attributes:
+        distinct: group size G > 0 (PPO sets it, for `unit="token"`): while a rollout is collected, rows k·G … k·G + G-1
+            sample without replacement at the position that they share. 0: all rows sample independently.
+        critic: function that gives the values [B, 1] of a rollout's steps in place of the linear layer (PPO sets it).
+
     Raises:
         ValueError: the spaces are not lm_gym's, the vocabularies of model and environment differ, the checkpoint lacks
             weights, or texts are too long for the model.
     """
+
+    distinct: int = 0
+    critic: Callable[[AtCursors, TensorObservation], th.Tensor] | None = None
 
     def __init__(
         self,
@@ -79,9 +90,9 @@ class LMPolicy(ActorCriticPolicy):
         labels: Sequence[str] | None = None,
         label_words: Mapping[str, Any] | None = None,
         freeze: Sequence[str] = (),
-        head_lr_scale: float = 5.0,
-        weight_decay: float = 0.01,
-        dropout: float | None = None,
+        head_lr_scale: PositiveFloat = 5.0,
+        weight_decay: NonNegativeFloat = 0.01,
+        dropout: Fraction | None = None,
         dtype: str = "float32",
         tokenizer: str | None = None,
         use_sde: bool = False,
@@ -115,6 +126,7 @@ class LMPolicy(ActorCriticPolicy):
             self.language_model.label_words = label_word_head(self.language_model, label_words)
         self.encoder = TextEncoder(self.language_model)
         self.check_length()
+        warn_if_padding_is_read(network, self.max_length)
         prompt = load_prompt(network.config, model_path(model) if isinstance(model, str) else None)
         if prompt is not None:
             install(self, prompt)
@@ -239,6 +251,11 @@ class LMPolicy(ActorCriticPolicy):
             hidden, steps = hidden[steps], th.arange(len(steps), device=self.device)
         return AtCursors(th.log_softmax(logits, -1), hidden, steps)
 
+    def step_log_probs(self, obs: TensorObservation) -> th.Tensor:
+        """Log of the policy at the cursor of each step of a batch (`unit="token"`), float32 [B, n]."""
+        packed = self._decide(obs)
+        return packed.unpack(packed.log_probs)
+
     # ------------------------------------------------------------------ Stable-Baselines3's interface
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False, action_masks: Any = None) -> th.Tensor:
@@ -262,7 +279,12 @@ class LMPolicy(ActorCriticPolicy):
         """
         self._refuse_distribution()
         packed = self._decide(_as_dict(obs), action_masks)
-        actions = packed.choose(deterministic)
+        if self.distinct and isinstance(packed, AtCursors) and not deterministic:
+            actions = packed.choose_distinct(self.distinct)
+        else:
+            actions = packed.choose(deterministic)
+        if self.critic is not None and isinstance(packed, AtCursors):
+            return actions, self.critic(packed, _as_dict(obs)), packed.log_prob(actions)
         return actions, self._text_values(packed), packed.log_prob(actions)
 
     def evaluate_actions(

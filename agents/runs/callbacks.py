@@ -10,19 +10,23 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import torch as th
-from rich.console import Console
+from rich.text import Text
 from stable_baselines3.common.callbacks import BaseCallback
 
 from lm_gym.agents.evaluation.predictions import samples_table, write_predictions
 from lm_gym.agents.files import write_folder
+from lm_gym.agents.model.finite import require_finite
 from lm_gym.agents.runs.clock import Clock
+from lm_gym.agents.runs.curve import pending_logs, restore_pending
+from lm_gym.agents.runs.interrupts import Stopped, StopRequest
 from lm_gym.agents.runs.run_folder import RunFolder
 from lm_gym.agents.runs.settings import CheckpointSettings, SettingsError
+from lm_gym.agents.runs.terminal import Terminal
 from lm_gym.tasks import Evaluation
 from lm_gym.tasks.metric import metric_of
 
@@ -40,6 +44,8 @@ class RunState:
         best_timesteps: when that was.
         last: its last value.
         evaluated_at: timesteps of the last evaluation; -1 before the first.
+        pending: what was recorded since the last log: by name its value, how many values that is the mean of, and
+            the outputs that leave it out.
     """
 
     metric: str
@@ -50,6 +56,7 @@ class RunState:
     best_timesteps: int = 0
     last: float | None = None
     evaluated_at: int = -1
+    pending: dict[str, Any] = field(default_factory=dict)
 
     def improves(self, value: float) -> bool:
         """Whether `value` is better than the best so far; the first always is, and where the last is kept each is."""
@@ -85,7 +92,7 @@ class Evaluate(BaseCallback):
         folder: RunFolder,
         state: RunState,
         clock: Clock,
-        console: Console,
+        console: Terminal,
         *,
         shown: int,
         timesteps_per_pass: int,
@@ -128,6 +135,8 @@ class Evaluate(BaseCallback):
 
     def _evaluate(self) -> None:
         with self._clock.paused():
+            model: Any = self.model
+            require_finite(self.model.policy, f"after update {model._n_updates}")
             evaluation = self._play()
             state, metrics, timesteps = self._state, evaluation.metrics, self.model.num_timesteps
             if state.metric not in metrics:
@@ -148,7 +157,8 @@ class Evaluate(BaseCallback):
             self._waiting = True
             shown = "  ".join(f"{name} {v:.4f}" for name, v in metrics.items() if metric_of(name).while_training)
             passes = timesteps / self._timesteps_per_pass
-            self._console.print(f"pass {passes:5.2f}  {shown}{'  [green]best[/]' if better else ''}", highlight=False)
+            line = Text(f"pass {passes:5.2f}  {shown}")
+            self._console.say(line.append("  best", "green") if better else line)
 
     def _dump(self) -> None:
         """Write what the algorithm's own log did not: it logs every so many updates only."""
@@ -204,7 +214,7 @@ class LogRewards(BaseCallback):
 
 
 class SaveCheckpoints(BaseCallback):
-    """Writes a checkpoint every so many timesteps or seconds, and at the end. Comes after Evaluate.
+    """Writes a checkpoint every so many timesteps or seconds, at the end, and when asked to stop. Comes after Evaluate.
 
     Args:
         settings: how often, and how many stay.
@@ -212,18 +222,27 @@ class SaveCheckpoints(BaseCallback):
         folder: the run's.
         state: goes into the checkpoint.
         clock: held meanwhile; its seconds go into the state.
+        request: whether to save and stop before the next update.
     """
 
     def __init__(
-        self, settings: CheckpointSettings, timesteps_per_pass: int, folder: RunFolder, state: RunState, clock: Clock
+        self,
+        settings: CheckpointSettings,
+        timesteps_per_pass: int,
+        folder: RunFolder,
+        state: RunState,
+        clock: Clock,
+        request: StopRequest,
     ) -> None:
         super().__init__()
+        self._request = request
         self._settings, self._folder, self._state, self._clock = settings, folder, state, clock
         self._every = settings.every_passes * timesteps_per_pass
 
     def _on_training_start(self) -> None:
         self._done = int(self.model.num_timesteps / self._every)
         self._saved = time.monotonic()
+        restore_pending(self.logger, self._state.pending)
 
     def _on_step(self) -> bool:
         return True
@@ -235,6 +254,9 @@ class SaveCheckpoints(BaseCallback):
         if (done > self._done or late) and not self.logger.name_to_value:
             self._done = done
             self._save()
+        if self._request.signal is not None:
+            self._save()
+            raise Stopped(self._request.signal)
 
     def _on_training_end(self) -> None:
         if self.logger.name_to_value:
@@ -243,6 +265,9 @@ class SaveCheckpoints(BaseCallback):
 
     def _save(self) -> None:
         with self._clock.paused():
+            model: Any = self.model
+            require_finite(self.model.policy, f"after update {model._n_updates}")
+            self._state.pending = pending_logs(self.logger)
             self._state.seconds = self._clock.seconds
             self._state.peak_memory_bytes = max(self._state.peak_memory_bytes, peak_memory_bytes())
             self._folder.save_checkpoint(

@@ -17,6 +17,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from lm_gym.agents.algorithms.black_box import BlackBox
 from lm_gym.agents.algorithms.registry import ALGORITHMS, find_algorithm
+from lm_gym.agents.model.devices import check_device
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.runs.defaults import defaults_of
 from lm_gym.agents.runs.legacy import is_obsolete, upgrade
@@ -29,16 +30,17 @@ from lm_gym.agents.runs.settings import (
     EvaluationSettings,
     Settings,
     SettingsError,
-    at_least,
     env_settings,
     leaves,
 )
 from lm_gym.agents.runs.shipped import find_config
 from lm_gym.agents.search.optimizers import OPTIMIZERS
 from lm_gym.agents.search.spaces import SEARCH_SPACES
+from lm_gym.bounds import check_arguments
 from lm_gym.data import load_dataset
 from lm_gym.data.errors import nearest
 from lm_gym.envs import find_task
+from lm_gym.rendering import printable
 
 _OF_THE_RUN = ("run_dir", "resume")  # what a config.yaml leaves out: a copy of a run goes elsewhere
 _POLICY_SKIP = {
@@ -134,7 +136,7 @@ def parse_settings(arguments: Sequence[str]) -> Settings:
 
 def fail(program: str, error: Exception) -> NoReturn:
     """End a program that was used wrongly: one message on stderr, exit status 2."""
-    sys.stderr.write(f"{program}: {error}\n")
+    sys.stderr.write(f"{program}: {printable(str(error))}\n")
     raise SystemExit(2)
 
 
@@ -146,7 +148,7 @@ def show_warnings_plainly() -> None:
         text = re.sub(r"\x1b\[\d+m", "", str(message)).removeprefix("WARN: ")  # Gymnasium's are coloured
         if text not in said:
             said.add(text)
-            sys.stderr.write(f"warning: {text}\n")
+            sys.stderr.write(f"warning: {printable(text)}\n")
 
     warnings.showwarning = show
 
@@ -159,24 +161,13 @@ def _settings(parser: ArgumentParser, namespace: Namespace) -> Settings:
     values.pop("config", None)
     for section, key in (("env", "dataset"), ("env", "tokenizer"), ("policy", "model")):
         values[section][key] = _absolute(values[section][key])
-    at_least("log_interval", values["log_interval"], 1)
-    if values["threads"] is not None:
-        at_least("threads", values["threads"], 1)
+    _check_bounds(values)
     if issubclass(find_algorithm(values["algo"]), BlackBox):  # a user's modules are imported before anything is loaded
         for key, registry in (("optimizer", OPTIMIZERS), ("search_space", SEARCH_SPACES)):
             if values["agent"][key] is not None:
                 registry.find(values["agent"][key])
-    for key, value in values["agent"].items():
-        if isinstance(value, str) and key == "learning_rate":
-            raise SettingsError(f"agent.learning_rate {value!r} is not a number")
     text = yaml.safe_dump(_plain(values), sort_keys=False, allow_unicode=True)
-    sections = {
-        "env": env_settings(find_task(values["env"]["id"])),
-        "budget": BudgetSettings,
-        "evaluation": EvaluationSettings,
-        "checkpoint": CheckpointSettings,
-    }
-    typed = {name: kind(**values.pop(name)) for name, kind in sections.items()}
+    typed = {name: kind(**values.pop(name)) for name, kind in _dataclasses(values["env"]["id"]).items()}
     return Settings(
         **values,
         **typed,
@@ -184,6 +175,37 @@ def _settings(parser: ArgumentParser, namespace: Namespace) -> Settings:
         resume=None if resume is None else Path(resume),
         yaml=text,
     )
+
+
+def _dataclasses(env_id: str) -> dict[str, type[Any]]:
+    """The sections that are dataclasses, by name."""
+    return {
+        "env": env_settings(find_task(env_id)),
+        "budget": BudgetSettings,
+        "evaluation": EvaluationSettings,
+        "checkpoint": CheckpointSettings,
+    }
+
+
+def _check_bounds(values: Mapping[str, Any]) -> None:
+    """Check every value against the bounds that its type declares.
+
+    Raises:
+        SettingsError: naming the setting.
+    """
+    sections: dict[str, Any] = {
+        "data": load_dataset,
+        "policy": LMPolicy,
+        "agent": find_algorithm(values["algo"]),
+        **_dataclasses(values["env"]["id"]),
+    }
+    try:
+        check_device(values["device"])
+        check_arguments(Settings, {key: value for key, value in values.items() if key not in sections})
+        for name, kind in sections.items():
+            check_arguments(kind, values[name], f"{name}.")
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
 
 
 def _with_shipped(arguments: Sequence[str]) -> list[str]:

@@ -6,7 +6,21 @@ from typing import Any
 
 from lm_gym.agents.algorithms.black_box import BlackBox
 from lm_gym.agents.algorithms.ppo import PPO
-from lm_gym.agents.algorithms.presets import ES, GA, SNES, LowRankES, MeZO
+from lm_gym.agents.algorithms.presets import (
+    ARS,
+    CRFMNES,
+    ES,
+    FZOO,
+    GA,
+    LOZO,
+    PGPE,
+    SNES,
+    ZOSGD,
+    HiZOO,
+    LowRankES,
+    MeZO,
+    SubZero,
+)
 from lm_gym.agents.algorithms.schedules import ScheduledRate
 
 _FEW = {"env.num_envs": 8}  # of strategies that average over generations; those that keep a best member take more
@@ -18,6 +32,7 @@ DEFAULTS: dict[type, dict[str, Any]] = {
     SNES: _FEW,
     MeZO: _FEW,
     LowRankES: _FEW,
+    **dict.fromkeys((ARS, CRFMNES, FZOO, HiZOO, LOZO, PGPE, SubZero, ZOSGD), _FEW),
     GA: {"env.num_envs": 16},
 }
 

@@ -23,7 +23,7 @@ COLUMNS = {
     "agent.advantage": _TEXT,
     "agent.learning_rate": _NUMBER,
     "agent.optimizer": _TEXT,
-    "agent.samples": _NUMBER,
+    "agent.samples": _TEXT,
     "agent.search_space": _TEXT,
     "env.num_envs": _NUMBER,
     "env.reward": _TEXT,

@@ -24,11 +24,11 @@ class ProgressBar(BaseCallback):
         super().__init__()
         self._clock, self._metric = clock, metric
         self._progress = Progress(
-            TextColumn("[bold]{task.description}"),
+            TextColumn("{task.description}", style="bold", markup=False),
             BarColumn(bar_width=24),
             TextColumn("{task.percentage:3.0f}%"),
             TextColumn("reward {task.fields[reward]}"),
-            TextColumn("[cyan]{task.fields[metric]}"),
+            TextColumn("{task.fields[metric]}", style="cyan", markup=False),
             TextColumn("{task.fields[speed]} texts/s"),
             TimeRemainingColumn(compact=True),
             console=console,

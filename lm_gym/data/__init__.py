@@ -1,4 +1,4 @@
-"""Readers: files, the hub, Python data and builtin corpora → `Dataset` of columnar `Corpus` objects."""
+"""Readers of files, the hub, Python data and builtin corpora, which return a `Dataset` of columnar `Corpus` objects."""
 
 from lm_gym.data.columns import Column, LabelColumn, NumbersColumn, TextsColumn
 from lm_gym.data.corpus import Corpus

@@ -1,6 +1,7 @@
-"""Arrow tables: Parquet and Arrow files, and the objects of the `datasets` package."""
+"""Readers of Arrow tables: Parquet and Arrow files, and objects of the `datasets` package."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +10,15 @@ from lm_gym.data.errors import DataError
 from lm_gym.data.options import ReadOptions
 from lm_gym.data.records import LOOKED_AT, RecordReader
 
-_ROWS = 1000  # rows taken out of Arrow at a time
+_ROWS = 1000  # rows converted from Arrow at a time
 
 
 def read_parquet(path: Path, builder: CorpusBuilder, options: ReadOptions) -> None:
-    """Append the texts of a Parquet file. Raises as `read_arrow`."""
+    """Append the texts of a Parquet file; raises the same errors as `read_arrow`."""
     datasets = import_datasets(path)
     import pyarrow.parquet
 
-    try:
-        file = pyarrow.parquet.ParquetFile(path)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: no Parquet file ({error})") from None
-    with file:
+    with _refused(path, "Parquet"), pyarrow.parquet.ParquetFile(path) as file:
         features = datasets.Features.from_arrow_schema(file.schema_arrow)
         read_batches(file.iter_batches(_ROWS), features, builder, options)
 
@@ -30,14 +27,11 @@ def read_arrow(path: Path, builder: CorpusBuilder, options: ReadOptions) -> None
     """Append the texts of an Arrow file.
 
     Raises:
-        DataError: the `datasets` package is missing, the file is no table, or as `RecordReader.add`.
+        DataError: the `datasets` package is missing, the file is not a table, or as `RecordReader.add`.
     """
     datasets = import_datasets(path)
-    try:
-        rows = datasets.Dataset.from_file(str(path))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: no Arrow file ({error})") from None
-    read_rows(rows, builder, options)
+    with _refused(path, "Arrow"):
+        read_rows(datasets.Dataset.from_file(str(path)), builder, options)
 
 
 def read_rows(rows: Any, builder: CorpusBuilder, options: ReadOptions) -> None:
@@ -50,7 +44,7 @@ def read_rows(rows: Any, builder: CorpusBuilder, options: ReadOptions) -> None:
 
 
 def read_batches(batches: Iterable[Any], features: Any, builder: CorpusBuilder, options: ReadOptions) -> None:
-    """Append the texts of Arrow tables; `ClassLabel` features give integers their names. Only columns in use are read.
+    """Append the texts of Arrow tables, reading only the needed columns; `ClassLabel` features name integers.
 
     Raises:
         DataError: as `RecordReader.add`.
@@ -60,15 +54,33 @@ def read_batches(batches: Iterable[Any], features: Any, builder: CorpusBuilder, 
     for batch in batches:
         if not batch.num_rows:
             continue
-        layout = reader.begin(batch.slice(0, LOOKED_AT).to_pylist(), row)
+        layout = reader.begin(_rows_of(batch.slice(0, LOOKED_AT)), row)
         builder.unread |= dict.fromkeys(name for name in batch.column_names if name not in layout.columns)
-        for record in batch.select([*dict.fromkeys(layout.columns)]).to_pylist():
+        for record in _rows_of(batch.select([*dict.fromkeys(layout.columns)])):
             reader.add(record, row)
             row += 1
 
 
+def _rows_of(batch: Any) -> list[dict[str, Any]]:
+    """The rows of an Arrow table, which is checked first: a damaged one would be read beyond its memory."""
+    batch.validate(full=True)
+    rows: list[dict[str, Any]] = batch.to_pylist()
+    return rows
+
+
+@contextmanager
+def _refused(path: Path, format_: str) -> Iterator[None]:
+    """Errors of a damaged file as a DataError."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:  # pyarrow and datasets raise many types
+        raise DataError(f"{path}: no {format_} file ({' '.join(str(error).split())})") from error
+
+
 def import_datasets(needs: str | Path) -> Any:
-    """The `datasets` package.
+    """Import and return the `datasets` package.
 
     Raises:
         DataError: it is not installed.
@@ -81,5 +93,5 @@ def import_datasets(needs: str | Path) -> Any:
 
 
 def _names(feature: Any) -> list[str] | None:
-    """The names behind integers, where a feature is a ClassLabel or a list of them."""
+    """Return the names of integers if a feature is a ClassLabel or a list of them."""
     return getattr(getattr(feature, "feature", feature), "names", None)

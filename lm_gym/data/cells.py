@@ -1,4 +1,4 @@
-"""Lists in the cells of a table: as JSON, Python or NumPy write them."""
+"""Lists in the cells of a table, in the syntax of JSON, Python or NumPy."""
 
 import ast
 import json
@@ -6,24 +6,24 @@ import re
 from typing import Any
 
 _ITEM = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[-+]?\d+(?:\.\d*)?|\.\.\.)"""
-_NUMPY = re.compile(rf"\[\s*{_ITEM}(?:\s+{_ITEM})+\s*\]", re.S)  # no commas: Python would join the strings
-_MOST_PYTHON = 1_000_000  # characters: Python's parser needs a thousand times as many bytes
+_NUMPY = re.compile(rf"\[\s*{_ITEM}(?:\s+{_ITEM})+\s*\]", re.S)  # without commas, Python would join the strings
+_MOST_PYTHON = 1_000_000  # characters; Python's parser needs a thousand times as many bytes
 
 
 class CellError(ValueError):
-    """A cell that looks like a list and cannot be read as one."""
+    """A cell that looks like a list but cannot be read as one."""
 
 
 def is_list(cell: str) -> bool:
-    """Whether a cell may be a list."""
-    return cell.startswith(("[", "array(["))
+    """Return whether a cell may be a list."""
+    return cell.startswith(("[", "array([", "('", '("'))
 
 
 def read_list(cell: str) -> Any:
-    """The list that a cell holds, or the cell itself if it is a text in brackets.
+    """Return the list in a cell, or the cell itself if it is a text in brackets.
 
     Raises:
-        CellError: a list that was cut short, is not closed, or has items without quotes.
+        CellError: the list is truncated or not closed, or its items have no quotes.
     """
     text = cell.strip()
     if text.startswith("array("):
@@ -35,8 +35,8 @@ def read_list(cell: str) -> Any:
             raise
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
-        if isinstance(found, list):
-            return found
+        if isinstance(found, list | tuple):
+            return [*found]
     inside = text[1:-1]
     if re.match(r"\[\s*['\"]", text):
         raise CellError("a list that cannot be read: write lists as JSON")
@@ -46,11 +46,11 @@ def read_list(cell: str) -> Any:
 
 
 def _numpy(text: str) -> list[Any]:
-    """The list that NumPy prints.
+    """Read a list in NumPy's syntax.
 
     Raises:
-        CellError: it was cut short.
-        ValueError: it is no such list.
+        CellError: NumPy has truncated the list.
+        ValueError: the text is not such a list.
     """
     if not _NUMPY.fullmatch(text):
         raise ValueError(text)

@@ -1,4 +1,4 @@
-"""Columns beside the words of a corpus: labels, lists of texts, lists of numbers; flat, ragged and read-only."""
+"""Columns of a corpus besides words and tags: labels, lists of texts, lists of numbers; flat, ragged and read-only."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ class Column(ABC):
     """One field of N texts.
 
     Attributes:
-        kind: of the field.
-        offsets: int64 [N + 1], where the values of each text begin and end.
+        kind: kind of the field.
+        offsets: int64 [N + 1], offsets of the values of each text.
     """
 
     kind: Kind
@@ -38,15 +38,15 @@ class Column(ABC):
 
     @abstractmethod
     def arrays(self) -> tuple[NDArray[np.generic], ...]:
-        """Everything that distinguishes this column from another one with the same names and vocabulary."""
+        """Return all arrays that determine the column, given its names and vocabulary."""
 
     @abstractmethod
     def take(self, rows: ArrayLike) -> "Column":
-        """The column of some texts, in the order given."""
+        """Return the column of some texts, in the given order."""
 
     @abstractmethod
     def of(self, index: int) -> list[str] | list[list[str]] | list[float]:
-        """The values of text `index`."""
+        """Return the values of text `index`."""
 
     def _span(self, index: int) -> slice:
         return span(self.offsets, index)
@@ -65,23 +65,23 @@ class LabelColumn(Column):
     names: tuple[str, ...]
 
     def arrays(self) -> tuple[NDArray[np.generic], ...]:
-        """The values and the offsets."""
+        """Return the values and the offsets."""
         return self.values, self.offsets
 
     def take(self, rows: ArrayLike) -> "LabelColumn":
-        """The labels of some texts."""
+        """Return the labels of some texts."""
         values, offsets = take_rows(self.offsets, rows)
         return replace(self, values=self.values[values], offsets=offsets)
 
     def of(self, index: int) -> list[str]:
-        """The labels of text `index`, by name."""
+        """Return the names of the labels of text `index`."""
         return [self.names[value] for value in self.values[self._span(index)]]
 
     def with_names(self, names: Sequence[str]) -> "LabelColumn":
-        """The same labels with values that index `names`.
+        """Return the same labels with values that index `names`.
 
         Raises:
-            DataError: a label in use that `names` lacks.
+            DataError: `names` lacks a label that is used.
         """
         index = {name: i for i, name in enumerate(names)}
         used = np.unique(self.values)
@@ -94,12 +94,12 @@ class LabelColumn(Column):
 
 @dataclass(frozen=True, eq=False)
 class TextsColumn(Column):
-    """A list of texts, its items, for each text; `offsets` counts items.
+    """A list of texts, called items, for each text; `offsets` counts items.
 
     Attributes:
         words: int32 [W], index into `vocabulary`.
-        item_offsets: int64 [M + 1]; item m is `words[item_offsets[m]:item_offsets[m + 1]]`, and has a word at least.
-        vocabulary: that of the corpus.
+        item_offsets: int64 [M + 1]; item m is `words[item_offsets[m]:item_offsets[m + 1]]`, and has at least one word.
+        vocabulary: the vocabulary of the corpus.
     """
 
     words: NDArray[np.int32]
@@ -107,17 +107,17 @@ class TextsColumn(Column):
     vocabulary: tuple[str, ...]
 
     def arrays(self) -> tuple[NDArray[np.generic], ...]:
-        """The words and both levels of offsets."""
+        """Return the words and both levels of offsets."""
         return self.words, self.item_offsets, self.offsets
 
     def take(self, rows: ArrayLike) -> "TextsColumn":
-        """The lists of some texts."""
+        """Return the lists of some texts."""
         items, offsets = take_rows(self.offsets, rows)
         words, item_offsets = take_rows(self.item_offsets, items)
         return replace(self, words=self.words[words], item_offsets=item_offsets, offsets=offsets)
 
     def of(self, index: int) -> list[list[str]]:
-        """The items of text `index`, as words."""
+        """Return the items of text `index`, as words."""
         items = range(len(self.item_offsets) - 1)[self._span(index)]
         return [[self.vocabulary[word] for word in self.words[span(self.item_offsets, item)]] for item in items]
 
@@ -133,14 +133,14 @@ class NumbersColumn(Column):
     values: NDArray[np.float64]
 
     def arrays(self) -> tuple[NDArray[np.generic], ...]:
-        """The values and the offsets."""
+        """Return the values and the offsets."""
         return self.values, self.offsets
 
     def take(self, rows: ArrayLike) -> "NumbersColumn":
-        """The numbers of some texts."""
+        """Return the numbers of some texts."""
         values, offsets = take_rows(self.offsets, rows)
         return replace(self, values=self.values[values], offsets=offsets)
 
     def of(self, index: int) -> list[float]:
-        """The numbers of text `index`."""
+        """Return the numbers of text `index`."""
         return [float(value) for value in self.values[self._span(index)]]

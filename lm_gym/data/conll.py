@@ -1,4 +1,4 @@
-"""CoNLL columns: a word a line, a blank line after each text, `-DOCSTART-` lines between documents."""
+"""Reader of CoNLL columns: one word per line, a blank line after each text, `-DOCSTART-` lines between documents."""
 
 from collections.abc import Iterable, Sequence
 from itertools import chain, islice
@@ -11,20 +11,20 @@ from lm_gym.data.tags import TagError, are_tags, is_tag
 
 DOCUMENT = "-DOCSTART-"
 COMMENT = "#"
-_LOOKED_AT = 100  # lines that tell the columns
+_LOOKED_AT = 100  # lines from which columns are inferred
 
 
 def read_conll(lines: Iterable[str], builder: CorpusBuilder, options: ReadOptions) -> None:
     """Append the texts of a CoNLL file.
 
-    Words stand in the first column and tags in the last one, unless `options` names others; if no tags are read, or
-    there is one column only, the texts are plain. A line before the first word of a text that begins with # and is no
-    word with a tag is a comment.
+    Words are in the first column and tags in the last one, unless `options` names others. If no tags are requested, or
+    there is only one column, the texts have no tags. A line before the first word of a text is a comment if it begins
+    with # and is not a word with a tag.
 
     Raises:
-        DataError: a line with more or fewer columns than the first one, a column that is not there, a tag that fits no
-            scheme, or a field that no CoNLL file has.
-        OtherFields: such a field, in a file with tags.
+        DataError: lines have different numbers of columns, a column does not exist, a tag fits no scheme, or a required
+            field cannot be in a CoNLL file.
+        OtherFields: the latter, in a file with tags.
     """
     lines = iter(lines)
     head = [*islice(lines, _LOOKED_AT)]
@@ -41,7 +41,7 @@ def read_conll(lines: Iterable[str], builder: CorpusBuilder, options: ReadOption
     vocabulary, raw_tags = builder.vocabulary, builder.raw_tags
     add_word, add_tag = builder.words.append, builder.tags.append
     add_offset, add_line = builder.offsets.append, builder.lines.append
-    begun = 0  # the line where the text begins, 0 between texts
+    begun = 0  # first line of the text, 0 between texts
     comments = number = 0
     try:
         for number, line in enumerate(chain(head, lines), 1):
@@ -53,9 +53,7 @@ def read_conll(lines: Iterable[str], builder: CorpusBuilder, options: ReadOption
                     begun = 0
                 continue
             if not begun:
-                if cells[0].startswith(COMMENT) and (
-                    len(cells) != width or not (is_tag(cells[tag]) or cells[tag] in known or width == 1)
-                ):
+                if cells[0].startswith(COMMENT) and _is_comment(cells, width, tag, known):
                     comments += 1
                     continue
                 if header and number == first:
@@ -79,8 +77,23 @@ def read_conll(lines: Iterable[str], builder: CorpusBuilder, options: ReadOption
         builder.name_tags(options.names[options.tags.name])
 
 
+def _is_comment(cells: list[str], width: int, tag: int, known: set[str]) -> bool:
+    """Whether a line that begins with # and may begin a text is no word with a tag.
+
+    Args:
+        cells: of the line.
+        width: number of columns.
+        tag: index of the tags.
+        known: tags of other lines; among types alone, any column may be one, but not behind a blank after #.
+    """
+    if len(cells) != width:
+        return True
+    apart = cells[0] == COMMENT or all(map(is_tag, known))
+    return width > 1 and not is_tag(cells[tag]) and cells[tag] not in known and apart
+
+
 def _sample(head: Sequence[str], delimiter: str | None) -> tuple[int, list[list[str]]]:
-    """The number of the first line that is no comment, and the cells of the first hundred lines that are none."""
+    """Return the number of the first line that is not a comment, and the cells of the non-comment lines in `head`."""
     split = [
         (n, line.split() if delimiter is None else line.rstrip("\n").split(delimiter)) for n, line in enumerate(head, 1)
     ]
@@ -92,10 +105,10 @@ def _sample(head: Sequence[str], delimiter: str | None) -> tuple[int, list[list[
 def _columns(
     builder: CorpusBuilder, line: int, width: int, options: ReadOptions, sample: list[list[str]]
 ) -> tuple[int, int]:
-    """The columns of the words and of the tags, told to the builder.
+    """Return the columns of words and tags, and pass them to the builder.
 
     Raises:
-        DataError, OtherFields: a column or a field that is not there.
+        DataError, OtherFields: a column or a field is missing.
     """
     if width == 1 and options.delimiter is None:
         _refuse_delimiter(builder, sample)
@@ -113,7 +126,7 @@ def _columns(
 
 
 def _index(builder: CorpusBuilder, line: int, width: int, wanted: ColumnKey | None, default: int) -> int:
-    """The column asked for as an index from the left, checked."""
+    """Return the requested column as a checked index from the left."""
     index = default if wanted is None else wanted
     if isinstance(index, str):
         raise builder.error(line, f"column {index!r}: the columns of a CoNLL file have no names, give a number")
@@ -123,7 +136,7 @@ def _index(builder: CorpusBuilder, line: int, width: int, wanted: ColumnKey | No
 
 
 def _refuse_delimiter(builder: CorpusBuilder, sample: list[list[str]]) -> None:
-    """Refuse lines without blanks that are columns between other characters."""
+    """Raise DataError if columns are separated by other characters than whitespace."""
     for delimiter in ",;|":
         parts = [cells[0].split(delimiter) for cells in sample]
         if {len(part) for part in parts} in ({2}, {3}, {4}) and are_tags([part[-1] for part in parts]):
@@ -133,7 +146,7 @@ def _refuse_delimiter(builder: CorpusBuilder, sample: list[list[str]]) -> None:
 
 
 def _refuse_others(builder: CorpusBuilder, line: int, sample: list[list[str]], options: ReadOptions) -> None:
-    """Refuse what no CoNLL file has, and tags of a file with one column."""
+    """Raise an error for fields that a CoNLL file cannot have, and for tags in a file with one column."""
     width = len(sample[0])
     tagged = width > 1 and are_tags([cells[-1] for cells in sample])
     for field in options.fields[1:]:

@@ -1,4 +1,4 @@
-"""One split of a dataset, columnar: a million texts cost a few bytes a word."""
+"""A split of a dataset in columnar form, which takes a few bytes per word."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,8 +28,9 @@ class Corpus:
         words: int32 [W], index into `vocabulary`.
         vocabulary: the distinct words, shared by the splits of a dataset.
         offsets: int64 [N + 1]; text i is `words[offsets[i]:offsets[i + 1]]`.
-        tags: int16 [W], a label for each word, index into `tag_names`, or None for plain text.
-        tag_names: of readers, IOB2: "O" first, then "B-X", "I-X" by type, types sorted; empty for plain text.
+        tags: int16 [W], a label for each word, index into `tag_names`; None for plain text.
+        tag_names: names of the tags. Readers produce IOB2: "O" first, then "B-X", "I-X" by sorted type. Empty for plain
+            text.
         columns: other fields by name: labels, lists of texts, numbers.
     """
 
@@ -54,10 +55,10 @@ class Corpus:
 
     @classmethod
     def from_sentences(cls, sentences: Iterable[Sentence], scheme: str = "auto") -> "Corpus":
-        """A corpus of `(words, tags)` pairs, or of word lists.
+        """Create a corpus from `(words, tags)` pairs or word lists.
 
         Raises:
-            DataError: no texts, a text without words, tags that do not match the words or fit no scheme.
+            DataError: there are no texts, a text has no words, or tags do not match the words or fit no scheme.
         """
         builder = fill("sentences", sentences, Words())
         raw_tags = parse_raw_tags([builder], scheme)
@@ -74,18 +75,18 @@ class Corpus:
         scheme: str = "auto",
         label_names: Mapping[str, tuple[str, ...]] | None = None,
     ) -> "Corpus":
-        """The corpus of what a reader has gathered, tags converted to IOB2.
+        """Create a corpus from a builder, with tags converted to IOB2.
 
         Args:
-            builder: what a reader has gathered.
+            builder: the builder, filled by a reader.
             vocabulary: the words of the dataset.
             tag_names: the tags of the dataset.
-            raw_tags: the tags of all its files, and how each is read.
-            scheme: of the tags (`lm_gym.data.schemes.to_iob2`).
-            label_names: the labels of the dataset, for each field that has labels.
+            raw_tags: the raw tags of all its files, and their meaning.
+            scheme: scheme of the tags (`lm_gym.data.schemes.to_iob2`).
+            label_names: the labels of the dataset by field.
 
         Raises:
-            DataError: tags that fit no scheme, tags or labels that the names lack, no texts, or an empty word.
+            DataError: tags fit no scheme, a tag or label is unknown, there are no texts, or a word is empty.
         """
         builder.check()
         columns = {
@@ -103,15 +104,15 @@ class Corpus:
 
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
-        """Words of each text, int64 [N]."""
+        """Number of words of each text, int64 [N]."""
         return np.diff(self.offsets)
 
     def text(self, index: int) -> list[str]:
-        """The words of text `index`."""
+        """Return the words of text `index`."""
         return [self.vocabulary[word] for word in self.words[self._span(index)]]
 
     def tags_of(self, index: int) -> list[str]:
-        """The IOB2 tags of text `index`.
+        """Return the tags of text `index`.
 
         Raises:
             DataError: the corpus is plain text.
@@ -121,17 +122,17 @@ class Corpus:
         return [self.tag_names[tag] for tag in self.tags[self._span(index)]]
 
     def take(self, indices: ArrayLike) -> "Corpus":
-        """The corpus of some texts, in the order given; the vocabulary and all names stay."""
+        """Return the corpus of some texts, in the given order, with the same vocabulary and names."""
         words, offsets = take_rows(self.offsets, indices)
         tags = None if self.tags is None else self.tags[words]
         columns = {name: column.take(indices) for name, column in self.columns.items()}
         return replace(self, words=self.words[words], offsets=offsets, tags=tags, columns=columns)
 
     def with_tag_names(self, tag_names: Sequence[str]) -> "Corpus":
-        """The same texts with tags that index `tag_names`, as a model trained on other data needs them.
+        """Return the same texts with tags that index `tag_names`, for a model trained on other data.
 
         Raises:
-            DataError: plain text, or a tag in use that `tag_names` lacks.
+            DataError: the corpus has no tags, or `tag_names` lacks a tag that is used.
         """
         if self.tags is None:
             raise DataError("the corpus is plain text: it has no tags to rename")
@@ -144,10 +145,10 @@ class Corpus:
         return replace(self, tags=table[self.tags], tag_names=tuple(tag_names))
 
     def with_label_names(self, name: str, label_names: Sequence[str]) -> "Corpus":
-        """The same texts with labels in column `name` that index `label_names`, as a model of other data needs them.
+        """Return the same texts with the labels in column `name` renumbered to those of a trained model.
 
         Raises:
-            DataError: there is no such column of labels, or a label in use is not among `label_names`.
+            DataError: the column does not exist, or `label_names` lacks a label that is used.
         """
         column = self.columns.get(name)
         if not isinstance(column, LabelColumn):
@@ -159,7 +160,7 @@ class Corpus:
 
 
 def names_of_labels(builders: Iterable[CorpusBuilder]) -> dict[str, tuple[str, ...]]:
-    """The different labels of some splits, in order, for each field that has labels."""
+    """Return the distinct labels of some splits in order, for each field of labels."""
     found: dict[str, set[str]] = {}
     for builder in builders:
         for name, gathered in builder.fields.items():
@@ -169,10 +170,10 @@ def names_of_labels(builders: Iterable[CorpusBuilder]) -> dict[str, tuple[str, .
 
 
 def parse_raw_tags(builders: Iterable[CorpusBuilder], scheme: str) -> dict[str, Tag]:
-    """How each of the different tags of some splits is read (`lm_gym.data.tags.parse_tags`).
+    """Parse the distinct tags of some splits (`lm_gym.data.tags.parse_tags`).
 
     Raises:
-        DataError: a tag that fits no scheme, by its place.
+        DataError: a tag fits no scheme; the message names its place.
     """
     check_scheme(scheme)
     builders = [*builders]
@@ -186,7 +187,7 @@ def parse_raw_tags(builders: Iterable[CorpusBuilder], scheme: str) -> dict[str, 
 def _iob2(
     builder: CorpusBuilder, tag_names: tuple[str, ...], parsed: Mapping[str, Tag], scheme: str
 ) -> NDArray[np.int16]:
-    """The tags of a builder as indices into `tag_names`."""
+    """Return the tags of a builder as indices into `tag_names`."""
     raw_tags = {tag: parsed[tag] for tag in builder.raw_tags}
     known = {name.partition("-")[2] for name in tag_names[1:]}
     for tag, (_, type_) in raw_tags.items():
@@ -205,7 +206,7 @@ def _iob2(
 
 
 def fill(place: str, sentences: Iterable[Sentence], words: Words) -> CorpusBuilder:
-    """A builder of `(words, tags)` pairs or word lists; errors name `place` and the text, from 0."""
+    """Return a builder filled with `(words, tags)` pairs or word lists; errors name `place` and the text's index."""
     builder = CorpusBuilder(place, words, unit="text")
     for number, sentence in enumerate(sentences):
         if isinstance(sentence, str):

@@ -1,4 +1,4 @@
-"""A dataset: splits that share a vocabulary and a set of tags."""
+"""A dataset, whose splits share a vocabulary and a set of tags."""
 
 import hashlib
 from array import array
@@ -27,11 +27,11 @@ class Dataset:
     """Named splits of texts.
 
     Attributes:
-        name: what reports call it.
+        name: its name in reports.
         splits: "train", "validation", "test", or some of them, in that order.
-        overlap: for each pair of splits, how many texts of the smaller one stand in the other too.
+        overlap: for each pair of splits, the number of texts of the smaller split that also occur in the other.
         fingerprint: 16 hexadecimal digits of a SHA-256 over all content.
-        notes: what a reader of results should know, such as overlap; one sentence each.
+        notes: notes for readers of results, such as overlap; one sentence each.
     """
 
     name: str
@@ -44,16 +44,16 @@ class Dataset:
     def from_splits(
         cls, name: str, splits: Mapping[str, Corpus], *, max_overlap: float = 0.1, notes: Sequence[str] = ()
     ) -> "Dataset":
-        """A dataset of corpora that share one vocabulary and one set of tags.
+        """Create a dataset from corpora that share a vocabulary and a set of tags.
 
         Args:
-            name: what reports call it.
-            splits: by name: train, validation, test, or some of them.
-            max_overlap: the greatest part of a split, 0 to 1, that may stand in another split too.
-            notes: what a reader of results should know.
+            name: its name in reports.
+            splits: splits by name: train, validation, test, or some of them.
+            max_overlap: maximum fraction of a split, 0 to 1, that may also occur in another split.
+            notes: notes for readers of results.
 
         Raises:
-            DataError: no splits, another name, splits that do not belong together, or too much overlap.
+            DataError: there are no splits, a name is unknown, splits do not belong together, or they overlap too much.
         """
         for split in splits:
             if split not in SPLITS:
@@ -83,10 +83,10 @@ class Dataset:
         max_overlap: float = 0.1,
         notes: Sequence[str] = (),
     ) -> "Dataset":
-        """A dataset of what readers have gathered; its types and labels are those of train (of all splits without it).
+        """Create a dataset from builders; its types and labels are those of train, or of all splits without train.
 
         Raises:
-            DataError: as `Corpus.from_builder` and `from_splits` do; tags or another field in some splits only.
+            DataError: as `Corpus.from_builder` and `from_splits`; or only some splits have tags or another field.
         """
         held = {split: [*["tags"][: len(builder.tags)], *builder.fields] for split, builder in builders.items()}
         for builder in builders.values():
@@ -125,18 +125,18 @@ class Dataset:
         scheme: str = "auto",
         max_overlap: float = 0.1,
     ) -> "Dataset":
-        """A dataset of `(words, tags)` pairs (tuples), or of lists of words.
+        """Create a dataset from `(words, tags)` pairs (tuples) or lists of words.
 
         Args:
-            name: what reports call it.
+            name: its name in reports.
             train: texts of the training split.
-            validation: texts to choose models by.
-            test: texts to report on.
-            scheme: of the tags, see `lm_gym.data.schemes.to_iob2`.
-            max_overlap: the greatest part of a split, 0 to 1, that may stand in another split too.
+            validation: texts for choosing models.
+            test: texts for reported results.
+            scheme: scheme of the tags, see `lm_gym.data.schemes.to_iob2`.
+            max_overlap: maximum fraction of a split, 0 to 1, that may also occur in another split.
 
         Raises:
-            DataError: texts without words, tags that do not match, too much overlap.
+            DataError: a text has no words, tags do not match the words, or splits overlap too much.
         """
         words = Words()
         given = zip(SPLITS, (train, validation, test), strict=True)
@@ -144,10 +144,10 @@ class Dataset:
         return cls.from_builders(name, builders, scheme=scheme, max_overlap=max_overlap)
 
     def __getitem__(self, split: str) -> Corpus:
-        """The corpus of a split.
+        """Return the corpus of a split.
 
         Raises:
-            DataError: the dataset has no such split; the message lists those it has.
+            DataError: the split does not exist; the message lists the existing ones.
         """
         if split not in self.splits:
             hint = "; with_holdout() makes one out of train" if split == "validation" and "train" in self.splits else ""
@@ -164,17 +164,16 @@ class Dataset:
 
     @property
     def tag_names(self) -> tuple[str, ...]:
-        """The tags of all splits, empty for plain text."""
+        """The tags of all splits; empty for plain text."""
         return next(iter(self.splits.values())).tag_names
 
     def with_holdout(self, fraction: float = 0.1, seed: int = 0) -> "Dataset":
-        """The dataset with a validation split taken out of train, or itself where it has one.
+        """Return the dataset with a validation split held out of train, or itself if it has one.
 
-        Texts are chosen by a hash of the seed and their words, so that copies of a text stay together and
-        no text ends on both sides.
+        Texts are chosen by a hash of the seed and their words, so that all copies of a text end up in the same split.
 
         Raises:
-            DataError: `fraction` outside (0, 1), no train split, or one that cannot be divided.
+            DataError: `fraction` is outside (0, 1), or there is no train split that can be divided.
         """
         if "validation" in self.splits:
             return self
@@ -186,7 +185,7 @@ class Dataset:
             raise DataError(f"train of {self.name!r} has one distinct text: too few to hold some out")
         order = np.argsort(mix(seed, distinct), kind="stable")
         taken = np.cumsum(copies[order]) <= round(fraction * len(train))
-        taken[0], taken[-1] = True, False  # one text at least on either side
+        taken[0], taken[-1] = True, False  # at least one text on each side
         held = np.zeros(len(distinct), np.bool_)
         held[order[taken]] = True
         out = held[copy_of]
@@ -199,15 +198,15 @@ class Dataset:
         )
 
     def with_few_texts(self, texts: int | None = None, per_type: int | None = None, seed: int = 0) -> "Dataset":
-        """The dataset with a part of its training texts, its other splits whole.
+        """Return the dataset with only some of its training texts; other splits stay complete.
 
         Args:
-            texts: so many, see `lm_gym.data.few.few_texts`.
-            per_type: or so many for each entity type, or for each label.
-            seed: which ones.
+            texts: number of texts, see `lm_gym.data.few.few_texts`.
+            per_type: alternatively, number of texts for each entity type or label.
+            seed: seed of the choice.
 
         Raises:
-            DataError: no train split, or what `few_texts` refuses.
+            DataError: there is no train split, or as `few_texts`.
         """
         train = self["train"]
         splits = {**self.splits, "train": train.take(few_texts(train, texts, per_type, seed))}
@@ -215,15 +214,15 @@ class Dataset:
         return self._divided(splits, f"train: {len(splits['train'])} of {len(train)} texts ({asked}, seed {seed})")
 
     def _divided(self, splits: dict[str, Corpus], note: str) -> "Dataset":
-        """Parts of the same texts in other splits; what overlaps is counted and noted anew."""
+        """Return the same texts in other splits, with overlaps counted again."""
         kept = [old for old in self.notes if old not in _overlap_notes(self.splits, self.overlap)]
         return Dataset.from_splits(self.name, splits, max_overlap=1.0, notes=(*kept, note))
 
     def with_tag_names(self, tag_names: Sequence[str]) -> "Dataset":
-        """The same texts with tags that index `tag_names`, as a model trained on other data needs them.
+        """Return the same texts with tags that index `tag_names`, for a model trained on other data.
 
         Raises:
-            DataError: plain text, or a tag in use that `tag_names` lacks.
+            DataError: the corpus has no tags, or `tag_names` lacks a tag that is used.
         """
         if tuple(tag_names) == self.tag_names:
             return self
@@ -233,15 +232,15 @@ class Dataset:
     def with_word_labels(
         self, label: Callable[[list[str]], tuple[Sequence[str], Sequence[int]]], names: Sequence[str]
     ) -> "Dataset":
-        """Texts made of these ones, with a label for each word, for tasks that derive their labels from plain text.
+        """Return texts with a label for each word, for tasks that derive their labels from plain text.
 
         Args:
-            label: from the words of a text to the words to show and the number of each one's label; a text that
-                becomes empty is left out.
-            names: of the labels.
+            label: maps the words of a text to new words and the index of each word's label; texts that become empty
+                are removed.
+            names: names of the labels.
 
         Raises:
-            DataError: other numbers of words and labels, a label outside `names`, or a split that becomes empty.
+            DataError: the numbers of words and labels differ, a label is outside `names`, or a split becomes empty.
         """
         if len(set(names)) < len(names):
             raise DataError(f"two labels have one name: {', '.join(map(str, names))}")
@@ -258,10 +257,10 @@ class Dataset:
         return Dataset.from_splits(self.name, splits, max_overlap=1.0, notes=self.notes)
 
     def with_label_names(self, name: str, label_names: Sequence[str]) -> "Dataset":
-        """The same texts with labels in column `name` that index `label_names`, as a model of other data needs them.
+        """Return the same texts with the labels in column `name` renumbered to those of a trained model.
 
         Raises:
-            DataError: there is no such column of labels, or a label in use is not among `label_names`.
+            DataError: the column does not exist, or `label_names` lacks a label that is used.
         """
         splits = {split: corpus.with_label_names(name, label_names) for split, corpus in self.splits.items()}
         return Dataset(self.name, splits, self.overlap, _fingerprint(splits), self.notes)
@@ -274,7 +273,7 @@ def _labelled(
     num_labels: int,
     vocabulary: Words,
 ) -> tuple[NDArray[np.int32], NDArray[np.int16], NDArray[np.int64]]:
-    """Words, labels and lengths of the texts that `label` makes of a split (see `Dataset.with_word_labels`)."""
+    """Return words, labels and lengths of the relabelled texts of a split (see `Dataset.with_word_labels`)."""
     words, labels, lengths = array("i"), array("h"), array("q")
     for number in range(len(corpus)):
         text, its_labels = label(corpus.text(number))
@@ -292,7 +291,7 @@ def _labelled(
 
 
 def _described(corpus: Corpus) -> dict[str, tuple[str, ...]]:
-    """The kind of each column and, if it holds labels, their names."""
+    """Return the kind of each column and the names of its labels, if any."""
     return {
         name: (column.kind, *(column.names if isinstance(column, LabelColumn) else ()))
         for name, column in corpus.columns.items()
@@ -300,7 +299,7 @@ def _described(corpus: Corpus) -> dict[str, tuple[str, ...]]:
 
 
 def _unread_note(builders: Iterable[CorpusBuilder]) -> list[str]:
-    """One sentence on the columns that no field is read from, if there are any."""
+    """Return a note on the columns that are not read, if any."""
     unread = {column: builder.unnamed for builder in builders for column in builder.unread}
     if not unread:
         return []
@@ -309,7 +308,7 @@ def _unread_note(builders: Iterable[CorpusBuilder]) -> list[str]:
 
 
 def not_read(what: str, names: Sequence[str], of: str = "") -> str:
-    """The note about columns or splits that are left out."""
+    """Return a note about columns or splits that are not read."""
     listed = ", ".join(names)
     return f"{what}s {listed}{of} are not read" if len(names) > 1 else f"{what} {listed}{of} is not read"
 
@@ -324,7 +323,7 @@ def _overlap_notes(splits: Mapping[str, Corpus], counts: Mapping[tuple[str, str]
 
 
 def _fingerprint(splits: Mapping[str, Corpus]) -> str:
-    """16 hexadecimal digits of a SHA-256 over the vocabulary, all names and the arrays of each split."""
+    """Return 16 hexadecimal digits of a SHA-256 over the vocabulary, all names and the arrays of each split."""
     digest = hashlib.sha256()
     first = next(iter(splits.values()))
     for names in (first.vocabulary, first.tag_names):

@@ -1,4 +1,4 @@
-"""How a table is written: what parts its cells, whether its first row names the columns, which rows are comments."""
+"""The dialect of a table: its delimiter, whether the first row names the columns, and which rows are comments."""
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,17 +12,17 @@ from lm_gym.data.options import ReadOptions
 from lm_gym.data.tags import are_tags, is_tag
 from lm_gym.data.values import is_number
 
-Row = tuple[int, list[str]]  # the line where it begins, and its cells
-LOOKED_AT = 100  # rows, or lines, that tell the layout
+Row = tuple[int, list[str]]  # its first line and its cells
+LOOKED_AT = 100  # rows or lines from which the layout is inferred
 _DELIMITERS = ",;\t|"
 _COMMENT = "#"
 
 
 class Dialect(NamedTuple):
-    """What stands between cells, and how they are quoted (`csv.QUOTE_MINIMAL` or `csv.QUOTE_NONE`).
+    """The delimiter and the quoting of cells (`csv.QUOTE_MINIMAL` or `csv.QUOTE_NONE`).
 
     Attributes:
-        skipped: lines before the first row.
+        skipped: number of lines before the first row.
     """
 
     delimiter: str
@@ -33,13 +33,13 @@ class Dialect(NamedTuple):
 def find_dialect(
     lines: Iterable[str], usual: Dialect, builder: CorpusBuilder, options: ReadOptions
 ) -> tuple[Iterator[str], Dialect]:
-    """The delimiter that was asked for, or that the first line names as Excel does ("sep=;"), or that the rows show.
+    """Find the dialect by the requested delimiter, by a first line such as "sep=;" (Excel), or by the rows.
 
     Returns:
         All lines of the table, and its dialect.
 
     Raises:
-        DataError: a delimiter of several characters, or rows that show two of them.
+        DataError: the delimiter has several characters, or several delimiters are possible.
     """
     if options.delimiter is not None:
         if len(options.delimiter) > 1 or options.delimiter == '"':
@@ -63,24 +63,23 @@ def find_dialect(
 
 
 def _columns(head: Sequence[str], usual: Dialect, delimiter: str) -> list[list[str]]:
-    """The rows of the first lines, if this delimiter gives all of them the same number of cells, two or more."""
+    """Return the rows of the first lines if this delimiter gives all of them the same number of cells, at least two."""
     try:
         rows = [cells for cells in csv.reader(head, delimiter=delimiter, quoting=usual.quoting) if any(cells)]
     except csv.Error:
         return []
-    whole = rows[:-1] if len(head) == LOOKED_AT and len(rows) > 1 else rows  # the last one may be cut off
+    whole = rows[:-1] if len(head) == LOOKED_AT and len(rows) > 1 else rows  # the last row may be incomplete
     rows = [cells for cells in whole if not cells[0].startswith(_COMMENT)] or whole
     return rows if rows and len(rows[0]) > 1 and all(len(cells) == len(rows[0]) for cells in rows) else []
 
 
 def read_rows(lines: Iterable[str], dialect: Dialect, builder: CorpusBuilder) -> Iterator[Row]:
-    """Rows with the line each begins on; a blank line is a row without cells.
+    """Yield rows with their first lines; a blank line is a row without cells.
 
-    A row that begins with #, at the beginning or after a blank row, and has another number of cells than the rows, is a
-    comment.
+    A row is a comment if it begins with #, is the first row or follows a blank row, and has another number of cells.
 
     Raises:
-        DataError: rows of different lengths, or bad quoting.
+        DataError: rows have different lengths, or quoting is invalid.
     """
     rows = _all_rows(lines, dialect, builder)
     head = [*islice(rows, LOOKED_AT)]
@@ -113,13 +112,13 @@ def _all_rows(lines: Iterable[str], dialect: Dialect, builder: CorpusBuilder) ->
 
 
 def has_header(rows: Sequence[Sequence[str]], builder: CorpusBuilder, options: ReadOptions) -> bool:
-    """Whether the first row names the columns.
+    """Return whether the first row is a header.
 
-    It does if it has a name asked for or a usual one and no tag, or if all rows but this one have tags, or numbers, in
-    a column. Doubt is remarked on.
+    It is if it has a requested or usual name and no tag, or if all other rows have tags or numbers in some column.
+    Doubtful cases are reported in a note.
 
     Raises:
-        DataError: columns are asked for by name, and `header` says that there is none.
+        DataError: columns are requested by name although `header` is False.
     """
     if options.header is False and any(isinstance(column, str) for column in options.asked.values()):
         raise DataError(f"{builder.place}: header=False, so columns have no names: give their numbers")
@@ -128,22 +127,28 @@ def has_header(rows: Sequence[Sequence[str]], builder: CorpusBuilder, options: R
     first, others = rows[0], rows[1:]
     if _names_columns(first, options):
         return True
-    for column in range(len(first)) if others else ():
-        name, cells = first[column].split(), [cell for cells in others for cell in cells[column].split()]
-        if len(name) == 1 and not are_tags(name) and not are_tags(name + cells) and are_tags(cells):
-            return True
-        if name and not is_number(first[column]) and all(map(is_number, cells)):
-            return True
+    if any(_stands_out([cells[column] for cells in rows]) for column in range(len(first))):
+        builder.remarks.append("the first row is read as a header: say header=False if it is not")
+        return True
     words = options.asked.get(options.fields[0].name, 0)
     if others and isinstance(words, int) and -len(first) <= words < len(first):
-        name, *texts = (cells[words] for cells in rows)
-        if len(name.split()) == 1 and all(len(text.split()) > 1 for text in texts):
-            builder.remarks.append(f"the first row, {name!r}, is read as a text: say header=True if it is a header")
+        text = first[words]
+        if len(text.split()) == 1 and all(len(cells[words].split()) > 1 for cells in others):
+            builder.remarks.append(f"the first row, {text!r}, is read as a text: say header=True if it is a header")
     return False
 
 
+def _stands_out(column: Sequence[str]) -> bool:
+    """Return whether all cells of a column but the first hold tags, or numbers."""
+    name, others = column[0].split(), [part for cell in column[1:] for part in cell.split()]
+    if not name or not others:
+        return False
+    numbers = not is_number(column[0]) and all(map(is_number, others))
+    return numbers or (len(name) == 1 and not are_tags(name) and not are_tags(name + others) and are_tags(others))
+
+
 def _names_columns(first: Sequence[str], options: ReadOptions) -> bool:
-    """Whether a row has a name asked for or a usual one, and no tag."""
+    """Return whether a row has a requested or usual name, and no tag."""
     usual = {*WORDS.columns, *TAGS.columns, *(column for field in options.fields for column in field.columns)}
     named = any(cell.strip().lower() in usual for cell in first) and not any(map(is_tag, first))
     return named or any(isinstance(column, str) for column in options.asked.values())

@@ -1,4 +1,4 @@
-"""A part of the training texts, for few labels: so many texts, or so many for each entity type or label."""
+"""Selection of few training texts: a number of texts, or a number for each entity type or label."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ from lm_gym.hashing import mix
 
 
 def few_texts(corpus: Corpus, texts: int | None, per_type: int | None, seed: int) -> NDArray[np.int64]:
-    """Indices of some texts, ascending, chosen by a hash of the seed and their words; copies of a text are one.
+    """Choose texts by a hash of the seed and their words; copies of a text count once.
 
     Args:
         corpus: the training split.
-        texts: take so many; a greater number takes the same ones and more.
-        per_type: take so many that hold an entity of a type, or have a label, for each in turn (texts with several
-            count for all of them, so that fewer than types · per_type come out; a type with fewer texts gives all it
-            has).
-        seed: another one chooses other texts.
+        texts: number of texts; a larger number includes the texts of a smaller one.
+        per_type: number of texts for each entity type or label. Texts with several types count for each of them, so the
+            total can be below types · per_type. A type with fewer texts contributes all of them.
+        seed: seed of the choice.
 
     Returns:
-        int64 [n].
+        Ascending indices, int64 [n].
 
     Raises:
-        DataError: both numbers, or one below 1; more texts than there are distinct ones; `per_type` of texts
-            without entities and labels.
+        DataError: both numbers are given, a number is below 1, there are not enough distinct texts, or `per_type` is
+            given for texts without entities and labels.
     """
     if texts is not None and per_type is not None:
         raise DataError(f"train_texts={texts} and train_texts_per_type={per_type}: give one of them")
@@ -52,7 +51,7 @@ def few_texts(corpus: Corpus, texts: int | None, per_type: int | None, seed: int
 
 
 def _holds(corpus: Corpus) -> NDArray[np.bool_]:
-    """Which entity types and which labels each text has, bool [N, types + labels]."""
+    """Return which entity types and labels each text has, bool [N, types + labels]."""
     found = [np.zeros((len(corpus), 0), np.bool_)]
     if corpus.tags is not None:
         types = np.zeros((len(corpus), (len(corpus.tag_names) + 1) // 2), np.bool_)

@@ -1,4 +1,4 @@
-"""Fields beside words and tags while a split is read: one growing column for each."""
+"""Builders of fields other than words and tags, one growing column for each."""
 
 from abc import ABC, abstractmethod
 from array import array
@@ -14,11 +14,11 @@ from lm_gym.data.errors import DataError
 from lm_gym.data.fields import Field, Kind
 
 Complaint = Callable[[int, str], DataError]
-"""Text and message to an error that names the place of the text."""
+"""Maps a text and a message to an error that names the place of the text."""
 
 
 class Words(defaultdict[str, int]):
-    """Word → index, where a new word takes the next index: one per dataset, shared by its splits."""
+    """Word → index; a new word gets the next index. All splits of a dataset share one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Words(defaultdict[str, int]):
 
 
 class FieldBuilder(ABC):
-    """The values of one field for the texts read so far.
+    """Base class of builders, which collect the values of one field.
 
     Args:
         field: the field.
@@ -44,28 +44,28 @@ class FieldBuilder(ABC):
 
     @abstractmethod
     def build(self, vocabulary: tuple[str, ...], names: tuple[str, ...], complain: Complaint) -> Column:
-        """The column.
+        """Return the column.
 
         Args:
             vocabulary: the words of the dataset.
             names: the labels of the dataset.
-            complain: makes an error about a text.
+            complain: creates an error about a text.
 
         Raises:
-            DataError: a label that is not among `names`.
+            DataError: a label is not among `names`.
         """
 
     def first_with(self, words: list[int]) -> tuple[int, int] | None:
-        """The first text that has one of these words in this field, and the word; None if there is none."""
+        """Return the first text with one of these words in this field, and the word; None if there is none."""
         return None
 
     def flat_offsets(self) -> NDArray[np.int64]:
-        """The offsets as int64 [N + 1], a view."""
+        """Return a view of the offsets, int64 [N + 1]."""
         return np.frombuffer(self.offsets, np.int64)
 
 
 class LabelBuilder(FieldBuilder):
-    """Labels; `raw` holds the different ones in the order in which they were found."""
+    """Builder of labels; `raw` holds the distinct labels in order of appearance."""
 
     def __init__(self, field: Field, vocabulary: Words) -> None:
         super().__init__(field, vocabulary)
@@ -78,7 +78,7 @@ class LabelBuilder(FieldBuilder):
         self.offsets.append(len(self.values))
 
     def build(self, vocabulary: tuple[str, ...], names: tuple[str, ...], complain: Complaint) -> LabelColumn:
-        """The labels as indices into `names`."""
+        """Return the labels as indices into `names`."""
         values = np.frombuffer(self.values, np.int32)
         index = {name: i for i, name in enumerate(names)}
         for raw, label in enumerate(self.raw):
@@ -95,7 +95,7 @@ class LabelBuilder(FieldBuilder):
 
 
 class TextsBuilder(FieldBuilder):
-    """Lists of texts."""
+    """Builder of lists of texts."""
 
     def __init__(self, field: Field, vocabulary: Words) -> None:
         super().__init__(field, vocabulary)
@@ -110,7 +110,7 @@ class TextsBuilder(FieldBuilder):
         self.offsets.append(len(self.item_offsets) - 1)
 
     def first_with(self, words: list[int]) -> tuple[int, int] | None:
-        """The first text that has one of these words in an item, and the word."""
+        """Return the first text with one of these words in an item, and the word."""
         found = np.flatnonzero(np.isin(np.frombuffer(self.words, np.int32), words))
         if not found.size:
             return None
@@ -118,13 +118,13 @@ class TextsBuilder(FieldBuilder):
         return int(np.searchsorted(self.flat_offsets(), item, side="right")) - 1, self.words[found[0]]
 
     def build(self, vocabulary: tuple[str, ...], names: tuple[str, ...], complain: Complaint) -> TextsColumn:
-        """The items as indices into the vocabulary."""
+        """Return the items as indices into the vocabulary."""
         words, item_offsets = np.frombuffer(self.words, np.int32), np.frombuffer(self.item_offsets, np.int64)
         return TextsColumn(self.field.kind, self.flat_offsets(), words, item_offsets, vocabulary)
 
 
 class NumbersBuilder(FieldBuilder):
-    """Lists of numbers."""
+    """Builder of lists of numbers."""
 
     def __init__(self, field: Field, vocabulary: Words) -> None:
         super().__init__(field, vocabulary)
@@ -136,7 +136,7 @@ class NumbersBuilder(FieldBuilder):
         self.offsets.append(len(self.values))
 
     def build(self, vocabulary: tuple[str, ...], names: tuple[str, ...], complain: Complaint) -> NumbersColumn:
-        """The numbers."""
+        """Return the numbers."""
         return NumbersColumn(self.field.kind, self.flat_offsets(), np.frombuffer(self.values, np.float64))
 
 
@@ -150,7 +150,7 @@ FIELD_BUILDERS: dict[Kind, Callable[[Field, Words], FieldBuilder]] = {
 
 
 def label_names(found: set[str]) -> tuple[str, ...]:
-    """Labels in order: by number if all of them are integers, else by name."""
+    """Sort labels by number if all are integers, else by name."""
     if all(label.removeprefix("-").isdecimal() for label in found):
         return tuple(sorted(found, key=lambda label: (int(label), label)))
     return tuple(sorted(found))

@@ -1,4 +1,4 @@
-"""Which file of a folder, or split of a foreign dataset, is which of our splits."""
+"""Assignment of files in a folder, or splits of another dataset, to splits."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -12,24 +12,24 @@ NAMES = {
     **dict.fromkeys(("val", "valid", "validation", "eval", "evaluation", "testa"), "validation"),
     **dict.fromkeys(("test", "testing", "tst", "testb"), "test"),
 }
-_NO_DATA = (".md", ".rst", ".py")  # and files without an ending in capitals, such as LICENSE
+_NO_DATA = (".md", ".rst", ".py")  # also files in capitals without a suffix, such as LICENSE
 
 
 def split_of(path: Path) -> str | None:
-    """The split that a file's name says: "eng.testa" is validation, "notes.txt" is none."""
+    """Return the split in the name of a file: "eng.testa" is validation, "notes.txt" is None."""
     found = {NAMES[part] for part in re.split(r"[._-]", path.name.lower()) if part in NAMES}
     return found.pop() if len(found) == 1 else None
 
 
 def split_files(folder: Path, splits: Mapping[str, str] | None = None) -> tuple[dict[str, Path], list[str]]:
-    """The file of each split, and the names of the files and folders beside them that nobody asked for.
+    """Return the file of each split, and the names of other files and folders that may be data.
 
     Args:
-        folder: where they are.
-        splits: file names by split; None goes by the names of the files.
+        folder: the folder.
+        splits: file names by split; None to infer splits from names.
 
     Raises:
-        DataError: no file for any split, two files for one, or a file that is not there.
+        DataError: no file belongs to a split, two files belong to the same split, or a file does not exist.
     """
     entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     files = [path for path in entries if path.is_file()]
@@ -58,22 +58,22 @@ def split_files(folder: Path, splits: Mapping[str, str] | None = None) -> tuple[
 
 
 def _may_be_data(path: Path) -> bool:
-    """Whether this may be meant to be read: no manual and no code, and a folder only if it is named for a split."""
+    """Return whether a path may be data: a folder with the name of a split, or a file that is not text or code."""
     if path.is_dir():
         return split_of(path) is not None
     return path.suffix.lower() not in _NO_DATA and (bool(path.suffix) or not path.name.isupper())
 
 
 def choose_splits(place: str, names: Iterable[str], splits: Mapping[str, str] | None) -> dict[str, str]:
-    """The names of a dataset's own splits by ours.
+    """Return the names of a dataset's own splits by ours.
 
     Args:
-        place: what errors name.
-        names: its splits.
-        splits: as asked for; None goes by the usual names, the first of two that mean the same.
+        place: the place for error messages.
+        names: names of its splits.
+        splits: requested splits; None to use the usual names, the first of several with the same meaning.
 
     Raises:
-        DataError: it has no such split, or none of a usual name.
+        DataError: a split does not exist, or no split has a usual name.
     """
     names = [*names]
     if not names:

@@ -1,4 +1,4 @@
-"""The file formats, and how a file is opened and its format told."""
+"""The file formats, and the detection of a file's format."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -19,12 +19,12 @@ from lm_gym.data.text_files import has_doubled_breaks, open_text
 
 Reader = Callable[[Path, CorpusBuilder, ReadOptions], None]
 LineReader = Callable[[Iterable[str], CorpusBuilder, ReadOptions], None]
-_LOOKED_AT = 100  # lines that tell CoNLL columns from plain text
+_LOOKED_AT = 100  # lines that distinguish CoNLL columns from plain text
 
 
 @dataclass(frozen=True)
 class Format:
-    """A reader, the endings of the files it is for, and what it counts to tell where a text stands."""
+    """A reader, the suffixes of its files, and the noun for its line numbers."""
 
     read: Reader
     suffixes: tuple[str, ...]
@@ -32,7 +32,7 @@ class Format:
 
 
 def of_lines(read: LineReader) -> Reader:
-    """A reader of files, made of a reader of lines."""
+    """Return a reader of files from a reader of lines."""
 
     def read_file(path: Path, builder: CorpusBuilder, options: ReadOptions) -> None:
         with open_text(path) as lines:
@@ -55,10 +55,10 @@ FORMATS: dict[str, Format] = {
 
 
 def read_file(path: Path, words: Words, options: ReadOptions) -> CorpusBuilder:
-    """The texts of one file.
+    """Read the texts of a file.
 
     Raises:
-        DataError: what the reader of its format raises; bytes that are not UTF-8; no text at all.
+        DataError: as the reader of its format; bytes are not UTF-8; or there are no texts.
     """
     format_ = FORMATS[format_of(path, options)]
     builder = CorpusBuilder(str(path), words, format_.unit)
@@ -68,7 +68,7 @@ def read_file(path: Path, words: Words, options: ReadOptions) -> CorpusBuilder:
 
 
 def format_of(path: Path, options: ReadOptions) -> str:
-    """The name of the format in `FORMATS`: by the ending of the file, else by its first lines."""
+    """Return the name of a file's format in `FORMATS`, by its suffix or else by its first lines."""
     for name, format_ in FORMATS.items():
         if path.suffix.lower() in format_.suffixes:
             return name
@@ -82,7 +82,7 @@ def format_of(path: Path, options: ReadOptions) -> str:
 
 
 def _is_object(line: str) -> bool:
-    """Whether a line is a JSON object."""
+    """Return whether a line is a JSON object."""
     try:
         return line.startswith("{") and isinstance(json.loads(line), dict)
     except (ValueError, RecursionError):
@@ -90,7 +90,7 @@ def _is_object(line: str) -> bool:
 
 
 def _has_columns(lines: Sequence[str], options: ReadOptions) -> bool:
-    """Whether lines that are no comments have one number of columns, two at least, the last of them tags."""
+    """Return whether all lines except comments have the same number of columns, at least two, with tags in the last."""
     rows = [line.split(options.delimiter) for line in lines if not line.startswith((DOCUMENT, COMMENT))]
     width = len(rows[0]) if rows else 0
     return width > 1 and all(len(row) == width for row in rows) and are_tags([row[-1].strip() for row in rows])

@@ -1,6 +1,6 @@
-"""Python data: lists of records or words, pandas and Polars frames, objects of the `datasets` package.
+"""Readers of Python data: lists of records or words, pandas and Polars frames, objects of the `datasets` package.
 
-Frames are told by their methods, so that none of these packages is imported for a look.
+Frames are recognised by their methods, so that none of these packages needs to be imported.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,11 +18,11 @@ def read_data(data: Any, builder: CorpusBuilder, options: ReadOptions) -> None:
 
     Args:
         data: a list of records (by column name), of word lists or of pairs; a frame; a `datasets.Dataset`.
-        builder: gets the texts.
+        builder: receives the texts.
         options: the fields and their columns.
 
     Raises:
-        DataError: other data, or as `RecordReader.add`.
+        DataError: the data has another type, or as `RecordReader.add`.
     """
     if hasattr(data, "with_format") and hasattr(data, "features"):
         return read_rows(data, builder, options)
@@ -30,7 +30,7 @@ def read_data(data: Any, builder: CorpusBuilder, options: ReadOptions) -> None:
 
 
 def _records(data: Any, builder: CorpusBuilder, options: ReadOptions) -> Iterator[Mapping[str, Any]]:
-    """The rows of one split as records."""
+    """Yield the rows of a split as records."""
     if hasattr(data, "iter_rows"):  # Polars
         yield from data.iter_rows(named=True)
     elif hasattr(data, "itertuples"):  # pandas
@@ -49,7 +49,7 @@ def _records(data: Any, builder: CorpusBuilder, options: ReadOptions) -> Iterato
 
 
 def _record(item: Any, row: int, builder: CorpusBuilder, options: ReadOptions) -> dict[str, Any]:
-    """A list of words, or a pair of it and the second field, as a record."""
+    """Return a list of words, or a pair of words and the second field, as a record."""
     words, *others = options.fields
     if isinstance(item, str) or not isinstance(item, list | tuple):
         raise builder.error(row, f"{item!r:.40} is no text: give a list of words, a (words, tags) pair, or a record")

@@ -1,4 +1,4 @@
-"""`hub:<id>`: whatever `datasets.load_dataset` reads, a local folder of Parquet files among it."""
+"""The source `hub:<id>`: everything that `datasets.load_dataset` reads, including local folders of Parquet files."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ PREFIX = "hub:"
 
 
 def fetch(source: str) -> Any:
-    """The `datasets.DatasetDict` of "hub:<id>" or "hub:<id>:<config>".
+    """Return the `datasets.DatasetDict` of "hub:<id>" or "hub:<id>:<config>".
 
     Raises:
         DataError: the `datasets` package or the dataset is missing.

@@ -66,14 +66,14 @@ def choose_layout(records: Sequence[Mapping[str, Any]], options: ReadOptions, pl
         column = find_column(names if field.name in asked else left, asked.get(field.name), field.columns, place)
         if column is None and field.required:
             raise _missing(field, record, words, whole, place)
-        here = column is not None and field.kind == "tags" and are_spans([r.get(column) for r in records], whole)
+        here = column is not None and field.kind == "tags" and are_spans([r.get(column) for r in records])
         optional = field.name not in asked and not here
         if column is None or (optional and _passed_over(field, column, record, words, whole)):
             continue
         spans |= here
         taken.append((field, column))
     tags = next((column for field, column in taken if field.kind == "tags"), None)
-    return Layout(words, whole, tags, spans, tuple(pair for pair in taken if pair[0].kind != "tags"))
+    return Layout(words, whole or spans, tags, spans, tuple(pair for pair in taken if pair[0].kind != "tags"))
 
 
 def example_of(records: Sequence[Mapping[str, Any]], words: str, whole: bool) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""How a file is to be read."""
+"""Options of readers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,23 +8,23 @@ from lm_gym.data.fields import WORDS_AND_TAGS, Field, check_fields
 from lm_gym.data.schemes import check_scheme
 
 ColumnKey = int | str
-"""A column by its index (negative from the right), or by its name."""
+"""A column, by its index (negative from the right) or its name."""
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What a reader may be told; None lets it find out.
+    """Options of a reader; None lets the reader infer a value.
 
     Attributes:
         token_column: column of the words.
         tag_column: column of the tags.
-        text_column: column of whole texts, split at blanks; excludes the two above.
-        delimiter: between columns; None is any blanks (CoNLL), "," (CSV) or a tab (TSV).
-        scheme: of the tags: "auto", "iob1", "iob2", "iobes" (BILOU and BMES included), "io" (types alone) or
+        text_column: column of whole texts, split at whitespace; excludes token_column.
+        delimiter: delimiter of columns; None for whitespace (CoNLL), "," (CSV) or a tab (TSV).
+        scheme: scheme of the tags: "auto", "iob1", "iob2", "iobes" (BILOU and BMES included), "io" (types alone) or
             "conlleval" (any sequence).
         fields: the fields to read, words first.
         columns: columns by the name of a field.
-        names: what integers stand for, by the name of a field of tags or labels.
+        names: names of integers, by the name of a field of tags or labels.
         header: whether the first row of a table names its columns.
     """
 
@@ -40,8 +40,8 @@ class ReadOptions:
 
     def __post_init__(self) -> None:
         check_scheme(self.scheme)
-        if self.text_column is not None and (self.token_column is not None or self.tag_column is not None):
-            raise DataError("text_column excludes token_column and tag_column: a text is words with tags, or plain")
+        if self.text_column is not None and self.token_column is not None:
+            raise DataError("text_column excludes token_column: words are read from one column")
         names = [wanted.name for wanted in check_fields(self.fields)]
         for argument, given in (("columns", self.columns), ("names", self.names)):
             for name in given:
@@ -65,7 +65,7 @@ class ReadOptions:
 
     @property
     def asked(self) -> dict[str, ColumnKey]:
-        """The columns that were asked for, by the name of their field."""
+        """The requested columns, by the name of their field."""
         found = dict(self.columns)
         for wanted, key in (
             (self.fields[0], self.token_column),

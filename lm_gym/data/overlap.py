@@ -1,4 +1,4 @@
-"""Texts that stand in two splits: a test on what was trained on measures memory, not learning."""
+"""Texts that occur in two splits; testing on training texts would measure memory instead of learning."""
 
 from collections.abc import Iterator, Mapping
 from itertools import combinations
@@ -15,9 +15,9 @@ _BLOCK = 1 << 18  # words hashed at a time
 
 
 def text_keys(corpus: Corpus) -> NDArray[np.uint64]:
-    """A 64-bit hash of what stands in each text, uint64 [N]: its words, and those of its lists of texts if it has any.
+    """Return a 64-bit hash of the words of each text and of its lists of texts, uint64 [N].
 
-    Splits must share the vocabulary. Tags, labels and numbers do not count: they are what is to be found out.
+    Splits must share the vocabulary. Tags, labels and numbers are ignored, because they are the targets.
     """
     keys = np.concatenate([*_blocks_of_keys(corpus.words, corpus.offsets)])
     for _, column in sorted(corpus.columns.items()):
@@ -27,15 +27,15 @@ def text_keys(corpus: Corpus) -> NDArray[np.uint64]:
 
 
 def _list_keys(column: TextsColumn) -> NDArray[np.uint64]:
-    """A hash of each list of texts, uint64 [N]; the order of its items counts."""
+    """Return a hash of each list of texts, uint64 [N], which depends on the order of items."""
     place = np.arange(column.offsets[-1]) - np.repeat(column.offsets[:-1], column.lengths)
     items = [np.zeros(0, np.uint64), *_blocks_of_keys(column.words, column.item_offsets)]
     sums = np.concatenate(([np.uint64(0)], np.cumsum(mix(np.concatenate(items), place))))  # modulo 2^64
-    return sums[column.offsets[1:]] - sums[column.offsets[:-1]]  # right where a list is empty, too
+    return sums[column.offsets[1:]] - sums[column.offsets[:-1]]  # also correct for empty lists
 
 
 def _blocks_of_keys(words: NDArray[np.int32], offsets: NDArray[np.int64]) -> Iterator[NDArray[np.uint64]]:
-    """Hashes of ragged rows of words, none of them empty, in blocks that bound temporary memory."""
+    """Yield hashes of non-empty ragged rows of words, in blocks that limit memory."""
     text, total = 0, len(offsets) - 1
     while text < total:
         stop = int(np.searchsorted(offsets, offsets[text] + _BLOCK, side="right")) - 1
@@ -47,7 +47,7 @@ def _blocks_of_keys(words: NDArray[np.int32], offsets: NDArray[np.int64]) -> Ite
 
 
 def overlaps(splits: Mapping[str, Corpus]) -> dict[tuple[str, str], int]:
-    """For each pair of splits, how many texts of the smaller one stand in the other too."""
+    """Return for each pair of splits the number of texts of the smaller one that also occur in the other."""
     keys = {name: text_keys(corpus) for name, corpus in splits.items()} if len(splits) > 1 else {}
     counts = {}
     for one, other in combinations(keys, 2):
@@ -57,7 +57,7 @@ def overlaps(splits: Mapping[str, Corpus]) -> dict[tuple[str, str], int]:
 
 
 def refuse_overlap(splits: Mapping[str, Corpus], counts: Mapping[tuple[str, str], int], max_overlap: float) -> None:
-    """Raise DataError where two splits share more than `max_overlap` of the smaller one."""
+    """Raise DataError if two splits share more than `max_overlap` of the smaller one."""
     for (one, other), count in counts.items():
         small, large = sorted((one, other), key=lambda name: len(splits[name]))
         total = len(splits[small])

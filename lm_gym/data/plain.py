@@ -1,4 +1,4 @@
-"""Plain text: a text a line, words between blanks; blank lines are skipped."""
+"""Reader of plain text: one text per line, words separated by whitespace; blank lines are skipped."""
 
 from collections.abc import Iterable
 
@@ -6,14 +6,14 @@ from lm_gym.data.builder import CorpusBuilder
 from lm_gym.data.errors import DataError
 from lm_gym.data.options import ReadOptions
 
-_ENOUGH = 10  # lines of the same number of words that are no accident
+_ENOUGH = 10  # number of equally long lines that cannot be a coincidence
 
 
 def read_text(lines: Iterable[str], builder: CorpusBuilder, options: ReadOptions) -> None:
     """Append the texts of a file of plain text.
 
     Raises:
-        DataError: a field besides the words is required, or a column is named: plain text has neither.
+        DataError: another field than words is required, or a column is named; plain text has neither.
     """
     required = [field.name for field in options.fields[1:] if field.required]
     if required or options.asked:

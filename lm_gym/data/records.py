@@ -1,4 +1,4 @@
-"""Records with named columns: JSON objects, rows of tables and frames, Python dicts."""
+"""Reader of records with named columns: JSON objects, rows of tables and frames, Python dicts."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, islice
@@ -13,16 +13,16 @@ from lm_gym.data.options import ReadOptions
 from lm_gym.data.spans import read_tagged_text
 from lm_gym.data.values import READERS, FieldError, count_words, kind_of, name_integers, plain, read_tags, read_words
 
-LOOKED_AT = 100  # records that tell which column holds which field
+LOOKED_AT = 100  # records from which the columns of fields are inferred
 
 
 class RecordReader:
-    """Reads records into a builder; the first hundred say which column holds which field.
+    """Read records into a builder; the first hundred determine the column of each field.
 
     Args:
-        builder: gets the texts.
+        builder: receives the texts.
         options: the fields and their columns.
-        class_names: for columns whose integers stand for names, the names.
+        class_names: names of integers, by column.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class RecordReader:
         self._columns: tuple[str, ...] = ()
 
     def read(self, records: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
-        """Append the texts of records, each with its line.
+        """Append the texts of records with their lines.
 
         Raises:
             DataError: as `begin` and `add`.
@@ -48,11 +48,11 @@ class RecordReader:
             self.add(record, line)
 
     def begin(self, records: Sequence[Mapping[str, Any]], line: int) -> Layout:
-        """Choose the columns by the first records, unless they are chosen already.
+        """Choose the columns by the first records, if not yet done.
 
         Raises:
             DataError: as `choose_layout`.
-            OtherFields: a column holds another kind of field than the one asked for.
+            OtherFields: a column holds another kind of field than the requested one.
         """
         if self._layout is None:
             known = [self._with_names(record) for record in records]
@@ -69,7 +69,7 @@ class RecordReader:
         return self._layout
 
     def add(self, record: Mapping[str, Any], line: int) -> None:
-        """Append one text; a record without words is counted and left out.
+        """Append one text; a record without words is counted and skipped.
 
         Raises:
             DataError: a column is missing, or a value does not fit its field.
@@ -105,7 +105,7 @@ class RecordReader:
                 raise self.builder.error(line, f"{message}: give each item one number")
 
     def _compare(self, record: Mapping[str, Any], layout: Layout, line: int) -> None:
-        """Hold the columns of a record against those of the records before, and note which are not read."""
+        """Compare the columns of a record with those of earlier records, and record which are not read."""
         self._columns = tuple(record)
         for column in layout.columns:
             if column not in record:
@@ -120,7 +120,7 @@ class RecordReader:
         self.builder.unread |= dict.fromkeys(fresh)
 
     def _value(self, record: Mapping[str, Any], column: str) -> Any:
-        """A value by name; FieldError if it is an integer that has none."""
+        """Return a value with names for integers; raise FieldError for an integer without a name."""
         if column not in self.class_names:
             return record[column]
         value = name_integers(record[column], self.class_names[column])
@@ -130,7 +130,7 @@ class RecordReader:
         return value
 
     def _with_names(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """The record with names for integers wherever there are names."""
+        """Return the record with names for integers that have names."""
         return {
             column: name_integers(value, self.class_names[column]) if column in self.class_names else value
             for column, value in record.items()

@@ -14,14 +14,14 @@ from lm_gym.data.tags import LETTERS, Tag, TagError
 
 SCHEMES = ("auto", "iob1", "iob2", "iobes", "io", "conlleval")
 _O, _B, _I, _E, _S = range(5)  # the roles in `LETTERS`
-_BLOCK = 1 << 16  # words converted at a time, so that temporary arrays stay small
+_BLOCK = 1 << 16  # words converted at a time, to limit memory
 
 
 def check_scheme(scheme: str) -> None:
-    """Refuse an unknown scheme.
+    """Check the name of a scheme.
 
     Raises:
-        DataError: naming those that are known.
+        DataError: the scheme is unknown; the message lists the known ones.
     """
     if scheme not in SCHEMES:
         raise DataError(f"unknown scheme {scheme!r}{nearest(scheme, SCHEMES)}: one of {', '.join(SCHEMES)}")
@@ -34,21 +34,22 @@ def to_iob2(
     tag_names: Sequence[str],
     scheme: str = "auto",
 ) -> tuple[NDArray[np.int16], str]:
-    """Tags of any scheme as IOB2.
+    """Convert tags of any scheme to IOB2.
 
     Args:
         tags: int16 [W], index into `raw_tags`.
-        raw_tags: the different tags of the file, and how each is read (`lm_gym.data.tags.parse_tags`).
-        offsets: int64 [N + 1], where texts begin and end.
-        tag_names: what the result indexes; holds "B-X" and "I-X" for every type X of `raw_tags`.
-        scheme: "iob2" and "iobes" (BILOU, BMES and BMEWO letters included) demand exactly that; "iob1" takes B- and
-            I- only, "io" I- only, and "conlleval" anything; "auto" is "iobes" where its letters are, else "iob1".
+        raw_tags: the distinct tags of the file and their meaning (`lm_gym.data.tags.parse_tags`).
+        offsets: int64 [N + 1], offsets of texts.
+        tag_names: names of the resulting tags, with "B-X" and "I-X" for every type X of `raw_tags`.
+        scheme: "iob2" and "iobes" (also with the letters of BILOU, BMES and BMEWO) require exactly this scheme; "iob1"
+            accepts only B- and I-, "io" only I-, "conlleval" any sequence; "auto" is "iobes" if its letters occur,
+            else "iob1".
 
     Returns:
-        int16 [W], index into `tag_names`, and a remark where IOB1 and IOB2 are mixed (else empty).
+        int16 [W], index into `tag_names`, and a note if IOB1 and IOB2 are mixed (else empty).
 
     Raises:
-        TagError: the sequence does not fit the scheme; `index` says where.
+        TagError: the sequence does not fit the scheme; `index` is the place.
     """
     names_of_tags, parts = [*raw_tags], [*raw_tags.values()]
     letters = np.array([LETTERS[letter] for letter, _ in parts], np.int8)
@@ -60,7 +61,7 @@ def to_iob2(
 
     kept = _scheme_of(tags, raw_tags, scheme)
     result = np.empty_like(tags)
-    bare = odd = 0  # entities that begin as only IOB1 has them, and as only IOB2 has them
+    bare = odd = 0  # numbers of entities that begin as in IOB1 only, and as in IOB2 only
     for low, high, first in _blocks(offsets):
         raw = tags[low:high]
         starts, joined = _starts(letters[raw], types[raw], first)
@@ -85,7 +86,7 @@ def to_iob2(
 
 
 def _scheme_of(tags: NDArray[np.int16], raw_tags: Mapping[str, Tag], scheme: str) -> str:
-    """The scheme asked for, or "iob" / "iobes" by the letters; TagError where they do not go together."""
+    """Return the requested scheme, or "iob" or "iobes" by the letters; raise TagError if they conflict."""
     first = {part.letter: i for i, part in reversed([*enumerate(raw_tags.values())])}
     names = [*raw_tags]
 
@@ -104,7 +105,7 @@ def _scheme_of(tags: NDArray[np.int16], raw_tags: Mapping[str, Tag], scheme: str
 
 
 def _blocks(offsets: NDArray[np.int64]) -> Iterator[tuple[int, int, NDArray[np.bool_]]]:
-    """Runs of whole texts of about _BLOCK words: begin, end, and which words begin a text."""
+    """Yield runs of whole texts of about _BLOCK words: start, end, and which words begin a text."""
     text = 0
     while text < len(offsets) - 1:
         stop = int(np.searchsorted(offsets, offsets[text] + _BLOCK, side="right")) - 1
@@ -119,7 +120,7 @@ def _blocks(offsets: NDArray[np.int64]) -> Iterator[tuple[int, int, NDArray[np.b
 def _starts(
     letters: NDArray[np.int8], types: NDArray[np.int16], first: NDArray[np.bool_]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Where entities begin, and where the word before belongs to an entity of the same type."""
+    """Return where entities begin, and where the previous word belongs to an entity of the same type."""
     before = np.roll(letters, 1)
     before[first] = _O
     joined = (letters != _O) & (before != _O) & (np.roll(types, 1) == types)
@@ -129,7 +130,7 @@ def _starts(
 
 
 def _breaks_iobes(letters: NDArray[np.int8], joined: NDArray[np.bool_], first: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Where a tag does not continue an open entity, continues a closed one, or leaves one open at the end."""
+    """Return where a tag fails to continue an open entity, continues a closed one, or leaves one open at the end."""
     opens = (letters == _B) | (letters == _I)
     continues = (letters == _I) | (letters == _E)
     open_before = np.roll(opens, 1) & ~first
@@ -146,7 +147,7 @@ def _refuse(
     tags: NDArray[np.int16],
     raw_tags: Sequence[str],
 ) -> None:
-    """Raise TagError at the first place that is broken, if there is one."""
+    """Raise TagError at the first broken place, if any."""
     if broken.any():
         at = low + int(np.argmax(broken))
         way_out = "scheme='conlleval' reads any sequence as conlleval does"

@@ -1,4 +1,4 @@
-"""Entities as spans of characters, as annotation tools export them, aligned to words."""
+"""Alignment of entities given as spans of characters, the format of annotation tools, to words."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 from lm_gym.data.values import FieldError, plain
 
-_WORD = re.compile(r"\w(?:\S*\w)?|\S")  # a word ends where its last letter or digit does; other characters stand alone
+_WORD = re.compile(r"\w(?:\S*\w)?|\S")  # a word ends with its last letter or digit; other characters are separate words
 _START, _END = ("start", "start_offset"), ("end", "end_offset")
 _LABEL = ("label", "labels", "type", "entity", "entity_group", "tag")
 
 
 class Span(NamedTuple):
-    """Characters start … end - 1 of a text, their label, and what stands there if the data say so."""
+    """Characters start … end - 1 of a text, their label, and their text if the data gives it."""
 
     start: int
     end: int
@@ -23,14 +23,14 @@ class Span(NamedTuple):
 
 @dataclass
 class SpanCounts:
-    """What became of the spans of a split: how many there are, were widened to whole words, or left out."""
+    """Numbers of the spans of a split: in total, widened to whole words, and left out because they overlap."""
 
     total: int = 0
     widened: int = 0
     overlapping: int = 0
 
     def notes(self) -> list[str]:
-        """A sentence for each number that is not 0."""
+        """Return a note for each number that is not 0."""
         found = (
             (self.widened, "do not begin and end with words and are widened to whole words"),
             (self.overlapping, "overlap longer ones and are left out"),
@@ -38,36 +38,32 @@ class SpanCounts:
         return [f"{count} of {self.total} spans {what}" for count, what in found if count]
 
 
-def are_spans(values: Sequence[Any], whole: bool) -> bool:
-    """Whether a column beside whole texts holds lists of spans.
-
-    Args:
-        values: of the first records.
-        whole: whether the column of the words holds whole texts.
-    """
+def are_spans(values: Sequence[Any]) -> bool:
+    """Return whether a column holds lists of spans, judging by the values of the first records."""
     try:
         lists = [plain(value) for value in values if value is not None]
     except FieldError:
         return False
     items = [item for value in lists if isinstance(value, list) for item in value]
-    return whole and bool(items) and all(isinstance(value, list) for value in lists) and all(map(_is_span, items))
+    return all(isinstance(value, list) for value in lists) and any(map(_is_span, items))
 
 
 def read_tagged_text(text: Any, spans: Any, counts: SpanCounts) -> tuple[list[str], list[str]]:
-    """The words of a text, punctuation apart, and their tags.
+    """Return the words of a text, with separate punctuation, and their tags.
 
-    A span that begins or ends within a word is widened to the whole word; of two that overlap, the longer one stays.
+    A span that begins or ends within a word is widened to the whole word. Of two overlapping spans, the longer one is
+    kept.
 
     Args:
-        text: from a record.
+        text: the text of a record.
         spans: a list of [start, end, label], or of objects with these keys.
-        counts: is told what became of the spans.
+        counts: counts of spans, which are updated.
 
     Returns:
         Words and IOB2 tags.
 
     Raises:
-        FieldError: the text is no string, or a span does not lie in it.
+        FieldError: the text is not a string, or a span lies outside it.
     """
     if not isinstance(text, str):
         raise FieldError(f"holds spans of characters, but the text is {text!r:.60}: a string is needed")
@@ -95,7 +91,7 @@ def _is_span(item: Any) -> bool:
 
 
 def _read_span(item: Any, text: str) -> Span:
-    """A span without blanks at its ends, checked against the text."""
+    """Return a checked span without whitespace at its ends."""
     if not _is_span(item):
         raise FieldError(f"holds {item!r:.60}: a span is [start, end, label], or an object with these keys")
     if isinstance(item, Mapping):
@@ -116,10 +112,10 @@ def _read_span(item: Any, text: str) -> Span:
 
 
 def _of_utf16(text: str, start: int, end: int, said: str) -> tuple[int, int]:
-    """Offsets of characters for those of UTF-16 units, which tools in a browser count.
+    """Convert offsets in UTF-16 units, which tools in browsers use, to offsets in characters.
 
     Raises:
-        FieldError: in neither count does the text say what the span says.
+        FieldError: the text at the span differs from the given text in both units.
     """
     units = text.encode("utf-16-le", "surrogatepass")
     before, inside = units[: 2 * start].decode("utf-16-le", "replace"), units[2 * start : 2 * end]

@@ -1,4 +1,4 @@
-"""CSV and TSV: a text a row (`text`, or `tokens` beside `tags`), or a word a row as in CoNLL columns."""
+"""Readers of CSV and TSV: one text per row (`text`, or `tokens` and `tags`), or one word per row as in CoNLL."""
 
 import csv
 from collections.abc import Iterable, Sequence
@@ -18,15 +18,15 @@ from lm_gym.data.values import holds_list, name_integers
 
 
 def read_csv(lines: Iterable[str], builder: CorpusBuilder, options: ReadOptions) -> None:
-    """Append the texts of comma-separated values, cells quoted by `"` where they need it. Raises as `read_tsv`."""
+    """Append the texts of comma-separated values with cells quoted by `"`; raises the same errors as `read_tsv`."""
     _read_table(lines, Dialect(",", csv.QUOTE_MINIMAL), builder, options)
 
 
 def read_tsv(lines: Iterable[str], builder: CorpusBuilder, options: ReadOptions) -> None:
-    """Append the texts of tab-separated values, nothing quoted.
+    """Append the texts of tab-separated values without quotes.
 
     Raises:
-        DataError: rows of different lengths, columns that cannot be told or are not there, bad quoting, or as
+        DataError: rows have different lengths, columns are missing or cannot be inferred, quoting is invalid, or as
             `RecordReader.add`.
     """
     _read_table(lines, Dialect("\t", csv.QUOTE_NONE), builder, options)
@@ -70,7 +70,7 @@ def _read_table(lines: Iterable[str], usual: Dialect, builder: CorpusBuilder, op
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
-    """The names of a header; one that is blank, or stands there before, is told by its number."""
+    """Return the names of a header, with the number added to blank and repeated names."""
     return [
         name if name.strip() and name not in names[:i] else f"{name} (column {i})".strip()
         for i, name in enumerate(names)
@@ -78,7 +78,7 @@ def _distinct(names: Sequence[str]) -> list[str]:
 
 
 def _without_header(filled: list[list[str]], builder: CorpusBuilder, options: ReadOptions) -> ReadOptions:
-    """Options that say which column is which: as asked, or the only one, or the first with tags in the last."""
+    """Return options with columns: as requested, or the only column, or words in the first and tags in the last."""
     width = len(filled[0])
     if not options.asked:
         if width == 1:
@@ -97,7 +97,7 @@ def _without_header(filled: list[list[str]], builder: CorpusBuilder, options: Re
 
 
 def _word_a_row(filled: list[list[str]], layout: Layout, words: int, tags: int | None, sentence: int | None) -> bool:
-    """Whether rows are words: texts are set apart by blank rows or a sentence column, or no row has two words."""
+    """Return whether rows are words: there is a column of sentences, or no row has two words."""
     if layout.whole or layout.others or any(holds_list(cells[words]) for cells in filled):
         return False
     if tags is not None and any(len(cells[tags].split()) > 1 or is_list(cells[tags]) for cells in filled):
@@ -106,7 +106,7 @@ def _word_a_row(filled: list[list[str]], layout: Layout, words: int, tags: int |
 
 
 def _refuse_words(filled: list[list[str]], layout: Layout, names: list[str], builder: CorpusBuilder) -> None:
-    """Refuse a word a row beside tags where labels of whole texts are asked for."""
+    """Raise an error for one tagged word per row if labels of whole texts are required."""
     words = names.index(layout.words)
     if layout.whole or any(len(cells[words].split()) > 1 for cells in filled):
         return
@@ -125,17 +125,17 @@ def _read_words(
     sentence: int | None,
     known: set[str],
 ) -> None:
-    """Append texts with a word a row, set apart by a sentence column or, without one, by blank rows.
+    """Append texts with one word per row, separated by a sentence column or else by blank rows.
 
-    A row that begins with # is a comment if it is the first of a text and its tag is none and not among those `known`.
+    The first row of a text is a comment if it begins with # and its tag is neither a tag nor among those `known`.
     """
     builder.word_per_line = True
     names = options.names.get(options.tags.name, ()) if options.tags else ()
     text: list[str] = []
     its_tags: list[str] = []
     begun, current, comments = 0, "", 0
-    for line, cells in chain(rows, [(0, None)]):
-        if cells == [] and sentence is not None:
+    for line, cells in chain(rows, [(0, [])]):
+        if not cells and sentence is not None and line:
             continue
         changed = sentence is not None and bool(cells) and cells[sentence].strip() not in ("", current)
         if text and (not cells or changed):

@@ -1,6 +1,6 @@
-"""Tags as files write them: a letter and a type ("B-PER"), a letter alone ("B"), or a type alone ("PER").
+"""Raw tags in files: a letter and a type ("B-PER"), only a letter ("B"), or only a type ("PER").
 
-This module is the only one that reads raw tags; `lm_gym.data.schemes` reads sequences of them.
+Only this module parses raw tags; `lm_gym.data.schemes` interprets their sequences.
 """
 
 import re
@@ -10,20 +10,20 @@ from typing import NamedTuple
 import numpy as np
 
 LETTERS = {"O": 0, "B": 1, "I": 2, "M": 2, "E": 3, "L": 3, "S": 4, "U": 4, "W": 4}
-"""Letter to its role: outside, begin, inside, end, single. BILOU, BMES and BMEWO are IOBES in other letters."""
+"""Letter → role: outside, begin, inside, end, single. BILOU, BMES and BMEWO are IOBES with other letters."""
 
-UNTYPED = "_"  # the entity type of letters alone, as seqeval calls it
+UNTYPED = "_"  # entity type of tags without a type, as in seqeval
 _PREFIXED = re.compile(r"([BIESLUMW])-(\S+)")
-_DOUBTFUL = re.compile(r"[A-Za-z][-_.:/|].*|.*[-_.:/|][BIESLUMW]|.|[\W\d_]*")  # no type alone, but written otherwise
+_DOUBTFUL = re.compile(r"[A-Za-z][-_.:/|].*|.*[-_.:/|][BIESLUMW]|.|[\W\d_]*")  # not a type, but another notation
 _HELP = "tags are O, B-TYPE and I-TYPE (E-, S-, L-, U-, M-, W- too), these letters alone, or types alone beside O"
 
 
 class TagError(ValueError):
-    """A tag, or a sequence of tags, that fits no scheme.
+    """Error: a tag or a sequence of tags fits no scheme.
 
     Attributes:
         index: the flat index of the tag, or -1.
-        tag: the tag, if it fits nowhere, or "".
+        tag: the tag, if it fits no scheme, or "".
     """
 
     def __init__(self, message: str, index: int = -1, tag: str = "") -> None:
@@ -33,7 +33,7 @@ class TagError(ValueError):
 
 
 class Tag(NamedTuple):
-    """A tag, read: a letter of `LETTERS`, and the entity type ("" for O)."""
+    """A parsed tag: a letter of `LETTERS`, and the entity type ("" for O)."""
 
     letter: str
     type: str
@@ -43,7 +43,7 @@ OUTSIDE = Tag("O", "")
 
 
 class RawTags(dict[str, int]):
-    """Tag → index for the tags of a file as they stand, each checked when first seen to be one word."""
+    """Raw tag → index for the tags of a file; each new tag must be a single word."""
 
     def __missing__(self, tag: str) -> int:
         if not isinstance(tag, str) or len(tag.split()) != 1 or not tag.isprintable():
@@ -55,12 +55,12 @@ class RawTags(dict[str, int]):
 
 
 def is_tag(tag: object) -> bool:
-    """Whether `tag` can only be a tag: O, or a letter with a type."""
+    """Return whether `tag` is certainly a tag: O, or a letter with a type."""
     return isinstance(tag, str) and (tag == "O" or _PREFIXED.fullmatch(tag) is not None)
 
 
 def are_tags(values: Iterable[object]) -> bool:
-    """Whether these values look like a column of tags: letters with types, or O and letters or types alone."""
+    """Return whether values look like a column of tags: letters with types, or O with only letters or only types."""
     tags = [*dict.fromkeys(values)]
     if not tags or not all(isinstance(tag, str) and len(tag.split()) == 1 for tag in tags):
         return False
@@ -72,15 +72,15 @@ def are_tags(values: Iterable[object]) -> bool:
 
 
 def parse_tags(tags: Sequence[str], scheme: str = "auto") -> dict[str, Tag]:
-    """Read the different tags of a dataset.
+    """Parse the distinct tags of a dataset.
 
     Args:
-        tags: all of them, since one tag alone does not tell the notation.
-        scheme: "io" reads types alone, or after "I-". Any other reads letters with types or, if no tag has a type,
-            letters alone; "auto" and "conlleval" also read types alone, if O is among the tags.
+        tags: all distinct tags, because a single tag does not reveal the notation.
+        scheme: "io" accepts types, optionally after "I-". Other schemes accept letters with types, or only letters if
+            no tag has a type; "auto" and "conlleval" also accept only types, if O is among the tags.
 
     Raises:
-        TagError: a tag in another notation; `tag` is that tag.
+        TagError: a tag has another notation; `tag` is that tag.
     """
     others = [tag for tag in tags if tag != "O"]
     prefixed = {tag: Tag(*match.groups()) for tag in others if (match := _PREFIXED.fullmatch(tag))}
@@ -102,17 +102,17 @@ def parse_tags(tags: Sequence[str], scheme: str = "auto") -> dict[str, Tag]:
 
 
 def are_types_alone(read: Mapping[str, Tag]) -> bool:
-    """Whether tags that were read are types alone, without letters."""
+    """Return whether parsed tags are types without letters."""
     return any(part.type == tag for tag, part in read.items())
 
 
 def tag_names_of(types: Iterable[str]) -> tuple[str, ...]:
-    """The tags of a dataset: "O", then "B-X", "I-X" for each type, types sorted."""
+    """Return the tags of a dataset: "O", then "B-X" and "I-X" for each type, types sorted."""
     return ("O", *(f"{letter}-{name}" for name in sorted(types) for letter in "BI"))
 
 
 def types_of(tags: Iterable[Tag]) -> set[str]:
-    """The entity types among tags."""
+    """Return the entity types of tags."""
     return {tag.type for tag in tags} - {""}
 
 

@@ -1,4 +1,4 @@
-"""Text files as lines: UTF-8, of bounded length, with whatever line breaks."""
+"""Opening of text files: UTF-8, lines of limited length, any line breaks."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -6,13 +6,13 @@ from pathlib import Path
 
 from lm_gym.data.errors import DataError
 
-_LONGEST = 10_000_000  # bytes of a line
-_HEAD = 1 << 16  # bytes that show how lines end
+_LONGEST = 10_000_000  # maximum bytes of a line
+_HEAD = 1 << 16  # bytes from which line breaks are inferred
 
 
 @contextmanager
 def open_text(path: Path) -> Iterator[Iterable[str]]:
-    """A file as lines of UTF-8; doubled line breaks are one.
+    """Open a file as lines of UTF-8; doubled line breaks count as one.
 
     Raises:
         DataError: the file cannot be read, a line is longer than ten million bytes, or bytes are not UTF-8.
@@ -30,13 +30,13 @@ def open_text(path: Path) -> Iterator[Iterable[str]]:
 
 
 def has_doubled_breaks(path: Path) -> bool:
-    """Whether lines end with CR CR LF, as after a text file was written through two translations."""
+    """Return whether lines end with CR CR LF, the result of translating line breaks twice."""
     with path.open("rb") as raw:
         return b"\r\r\n" in raw.read(_HEAD)
 
 
 def _refuse_long_lines(path: Path) -> None:
-    """Refuse a long line before it is read as text, which takes many times its bytes."""
+    """Raise DataError for a long line before reading it as text, which takes many times its bytes."""
     if path.stat().st_size <= _LONGEST:
         return
     length = breaks = 0
@@ -53,7 +53,7 @@ def _refuse_long_lines(path: Path) -> None:
 
 
 def _refuse_bytes(path: Path) -> None:
-    """Name the first line with bytes that are not UTF-8."""
+    """Raise DataError for the first line with bytes that are not UTF-8."""
     with path.open("rb") as raw:
         for number, line in enumerate(raw, 1):
             try:

@@ -38,6 +38,19 @@ def plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
+def fault_of(word: object) -> str:
+    """Return the fault of a word, or an empty string."""
+    if not isinstance(word, str):
+        return f"{word!r} is no string: remove it, and its tag"
+    if not word.strip():
+        return f"{word!r} is an empty word: remove it, and its tag"
+    if "\0" in word:
+        return f"{word!r} has a zero byte: is the file UTF-16? convert it to UTF-8"
+    if not word.isascii() and any("\ud800" <= character <= "\udfff" for character in word):
+        return f"{word!r} has a lone surrogate, half of a character: write the whole one, or U+FFFD"
+    return ""
+
+
 def is_number(value: Any) -> bool:
     """Whether a value is a number, or a string that holds nothing else."""
     if isinstance(value, str):
@@ -198,6 +211,8 @@ READERS: dict[Kind, Callable[[Any, int], Value]] = {
 
 def _label(value: Any) -> str:
     if isinstance(value, str) and value.strip():
+        if fault := fault_of(value):
+            raise FieldError(f"is {fault}")
         return value.strip()
     if isinstance(value, int):
         return str(value)

@@ -9,6 +9,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from lm_gym.bounds import PositiveInt, bounded
 from lm_gym.data import Dataset
 from lm_gym.envs.arguments import read_arguments
 from lm_gym.envs.classes import remade
@@ -22,6 +23,7 @@ from lm_gym.envs.spaces import action_space, observation_space
 from lm_gym.envs.state import restore_episodes, save_episodes
 from lm_gym.naming import check_choice
 from lm_gym.rendering import render_text
+from lm_gym.rewards import ChoiceRewards
 from lm_gym.tasks import Cut, Task, load_data
 
 _FIXED_KEY = 0x5EED  # key of the masks of texts played by `indices`, independent of the seed
@@ -31,6 +33,7 @@ _MODES = {mode.value: mode for mode in AutoresetMode} | {mode.name: mode for mod
 StepResult = tuple[Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
 
 
+@bounded
 class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
     """Base class of the vector environments, which play N texts at once (`lm_gym.envs.environment_class`).
 
@@ -65,15 +68,13 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
 
     def __init__(
         self,
-        num_envs: int = 1,
+        num_envs: PositiveInt = 1,
         *,
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
-        group_size: int = 1,
+        group_size: PositiveInt = 1,
         **arguments: Any,
     ) -> None:
-        if num_envs < 1:
-            raise ValueError(f"num_envs={num_envs}: give 1 or more")
-        if group_size < 1 or num_envs % group_size:
+        if num_envs % group_size:
             raise ValueError(f"group_size={group_size} does not divide num_envs={num_envs}: give a divisor of it")
         settings, options = read_arguments(arguments, self.task_class.Options)
         self.settings = settings
@@ -275,6 +276,17 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         if target_log_probs is None:
             return self.episodes.track.score(*self._read_all(actions))
         return self.episodes.track.score(*self._read_compact(actions, target_log_probs))
+
+    def choice_rewards(self) -> ChoiceRewards:
+        """Return the reward of every choice at every position of the current texts, without taking any.
+
+        Raises:
+            ResetNeeded: before the first reset.
+            ValueError: the reward is not `enumerable`: use `position_rewards` for given choices.
+        """
+        if not self._playing:
+            raise ResetNeeded("no text is played: call reset() first")
+        return self.episodes.track.choice_rewards()
 
     def reward_terms(self, actions: Any, target_log_probs: Any = None) -> dict[str, NDArray[np.float32]]:
         """Return the unweighted rewards of actions by the name of each term of the reward.

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from lm_gym.bounds import check_arguments
 from lm_gym.naming import among
 from lm_gym.registry import Registry
 from lm_gym.rewards.accuracy import Accuracy
@@ -11,13 +12,14 @@ from lm_gym.rewards.compose import AtTheEnd, FunctionReward, RewardFunction, Wei
 from lm_gym.rewards.cost import Cost
 from lm_gym.rewards.entity_f1 import EntityF1
 from lm_gym.rewards.log_likelihood import LogLikelihood
-from lm_gym.rewards.reward import Board, Choices, Decision, GoldError, Reward, Separable, Track
+from lm_gym.rewards.reward import Board, ChoiceRewards, Choices, Decision, GoldError, Reward, Separable, Track
 
 __all__ = [
     "REWARDS",
     "Accuracy",
     "AtTheEnd",
     "Board",
+    "ChoiceRewards",
     "Choices",
     "Cost",
     "Decision",
@@ -113,6 +115,7 @@ def _named(name: str, arguments: Mapping[str, Any]) -> Reward:
         if arguments:
             raise ValueError(f"reward {name!r} is a function and accepts no reward_kwargs, got {dict(arguments)}")
         return FunctionReward(make, name.rpartition(":")[2])
+    check_arguments(make.func if isinstance(make, partial) else make, arguments, "reward_kwargs.")
     try:
         reward: Reward = make(**arguments)
     except TypeError as error:

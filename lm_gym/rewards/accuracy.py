@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lm_gym.rewards.reward import Choices, Separable
+from lm_gym.bounds import NonNegativeFloat
+from lm_gym.rewards.reward import ChoiceRewards, Choices, Separable
 
 
 class Accuracy(Separable):
@@ -23,8 +24,9 @@ class Accuracy(Separable):
 
     minimum = 0.0
     total_minimum = 0.0
+    enumerable = True
 
-    def __init__(self, weights: str | Mapping[Any, float] | None = None) -> None:
+    def __init__(self, weights: str | Mapping[Any, NonNegativeFloat] | None = None) -> None:
         if isinstance(weights, str) and weights != "balanced":
             raise ValueError(f"weights={weights!r} must be None, 'balanced' or a mapping {{choice: weight}}")
         self.weights = weights
@@ -47,6 +49,11 @@ class Accuracy(Separable):
         """Reward decisions elementwise."""
         return np.asarray((choices == targets) * self._table[targets], np.float64)
 
+    def choice_rewards(self, targets: NDArray[np.int64]) -> ChoiceRewards:
+        """Return the reward of every choice (see `Reward.choice_rewards`)."""
+        gold = self._table[np.minimum(targets, self.choices.num_choices - 1)]
+        return ChoiceRewards(gold.astype(np.float32), np.zeros(1, np.float32))
+
 
 def balanced_weights(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return weights w_y = P / (C · count_y) for P positions with C different choices; their mean over positions is 1.
@@ -64,7 +71,5 @@ def balanced_weights(counts: NDArray[np.int64]) -> NDArray[np.float64]:
 def _given(weights: Mapping[Any, float], choices: Choices) -> NDArray[np.float64]:
     table = np.ones(choices.num_choices)
     for name, weight in weights.items():
-        if not (np.isfinite(weight) and weight >= 0):
-            raise ValueError(f"the weight of {name!r} is {weight}: give a finite number, 0 or more")
         table[choices.find(name)] = weight
     return table

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lm_gym.rewards.reward import Board, Choices, Decision, Reward, Track
+from lm_gym.registry import UserCodeError
+from lm_gym.rewards.reward import Board, ChoiceRewards, Choices, Decision, Reward, Track
 
 RewardFunction = Callable[[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]], NDArray[Any]]
 
@@ -39,6 +40,8 @@ class WeightedSum(Reward):
         bound = super().bind(choices)
         bound.parts = tuple(part.bind(choices) for part in self.parts)
         bound.separable = all(part.separable for part in bound.parts)
+        bound.enumerable = all(part.enumerable for part in bound.parts)
+        bound.log_scale = all(part.log_scale for part in bound.parts)  # of a product of likelihoods
         bound.minimum = bound._bound([part.minimum for part in bound.parts])
         bound.total_minimum = bound._bound([part.total_minimum for part in bound.parts])
         return bound
@@ -88,6 +91,12 @@ class WeightedSumTrack(Track):
         """Reward whole texts, [..., N, T] (see `Reward.score`)."""
         scores = (w * track.score(choices, log_probs) for w, track in zip(self.weights, self.tracks, strict=True))
         return np.asarray(sum(scores), np.float32)
+
+    def choice_rewards(self) -> ChoiceRewards:
+        """Return the reward of every choice (see `Reward.choice_rewards`)."""
+        parts = [(weight, track.choice_rewards()) for weight, track in zip(self.weights, self.tracks, strict=True)]
+        gold, others = (np.asarray(sum(weight * part[i] for weight, part in parts), np.float32) for i in (0, 1))
+        return ChoiceRewards(gold, others)
 
     def terms(self, choices: NDArray[np.int64], log_probs: NDArray[Any] | None) -> dict[str, NDArray[np.float32]]:
         """Return the unweighted rewards of each part by position."""
@@ -171,8 +180,8 @@ class FunctionReward(Reward):
         function: maps (predictions int64 [N, T], targets int64 [N, T], mask bool [N, T]) to float [N], paid at the last
             position, or [N, T], paid at each. Undecided and padded predictions, and padded targets, are n. With
             `unit="token"` it is called at each step with the decisions so far, and column t is the reward of position
-            t, which should depend only on predictions up to t. The function's attributes `minimum` and `separable`
-            apply, if it has them.
+            t, which should depend only on predictions up to t. The function's attributes `minimum`, `separable` and
+            `log_scale` apply, if it has them.
         name: its name in logs; by default the function's name.
     """
 
@@ -184,6 +193,7 @@ class FunctionReward(Reward):
         self.minimum = float(getattr(function, "minimum", -np.inf))
         self.total_minimum = 0.0 if self.minimum >= 0 else -np.inf
         self.separable = bool(getattr(function, "separable", False))
+        self.log_scale = bool(getattr(function, "log_scale", False))
 
     def score(
         self, choices: NDArray[np.int64], targets: NDArray[np.int64], log_probs: NDArray[Any] | None = None
@@ -203,18 +213,21 @@ class FunctionReward(Reward):
         """Call the function on rows [N, T]; return its rewards, [N] or [N, T].
 
         Raises:
-            ValueError: the function returns another shape, NaN or infinity.
+            UserCodeError: the function raises, or returns another shape, NaN or infinity.
         """
         inside = targets < self.choices.num_choices
         given = np.where(inside, predictions, self.choices.num_choices)
-        paid = np.asarray(self.function(given, targets.copy(), inside), np.float64)
+        try:
+            paid = np.asarray(self.function(given, targets.copy(), inside), np.float64)
+        except Exception as error:
+            raise UserCodeError.of(f"the reward {self.name}", error) from error
         if paid.shape not in ((len(targets),), targets.shape):
-            raise ValueError(
+            raise UserCodeError(
                 f"the reward {self.name} returned shape {paid.shape} for {len(targets)} texts: it must return "
                 f"{(len(targets),)}, paid at the last position, or {targets.shape}"
             )
         if not np.isfinite(paid).all():
-            raise ValueError(f"the reward {self.name} returned NaN or infinity: it must be finite, also at padding")
+            raise UserCodeError(f"the reward {self.name} returned NaN or infinity: it must be finite, also at padding")
         return paid
 
     def track(self, board: Board) -> "FunctionTrack":

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lm_gym.rewards.reward import Board, Decision, Observation, Separable, Track
+from lm_gym.bounds import OpenUnitInterval
+from lm_gym.rewards.reward import Board, ChoiceRewards, Decision, Observation, Separable, Track
 
 Reference = Callable[[Observation], NDArray[Any]]
 
@@ -17,12 +18,13 @@ class LogLikelihood(Separable):
     If actions are distributions, this is the log score log p(target), a proper scoring rule (Good 1952). Minus its mean
     is the cross-entropy, whose exponential is the perplexity.
 
-    If actions are choices, this is log q(action | target) with q = (1 − ε)·[action = target] + ε·u(action): the
-    likelihood of the action as the output of a channel that replaces the target by a draw from u with probability ε. A
-    wrong but frequent choice pays more than a wrong and rare one.
+    If actions are choices, this is log p(target | action) with p(x | a) = (1 − ε)·[x = a] + ε·u(x): the likelihood of
+    the target as the output of a channel that replaces the action by a draw from u with probability ε. The exponential
+    of the reward, averaged over the choices of a policy π, is the policy's own likelihood of the text, smoothed:
+    (1 − ε)·π(target) + ε·u(target). A wrong choice costs more if the target is rare.
 
     Args:
-        epsilon: ε in (0, 1).
+        epsilon: ε in (0, 1). The larger it is, the less is learned from tokens that the policy finds improbable.
         reference: u. None for the unigram distribution of the training split's targets, with one added to each
             count (Laplace); or a callable that maps the observation at the start of texts (each leaf [R, …]) to
             log-probabilities [R, T, n], such as a frozen reference model.
@@ -32,24 +34,24 @@ class LogLikelihood(Separable):
     """
 
     name = "log_likelihood"
+    log_scale = True
     summary = (
         "log p(gold) of a distribution, whose negative mean is the cross-entropy; for a single {choice}, its "
         "log-likelihood under a noisy channel (`lm_gym.rewards.LogLikelihood`)"
     )
 
-    def __init__(self, epsilon: float = 0.1, reference: Reference | None = None) -> None:
-        if not 0.0 < epsilon < 1.0:
-            raise ValueError(f"epsilon={epsilon} must be in (0, 1); the default is 0.1")
+    def __init__(self, epsilon: OpenUnitInterval = 0.001, reference: Reference | None = None) -> None:
         self.epsilon = epsilon
         self.reference = reference
 
     def _prepare(self) -> None:
         smoothed = self.choices.target_counts + 1.0
         unigram = smoothed / smoothed.sum()
-        self._wrong = np.log(self.epsilon * unigram)
+        self._noise = np.log(self.epsilon * unigram)
         self._right = np.log1p(-self.epsilon * (1.0 - unigram))
+        self.enumerable = not self.choices.distribution
         if not self.choices.distribution and self.reference is None:
-            self.minimum = float(self._wrong.min())
+            self.minimum = float(self._noise.min())
 
     def at(
         self, choices: NDArray[np.int64], targets: NDArray[np.int64], log_probs: NDArray[Any] | None
@@ -59,7 +61,7 @@ class LogLikelihood(Separable):
             if log_probs is None:
                 raise ValueError("log_likelihood of distributions needs the log-probability of each target")
             return np.asarray(log_probs, np.float64)
-        return np.asarray(np.where(choices == targets, self._right[choices], self._wrong[choices]), np.float64)
+        return np.asarray(np.where(choices == targets, self._right[targets], self._noise[targets]), np.float64)
 
     def score(
         self, choices: NDArray[np.int64], targets: NDArray[np.int64], log_probs: NDArray[Any] | None = None
@@ -72,6 +74,17 @@ class LogLikelihood(Separable):
         if self.reference is not None and not self.choices.distribution:
             raise ValueError("a reference model needs the text: use the environment's position_rewards instead")
         return super().score(choices, targets, log_probs)
+
+    def choice_rewards(self, targets: NDArray[np.int64]) -> ChoiceRewards:
+        """Return the reward of every choice (see `Reward.choice_rewards`).
+
+        Raises:
+            ValueError: the reward has a reference model, which needs the text, or actions are distributions.
+        """
+        if self.reference is not None or not self.enumerable:
+            return super().choice_rewards(targets)
+        gold = np.minimum(targets, self.choices.num_choices - 1)
+        return ChoiceRewards(self._right[gold].astype(np.float32), self._noise[gold, None].astype(np.float32))
 
     def track(self, board: Board) -> Track:
         """Return a track, which computes rewards position by position."""
@@ -100,22 +113,29 @@ class _ReferenceTrack(Track):
 
     def pay(self, decision: Decision) -> NDArray[np.float64]:
         """Reward one decision of every row (see `Track.pay`)."""
-        choices = decision.choices
-        log_u = self._reference()[np.arange(len(choices)), decision.cursor, choices].astype(np.float64)
-        return self._channel(choices == decision.targets, log_u)
+        right, noise = self._channel()
+        rows = np.arange(len(decision.choices))
+        correct = decision.choices == decision.targets
+        return np.where(correct, right[rows, decision.cursor], noise[rows, decision.cursor])
 
     def score(self, choices: NDArray[np.int64], log_probs: NDArray[Any] | None) -> NDArray[np.float32]:
         """Reward whole texts, [..., N, T] (see `Reward.score`)."""
+        right, noise = self._channel()
         targets = self.board.targets
         inside = targets < self.reward.choices.num_choices
-        chosen = np.where(inside, choices, 0)
-        rows, columns = np.indices(targets.shape)
-        log_u = self._reference()[rows, columns, chosen].astype(np.float64)
-        return np.where(inside, self._channel(chosen == targets, log_u), 0.0).astype(np.float32)
+        return np.where(inside, np.where(choices == targets, right, noise), 0.0).astype(np.float32)
 
-    def _channel(self, right: NDArray[np.bool_], log_u: NDArray[np.float64]) -> NDArray[np.float64]:
-        noise = np.log(self._epsilon) + log_u
-        return np.asarray(np.where(right, np.logaddexp(np.log1p(-self._epsilon), noise), noise), np.float64)
+    def choice_rewards(self) -> ChoiceRewards:
+        """Return the reward of every choice (see `Reward.choice_rewards`)."""
+        right, noise = self._channel()
+        return ChoiceRewards(right.astype(np.float32), noise[..., None].astype(np.float32))
+
+    def _channel(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the rewards of the gold choice and of any other at each position, [N, T] each."""
+        log_u = self._reference()
+        gold = np.minimum(self.board.targets, log_u.shape[-1] - 1)[..., None]
+        noise = np.log(self._epsilon) + np.take_along_axis(log_u, gold, -1)[..., 0].astype(np.float64)
+        return np.logaddexp(np.log1p(-self._epsilon), noise), noise
 
     def _reference(self) -> NDArray[np.float32]:
         """Return log u, float32 [N, T, n]; the model is evaluated only for new texts."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lm_gym.bounds import Bounded
 from lm_gym.costs import Costs
 from lm_gym.naming import among
 
@@ -68,6 +69,19 @@ class Decision(NamedTuple):
     last: NDArray[np.bool_]
 
 
+class ChoiceRewards(NamedTuple):
+    """The reward of every choice at every position.
+
+    Attributes:
+        gold: float32 [N, T], the reward of the gold choice; arbitrary where padded.
+        others: float32, the reward of each choice if it is not gold: [n], [N, T, 1] or another shape that broadcasts to
+            [N, T, n].
+    """
+
+    gold: NDArray[np.float32]
+    others: NDArray[np.float32]
+
+
 class Board(NamedTuple):
     """The live arrays of the episodes that a `Track` follows; the track does not write to them.
 
@@ -84,7 +98,7 @@ class Board(NamedTuple):
     observe: Callable[[NDArray[np.int64]], Observation]
 
 
-class Reward(ABC):
+class Reward(Bounded, ABC):
     """Base class of rewards.
 
     Attributes:
@@ -92,6 +106,10 @@ class Reward(ABC):
         minimum: lower bound of the reward of a position; -inf if there is none.
         total_minimum: lower bound of the sum over a text.
         separable: whether the reward of a position depends only on the choice at that position.
+        log_scale: whether the reward r of a position is the logarithm of a likelihood. Policy gradients then climb
+            log E[exp(r)]: E[r] is highest at a policy that always makes the same choice.
+        enumerable: whether `choice_rewards` gives the reward of every choice, without asking about each. Such a reward
+            is separable, and algorithms need no samples.
         gold: kinds of gold that it understands, one of which the task must offer. "choice": one correct choice per
             position; "iob2": the choices are IOB2 tags. None: any kind.
         summary: a line for the manuals; `{choice}` stands for the task's noun for a choice.
@@ -102,6 +120,8 @@ class Reward(ABC):
     minimum: float = -np.inf
     total_minimum: float = -np.inf
     separable: bool = False
+    log_scale: bool = False
+    enumerable: bool = False
     gold: frozenset[str] | None = frozenset({"choice"})
     summary: str = "see its own documentation"
     choices: Choices
@@ -121,7 +141,7 @@ class Reward(ABC):
         bound._prepare()
         return bound
 
-    def _prepare(self) -> None:  # noqa: B027  (by default there is nothing to prepare)
+    def _prepare(self) -> None:
         """Compute everything that depends on `self.choices`."""
 
     @abstractmethod
@@ -138,6 +158,14 @@ class Reward(ABC):
         Returns:
             float32 [..., N, T]; 0 where padded.
         """
+
+    def choice_rewards(self, targets: NDArray[np.int64]) -> ChoiceRewards:
+        """Return the reward of every choice at positions whose gold choices are `targets`, int64 [N, T].
+
+        Raises:
+            ValueError: the reward is not `enumerable`.
+        """
+        raise ValueError(f"reward {self.name!r} is not enumerable: ask for the rewards of given choices (score)")
 
     def track(self, board: Board) -> "Track":
         """Return a track, which computes rewards position by position."""
@@ -171,6 +199,10 @@ class Track:
     def score(self, choices: NDArray[np.int64], log_probs: NDArray[Any] | None) -> NDArray[np.float32]:
         """Reward whole texts, [..., N, T] (see `Reward.score`)."""
         return self.reward.score(choices, self.board.targets, log_probs)
+
+    def choice_rewards(self) -> ChoiceRewards:
+        """Return the reward of every choice (see `Reward.choice_rewards`)."""
+        return self.reward.choice_rewards(self.board.targets)
 
     def terms(self, choices: NDArray[np.int64], log_probs: NDArray[Any] | None) -> dict[str, NDArray[np.float32]]:
         """Return the unweighted rewards of each term by position."""

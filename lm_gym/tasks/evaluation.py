@@ -75,5 +75,5 @@ class Evaluation:
     @cached_property
     def metrics(self) -> dict[str, float]:
         """Metrics by name: the task's own metrics, then cross_entropy, perplexity and mean_reward."""
-        found = {metric.name: None if metric.of is None else metric.of(self) for metric in self.task.all_metrics()}
-        return {name: float(value) for name, value in found.items() if value is not None and value == value}  # no NaN
+        found = {metric.name: metric.value(self) for metric in self.task.all_metrics()}
+        return {name: value for name, value in found.items() if value is not None}

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lm_gym import ragged
+from lm_gym.bounds import PositiveFraction, bounded
 from lm_gym.data.fields import WORDS
 from lm_gym.hashing import mix
 from lm_gym.naming import check_choice
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _NEVER = np.uint64(2**64 - 1)
 
 
+@bounded
 @dataclass(frozen=True)
 class MaskedLMOptions:
     """Arguments of masked language modelling.
@@ -40,13 +42,11 @@ class MaskedLMOptions:
         ValueError: a value is unknown or out of range.
     """
 
-    mask_probability: float = 0.15
+    mask_probability: PositiveFraction = 0.15
     fill: Literal["parallel", "sequential"] = "parallel"
 
     def __post_init__(self) -> None:
         check_choice("fill", self.fill, ("parallel", "sequential"))
-        if not 0.0 < self.mask_probability <= 1.0:
-            raise ValueError(f"mask_probability={self.mask_probability} must be in (0, 1]; 0.15 is usual")
 
 
 class MaskedLM(Task):

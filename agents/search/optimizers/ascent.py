@@ -10,32 +10,37 @@ import torch as th
 
 from lm_gym.naming import check_choice
 
-Rule = Literal["adam", "sgd"]
-RULES: tuple[Rule, ...] = ("adam", "sgd")
+Rule = Literal["adam", "sgd", "momentum", "sign", "r_adazo"]
+MOMENTS: dict[Rule, int] = {"adam": 2, "sgd": 0, "momentum": 1, "sign": 0, "r_adazo": 2}  # tensors kept by each rule
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 
 
 class Ascent:
-    """Gradient ascent on tensors: θ ← θ + α g, or Adam (Kingma & Ba, 2015, algorithm 1).
+    """Gradient ascent on tensors.
 
-    Adam's moments cost twice the memory of what is moved; plain steps cost none.
+    One of five rules, g the gradient, β₁ = 0.9 and β₂ = 0.999:
+
+        sgd       θ ← θ + α g
+        sign      θ ← θ + α sign(g)
+        momentum  m ← β₁ m + (1 − β₁) g                                θ ← θ + α m
+        adam      m as above, v ← β₂ v + (1 − β₂) g²                   θ ← θ + α m̂/(√v̂ + ε)
+        r_adazo   m as above, v ← β₂ v + (1 − β₂) m²                   θ ← θ + α m̂/(√v̂ + ε)
+
+    Adam: Kingma & Ba, 2015, algorithm 1. R-AdaZO (Shu et al., 2025, arXiv 2502.01014) takes the second moment of the
+    smoothed gradient, which has less of the estimate's noise; m̂ and v̂ are corrected as Adam's. Memory beyond what is
+    moved: as many tensors as there are moments.
 
     Args:
-        rule: `"adam"` or `"sgd"`.
+        rule: one of them.
         learning_rate: α.
         tensors: what will be moved.
         decay: share of α that is left after each step, in (0, 1].
     """
 
     def __init__(self, rule: Rule, learning_rate: float, tensors: Sequence[th.Tensor], decay: float = 1.0) -> None:
-        check_choice("rule", rule, RULES)
-        if learning_rate < 0:
-            raise ValueError(f"learning_rate={learning_rate}: give 0 or more")
-        if not 0 < decay <= 1:
-            raise ValueError(f"decay={decay}: give a share in (0, 1]")
+        check_choice("rule", rule, MOMENTS)
         self.rule, self.learning_rate, self.decay = rule, learning_rate, decay
-        kept = tensors if rule == "adam" else []
-        self.moments = [(th.zeros_like(x), th.zeros_like(x)) for x in kept]
+        self.moments = [tuple(th.zeros_like(x) for _ in range(MOMENTS[rule])) for x in tensors]
 
     def step(self, index: int, tensor: th.Tensor, gradient: th.Tensor, count: int, scale: float = 1.0) -> None:
         """Move one tensor in place.
@@ -45,25 +50,58 @@ class Ascent:
             tensor: it.
             gradient: of its shape; may be overwritten.
             count: number of this step, from 1.
-            scale: one unit of the gradient's variables in those of the tensor.
+            scale: one unit of the gradient's variables in those of the tensor, times the factor of a schedule.
         """
         alpha = self.learning_rate * self.decay ** (count - 1) * scale
-        if self.rule == "sgd":
-            tensor.add_(gradient, alpha=alpha)
+        if self.rule in ("sgd", "sign"):
+            tensor.add_(gradient if self.rule == "sgd" else gradient.sign_(), alpha=alpha)
             return
-        (beta1, beta2), (m, v) = BETAS, self.moments[index]
+        (beta1, beta2), (m, *second) = BETAS, self.moments[index]
         m.lerp_(gradient, 1 - beta1)
-        v.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+        if not second:
+            tensor.add_(m, alpha=alpha)
+            return
+        v, measured = second[0], gradient if self.rule == "adam" else m
+        v.mul_(beta2).addcmul_(measured, measured, value=1 - beta2)
         correction = math.sqrt(1 - beta2**count)  # m̂/(√v̂ + ε) = (correction/(1 − β₁ᵗ)) m/(√v + ε·correction)
         th.sqrt(v, out=gradient).add_(EPSILON * correction)
         tensor.addcdiv_(m, gradient, value=alpha * correction / (1 - beta1**count))
 
     def state(self) -> dict[str, Any]:
         """Copies of the moments, by name."""
-        return {f"{name}_{i}": x.clone() for i, (m, v) in enumerate(self.moments) for name, x in (("m", m), ("v", v))}
+        return {f"{name}_{i}": x.clone() for i, kept in enumerate(self.moments) for name, x in zip("mv", kept)}  # noqa: B905
 
     def load(self, state: dict[str, Any]) -> None:
         """Take the moments out of a state."""
-        for i, (m, v) in enumerate(self.moments):
-            m.copy_(state[f"m_{i}"])
-            v.copy_(state[f"v_{i}"])
+        for i, kept in enumerate(self.moments):
+            for name, x in zip("mv", kept):  # noqa: B905  (as many as there are)
+                x.copy_(state[f"{name}_{i}"])
+
+
+class Anchor:
+    """Decay towards where tensors were: θ ← θ + λ (θ₀ − θ) before each step ("anchored decay", arXiv 2605.30148).
+
+    Args:
+        share: λ, in [0, 1). 0 keeps no copy.
+        tensors: θ₀, copied.
+    """
+
+    def __init__(self, share: float, tensors: Sequence[th.Tensor]) -> None:
+        if not 0 <= share < 1:
+            raise ValueError(f"weight_decay={share}: give a share in [0, 1)")
+        self.share = share
+        self.start = [x.detach().clone() for x in tensors] if share else []
+
+    def pull(self, index: int, tensor: th.Tensor) -> None:
+        """Move one tensor in place."""
+        if self.start:
+            tensor.lerp_(self.start[index], self.share)
+
+    def state(self) -> dict[str, Any]:
+        """Copies of where the tensors were."""
+        return {f"start_{i}": x.clone() for i, x in enumerate(self.start)}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take them out of a state."""
+        for i, x in enumerate(self.start):
+            x.copy_(state[f"start_{i}"])

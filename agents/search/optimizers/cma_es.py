@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch as th
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lm_gym.agents.search.optimizers.optimizer import VectorOptimizer
 from lm_gym.agents.search.population.population import Domain, Population, Sampled
+from lm_gym.bounds import Interval, NonNegativeInt, PositiveFloat
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "Could not import matplotlib", UserWarning)
@@ -47,9 +48,9 @@ class CMAES(VectorOptimizer):
         initial: th.Tensor,
         domain: Domain | None = None,
         *,
-        seed: int = 0,
-        popsize: int | None = None,
-        sigma: float = 1.0,
+        seed: NonNegativeInt = 0,
+        popsize: Annotated[int, Interval(2)] | None = None,
+        sigma: PositiveFloat = 1.0,
     ) -> None:
         d = len(initial)
         if d > LIMIT:
@@ -58,8 +59,6 @@ class CMAES(VectorOptimizer):
                 "Take snes, sep_cma_es or es, or a smaller search space"
             )
         super().__init__(initial, domain, seed=seed, popsize=popsize or 4 + int(3 * math.log(d)))
-        if sigma <= 0:
-            raise ValueError(f"sigma={sigma}: give more than 0")
         self.initial, self.sigma = initial.double().cpu().numpy(), sigma
         self.strategy = self._new_strategy()
 

@@ -11,6 +11,7 @@ from lm_gym.agents.search.optimizers.operators import diversity, scatter
 from lm_gym.agents.search.optimizers.optimizer import VectorOptimizer
 from lm_gym.agents.search.optimizers.pso import warn_if_large
 from lm_gym.agents.search.population.population import Domain, Population, Sampled, check_pairs
+from lm_gym.bounds import NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval
 from lm_gym.naming import check_choice
 
 VARIANTS = ("current-to-pbest/1/bin", "rand/1/bin", "best/1/bin")
@@ -55,14 +56,14 @@ class DE(VectorOptimizer):
         initial: th.Tensor,
         domain: Domain | None = None,
         *,
-        seed: int = 0,
-        popsize: int = 64,
+        seed: NonNegativeInt = 0,
+        popsize: PositiveInt = 64,
         variant: str = "current-to-pbest/1/bin",
-        F: float = 0.5,
-        CR: float = 0.5,
+        F: PositiveFloat = 0.5,
+        CR: UnitInterval = 0.5,
         adaptive: bool = True,
-        spread: float = 1.0,
-        bound: float | None = None,
+        spread: PositiveFloat = 1.0,
+        bound: PositiveFloat | None = None,
         reevaluate: bool = True,
     ) -> None:
         super().__init__(initial, domain, seed=seed, popsize=popsize)
@@ -97,7 +98,9 @@ class DE(VectorOptimizer):
         crossed = th.rand(trials.shape, generator=generator, device=self.device, dtype=self.dtype) < CR[:, None]
         crossed.scatter_(1, th.randint(self.domain.dim, (n, 1), generator=generator, device=self.device), True)
         trials = th.where(crossed, trials, self.parents)
-        return Sampled(th.cat([self.parents, trials]) if self.reevaluate else trials, th.stack([F, CR]))
+        if self.reevaluate:
+            return Sampled(th.cat([self.parents, trials]), th.stack([F, CR]), unit=2, apart=True)
+        return Sampled(trials, th.stack([F, CR]))
 
     def _draw_parameters(self, generator: th.Generator) -> tuple[th.Tensor, th.Tensor]:
         """F and CR of each parent, [n] and [n]."""

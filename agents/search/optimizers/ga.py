@@ -17,6 +17,7 @@ from lm_gym.agents.search.optimizers.operators import (
 )
 from lm_gym.agents.search.optimizers.optimizer import VectorOptimizer
 from lm_gym.agents.search.population.population import Dense, Domain, Kind, Population
+from lm_gym.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval
 from lm_gym.naming import check_choice
 
 DECADES = 4.0  # between the largest and the smallest step of real mutation
@@ -52,15 +53,15 @@ class GA(VectorOptimizer):
         initial: th.Tensor,
         domain: Domain | None = None,
         *,
-        seed: int = 0,
-        popsize: int = 64,
+        seed: NonNegativeInt = 0,
+        popsize: PositiveInt = 64,
         selection: str = "tournament",
         crossover: str = "uniform",
-        crossover_rate: float = 0.9,
-        mutation_rate: float | None = None,
-        mutation_step: float = 1.0,
-        elites: int = 1,
-        spread: float = 1.0,
+        crossover_rate: UnitInterval = 0.9,
+        mutation_rate: UnitInterval | None = None,
+        mutation_step: PositiveFloat = 1.0,
+        elites: NonNegativeInt = 1,
+        spread: NonNegativeFloat = 1.0,
         reevaluate: bool = True,
     ) -> None:
         super().__init__(initial, domain, seed=seed, popsize=popsize)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch as th
 
-from lm_gym.agents.search.optimizers.ascent import Ascent, Rule
+from lm_gym.agents.search.optimizers.ascent import Anchor, Ascent, Rule
+from lm_gym.agents.search.optimizers.estimate import Scaling, combined, scale_of
 from lm_gym.agents.search.optimizers.optimizer import StructuredOptimizer
 from lm_gym.agents.search.optimizers.shaping import SHAPINGS, Shaping
 from lm_gym.agents.search.population.population import Block, Noise, Perturbed, Population, check_pairs
+from lm_gym.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveFraction, PositiveInt
 from lm_gym.naming import check_choice
 
 
@@ -22,6 +24,8 @@ class LowRankES(StructuredOptimizer):
 
         W ← W + α (1/P) Σ_i (u_i⁺ − u_i⁻) E_i
 
+    or with 1/√P in place of 1/P, as EGGROLL scales it: α then need not grow with P.
+
     Each E_i has rank r, their sum rank r P/2. `rank=None` draws every entry on its own (Qiu et al., 2025): the same
     search in the same memory, with a draw of the whole model for each pair.
 
@@ -32,33 +36,37 @@ class LowRankES(StructuredOptimizer):
         sigma: σ, in natural steps.
         learning_rate: α, in natural steps. None: σ/2.
         shaping: `"z_scores"`, or `"centred_ranks"`.
-        rule: `"sgd"`, the line above, or `"adam"`, which holds twice the model's memory in moments.
+        rule: `"sgd"`, the line above, or another of `Ascent`; `"adam"` holds twice the model's memory in moments.
         decay: share of α that is left after each generation; a half-life of h generations is 0.5^(1/h).
+        weight_decay: share of the way back to the start that parameters go each generation; above 0 it costs a copy.
+        scaling: `"mean"`, 1/P, or `"root"`, 1/√P.
     """
+
+    has_rate: ClassVar[bool] = True
 
     def __init__(
         self,
         centre: Sequence[th.Tensor],
         blocks: Sequence[Block],
         *,
-        seed: int = 0,
-        popsize: int = 64,
-        rank: int | None = 1,
-        sigma: float = 1.0,
-        learning_rate: float | None = None,
+        seed: NonNegativeInt = 0,
+        popsize: PositiveInt = 64,
+        rank: PositiveInt | None = 1,
+        sigma: PositiveFloat = 1.0,
+        learning_rate: NonNegativeFloat | None = None,
         shaping: Shaping = "z_scores",
         rule: Rule = "sgd",
-        decay: float = 1.0,
+        decay: PositiveFraction = 1.0,
+        weight_decay: NonNegativeFloat = 0.0,
+        scaling: Scaling = "mean",
     ) -> None:
         super().__init__(centre, blocks, seed=seed, popsize=popsize)
         check_pairs(popsize)
         check_choice("shaping", shaping, SHAPINGS)
-        if sigma <= 0:
-            raise ValueError(f"sigma={sigma}: give more than 0")
-        if rank is not None and rank < 1:
-            raise ValueError(f"rank={rank}: give 1 or more, or None for full rank")
         self.rank, self.sigma, self.shaping = rank, sigma, shaping
         self.ascent = Ascent(rule, sigma / 2 if learning_rate is None else learning_rate, self.centre, decay)
+        self.anchor = Anchor(weight_decay, self.centre)
+        self.scale = scale_of(scaling, popsize)
         self.update_norm = 0.0
 
     def _ask(self) -> Population:
@@ -68,36 +76,22 @@ class LowRankES(StructuredOptimizer):
     def _tell(self, population: Population, fitness: th.Tensor) -> None:
         assert isinstance(population, Perturbed)
         u = SHAPINGS[self.shaping](fitness.cpu().numpy())
-        weights = th.as_tensor((u[0::2] - u[1::2]) / self.popsize, dtype=th.float32, device=self.device)
+        weights = th.as_tensor((u[0::2] - u[1::2]) / self.scale, dtype=th.float32, device=self.device)
         squares = 0.0
         for index, (tensor, block) in enumerate(zip(self.centre, self.blocks, strict=True)):
             estimate = combined(population.noise, index, block, weights).to(tensor.dtype)
             squares += th.linalg.vector_norm(estimate).item() ** 2
-            self.ascent.step(index, tensor, estimate, self.generation + 1, block.scale)
+            self.anchor.pull(index, tensor)
+            self.ascent.step(index, tensor, estimate, self.generation + 1, block.scale * self.rate)
         self.update_norm = squares**0.5
 
     def _state(self) -> dict[str, Any]:
-        return self.ascent.state()
+        return self.ascent.state() | self.anchor.state()
 
     def _load(self, state: dict[str, Any]) -> None:
         self.ascent.load(state)
+        self.anchor.load(state)
 
     def logs(self) -> dict[str, float]:
         """`step_size` σ; `gradient_norm` of the last estimate Σ_i (u_i⁺ − u_i⁻) E_i/P."""
         return {"step_size": self.sigma, "gradient_norm": self.update_norm}
-
-
-def combined(noise: Noise, index: int, block: Block, weights: th.Tensor) -> th.Tensor:
-    """Σ_i w_i E_i of one block, its shape; `weights` [pairs]."""
-    pairs, device = len(weights), weights.device
-    if noise.is_low_rank(block):
-        A, B = noise.low_rank(index, block, pairs, device)
-        A = A * weights[:, None, None]
-        return A.transpose(0, 1).flatten(1) @ B.transpose(0, 1).flatten(1).T
-    if noise.rank is not None:
-        return (weights @ noise.vectors(index, block, pairs, device).flatten(1)).view(block.shape)
-    total = th.zeros(block.shape, device=device)
-    for pair, weight in enumerate(weights.tolist()):
-        for rows, part in noise.slabs(index, block, pair, device):
-            total[rows].add_(part, alpha=weight)
-    return total

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 import torch as th
 
-from lm_gym.agents.search.optimizers.optimizer import StructuredOptimizer
-from lm_gym.agents.search.population.population import Block, Noise, Perturbed, Population, check_pairs
+from lm_gym.agents.search.optimizers.estimate import Scaling
+from lm_gym.agents.search.optimizers.spsa import SPSA
+from lm_gym.agents.search.population.population import Block, Noise, Perturbed, Population
+from lm_gym.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveFraction, PositiveInt
 
 
-class MeZO(StructuredOptimizer):
+class MeZO(SPSA):
     """Memory-efficient zeroth-order SGD: Malladi et al., 2023 (arXiv 2305.17333), algorithm 1; SPSA: Spall, 1992.
 
     q = P/2 probes z_i ~ N(0, I), both sides judged on the same texts:
@@ -24,9 +26,14 @@ class MeZO(StructuredOptimizer):
         centre, blocks, seed: see StructuredOptimizer.
         popsize: P = 2q.
         sigma: σ, in natural steps (the paper's ε, where a natural step is 1e-3).
-        learning_rate: α, natural steps for a slope of one unit of fitness a natural step.
+        learning_rate: α, natural steps for a slope of one unit of fitness a natural step; with `adaptive`, natural
+            steps. None: σ/2 with `adaptive`, else 1.
         clip: bound of |g_i|, None: none. A single probe's slope may be far off.
         decay: share of α that is left after each generation; a half-life of h generations is 0.5^(1/h).
+        adaptive: divide slopes by their running root mean square, so that α need not be found anew for each reward,
+            space and model.
+        weight_decay: share of the way back to the start that parameters go each generation; above 0 it costs a copy.
+        scaling: `"mean"`, the line above, or `"root"`: α/√q in place of α/q.
     """
 
     def __init__(
@@ -34,41 +41,40 @@ class MeZO(StructuredOptimizer):
         centre: Sequence[th.Tensor],
         blocks: Sequence[Block],
         *,
-        seed: int = 0,
-        popsize: int = 2,
-        sigma: float = 1.0,
-        learning_rate: float = 1.0,
-        clip: float | None = None,
-        decay: float = 1.0,
+        seed: NonNegativeInt = 0,
+        popsize: PositiveInt = 2,
+        sigma: PositiveFloat = 1.0,
+        learning_rate: NonNegativeFloat | None = None,
+        clip: PositiveFloat | None = None,
+        decay: PositiveFraction = 1.0,
+        adaptive: bool = False,
+        weight_decay: NonNegativeFloat = 0.0,
+        scaling: Scaling = "mean",
     ) -> None:
-        super().__init__(centre, blocks, seed=seed, popsize=popsize)
-        check_pairs(popsize)
-        if sigma <= 0:
-            raise ValueError(f"sigma={sigma}: give more than 0")
-        if not 0 < decay <= 1:
-            raise ValueError(f"decay={decay}: give a share in (0, 1]")
-        self.sigma, self.learning_rate, self.clip, self.decay = sigma, learning_rate, clip, decay
-        self.slope = 0.0
+        super().__init__(
+            centre,
+            blocks,
+            seed=seed,
+            popsize=popsize,
+            sigma=sigma,
+            clip=clip,
+            decay=decay,
+            adaptive=adaptive,
+            weight_decay=weight_decay,
+            scaling=scaling,
+        )
+        self.learning_rate = (sigma / 2 if adaptive else 1.0) if learning_rate is None else learning_rate
 
-    def _ask(self) -> Population:
-        noise = Noise(self.seed, self.generation, rank=None)
-        return Perturbed(self.centre, self.blocks, noise, self.sigma, self.popsize)
+    def _noise(self) -> Noise:
+        return Noise(self.seed, self.generation, rank=None)
 
     def _tell(self, population: Population, fitness: th.Tensor) -> None:
         assert isinstance(population, Perturbed)
-        both = fitness.view(-1, 2).isfinite().all(1)
-        slopes = th.where(both, fitness[0::2] - fitness[1::2], 0.0) / (2 * self.sigma)
-        if self.clip is not None:
-            slopes = slopes.clamp(-self.clip, self.clip)
-        self.slope = slopes.abs().mean().item()
-        alpha = self.learning_rate * self.decay**self.generation
-        rates = (slopes * alpha / max(int(both.sum()), 1)).tolist()
+        alpha = self.learning_rate * self.decay**self.generation * self.rate
+        rates = (self._weights(fitness) * alpha).tolist()
+        self._pull()
         for index, (tensor, block) in enumerate(zip(self.centre, self.blocks, strict=True)):
-            for pair, rate in enumerate(rates):
+            for direction, rate in enumerate(rates):
                 if rate:
-                    for rows, noise in population.noise.slabs(index, block, pair, tensor.device):
+                    for rows, noise in population.noise.slabs(index, block, direction, tensor.device):
                         tensor[rows].add_(noise, alpha=rate * block.scale)
-
-    def logs(self) -> dict[str, float]:
-        """`step_size` σ; `slope`, the mean |g_i| of the last generation."""
-        return {"step_size": self.sigma, "slope": self.slope}

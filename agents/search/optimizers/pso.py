@@ -11,6 +11,7 @@ import torch as th
 from lm_gym.agents.search.optimizers.operators import diversity, scatter
 from lm_gym.agents.search.optimizers.optimizer import VectorOptimizer
 from lm_gym.agents.search.population.population import Dense, Domain, Kind, Population, check_pairs
+from lm_gym.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from lm_gym.naming import check_choice
 
 WEAK_ABOVE = 500  # dimensions
@@ -57,14 +58,14 @@ class PSO(VectorOptimizer):
         initial: th.Tensor,
         domain: Domain | None = None,
         *,
-        seed: int = 0,
-        popsize: int = 64,
+        seed: NonNegativeInt = 0,
+        popsize: PositiveInt = 64,
         inertia: str | None = None,
-        weights: tuple[float, float, float] | None = None,
+        weights: tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat] | None = None,
         neighbourhood: str = "global",
-        velocity_limit: float | None = None,
-        spread: float = 1.0,
-        bound: float | None = None,
+        velocity_limit: PositiveFloat | None = None,
+        spread: PositiveFloat = 1.0,
+        bound: PositiveFloat | None = None,
         reevaluate: bool = True,
     ) -> None:
         super().__init__(initial, domain, seed=seed, popsize=popsize)
@@ -94,7 +95,7 @@ class PSO(VectorOptimizer):
         return self.places[int(self.fitness.argmax())]
 
     def _ask(self) -> Population:
-        return Dense(th.cat([self.x, self.places]) if self.reevaluate else self.x)
+        return Dense(th.cat([self.x, self.places]), unit=2, apart=True) if self.reevaluate else Dense(self.x)
 
     def _tell(self, population: Population, fitness: th.Tensor) -> None:
         n = len(self.x)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch as th
 
-from lm_gym.agents.search.population.population import Block, Dense, Noise, Perturbed, Population
+from lm_gym.agents.search.population.population import PAIRS, Block, Dense, Noise, Perturbed, Population
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,10 @@ class Own(ABC):
     def rows(self, numbers: th.Tensor) -> th.Tensor:
         """The members' rows of these numbers (int64 [k], ascending), [p, k, …]."""
 
+    @abstractmethod
+    def own_rows(self, numbers: th.Tensor) -> th.Tensor:
+        """Of each member rows of its own (int64 [p, k], in any order), [p, k, …]."""
+
     def whole(self) -> th.Tensor:
         """The members' entries, [p, *shape]; for vectors."""
         return th.cat([values for _, values in self.slabs()], 1)
@@ -78,6 +82,11 @@ class Displaced(Own):
         """See Own."""
         return self._at(self._origin[numbers], self._directions[:, numbers])
 
+    def own_rows(self, numbers: th.Tensor) -> th.Tensor:
+        """See Own."""
+        members = th.arange(len(numbers), device=numbers.device)[:, None]
+        return self._at(self._origin[numbers], self._directions[members, numbers])
+
     def _at(self, origin: th.Tensor, directions: th.Tensor) -> th.Tensor:
         return (origin + self._steps * directions).to(origin.dtype)
 
@@ -90,15 +99,15 @@ class Drawn(Own):
         index: its number.
         centre: the live tensor.
         noise: its directions.
-        pairs: int64 [p], each member's pair.
+        directions: int64 [p], each member's.
         steps: [p].
     """
 
     def __init__(
-        self, block: Block, index: int, centre: th.Tensor, noise: Noise, pairs: th.Tensor, steps: th.Tensor
+        self, block: Block, index: int, centre: th.Tensor, noise: Noise, directions: th.Tensor, steps: th.Tensor
     ) -> None:
         self.block, self._index, self._centre, self._noise = block, index, centre, noise
-        self._pairs, self._which = th.unique(pairs, return_inverse=True)
+        self._directions, self._which = th.unique(directions, return_inverse=True)
         self._steps = steps.view(-1, *[1] * len(block.shape))
 
     def slabs(self) -> Iterator[tuple[slice, th.Tensor]]:
@@ -113,9 +122,17 @@ class Drawn(Own):
             found.append(values[:, here - slab.start])
         return th.cat(found, 1)
 
+    def own_rows(self, numbers: th.Tensor) -> th.Tensor:
+        """See Own."""
+        found = self._centre.new_empty(*numbers.shape, *self.block.shape[1:])
+        for slab, values in self._slabs(set((numbers // self.block.slab_rows).unique().tolist())):
+            members, places = ((numbers >= slab.start) & (numbers < slab.stop)).nonzero(as_tuple=True)
+            found[members, places] = values[members, numbers[members, places] - slab.start]
+        return found
+
     def _slabs(self, wanted: set[int] | None) -> Iterator[tuple[slice, th.Tensor]]:
         device = self._centre.device
-        drawing = [self._noise.slabs(self._index, self.block, pair, device, wanted) for pair in self._pairs.tolist()]
+        drawing = [self._noise.slabs(self._index, self.block, d, device, wanted) for d in self._directions.tolist()]
         for pieces in zip(*drawing, strict=True):
             rows = pieces[0][0]
             centre = self._centre[rows]
@@ -137,18 +154,18 @@ class Members(ABC):
         """The members of a population over parameters.
 
         Args:
-            population: dense vectors, displacements from `origin` in units of the blocks; or pairs around `live`.
+            population: dense vectors, displacements from `origin` in units of the blocks; or members around `live`.
             blocks: the parameters.
             live: the parameters themselves.
             origin: where vectors are measured from.
 
         Raises:
-            ValueError: pairs around other tensors than the live ones.
+            ValueError: members around other tensors than the live ones.
         """
         if isinstance(population, Perturbed):
             if not all(a is b for a, b in zip(population.centre, live, strict=True)):
-                raise ValueError("the members are pairs around tensors that are not this search space's tensors()")
-            return _Pairs(population)
+                raise ValueError("the members lie around tensors that are not this search space's tensors()")
+            return _Around(population)
         assert isinstance(population, Dense), f"a population over parameters cannot be a {type(population).__name__}"
         return _Vectors(population.members, blocks, origin)
 
@@ -165,8 +182,8 @@ class _Vectors(Members):
         ]
 
 
-class _Pairs(Members):
-    """Factors and vectors of all pairs are drawn once and kept while a population is evaluated."""
+class _Around(Members):
+    """Factors and vectors of all directions are drawn once and kept while a population is evaluated."""
 
     def __init__(self, population: Perturbed) -> None:
         self._population, noise = population, population.noise
@@ -174,25 +191,24 @@ class _Pairs(Members):
         self._directions: dict[int, th.Tensor] = {}
         for index, (block, centre) in enumerate(zip(population.blocks, population.centre, strict=True)):
             if noise.is_low_rank(block):
-                self._factors[index] = noise.low_rank(index, block, population.pairs, centre.device)
+                self._factors[index] = noise.low_rank(index, block, population.directions, centre.device)
             elif noise.rank is not None:
-                self._directions[index] = noise.vectors(index, block, population.pairs, centre.device)
+                self._directions[index] = noise.vectors(index, block, population.directions, centre.device)
 
     def changes(self, members: slice) -> list[Change]:
         population = self._population
-        numbers = th.arange(population.size)[members]
-        pairs, signs = numbers // 2, 1.0 - 2.0 * (numbers % 2)
-        first, last = int(pairs[0]), int(pairs[-1])
-        if len(numbers) not in (1, 2 * (last + 1 - first)):
-            raise ValueError(f"members {members.start} to {members.stop - 1} are neither one nor whole pairs")
+        directions, sides = population.direction[members], population.side[members]
+        factors_of: th.Tensor | slice = directions
+        if population.pattern == PAIRS and members.start % 2 == len(directions) % 2 == 0:  # a pair shares its factors
+            factors_of = slice(members.start // 2, members.stop // 2)
         changes: list[Change] = []
         for index, (block, centre) in enumerate(zip(population.blocks, population.centre, strict=True)):
-            steps = (signs * (population.sigma * block.scale)).to(centre.device)
+            steps = (sides * (population.sigma * block.scale)).to(centre.device)
             if index in self._factors:
-                A, B = (factor[first : last + 1].to(centre.dtype) for factor in self._factors[index])
+                A, B = (factor[factors_of].to(centre.dtype) for factor in self._factors[index])
                 changes.append(LowRank(A, B, steps.to(centre.dtype)))
             elif index in self._directions:
-                changes.append(Displaced(block, centre, self._directions[index][pairs], steps))
+                changes.append(Displaced(block, centre, self._directions[index][directions], steps))
             else:
-                changes.append(Drawn(block, index, centre, population.noise, pairs, steps))
+                changes.append(Drawn(block, index, centre, population.noise, directions, steps))
         return changes

@@ -15,9 +15,9 @@ import torch as th
 from torch import nn
 
 from lm_gym.agents.model.policy import LMPolicy
-from lm_gym.agents.model.text_encoder import TensorObservation
 from lm_gym.agents.search.population.changes import Change
-from lm_gym.agents.search.population.modules import Forward, Layout, batched_forward
+from lm_gym.agents.search.population.modules import Forward, Layout, Ragged, batched_forward
+from lm_gym.agents.search.population.reading import Reading
 
 
 @contextmanager
@@ -52,21 +52,31 @@ class PopulationForward:
         numbers = [i for i, layer in enumerate(self._layers) for module in layer.modules() if module in inside]
         self._shared = min(numbers) if len(numbers) == len(inside) and numbers else 0  # layers that no change reaches
 
-    def share(self, obs: TensorObservation) -> Callable[[Sequence[Change], int], th.Tensor]:
+    def share(self, reading: Reading) -> Callable[[Sequence[Change], slice], th.Tensor]:
         """Computes what all members share of these texts.
 
         Returns:
-            a function from one change a parameter, and p, to log-probabilities [p, Q, n].
+            a function from one change a parameter and the members that make it, to their log-probabilities (see
+            `Reading.shaped`).
         """
-        policy = self._policy
-        rows, slots = policy.places(obs)
-        if self._head_only:
-            hidden = policy.encode(obs, rows, slots)  # [Q, H]
-            return partial(self._heads, obs, hidden, rows)
-        return partial(self._rows, obs, self._shared_output(obs, rows, slots) if self._shared else None)
+        if reading.groups > 1:  # nothing is shared by all; what is, by those of a group, in each forward
+            return partial(self._heads if self._head_only else self._rows, reading, None)
+        shared = None
+        if self._head_only or self._shared:
+            shared = self._shared_part(reading, slice(0, reading.members))
+        return partial(self._heads if self._head_only else self._rows, reading, shared)
 
-    def _shared_output(self, obs: TensorObservation, rows: th.Tensor, slots: th.Tensor) -> Any:
-        """What the last layer that no change reaches gives: states [B, L, H], or a tuple that holds them."""
+    def _shared_part(self, reading: Reading, members: slice) -> Any:
+        """What no change reaches, of the texts of these members, each once.
+
+        Hidden states [Q, H] where only the head changes, else the output of the last layer that no change reaches:
+        states [B, L, H], or a tuple that holds them.
+        """
+        texts = reading.text_slice(members)
+        obs = {key: leaf[texts] for key, leaf in reading.obs.items()}
+        places = self._policy.places(obs)
+        if self._head_only:
+            return self._policy.encode(obs, *places)
         outputs: list[Any] = []
         last = self._layers[self._shared - 1]
 
@@ -76,25 +86,34 @@ class PopulationForward:
 
         rest = dict.fromkeys(self._layers[self._shared :], lambda *_, **__: outputs[0])
         with answering({last: record, **rest}):
-            self._policy.encode(obs, rows, slots)
+            self._policy.encode(obs, *places)
         return outputs[0]
 
-    def _heads(
-        self, obs: TensorObservation, hidden: th.Tensor, rows: th.Tensor, changes: Sequence[Change], members: int
-    ) -> th.Tensor:
-        layout = Layout(members, len(obs["input_ids"]), shared=len(hidden))
+    def _heads(self, reading: Reading, shared: Any, changes: Sequence[Change], members: slice) -> th.Tensor:
+        count, policy, obs = members.stop - members.start, self._policy, reading.obs
+        _, rows, slots = reading.positions(members)
+        if reading.groups == 1:
+            hidden = shared  # [Q, H], the same for all members
+            layout = Layout(count, reading.texts, shared=len(hidden))
+        else:
+            texts = reading.text_slice(members)
+            mask = obs["position_mask"][texts].bool()
+            number = mask.flatten().cumsum(0).view(mask.shape) - 1  # of a position among those of the texts
+            hidden = self._shared_part(reading, members)[number[rows - texts.start, slots]]  # [A, H]
+            layout = Layout(count, reading.texts, ragged=_ragged(reading, members))
         with answering(self._forwards(layout, changes)):
-            log_probs = self._policy.log_probs(hidden, rows.repeat(members), obs)
-        return log_probs.view(members, len(hidden), -1)
+            return reading.shaped(policy.log_probs(hidden, rows, obs), members)
 
-    def _rows(self, obs: TensorObservation, shared: Any, changes: Sequence[Change], members: int) -> th.Tensor:
-        layout = Layout(members, len(obs["input_ids"]))
-        forwards = self._forwards(layout, changes)
-        if shared is not None:
-            repeated = _repeat(shared, members)
+    def _rows(self, reading: Reading, shared: Any, changes: Sequence[Change], members: slice) -> th.Tensor:
+        ragged = _ragged(reading, members) if reading.groups > 1 else None
+        forwards = self._forwards(Layout(members.stop - members.start, reading.texts, ragged=ragged), changes)
+        if self._shared:
+            if shared is None:
+                shared = self._shared_part(reading, members)
+            repeated = _repeat(shared, reading.rows(members) - reading.text_slice(members).start)
             forwards |= dict.fromkeys(self._layers[: self._shared], lambda *_, **__: repeated)
         with answering(forwards):
-            return read_together(self._policy, obs, members)
+            return read_together(self._policy, reading, members)
 
     def _forwards(self, layout: Layout, changes: Sequence[Change]) -> dict[nn.Module, Forward]:
         return {
@@ -103,11 +122,15 @@ class PopulationForward:
         }
 
 
-def read_together(policy: LMPolicy, obs: TensorObservation, members: int) -> th.Tensor:
-    """Log-probabilities [p, Q, n] of one forward of p·B rows, each block of B of them the same texts."""
-    rows = {key: leaf.repeat(members, *[1] * (leaf.dim() - 1)) for key, leaf in obs.items()}
-    log_probs = policy.positions(rows).log_probs
-    return log_probs.view(members, -1, log_probs.shape[-1])
+def read_together(policy: LMPolicy, reading: Reading, members: slice) -> th.Tensor:
+    """Log-probabilities of one forward of p·k rows, k texts of each of these members (see `Reading.shaped`)."""
+    return reading.shaped(policy.positions(reading.observation(members)).log_probs, members)
+
+
+def _ragged(reading: Reading, members: slice) -> Ragged:
+    """How many positions each of these members decides."""
+    groups = th.arange(members.start, members.stop) // reading.sharing
+    return Ragged.of([reading.counts[group] for group in groups.tolist()], reading.obs["input_ids"].device)
 
 
 def encoder_layers(network: Any) -> list[nn.Module]:
@@ -142,11 +165,11 @@ def find_layers(network: Any) -> list[nn.Module]:
     return found[0] if len(found) == 1 else []
 
 
-def _repeat(output: Any, members: int) -> Any:
-    """A layer's output with its rows once for each member, whatever tuple it comes in."""
+def _repeat(output: Any, rows: th.Tensor) -> Any:
+    """The rows of a layer's output that members read, whatever tuple it comes in."""
     if isinstance(output, tuple):
-        return tuple(_repeat(part, members) for part in output)
-    return output.repeat(members, *[1] * (output.dim() - 1)) if isinstance(output, th.Tensor) else output
+        return tuple(_repeat(part, rows) for part in output)
+    return output[rows] if isinstance(output, th.Tensor) else output
 
 
 def _find_uses(

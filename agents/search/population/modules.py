@@ -6,7 +6,7 @@ more, and a product of its own where it is not.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,31 +22,70 @@ Forward = Callable[..., Any]
 
 
 @dataclass(frozen=True)
+class Ragged:
+    """Members that decide different numbers of positions, and their places in [p, m], m the most of any of them.
+
+    Attributes:
+        padded: int64 [p·m], which of all A positions stands at each place; the first where none does.
+        places: int64 [A], the place of each position.
+    """
+
+    padded: th.Tensor
+    places: th.Tensor
+
+    @classmethod
+    def of(cls, counts: Sequence[int], device: th.device) -> Ragged:
+        """Of members that decide so many positions each, one after another."""
+        lengths = th.tensor(counts)
+        columns = th.arange(int(lengths.max()))
+        inside = columns < lengths[:, None]  # [p, m]
+        places = inside.flatten().nonzero().squeeze(1)
+        padded = th.zeros(inside.numel(), dtype=th.int64)
+        padded[places] = th.arange(len(places))
+        return cls(padded.to(device), places.to(device))
+
+
+@dataclass(frozen=True)
 class Layout:
     """How rows belong to members.
 
     Attributes:
         members: p.
-        texts: B; the encoder runs p·B rows, member by member.
+        texts: k of each member; the encoder runs p·k rows, member by member.
         shared: rows that the head is given while they are still the same for all members; -1: none are.
+        ragged: where each member reads texts of its own: the rows of the head, whose numbers differ. None: all members
+            read the same texts.
     """
 
     members: int
     texts: int
     shared: int = -1
+    ragged: Ragged | None = None
 
     def by_member(self, x: th.Tensor) -> th.Tensor:
-        """Rows [*, d] as [p, m, d]; those that all members share are repeated without a copy."""
+        """Rows [*, d] as [p, m, d]; those that all members share are repeated without a copy, missing ones filled."""
         flat = x.reshape(-1, x.shape[-1])
         if len(flat) == self.shared:
             return flat.expand(self.members, *flat.shape)
+        if self._in_head(x):
+            assert self.ragged is not None
+            flat = flat[self.ragged.padded]
         return flat.view(self.members, -1, flat.shape[-1])
 
     def rows(self, out: th.Tensor, x: th.Tensor) -> th.Tensor:
-        """[p, m, d] as the module's output for input `x`: [p·B, L, d] in the encoder, [1, p·Q, d] in the head."""
+        """[p, m, d] as the module's output for input `x`: [p·k, L, d] in the encoder, [1, A, d] in the head."""
         if self.shared >= 0:
             return out.reshape(1, -1, out.shape[-1])
+        if self._in_head(x):
+            assert self.ragged is not None
+            return out.view(-1, out.shape[-1])[self.ragged.places][None]
         return out.view(*x.shape[:-1], out.shape[-1])
+
+    def _in_head(self, x: th.Tensor) -> bool:
+        """Whether rows are those of the head, of different numbers for each member."""
+        if self.ragged is None or self.members * self.texts == 1:
+            return False
+        return x.dim() == 3 and len(x) == 1 and x.shape[1] == len(self.ragged.places)
 
 
 def linear(
@@ -138,8 +177,10 @@ def layer_norm(layout: Layout, module: nn.LayerNorm, weight: Own | None, bias: O
 
 
 def embedding(layout: Layout, module: nn.Embedding, weight: Change, _: None, ids: th.Tensor) -> th.Tensor:
-    """Rows of each member's matrix; all members have the same ids: [p·B, L], or [1, L] where texts share them too."""
-    one = ids[: max(1, len(ids) // layout.members)]  # [B or 1, L]
+    """Rows of each member's matrix, for ids [p·k, L], or [1, L] where all texts share them."""
+    if layout.ragged is not None and len(ids) > 1:
+        return _own_embedding(weight, module, ids.reshape(layout.members, -1)).view(*ids.shape, -1)
+    one = ids[: max(1, len(ids) // layout.members)]  # [k or 1, L]
     if isinstance(weight, LowRank):
         rows = weight.A[:, one.flatten()]  # [p/c, ·, r]
         base = F.embedding(one.flatten(), module.weight)
@@ -148,7 +189,18 @@ def embedding(layout: Layout, module: nn.Embedding, weight: Change, _: None, ids
         numbers, inverse = th.unique(one, return_inverse=True)
         out = weight.rows(numbers)[:, inverse.flatten()]
     out = out.view(layout.members, *one.shape, -1)
-    return out.expand(-1, layout.texts, -1, -1).reshape(-1, *out.shape[2:])  # [p·B, L, H]
+    return out.expand(-1, layout.texts, -1, -1).reshape(-1, *out.shape[2:])  # [p·k, L, H]
+
+
+def _own_embedding(weight: Change, module: nn.Embedding, ids: th.Tensor) -> th.Tensor:
+    """Rows [p, m, H] of each member's matrix, for ids [p, m] of its own."""
+    if isinstance(weight, Own):
+        return weight.own_rows(ids)
+    sets = len(weight.A)
+    which = th.arange(sets, device=ids.device)[:, None]
+    rows = weight.A[which, ids.reshape(sets, -1)]  # [p/c, c·m, r]
+    xB = rows.mT.reshape(sets, rows.shape[2], -1, ids.shape[1])
+    return _low_rank(xB, weight.steps, weight.B.mT, F.embedding(ids, module.weight))
 
 
 def scaling(layout: Layout, module: nn.Module, weight: Own, _: None, x: th.Tensor) -> th.Tensor:

@@ -68,13 +68,20 @@ class Population(ABC):
 
     Attributes:
         size: P.
+        unit: members that are compared with one another, one after another in the population: both of an antithetic
+            pair, for example. They always read the same texts.
     """
 
     size: int
+    unit: int = 1
 
     @abstractmethod
     def vectors(self, members: slice = slice(None)) -> th.Tensor:
         """The members' vectors, [p, d]."""
+
+    def by_unit(self) -> tuple[Population, th.Tensor | None]:
+        """The same members with those of a unit side by side, and which member each is, int64 [P]; None: as here."""
+        return self, None
 
     def __len__(self) -> int:
         return self.size
@@ -85,14 +92,23 @@ class Dense(Population):
 
     Args:
         members: [P, d], of the dtype that the domain's kind asks for.
+        unit: see Population.
+        apart: the members of a unit are P/unit members apart (each parent, then each parent's trial), not side by side.
     """
 
-    def __init__(self, members: th.Tensor) -> None:
-        self.members, self.size = members, len(members)
+    def __init__(self, members: th.Tensor, unit: int = 1, *, apart: bool = False) -> None:
+        self.members, self.size, self.unit, self.apart = members, len(members), unit, apart
 
     def vectors(self, members: slice = slice(None)) -> th.Tensor:
         """The members' vectors, [p, d]."""
         return self.members[members]
+
+    def by_unit(self) -> tuple[Population, th.Tensor | None]:
+        """See Population."""
+        if not self.apart:
+            return self, None
+        order = th.arange(self.size).view(self.unit, -1).T.flatten()
+        return Dense(self.members[order.to(self.members.device)], self.unit), order
 
 
 class Sampled(Dense):
@@ -101,10 +117,11 @@ class Sampled(Dense):
     Args:
         members: [P, d].
         noise: what the optimizer wants back.
+        unit, apart: see Dense.
     """
 
-    def __init__(self, members: th.Tensor, noise: th.Tensor) -> None:
-        super().__init__(members)
+    def __init__(self, members: th.Tensor, noise: th.Tensor, unit: int = 1, *, apart: bool = False) -> None:
+        super().__init__(members, unit, apart=apart)
         self.noise = noise
 
 
@@ -113,10 +130,11 @@ class Noise:
     """Standard Gaussian directions of one generation, regenerated on demand; nothing is stored.
 
     With a rank, matrices get E = A Bᵀ/√r (`low_rank`, EGGROLL, 2025) and other tensors an entry of their own drawn for
-    each (`vectors`), for all pairs in one draw. Without, every entry of everything is drawn on its own (`slabs`), a
-    pair and a few leading rows at a time, so that what is held is a slab and a part can be drawn alone.
+    each (`vectors`), for all directions in one draw. Without, every entry of everything is drawn on its own
+    (`slabs`), a direction and a few leading rows at a time, so that what is held is a slab and a part can be drawn
+    alone.
 
-    Numbers are keyed by (seed, generation, index of the block), those of slabs by the pair and the slab as well:
+    Numbers are keyed by (seed, generation, index of the block), those of slabs by the direction and the slab as well:
     distinct in every block, the same for every use of a tied parameter, the same on every process.
 
     Attributes:
@@ -133,27 +151,27 @@ class Noise:
         """Whether a block's noise comes as factors."""
         return self.rank is not None and len(block.shape) == 2
 
-    def low_rank(self, index: int, block: Block, pairs: int, device: th.device) -> tuple[th.Tensor, th.Tensor]:
-        """Factors of a matrix's noise: A [pairs, rows, r] and B [pairs, columns, r], with 1/√r inside A."""
+    def low_rank(self, index: int, block: Block, directions: int, device: th.device) -> tuple[th.Tensor, th.Tensor]:
+        """Factors of a matrix's noise: A [directions, rows, r] and B [directions, columns, r], with 1/√r inside A."""
         rows, columns = block.shape
         assert self.rank is not None
-        both = th.randn(pairs, rows + columns, self.rank, generator=self._generator(device, index, 0, 1), device=device)
+        both = self._draw((directions, rows + columns, self.rank), self._generator(device, index, 0, 1))
         both[:, :rows] /= math.sqrt(self.rank)
         return both[:, :rows], both[:, rows:]
 
-    def vectors(self, index: int, block: Block, pairs: int, device: th.device) -> th.Tensor:
-        """Noise of a tensor that is no matrix, beside low-rank noise of the matrices: [pairs, *shape]."""
-        return th.randn(pairs, *block.shape, generator=self._generator(device, index, 0, 1), device=device)
+    def vectors(self, index: int, block: Block, directions: int, device: th.device) -> th.Tensor:
+        """Noise of a tensor that is no matrix, beside low-rank noise of the matrices: [directions, *shape]."""
+        return self._draw((directions, *block.shape), self._generator(device, index, 0, 1))
 
     def slabs(
-        self, index: int, block: Block, pair: int, device: th.device, wanted: Container[int] | None = None
+        self, index: int, block: Block, direction: int, device: th.device, wanted: Container[int] | None = None
     ) -> Iterator[tuple[slice, th.Tensor]]:
-        """One pair's full-rank noise of a block, piece by piece.
+        """One direction's full-rank noise of a block, piece by piece.
 
         Args:
             index: number of the block.
             block: what it is.
-            pair: whose noise.
+            direction: its number.
             device: where it is needed.
             wanted: numbers of the slabs (row // block.slab_rows) to draw; None: all.
 
@@ -165,17 +183,20 @@ class Noise:
             if wanted is None or slab in wanted:
                 rows = slice(slab * height, min((slab + 1) * height, block.shape[0]))
                 shape = (rows.stop - rows.start, *block.shape[1:])
-                generator = self._generator(device, index, 1 + pair, slab)
-                yield rows, th.randn(shape, generator=generator, device=device)
+                yield rows, self._draw(shape, self._generator(device, index, 1 + direction, slab))
 
-    def dense(self, index: int, block: Block, pair: int, pairs: int, device: th.device) -> th.Tensor:
-        """One pair's noise of a block, materialised, the block's shape; for small spaces and tests."""
+    def dense(self, index: int, block: Block, direction: int, directions: int, device: th.device) -> th.Tensor:
+        """One direction's noise of a block, materialised, the block's shape; for small spaces and tests."""
         if self.rank is None:
-            return th.cat([noise for _, noise in self.slabs(index, block, pair, device)])
+            return th.cat([noise for _, noise in self.slabs(index, block, direction, device)])
         if not self.is_low_rank(block):
-            return self.vectors(index, block, pairs, device)[pair]
-        A, B = self.low_rank(index, block, pairs, device)
-        return A[pair] @ B[pair].T
+            return self.vectors(index, block, directions, device)[direction]
+        A, B = self.low_rank(index, block, directions, device)
+        return A[direction] @ B[direction].T
+
+    def _draw(self, shape: tuple[int, ...], generator: th.Generator) -> th.Tensor:
+        """Independent numbers of mean 0 and variance 1."""
+        return th.randn(shape, generator=generator, device=generator.device)
 
     def _generator(self, device: th.device, *key: int) -> th.Generator:
         return th.Generator(device).manual_seed(keyed_seed(self.seed, self.generation, *key))
@@ -183,52 +204,86 @@ class Noise:
 
 def check_pairs(popsize: int) -> None:
     """Raise ValueError unless members come in pairs."""
-    if popsize < 2 or popsize % 2:
-        raise ValueError(f"popsize={popsize}: members come in pairs, give an even number of at least 2")
+    check_units(popsize, 2)
+
+
+def check_units(popsize: int, unit: int) -> None:
+    """Raise ValueError unless members come in units of so many."""
+    if popsize < unit or popsize % unit:
+        what = "pairs, give an even number of at least 2" if unit == 2 else f"units of {unit}, give a multiple of it"
+        raise ValueError(f"popsize={popsize}: members come in {what}")
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """How the members of a unit lie around the centre.
+
+    Attributes:
+        directions: of each member, the number of its direction within the unit, 0, 1, …
+        sides: of each member, how far it goes along it: +1, −1, or 0 at the centre.
+    """
+
+    directions: tuple[int, ...]
+    sides: tuple[float, ...]
+
+    @property
+    def count(self) -> int:
+        """Directions of a unit."""
+        return max(self.directions) + 1
+
+
+PAIRS = Pattern((0, 0), (1.0, -1.0))
 
 
 class Perturbed(Population):
-    """Antithetic pairs around a centre: member 2i is centre + σ ε_i, member 2i + 1 is centre − σ ε_i.
+    """Members around a centre: centre ± σ ε, with the noise ε regenerated block by block where it is used.
 
-    Memory is that of the centre, whatever P: the noise is regenerated block by block where it is used.
+    By default antithetic pairs: member 2i is centre + σ ε_i, member 2i + 1 is centre − σ ε_i. Memory is that of the
+    centre, whatever P.
 
     Args:
         centre: one live tensor for each block, in the tensors' own units; not copied.
         blocks: what the tensors are.
         noise: ε.
         sigma: σ, in units of the vector; a block's entries move by σ · scale · ε.
-        size: P, even.
+        size: P, a multiple of the pattern's members.
+        pattern: the members of a unit.
     """
 
     def __init__(
-        self, centre: Sequence[th.Tensor], blocks: Sequence[Block], noise: Noise, sigma: float, size: int
+        self,
+        centre: Sequence[th.Tensor],
+        blocks: Sequence[Block],
+        noise: Noise,
+        sigma: float,
+        size: int,
+        pattern: Pattern = PAIRS,
     ) -> None:
-        check_pairs(size)
+        self.unit, self.pattern = len(pattern.sides), pattern
+        check_units(size, self.unit)
         self.centre, self.blocks, self.noise, self.sigma, self.size = list(centre), tuple(blocks), noise, sigma, size
+        units = th.arange(size // self.unit)[:, None] * pattern.count
+        self.direction = (units + th.tensor(pattern.directions)).flatten()  # int64 [P]
+        self.side = th.tensor(pattern.sides).repeat(len(units))  # float32 [P]
 
     @property
-    def pairs(self) -> int:
-        """P/2."""
-        return self.size // 2
-
-    @staticmethod
-    def sign(member: int) -> float:
-        """+1 or −1."""
-        return 1.0 if member % 2 == 0 else -1.0
+    def directions(self) -> int:
+        """Directions of all units; P/2 where members are pairs."""
+        return self.size // self.unit * self.pattern.count
 
     def tensor(self, index: int, member: int) -> th.Tensor:
         """One block of one member, in the tensor's own units: what the batched forward must equal."""
         block, centre = self.blocks[index], self.centre[index]
-        epsilon = self.noise.dense(index, block, member // 2, self.pairs, centre.device)
-        return centre + self.sign(member) * self.sigma * block.scale * epsilon
+        epsilon = self.noise.dense(index, block, int(self.direction[member]), self.directions, centre.device)
+        return centre + float(self.side[member]) * self.sigma * block.scale * epsilon
 
     def vectors(self, members: slice = slice(None)) -> th.Tensor:
         """The members' displacements from the centre in units of the vector, [p, d]; for small spaces and tests."""
         rows = []
         for member in range(self.size)[members]:
-            step = self.sign(member) * self.sigma
+            step, direction = float(self.side[member]) * self.sigma, int(self.direction[member])
             parts = (
-                self.noise.dense(i, block, member // 2, self.pairs, self.centre[i].device).flatten()
+                self.noise.dense(i, block, direction, self.directions, self.centre[i].device).flatten()
                 for i, block in enumerate(self.blocks)
             )
             rows.append(step * th.cat(list(parts)))

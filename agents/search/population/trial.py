@@ -48,6 +48,8 @@ def find_fault(batched: Callable[[], th.Tensor], alone: th.Tensor) -> str | None
         raise
     except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
         return f"its batched forward fails: {(str(error).splitlines() or [type(error).__name__])[0]}"
+    if together.shape != alone.shape:
+        return f"its batched forward gives shape {tuple(together.shape)}, not {tuple(alone.shape)}"
     spread = alone.std(-1).max().clamp(min=th.finfo(alone.dtype).tiny)
     off = ((together - alone).abs().max() / spread).item()
     return None if off < 1e-4 else f"its batched forward is off by {off:.0e} of the spread of logits"

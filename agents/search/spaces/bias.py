@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from lm_gym.agents.search.spaces.parameters import ParameterSpace, acting_parameters
+from lm_gym.bounds import PositiveFloat
 
 
 class Bias(ParameterSpace):
@@ -17,7 +18,7 @@ class Bias(ParameterSpace):
         scale: see ParameterSpace.
     """
 
-    def __init__(self, policy: nn.Module, *, scale: float = 0.1) -> None:
+    def __init__(self, policy: nn.Module, *, scale: PositiveFloat = 0.1) -> None:
         named = acting_parameters(policy).items()
         super().__init__(policy, {name: p for name, p in named if name.rpartition(".")[2] == "bias"}, scale)
         self.check_batching()

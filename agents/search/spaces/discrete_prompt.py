@@ -12,8 +12,10 @@ from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.model.prompts import Place, Prompt, default_place, install
 from lm_gym.agents.model.tokenizer import load_tokenizer
 from lm_gym.agents.search.population.population import Domain, Population
+from lm_gym.agents.search.population.reading import Reading
 from lm_gym.agents.search.spaces.soft_prompt import read_with
 from lm_gym.agents.search.spaces.space import SearchSpace, require_language_model
+from lm_gym.bounds import NonNegativeInt, PositiveInt
 
 
 class DiscretePrompt(SearchSpace):
@@ -40,14 +42,12 @@ class DiscretePrompt(SearchSpace):
         self,
         policy: nn.Module,
         *,
-        tokens: int = 4,
-        candidates: int | Sequence[int] = 500,
+        tokens: PositiveInt = 4,
+        candidates: PositiveInt | Sequence[int] = 500,
         place: Place | None = None,
-        seed: int = 0,
+        seed: NonNegativeInt = 0,
     ) -> None:
         self.policy = require_language_model(policy, "discrete_prompt")
-        if tokens < 1:
-            raise ValueError(f"tokens={tokens}: give 1 or more")
         ids = frequent_words(self.policy, candidates) if isinstance(candidates, int) else list(candidates)
         size = int(self.policy.network.config.vocab_size)
         if len(set(ids)) < 2 or not all(0 <= i < size for i in ids):
@@ -68,8 +68,9 @@ class DiscretePrompt(SearchSpace):
         """See SearchSpace."""
         self._prompt.values.copy_(self._ids[vector])
 
-    def _evaluator(self, obs: dict[str, th.Tensor], population: Population) -> Callable[[slice], th.Tensor]:
-        return lambda chunk: read_with(self.policy, self._prompt, self._ids[population.vectors(chunk)], obs)
+    def _evaluator(self, reading: Reading, population: Population) -> Callable[[slice], th.Tensor]:
+        prompts = self._ids[population.vectors()]  # [P, k]
+        return lambda chunk: read_with(self.policy, self._prompt, prompts[chunk], reading, chunk)
 
 
 def frequent_words(policy: LMPolicy, count: int) -> list[int]:

@@ -10,6 +10,7 @@ from torch import nn
 from lm_gym.agents.search.population.forward import encoder_layers
 from lm_gym.agents.search.spaces.parameters import ParameterSpace, acting_parameters
 from lm_gym.agents.search.spaces.space import require_language_model
+from lm_gym.bounds import PositiveFloat, PositiveInt
 
 
 class Full(ParameterSpace):
@@ -26,7 +27,7 @@ class Full(ParameterSpace):
         ValueError: a pattern that matches nothing; see also ParameterSpace.
     """
 
-    def __init__(self, policy: nn.Module, *, only: Sequence[str] | None = None, scale: float = 0.05) -> None:
+    def __init__(self, policy: nn.Module, *, only: Sequence[str] | None = None, scale: PositiveFloat = 0.05) -> None:
         parameters = acting_parameters(policy)
         if only is not None:
             for pattern in only:
@@ -55,7 +56,7 @@ class LastLayers(ParameterSpace):
         ValueError: a k that is out of range, or a model without a list of layers.
     """
 
-    def __init__(self, policy: nn.Module, *, k: int = 1, scale: float = 0.05) -> None:
+    def __init__(self, policy: nn.Module, *, k: PositiveInt = 1, scale: PositiveFloat = 0.05) -> None:
         policy = require_language_model(policy, "last_k_layers")
         layers = encoder_layers(policy.network)
         if not 1 <= k <= len(layers):

@@ -6,6 +6,7 @@ from torch import nn
 
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.search.spaces.parameters import ParameterSpace, acting_parameters
+from lm_gym.bounds import PositiveFloat
 
 
 class Head(ParameterSpace):
@@ -18,7 +19,7 @@ class Head(ParameterSpace):
         scale: see ParameterSpace.
     """
 
-    def __init__(self, policy: nn.Module, *, scale: float = 1.0) -> None:
+    def __init__(self, policy: nn.Module, *, scale: PositiveFloat = 1.0) -> None:
         parameters = acting_parameters(policy)
         if isinstance(policy, LMPolicy):
             encoder = {id(p) for p in policy.network.base_model.parameters()}

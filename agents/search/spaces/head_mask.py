@@ -14,7 +14,9 @@ from transformers.pytorch_utils import Conv1D
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.search.population.forward import answering, encoder_layers, read_together
 from lm_gym.agents.search.population.population import Domain, Population
+from lm_gym.agents.search.population.reading import Reading
 from lm_gym.agents.search.spaces.space import SearchSpace, require_language_model
+from lm_gym.bounds import NonNegativeFloat
 from lm_gym.tasks import METRICS, Metric
 
 METRICS.register("heads_kept", Metric("heads_kept", "heads kept"))
@@ -36,10 +38,8 @@ class HeadMask(SearchSpace):
         ValueError: layers whose output projection isn't known, or a negative price.
     """
 
-    def __init__(self, policy: nn.Module, *, price: float = 0.0) -> None:
+    def __init__(self, policy: nn.Module, *, price: NonNegativeFloat = 0.0) -> None:
         self.policy = require_language_model(policy, "head_mask")
-        if price < 0:
-            raise ValueError(f"price={price}: give 0 or more")
         self._price = price
         self._outputs = _find_outputs(self.policy)
         self._heads = int(self.policy.network.config.num_attention_heads)
@@ -60,7 +60,7 @@ class HeadMask(SearchSpace):
                 inputs = kept.repeat_interleave(_inputs(module) // self._heads).to(origin.dtype)
                 module.weight.detach().copy_(origin * (inputs[:, None] if isinstance(module, Conv1D) else inputs))
 
-    def _evaluator(self, obs: dict[str, th.Tensor], population: Population) -> Callable[[slice], th.Tensor]:
+    def _evaluator(self, reading: Reading, population: Population) -> Callable[[slice], th.Tensor]:
         weights = self._origin or [module.weight for module in self._outputs]
 
         def evaluate(chunk: slice) -> th.Tensor:
@@ -70,7 +70,7 @@ class HeadMask(SearchSpace):
                 for layer, (module, weight) in enumerate(zip(self._outputs, weights, strict=True))
             }
             with answering(forwards):
-                return read_together(self.policy, obs, len(kept))
+                return read_together(self.policy, reading, chunk)
 
         return evaluate
 

@@ -18,8 +18,10 @@ from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.search.population.changes import LowRank
 from lm_gym.agents.search.population.forward import PopulationForward
 from lm_gym.agents.search.population.population import Dense, Domain, Population
+from lm_gym.agents.search.population.reading import Reading
 from lm_gym.agents.search.spaces.parameters import first_unbatched
 from lm_gym.agents.search.spaces.space import SearchSpace, require_language_model
+from lm_gym.bounds import NonNegativeInt, PositiveFloat, PositiveInt
 
 _ATTENTION = (
     *("*query", "*value", "*query_proj", "*value_proj", "*q_lin", "*v_lin", "*q_proj", "*v_proj"),
@@ -51,11 +53,11 @@ class LoRA(SearchSpace):
         self,
         policy: nn.Module,
         *,
-        rank: int = 4,
+        rank: PositiveInt = 4,
         targets: Sequence[str] = _ATTENTION,
         factors: str = "both",
-        scale: float = 0.3,
-        seed: int = 0,
+        scale: PositiveFloat = 0.3,
+        seed: NonNegativeInt = 0,
     ) -> None:
         self.policy = require_language_model(policy, "lora")
         if factors == "input":
@@ -69,7 +71,7 @@ class LoRA(SearchSpace):
         self._rank, self._both, self._scale = rank, factors == "both", scale
         self._shapes = [_inputs_outputs(module) for module in self._modules.values()]
         least = min(min(shape) for shape in self._shapes)
-        if not 1 <= rank <= least:
+        if rank > least:
             raise ValueError(f"rank={rank}: the smallest side of a chosen matrix is {least}, give 1 to {least}")
         generator = th.Generator().manual_seed(seed)
         self._start = [
@@ -116,8 +118,8 @@ class LoRA(SearchSpace):
                 change = L[0] @ R[0]
                 module.weight.detach().copy_(origin + (change.T if isinstance(module, Conv1D) else change))
 
-    def _evaluator(self, obs: dict[str, th.Tensor], population: Population) -> Callable[[slice], th.Tensor]:
-        run = self._forward.share(obs)
+    def _evaluator(self, reading: Reading, population: Population) -> Callable[[slice], th.Tensor]:
+        run = self._forward.share(reading)
         bases = self._origin or [module.weight for module in self._modules.values()]
 
         def evaluate(chunk: slice) -> th.Tensor:
@@ -128,13 +130,13 @@ class LoRA(SearchSpace):
                 L, Rt = L.to(module.weight.dtype), R.mT.to(module.weight.dtype)
                 A, B = (Rt, L) if isinstance(module, Conv1D) else (L, Rt)
                 changes.append(LowRank(A, B, L.new_ones(len(L)), base))
-            return run(changes, chunk.stop - chunk.start)
+            return run(changes, chunk)
 
         return evaluate
 
-    def _trial(self) -> Population:
+    def _trial(self, members: int = 2) -> Population:
         """Factors of the size of a fresh matrix."""
-        return Dense(super()._trial().vectors() / self._scale)
+        return Dense(super()._trial(members).vectors() / self._scale)
 
     def _culprit(self) -> str:
         return first_unbatched(self.policy, self._weights())

@@ -14,7 +14,9 @@ from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.search.population.changes import Members
 from lm_gym.agents.search.population.forward import PopulationForward
 from lm_gym.agents.search.population.population import Block, Domain, Noise, Perturbed, Population
+from lm_gym.agents.search.population.reading import Reading
 from lm_gym.agents.search.spaces.space import SearchSpace
+from lm_gym.bounds import PositiveFloat
 
 
 class ParameterSpace(SearchSpace):
@@ -35,11 +37,9 @@ class ParameterSpace(SearchSpace):
         ValueError: no parameters, or a scale that isn't positive.
     """
 
-    def __init__(self, policy: nn.Module, parameters: Mapping[str, nn.Parameter], scale: float) -> None:
+    def __init__(self, policy: nn.Module, parameters: Mapping[str, nn.Parameter], scale: PositiveFloat) -> None:
         if not parameters:
             raise ValueError(f"{type(self).__name__} has no parameter to search")
-        if not scale > 0:
-            raise ValueError(f"scale={scale}: give a positive number")
         self.policy = policy
         self._parameters = dict(parameters)
         root = policy.network if isinstance(policy, LMPolicy) else policy
@@ -70,20 +70,20 @@ class ParameterSpace(SearchSpace):
             for block, tensor, origin, part in zip(self.blocks, tensors, self._origin, parts, strict=True):
                 tensor.copy_(origin + block.scale * part.view(block.shape))
 
-    def _evaluator(self, obs: dict[str, th.Tensor], population: Population) -> Callable[[slice], th.Tensor]:
+    def _evaluator(self, reading: Reading, population: Population) -> Callable[[slice], th.Tensor]:
         tensors = self.tensors()
         members = Members.of(population, self.blocks, tensors, self._origin or tensors)
         if self._forward is None:
             self._forward = PopulationForward(self.policy, self._parameters)
-        run = self._forward.share(obs)
-        return lambda chunk: run(members.changes(chunk), chunk.stop - chunk.start)
+        run = self._forward.share(reading)
+        return lambda chunk: run(members.changes(chunk), chunk)
 
-    def _trial(self) -> Population:
-        """A pair whose noise moves every module's output by a third of its size, whatever the weights are.
+    def _trial(self, members: int = 2) -> Population:
+        """Pairs whose noise moves every module's output by a third of its size, whatever the weights are.
 
         With noise of the full size, deep models amplify their rounding to 1e-4 of the spread of logits.
         """
-        return Perturbed(self.tensors(), self.blocks, Noise(0, 0), sigma=0.3 / self._scale, size=2)
+        return Perturbed(self.tensors(), self.blocks, Noise(0, 0), sigma=0.3 / self._scale, size=members)
 
     def _culprit(self) -> str:
         return first_unbatched(self.policy, self._parameters)
@@ -131,6 +131,6 @@ def first_unbatched(policy: LMPolicy, parameters: Mapping[str, nn.Parameter]) ->
 
 def _unit(root: nn.Module, name: str, parameter: nn.Parameter) -> float:
     owner = root.get_submodule(name.rpartition(".")[0])
-    if parameter.dim() < 2:
+    if parameter.dim() < 2 or not parameter.numel():
         return 1.0
     return 1 / math.sqrt(parameter.shape[0] if isinstance(owner, Conv1D) else parameter[0].numel())

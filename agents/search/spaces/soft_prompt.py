@@ -12,7 +12,9 @@ from torch import nn
 from lm_gym.agents.model.prompts import Place, Prompt, default_place, install
 from lm_gym.agents.search.population.forward import read_together
 from lm_gym.agents.search.population.population import Block, Domain, Perturbed, Population
+from lm_gym.agents.search.population.reading import Reading
 from lm_gym.agents.search.spaces.space import SearchSpace, require_language_model
+from lm_gym.bounds import NonNegativeInt, PositiveFloat, PositiveInt
 
 
 class SoftPrompt(SearchSpace):
@@ -43,18 +45,16 @@ class SoftPrompt(SearchSpace):
         self,
         policy: nn.Module,
         *,
-        tokens: int = 10,
-        dim: int | None = 500,
+        tokens: PositiveInt = 10,
+        dim: PositiveInt | None = 500,
         place: Place | None = None,
-        scale: float = 1.0,
-        seed: int = 0,
+        scale: PositiveFloat = 1.0,
+        seed: NonNegativeInt = 0,
     ) -> None:
         self.policy = require_language_model(policy, "soft_prompt")
-        if tokens < 1:
-            raise ValueError(f"tokens={tokens}: give 1 or more")
         table = self.policy.network.get_input_embeddings().weight.detach()
         self._shape, full = (tokens, table.shape[1]), tokens * table.shape[1]
-        if dim is not None and not 1 <= dim < full:
+        if dim is not None and dim >= full:
             raise ValueError(
                 f"dim={dim}: {tokens} tokens of {table.shape[1]} are {full} numbers, project from fewer to them, "
                 "or give dim=None to search them directly"
@@ -93,13 +93,13 @@ class SoftPrompt(SearchSpace):
         prompts: th.Tensor = (self._start + moved.view(-1, *self._shape)).to(self._start.dtype)
         return prompts
 
-    def _evaluator(self, obs: dict[str, th.Tensor], population: Population) -> Callable[[slice], th.Tensor]:
+    def _evaluator(self, reading: Reading, population: Population) -> Callable[[slice], th.Tensor]:
         def prompts(chunk: slice) -> th.Tensor:
             if isinstance(population, Perturbed):
                 return th.stack([population.tensor(0, member) for member in range(chunk.start, chunk.stop)])
             return self._prompts(population.vectors(chunk))
 
-        return lambda chunk: read_with(self.policy, self._prompt, prompts(chunk), obs)
+        return lambda chunk: read_with(self.policy, self._prompt, prompts(chunk), reading, chunk)
 
     def state_dict(self) -> dict[str, Any]:
         """p0."""
@@ -110,10 +110,10 @@ class SoftPrompt(SearchSpace):
         self._start = state["origin"].to(self._start.device)
 
 
-def read_with(policy: Any, prompt: Prompt, values: th.Tensor, obs: dict[str, th.Tensor]) -> th.Tensor:
-    """Log-probabilities [p, Q, n] where each member has a prompt of its own, values [p, k, …]."""
+def read_with(policy: Any, prompt: Prompt, values: th.Tensor, reading: Reading, members: slice) -> th.Tensor:
+    """Log-probabilities of members that have a prompt of their own, values [p, k, …] (see `Reading.shaped`)."""
     before, prompt.values = prompt.values, values
     try:
-        return read_together(policy, obs, len(values))
+        return read_together(policy, reading, members)
     finally:
         prompt.values = before

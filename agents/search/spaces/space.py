@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,14 @@ from typing import Any
 import torch as th
 
 from lm_gym.agents.model.policy import LMPolicy
+from lm_gym.agents.search.population.forward import read_together
 from lm_gym.agents.search.population.population import Block, Dense, Domain, Perturbed, Population
+from lm_gym.agents.search.population.reading import Reading
 from lm_gym.agents.search.population.trial import find_fault, full_precision, trial_texts
+from lm_gym.bounds import Bounded
 
 
-class SearchSpace(ABC):
+class SearchSpace(Bounded, ABC):
     """A part of a policy as a vector. The space owns the vector's meaning, scale and type.
 
     Args:
@@ -32,7 +35,7 @@ class SearchSpace(ABC):
     policy: Any
     domain: Domain
     blocks: tuple[Block, ...] = ()
-    _batched: bool | None = None  # whether members share a forward; None until it was tried
+    _batched: Mapping[bool, bool] = {}  # whether members share a forward, by whether they read apart; once it was tried
 
     def tensors(self) -> Sequence[th.Tensor]:
         """The live tensors behind `blocks`, for optimizers that move them in place, under `th.no_grad`."""
@@ -47,9 +50,9 @@ class SearchSpace(ABC):
         """Make the policy the one that `vector` [d] describes; stays until the next write."""
 
     def evaluate(
-        self, obs: dict[str, th.Tensor], population: Population, max_rows: int
+        self, obs: dict[str, th.Tensor], population: Population, max_rows: int, groups: int = 1
     ) -> Iterator[tuple[slice, th.Tensor]]:
-        """What each member says at the Q positions of the same B texts, several members in one forward.
+        """What each member says at the positions of its texts, several members in one forward.
 
         The result equals each member written into the policy on its own, and `policy.positions(obs)`, to 1e-5. The
         policy's weights are as before afterwards; it is out of training mode (no dropout). No gradients. A model that
@@ -58,29 +61,32 @@ class SearchSpace(ABC):
         Args:
             obs: the observation of B texts.
             population: P members.
-            max_rows: texts in one forward, members times B; at least one member is evaluated at a time.
+            max_rows: texts in one forward, members times texts of each; at least one member is evaluated at a time.
+            groups: G, which divides P and B: the first P/G members read the first B/G texts, and so on (`Reading`).
+                1: all members read all texts.
 
         Yields:
-            members, their log-probabilities [p, Q, n], positions in the order of `policy.positions(obs)`.
+            members, their log-probabilities: [p, Q, n], positions in the order of `policy.positions(obs)`; with more
+            than one group [A, n], the positions of one member's texts after those of another's (`Reading.positions`).
 
         Raises:
             TypeError: a policy that is no LMPolicy.
+            ValueError: groups that do not divide members and texts.
         """
         require_language_model(self.policy, "evaluate")
         if max_rows < 1:
             raise ValueError(f"max_rows={max_rows}: give 1 or more")
-        if self._batched is None:
-            self.check_batching()
+        reading = Reading(obs, population.size, groups)
+        if (groups > 1) not in self._batched:
+            self.check_batching(apart=groups > 1)
         self.policy.set_training_mode(False)
-        together = self._together if self._batched else self._one_by_one
-        yield from together(obs, population, max_rows)
+        together = self._together if self._batched[groups > 1] else self._one_by_one
+        yield from together(reading, population, max_rows)
 
-    def _together(
-        self, obs: dict[str, th.Tensor], population: Population, max_rows: int
-    ) -> Iterator[tuple[slice, th.Tensor]]:
+    def _together(self, reading: Reading, population: Population, max_rows: int) -> Iterator[tuple[slice, th.Tensor]]:
         with th.inference_mode():
-            run = self._evaluator(obs, population)
-        members = max(1, max_rows // len(obs["input_ids"]))
+            run = self._evaluator(reading, population)
+        members = max(1, max_rows // reading.texts)
         if members > 1:
             members -= members % 2  # both members of an antithetic pair in the same forward
         for start in range(0, population.size, members):
@@ -89,24 +95,26 @@ class SearchSpace(ABC):
                 log_probs = run(chunk)
             yield chunk, log_probs
 
-    def _one_by_one(
-        self, obs: dict[str, th.Tensor], population: Population, max_rows: int
-    ) -> Iterator[tuple[slice, th.Tensor]]:
+    def _one_by_one(self, reading: Reading, population: Population, max_rows: int) -> Iterator[tuple[slice, th.Tensor]]:
         for member in range(population.size):
+            chunk = slice(member, member + 1)
             with self.materialised(population, member), th.inference_mode():
-                log_probs = self.policy.positions(obs).log_probs[None]
-            yield slice(member, member + 1), log_probs
+                log_probs = read_together(self.policy, reading, chunk)
+            yield chunk, log_probs
 
-    def check_batching(self) -> None:
-        """Compare two members in one forward with the same two written into the policy; constructors end with it.
+    def check_batching(self, *, apart: bool = False) -> None:
+        """Compare a few members in one forward with the same ones written into the policy; constructors end with it.
 
         Where they differ, or the batched forward fails, one warning names what cannot be batched, and `evaluate` reads
         one member after another. Other policies than an LMPolicy are not batched.
+
+        Args:
+            apart: members that each read texts of their own; tried when first asked for.
         """
         if not isinstance(self.policy, LMPolicy):
             return
-        fault = self._fault()
-        self._batched = fault is None
+        fault = self._fault(apart)
+        self._batched = {**self._batched, apart: fault is None}
         if fault is not None:
             warnings.warn(
                 f"{type(self).__name__} evaluates members one after another, slowly: {self._culprit()} cannot be "
@@ -114,20 +122,30 @@ class SearchSpace(ABC):
                 stacklevel=4,
             )
 
-    def _fault(self) -> str | None:
+    def _fault(self, apart: bool = False) -> str | None:
         """What is wrong with the batched forward of this policy; None: nothing."""
-        population, obs, training = self._trial(), trial_texts(self.policy), self.policy.training
+        obs, training = trial_texts(self.policy), self.policy.training
+        groups = len(obs["input_ids"]) if apart else 1
+        population = self._trial(2 * groups)
+        reading = Reading(obs, population.size, groups)
         self.policy.set_training_mode(False)
         try:
             with full_precision(self.policy):
-                alone = th.cat([said for _, said in self._one_by_one(obs, population, 1)])
-                return find_fault(lambda: th.cat([said for _, said in self._together(obs, population, 99)]), alone)
+                try:
+                    alone = th.cat([said for _, said in self._one_by_one(reading, population, 1)])
+                except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
+                    reason = (str(error).splitlines() or [type(error).__name__])[0]
+                    raise ValueError(
+                        f"{type(self).__name__} cannot search {type(self.policy.network).__name__}: a member written "
+                        f"into it cannot read a text ({reason}); take another search space, or another model"
+                    ) from error
+                return find_fault(lambda: th.cat([said for _, said in self._together(reading, population, 99)]), alone)
         finally:
             self.policy.set_training_mode(training)
 
-    def _trial(self) -> Population:
-        """Two members, far from the policy and from each other."""
-        shape, generator = (2, self.domain.dim), th.Generator().manual_seed(0)
+    def _trial(self, members: int = 2) -> Population:
+        """Members far from the policy and from each other."""
+        shape, generator = (members, self.domain.dim), th.Generator().manual_seed(0)
         if self.domain.kind == "real":
             return Dense(th.randn(shape, generator=generator).to(self.policy.device))
         drawn = th.randint(self.domain.choices, shape, generator=generator).to(self.policy.device)
@@ -138,8 +156,8 @@ class SearchSpace(ABC):
         return type(self.policy.network).__name__
 
     @abstractmethod
-    def _evaluator(self, obs: dict[str, th.Tensor], population: Population) -> Callable[[slice], th.Tensor]:
-        """Prepares what all members share; returns what computes some members' log-probabilities [p, Q, n]."""
+    def _evaluator(self, reading: Reading, population: Population) -> Callable[[slice], th.Tensor]:
+        """Prepares what all members share; returns what computes some members' log-probabilities (`Reading.shaped`)."""
 
     @contextmanager
     def materialised(self, population: Population, member: int) -> Iterator[None]:
@@ -175,7 +193,7 @@ class SearchSpace(ABC):
         """What a rebuilt space needs beside the policy's weights (where vectors are measured from)."""
         return {}
 
-    def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:  # noqa: B027  (most keep nothing)
+    def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
         """Take `state_dict`'s."""
 
     def save_pretrained(self, folder: Path) -> None:

@@ -1,0 +1,153 @@
+"""The estimators of `estimators` with every choice in place of samples: expectations under the policy, exactly.
+
+Of a separable reward that tells what every choice pays (`lm_gym.rewards.ChoiceRewards`), E_π[r] and log E_π[R] are sums
+over the logits that exist anyway. The gradient has the same form as that of samples, Σ_a c_a ∇ log π(a), with one
+coefficient for each of the n choices (all-action policy gradient: Sutton et al. 2001; Asadi et al., arXiv 1709.00503).
+
+Shapes: Q positions, n choices.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch as th
+from numpy.typing import NDArray
+
+from lm_gym.agents.algorithms.estimators import Advantage
+from lm_gym.agents.algorithms.text_environments import TextEnvironments
+
+
+class AllRewards(NamedTuple):
+    """What every choice pays at Q positions.
+
+    Attributes:
+        targets: int64 [Q], the gold choices.
+        gold: float32 [Q], what they pay.
+        others: float32, what each choice pays where it is not gold; [n], [Q, 1] or [Q, n].
+    """
+
+    targets: th.Tensor
+    gold: th.Tensor
+    others: th.Tensor
+
+    def logarithms(self) -> AllRewards:
+        """Log of each reward; -inf of 0."""
+        return AllRewards(self.targets, self.gold.log(), self.others.log())
+
+    def of(self, actions: th.Tensor) -> th.Tensor:
+        """What the choices `actions` [Q] pay, float32 [Q]."""
+        others = self.others.expand(len(actions), -1)
+        if others.shape[1] > 1:
+            others = others.gather(1, actions[:, None])
+        return th.where(actions == self.targets, self.gold, others.squeeze(1))
+
+    def dense(self, choices: th.Tensor) -> th.Tensor:
+        """Adds them to `choices` [Q, n], in place."""
+        gold = choices.gather(1, self.targets[:, None]) + self.gold[:, None]
+        return choices.add_(self.others).scatter_(1, self.targets[:, None], gold)
+
+
+class TextRewards(NamedTuple):
+    """What every choice at every position of the texts being played pays, noted at one moment.
+
+    Attributes:
+        targets: int64 [N, T], gold choices.
+        gold: see `lm_gym.rewards.ChoiceRewards`, as for `others`.
+        others: see there.
+    """
+
+    targets: NDArray[np.int64]
+    gold: NDArray[np.float32]
+    others: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, texts: TextEnvironments) -> TextRewards:
+        """Those of the texts that environments play now."""
+        return cls(texts.targets, *texts.choice_rewards())
+
+    def at(self, rows: th.Tensor, slots: th.Tensor) -> AllRewards:
+        """Those at the positions (rows[q], slots[q]), int64 [Q] each."""
+        targets, gold, others = (th.as_tensor(array, device=rows.device) for array in self)
+        return AllRewards(targets[rows, slots], gold[rows, slots], others[rows, slots] if others.ndim == 3 else others)
+
+
+def log_expectation(log_probs: th.Tensor, log_rewards: AllRewards) -> tuple[th.Tensor, th.Tensor]:
+    """Log E_π[R] and its coefficients, for rewards R ≥ 0 given by their logarithms.
+
+    c_a = π_a R_a / E[R], the posterior of the choice given that it is paid (subtracting π_a, as
+    `estimators.coefficients` does, changes nothing: Σ_a π_a ∇ log π_a = 0).
+
+    Returns:
+        c, float32 [Q, n], and log E[R], [Q]. Where no choice is paid they are 0 and -inf.
+    """
+    c = log_rewards.dense(log_probs.detach().clone())
+    largest = c.amax(-1, keepdim=True)
+    c.sub_(largest.clamp(min=th.finfo(c.dtype).min)).exp_()
+    total = c.sum(-1, keepdim=True)
+    c.div_(total.clamp(min=th.finfo(c.dtype).tiny))
+    return c, (largest + total.log()).squeeze(-1)
+
+
+def expectation(log_probs: th.Tensor, rewards: AllRewards, advantage: Advantage) -> tuple[th.Tensor, th.Tensor]:
+    """E_π[r] and its coefficients c_a = π_a r_a, for rewards of any sign.
+
+    With `normalized` and `group_normalized` they are divided by the standard deviation of r under π, of the batch and
+    of each position.
+
+    Returns:
+        c, float32 [Q, n], and E[r], [Q].
+    """
+    probs = log_probs.detach().exp()
+    gold_prob = probs.gather(1, rewards.targets[:, None])
+    c = probs.mul_(rewards.others).scatter_(1, rewards.targets[:, None], gold_prob * rewards.gold[:, None])
+    expected = c.sum(-1)
+    if advantage in ("normalized", "group_normalized"):
+        square = (c * rewards.others).sum(-1)
+        gold = rewards.targets[:, None]
+        others = rewards.others.expand_as(c).gather(1, gold)
+        square += (c.gather(1, gold) * (rewards.gold[:, None] - others)).squeeze(1)
+        if advantage == "normalized":
+            square, centre = square.mean(), expected.mean()
+        else:
+            centre = expected
+        c.div_(((square - centre**2).clamp(min=0).sqrt() + 1e-6).reshape(-1, 1))
+    return c, expected
+
+
+class _GivenGradient(th.autograd.Function):
+    """A number whose gradient with respect to log_probs [Q, n] is given: no array of that size is kept but one."""
+
+    @staticmethod
+    def forward(ctx: Any, log_probs: th.Tensor, value: th.Tensor, gradient: th.Tensor) -> th.Tensor:
+        ctx.save_for_backward(gradient)
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: th.Tensor) -> tuple[th.Tensor, None, None]:  # type: ignore[override]
+        (gradient,) = ctx.saved_tensors
+        return gradient * grad_output, None, None
+
+
+def all_choices_loss(
+    log_probs: th.Tensor, rewards: AllRewards, advantage: Advantage, log_scale: bool
+) -> tuple[th.Tensor, th.Tensor]:
+    """Minus what `advantage` climbs, the mean over positions.
+
+    Args:
+        log_probs: log π, float32 [Q, n]; -inf forbids a choice.
+        rewards: of every choice; logarithms if `log_scale`.
+        advantage: `maximum_likelihood` climbs log E[R], the others E[r] up to a scale.
+        log_scale: R = exp(r); else R = r, never negative.
+
+    Returns:
+        the loss, differentiable; and its value at each position, [Q], without a gradient.
+    """
+    if advantage == "maximum_likelihood":
+        c, climbed = log_expectation(log_probs, rewards if log_scale else rewards.logarithms())
+        climbed = climbed.masked_fill(climbed == float("-inf"), 0.0)  # nothing is paid, so nothing to climb
+    else:
+        c, climbed = expectation(log_probs, rewards, advantage)
+    loss: th.Tensor = _GivenGradient.apply(log_probs, -climbed.mean(), c.div_(-len(c)))  # type: ignore[no-untyped-call]
+    return loss, climbed

@@ -1,0 +1,32 @@
+"""A critic that need not be learned: what the policy expects to be paid at a step, summed over every choice."""
+
+from __future__ import annotations
+
+import torch as th
+
+from lm_gym.agents.algorithms.all_choices import TextRewards, log_expectation
+from lm_gym.agents.algorithms.text_environments import TextEnvironments
+from lm_gym.agents.model.packed import AtCursors
+from lm_gym.agents.model.text_encoder import TensorObservation
+
+
+class ExactCritic:
+    """Log E_π[R] of the steps that texts stand at, for rewards that tell what every choice pays.
+
+    R = exp(r) if the reward pays logarithms of likelihoods, else R = r, never negative.
+
+    Args:
+        texts: the environments that are played, `unit="token"`.
+    """
+
+    def __init__(self, texts: TextEnvironments) -> None:
+        self._texts = texts
+
+    def __call__(self, policy: AtCursors, obs: TensorObservation) -> th.Tensor:
+        """Values float32 [B, 1] of the observation that the environments have just given."""
+        cursor, device = obs["cursor"].long().flatten(), policy.log_probs.device
+        rows = th.empty(len(policy.log_probs), dtype=th.int64, device=device)
+        rows[policy.steps] = th.arange(len(cursor), device=device)  # a row for each distinct position
+        rewards = TextRewards.of(self._texts).at(rows, cursor[rows])
+        logarithms = rewards if self._texts.first.reward.log_scale else rewards.logarithms()
+        return policy.unpack(log_expectation(policy.log_probs, logarithms)[1])[:, None]

@@ -1,0 +1,38 @@
+"""Sums of a generation's directions: what the optimizers of live tensors climb."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch as th
+
+from lm_gym.agents.search.population.population import Block, Noise
+from lm_gym.naming import check_choice
+
+Scaling = Literal["mean", "root"]
+
+
+def scale_of(scaling: Scaling, count: int) -> float:
+    """What a sum over so many members is divided by: their number (`"mean"`), or its root (`"root"`)."""
+    check_choice("scaling", scaling, ("mean", "root"))
+    return count if scaling == "mean" else math.sqrt(count)
+
+
+def combined(noise: Noise, index: int, block: Block, weights: th.Tensor) -> th.Tensor:
+    """Σ_i w_i E_i of one block, its shape; `weights` [directions], of which those that are 0 are not drawn again."""
+    directions, device = len(weights), weights.device
+    if noise.is_low_rank(block):
+        A, B = noise.low_rank(index, block, directions, device)
+        A = A * weights[:, None, None]
+        if B.stride(0) == 0:  # all directions have the same B
+            return A.sum(0) @ B[0].T
+        return A.transpose(0, 1).flatten(1) @ B.transpose(0, 1).flatten(1).T
+    if noise.rank is not None:
+        return (weights @ noise.vectors(index, block, directions, device).flatten(1)).view(block.shape)
+    total = th.zeros(block.shape, device=device)
+    for direction, weight in enumerate(weights.tolist()):
+        if weight:
+            for rows, part in noise.slabs(index, block, direction, device):
+                total[rows].add_(part, alpha=weight)
+    return total

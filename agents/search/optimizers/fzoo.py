@@ -1,0 +1,113 @@
+"""FZOO: one-sided random signs, with a step in units of the losses' own deviation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch as th
+
+from lm_gym.agents.search.optimizers.ascent import Anchor
+from lm_gym.agents.search.optimizers.estimate import combined
+from lm_gym.agents.search.optimizers.optimizer import StructuredOptimizer
+from lm_gym.agents.search.population.population import Block, Noise, Pattern, Perturbed, Population, check_units
+from lm_gym.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveFraction, PositiveInt
+
+
+class RademacherNoise(Noise):
+    """Noise of random signs. With rank 1 a matrix is the product of two vectors of signs, and so of signs itself."""
+
+    def _draw(self, shape: tuple[int, ...], generator: th.Generator) -> th.Tensor:
+        drawn = th.randint(2, shape, generator=generator, device=generator.device, dtype=th.float32)
+        return drawn.mul_(2).sub_(1)
+
+
+class FZOO(StructuredOptimizer):
+    """Fast zeroth-order optimizer: Dang et al., 2025 (arXiv 2506.09034).
+
+    A batch of N + 1 members is the centre itself and θ + σ u_i, u_i of random signs, all judged on the same texts:
+
+        s² = (1/(N − 1)) Σ_i (f_i − f̄)²        θ ← θ + (α/N) Σ_i ((f_i − f₀)/s) u_i
+
+    so that the step is in units of the deviation of the batch's fitness, and α in natural steps whatever fitness is
+    measured in. A generation may have several batches, whose steps are averaged. (The paper's 1/ε is a constant, which
+    α holds here.)
+
+    Where a batch's centre failed, or fewer than two of its members count or all of them tie, it is left out; so is a
+    member that failed.
+
+    Args:
+        centre, blocks, seed: see StructuredOptimizer.
+        popsize: P, a multiple of N + 1.
+        directions: N, 2 or more.
+        sigma: σ, in natural steps.
+        learning_rate: α, in natural steps. None: σ/2.
+        rank: None draws every sign on its own, as the paper; 1: matrices get products of two vectors of signs, which
+            are much cheaper to evaluate.
+        decay: share of α that is left after each generation; a half-life of h generations is 0.5^(1/h).
+        weight_decay: share of the way back to the start that parameters go each generation; above 0 it costs a copy.
+    """
+
+    has_rate: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        centre: Sequence[th.Tensor],
+        blocks: Sequence[Block],
+        *,
+        seed: NonNegativeInt = 0,
+        popsize: PositiveInt = 9,
+        directions: PositiveInt = 8,
+        sigma: PositiveFloat = 1.0,
+        learning_rate: NonNegativeFloat | None = None,
+        rank: PositiveInt | None = None,
+        decay: PositiveFraction = 1.0,
+        weight_decay: NonNegativeFloat = 0.0,
+    ) -> None:
+        super().__init__(centre, blocks, seed=seed, popsize=popsize)
+        if directions < 2:
+            raise ValueError(f"directions={directions}: a deviation needs 2 or more")
+        check_units(popsize, directions + 1)
+        if rank not in (None, 1):
+            raise ValueError(f"rank={rank}: give 1, or None for signs drawn one by one")
+        self.directions, self.sigma, self.rank, self.decay = directions, sigma, rank, decay
+        self.learning_rate = sigma / 2 if learning_rate is None else learning_rate
+        self.anchor = Anchor(weight_decay, self.centre)
+        self.pattern = Pattern((0, *range(directions)), (0.0, *[1.0] * directions))
+        self.deviation = 0.0
+
+    def _ask(self) -> Population:
+        noise = RademacherNoise(self.seed, self.generation, self.rank)
+        return Perturbed(self.centre, self.blocks, noise, self.sigma, self.popsize, self.pattern)
+
+    def _tell(self, population: Population, fitness: th.Tensor) -> None:
+        assert isinstance(population, Perturbed)
+        weights = self._weights(fitness).flatten().float()
+        alpha = self.learning_rate * self.decay**self.generation * self.rate
+        for index, (tensor, block) in enumerate(zip(self.centre, self.blocks, strict=True)):
+            self.anchor.pull(index, tensor)
+            estimate = combined(population.noise, index, block, weights)
+            tensor.add_(estimate.to(tensor.dtype), alpha=alpha * block.scale)
+
+    def _weights(self, fitness: th.Tensor) -> th.Tensor:
+        """What each direction counts, float64 [batches, N]; 0 where it is left out."""
+        first, others = fitness.view(-1, self.directions + 1).split([1, self.directions], 1)
+        valid = others.isfinite() & first.isfinite()
+        number = valid.sum(1, keepdim=True)
+        mean = th.where(valid, others, 0.0).sum(1, keepdim=True) / number.clamp(min=1)
+        squares = th.where(valid, others - mean, 0.0).square().sum(1, keepdim=True)
+        deviation = (squares / (number - 1).clamp(min=1)).sqrt()
+        taught = (number > 1) & (deviation > 0)
+        self.deviation = deviation[taught].mean().item() if taught.any() else 0.0
+        gains = th.where(valid & taught, others - first, 0.0) / th.where(taught, deviation * number, 1.0)
+        return gains / max(int(taught.sum()), 1)
+
+    def _state(self) -> dict[str, Any]:
+        return self.anchor.state()
+
+    def _load(self, state: dict[str, Any]) -> None:
+        self.anchor.load(state)
+
+    def logs(self) -> dict[str, float]:
+        """`step_size` σ; `deviation` s of the fitness in a batch, mean over the batches."""
+        return {"step_size": self.sigma, "deviation": self.deviation}

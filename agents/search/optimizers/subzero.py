@@ -1,0 +1,103 @@
+"""SubZero: simultaneous perturbation within random subspaces of rows and columns that stay for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch as th
+
+from lm_gym.agents.search.optimizers.estimate import Scaling, combined
+from lm_gym.agents.search.optimizers.spsa import SPSA
+from lm_gym.agents.search.population.population import Block, Noise, Perturbed, Population, keyed_seed
+from lm_gym.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveFraction, PositiveInt
+
+_LAZY = 3  # keeps the key of the bases apart from those of a generation's numbers
+
+
+@dataclass(frozen=True)
+class SubspaceNoise(Noise):
+    """Noise U Z Vᵀ √(rows · columns)/r of matrices, U and V orthonormal and drawn anew every few generations.
+
+    Attributes:
+        interval: generations that U and V stay.
+    """
+
+    interval: int = 1000
+
+    def low_rank(self, index: int, block: Block, directions: int, device: th.device) -> tuple[th.Tensor, th.Tensor]:
+        """See Noise."""
+        rows, columns = block.shape
+        rank = min(self.rank or 1, rows, columns)
+        Z = self._draw((directions, rank, rank), self._generator(device, index, 0, 1))
+        key = keyed_seed(self.seed, self.generation // self.interval, index, 0, _LAZY)
+        U, V = self._draw((rows + columns, rank), th.Generator(device).manual_seed(key)).split([rows, columns])
+        U, V = th.linalg.qr(U).Q, th.linalg.qr(V).Q
+        return U @ Z * ((rows * columns) ** 0.5 / rank), V.expand(directions, columns, rank)
+
+
+class SubZero(SPSA):
+    """Random-subspace zeroth-order SGD: Yu et al., 2024 (arXiv 2410.08989), algorithms 1 to 3.
+
+    Directions of a matrix are Z̃_i = U Z_i Vᵀ, U [rows, r] and V [columns, r] orthonormal (QR of Gaussian ones) for T₀
+    generations and Z_i [r, r] Gaussian, scaled to unit variance an entry; other tensors get full noise. With the slopes
+    g_i of both sides,
+
+        W ← W + (α/q) Σ_i g_i Z̃_i
+
+    A direction of which a side failed is left out.
+
+    Args:
+        centre, blocks, seed: see StructuredOptimizer.
+        popsize: P = 2q.
+        rank: r; in a matrix with fewer rows or columns, their number.
+        interval: T₀. The paper's 2,000 are steps of two forwards.
+        sigma: σ, in natural steps.
+        learning_rate: α, in natural steps; without `adaptive`, for a slope of one unit of fitness a natural step.
+            None: σ/2.
+        clip, adaptive, decay, weight_decay, scaling: as MeZO's.
+    """
+
+    def __init__(
+        self,
+        centre: Sequence[th.Tensor],
+        blocks: Sequence[Block],
+        *,
+        seed: NonNegativeInt = 0,
+        popsize: PositiveInt = 64,
+        rank: PositiveInt = 8,
+        interval: PositiveInt = 50,
+        sigma: PositiveFloat = 1.0,
+        learning_rate: NonNegativeFloat | None = None,
+        clip: PositiveFloat | None = None,
+        adaptive: bool = True,
+        decay: PositiveFraction = 1.0,
+        weight_decay: NonNegativeFloat = 0.0,
+        scaling: Scaling = "mean",
+    ) -> None:
+        super().__init__(
+            centre,
+            blocks,
+            seed=seed,
+            popsize=popsize,
+            sigma=sigma,
+            clip=clip,
+            decay=decay,
+            adaptive=adaptive,
+            weight_decay=weight_decay,
+            scaling=scaling,
+        )
+        self.rank, self.interval = rank, interval
+        self.learning_rate = sigma / 2 if learning_rate is None else learning_rate
+
+    def _noise(self) -> Noise:
+        return SubspaceNoise(self.seed, self.generation, self.rank, self.interval)
+
+    def _tell(self, population: Population, fitness: th.Tensor) -> None:
+        assert isinstance(population, Perturbed)
+        weights = self._weights(fitness).float()
+        alpha = self.learning_rate * self.decay**self.generation * self.rate
+        self._pull()
+        for index, (tensor, block) in enumerate(zip(self.centre, self.blocks, strict=True)):
+            estimate = combined(population.noise, index, block, weights)
+            tensor.add_(estimate.to(tensor.dtype), alpha=alpha * block.scale)

@@ -1,0 +1,75 @@
+"""Which texts of a batch each member of a population reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch as th
+
+from lm_gym.agents.model.text_encoder import TensorObservation
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The texts of a generation, divided among the members.
+
+    Members and texts form as many groups each, in their order: the first P/G members read the first B/G texts, and so
+    on. In a forward, members follow one another, each with its k = B/G texts.
+
+    Attributes:
+        obs: the observation of B texts.
+        members: P.
+        groups: G, which divides both P and B; 1: all members read all texts.
+    """
+
+    obs: TensorObservation
+    members: int
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        texts = len(self.obs["input_ids"])
+        if self.groups < 1 or self.members % self.groups or texts % self.groups:
+            raise ValueError(f"groups={self.groups} must divide both {self.members} members and {texts} texts")
+
+    @property
+    def texts(self) -> int:
+        """k, texts that a member reads."""
+        return len(self.obs["input_ids"]) // self.groups
+
+    @property
+    def sharing(self) -> int:
+        """P/G, members that read the same texts."""
+        return self.members // self.groups
+
+    def text_slice(self, members: slice) -> slice:
+        """The texts that any of these members reads."""
+        first, last = members.start // self.sharing, (members.stop - 1) // self.sharing
+        return slice(first * self.texts, (last + 1) * self.texts)
+
+    def rows(self, members: slice) -> th.Tensor:
+        """The text of each row of a forward of these members, int64 [p·k]."""
+        device = self.obs["input_ids"].device
+        group = th.arange(members.start, members.stop, device=device) // self.sharing
+        return (group[:, None] * self.texts + th.arange(self.texts, device=device)).flatten()
+
+    def observation(self, members: slice) -> TensorObservation:
+        """The observation of a forward of these members, p·k rows."""
+        rows = self.rows(members)
+        return {key: leaf[rows] for key, leaf in self.obs.items()}
+
+    def positions(self, members: slice) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
+        """Member (0 … p-1), text (0 … B-1) and slot of each position that these members decide, int64 [A] each."""
+        rows = self.rows(members)
+        row, slot = self.obs["position_mask"][rows].bool().nonzero(as_tuple=True)
+        return row // self.texts, rows[row], slot
+
+    @cached_property
+    def counts(self) -> list[int]:
+        """Positions that a member of each group decides."""
+        counts: list[int] = self.obs["position_mask"].bool().sum(1).view(self.groups, -1).sum(1).tolist()
+        return counts
+
+    def shaped(self, log_probs: th.Tensor, members: slice) -> th.Tensor:
+        """Log-probabilities [A, n] of these members, as [p, Q, n] where all read the same texts."""
+        return log_probs.view(members.stop - members.start, -1, log_probs.shape[-1]) if self.groups == 1 else log_probs
