@@ -59,9 +59,9 @@ class BlackBox(TextAlgorithm):
     per text (F1, your own). With `actions="distribution"`, `log_likelihood` scores probabilities, so that fitness is
     minus the cross-entropy; with `actions="token"` it scores choices.
 
-    Texts that take several steps are played to their end, one member after another; so is any other Gymnasium
-    environment with an `MlpPolicy`. A member plays one episode in each row of the environment
-    (the same seeds for all members), one member after another, and its fitness is the mean return.
+    If texts take several steps, and in any other Gymnasium environment with an `MlpPolicy`, members play one after
+    another. Each plays one episode in every row of the environment, with the same seeds, and its fitness is the mean
+    return.
 
     Args:
         policy, env, seed, device, sb3: see TextAlgorithm. The environment's rows are the texts of a generation.

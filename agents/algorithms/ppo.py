@@ -43,7 +43,7 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
 
     The value `"auto"` chooses the estimator that suits the reward:
 
-    * γ is 0 where positions pay for themselves alone and decisions change no text, else 1;
+    * γ is 0 if the reward of a position depends on its own choice only and decisions don't change the text, else 1;
     * with `group_size` > 1 the advantage is `maximum_likelihood` for rewards whose positions pay for themselves and
       never less than 0, or logarithms of likelihoods (climbed as R = exp(r)), else `leave_one_out`;
     * where no rows read the same text (`group_size=1`, or decisions change the text) it is `maximum_likelihood` if the

@@ -60,10 +60,10 @@ class REINFORCE(EpisodicREINFORCE):
     * other rewards that depend on a position's own choice only: γ = 0, `plain`;
     * rewards that depend on other positions (`f1`, sparse rewards): γ = 1, `plain` with `leave_one_out`.
 
-    With `unit="token"` it learns from whole episodes, one sample of each step; of rewards of the first kind every
-    choice at each step counts all the same. Where texts take several steps, and in any other Gymnasium environment
-    (with an `MlpPolicy`), it is its base: one sample of each step, γ = 1, and a baseline `value`, `moving_average` or,
-    with groups of rows that play the same text, `leave_one_out` (see `EpisodicREINFORCE`).
+    With `unit="token"` it learns from whole episodes with one sample per step. For rewards of the first kind, every
+    choice at each step still counts. If texts take several steps, and in any other Gymnasium environment (with an
+    `MlpPolicy`), it works as its base class, `EpisodicREINFORCE`: one sample per step, γ = 1, and the baseline `value`,
+    `moving_average` or, with groups of rows that play the same text, `leave_one_out`.
 
     With the textbook estimator (`advantage="plain"`), exact-match NER collapses to the tag O for every word, and
     log-likelihood to one choice everywhere. docs/algorithms/reinforce.md explains why, and what
