@@ -86,19 +86,19 @@ class ARS(BlackBox):
 class FZOO(BlackBox):
     """One-sided random signs over the head, steps in units of the fitness's deviation (`search.optimizers.fzoo`)."""
 
-    preset = Preset("fzoo", "head", {"popsize": 130, "directions": 64, "sigma": 0.1})
+    preset = Preset("fzoo", "head", {"popsize": 130, "directions": 64, "sigma": 0.1, "learning_rate": 0.05})
 
 
 class LOZO(BlackBox):
     """SPSA over the head in a column space that stays for a while, with momentum (`search.optimizers.lozo`)."""
 
-    preset = Preset("lozo", "head", {"popsize": 128, "momentum": 0.9, "sigma": 0.1})
+    preset = Preset("lozo", "head", {"popsize": 128, "momentum": 0.9, "sigma": 0.1, "learning_rate": 0.05})
 
 
 class SubZero(BlackBox):
     """SPSA over the head in random subspaces that stay for a while (`search.optimizers.subzero`)."""
 
-    preset = Preset("subzero", "head", {"popsize": 128, "sigma": 0.1})
+    preset = Preset("subzero", "head", {"popsize": 128, "sigma": 0.1, "learning_rate": 0.05})
 
 
 class HiZOO(BlackBox):
