@@ -30,6 +30,7 @@ from lm_gym.agents.runs.callbacks import Evaluate, LogRewards, RunState, SaveChe
 from lm_gym.agents.runs.clock import Clock
 from lm_gym.agents.runs.command_line import fail, parse_settings, show_warnings_plainly
 from lm_gym.agents.runs.curve import cut_curve, open_logger
+from lm_gym.agents.runs.explained import explained
 from lm_gym.agents.runs.hparams import hparams_summaries
 from lm_gym.agents.runs.interrupts import Stopped, StopRequest
 from lm_gym.agents.runs.program import program
@@ -51,6 +52,7 @@ class TrainingRun:
 
     Attributes:
         settings: settings of the run.
+        asked: the settings before defaults that depend on the model were decided; if resumed, the same.
         folder: its run folder.
         dataset: its dataset, with all splits.
         env: the training environment.
@@ -61,6 +63,7 @@ class TrainingRun:
     """
 
     settings: Settings
+    asked: Settings
     folder: RunFolder
     dataset: Dataset
     env: TextVectorEnv
@@ -79,8 +82,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     show_warnings_plainly()
     with ExitStack() as held:
         try:
-            settings = parse_settings(given)
+            settings = parse_settings([argument for argument in given if argument != "--print_config"])
             _set_threads(settings)
+            if "--print_config" in given:
+                sys.stdout.write(explained(settings))
+                return
             if settings.resume is None:
                 run = start(settings, command, console, held)
             else:
@@ -129,11 +135,12 @@ def start(settings: Settings, command: str, console: Terminal, held: ExitStack) 
     dataset = make_training_dataset(settings)
     env = make_env(settings, dataset, "train", learning=True)
     agent = make_agent(settings, env)
+    asked, settings = settings, settings.with_agent(agent.decided_settings())
     state = _first_state(settings, env)
     folder = RunFolder.create(settings.run_dir or _new_path(settings), settings.yaml, command, dataset)
     held.callback(folder.unlock)
     total = _total(settings, agent)
-    return TrainingRun(settings, folder, dataset, env, agent, state, total, console)
+    return TrainingRun(settings, asked, folder, dataset, env, agent, state, total, console)
 
 
 def resume(settings: Settings, given: Sequence[str], console: Terminal, held: ExitStack) -> TrainingRun:
@@ -160,7 +167,7 @@ def resume(settings: Settings, given: Sequence[str], console: Terminal, held: Ex
         )
     with (folder.path / "command.txt").open("a", encoding="utf-8") as file:
         file.write(f"{program('train')} {shlex.join(given)}\n")
-    return TrainingRun(settings, folder, dataset, env, agent, state, total, console)
+    return TrainingRun(settings, settings, folder, dataset, env, agent, state, total, console)
 
 
 def finished(run: TrainingRun) -> bool:
@@ -190,7 +197,8 @@ def train(run: TrainingRun, request: StopRequest) -> None:
     settings, agent, folder = run.settings, run.agent, run.folder
     _say_hello(run)
     cut_curve(folder.metrics, folder.tensorboard, agent.num_timesteps if agent.num_timesteps else -1)
-    first = [] if agent.num_timesteps else hparams_summaries(settings, parse_settings([f"--algo={settings.algo}"]))
+    usual = parse_settings([f"--algo={settings.algo}"])
+    first = [] if agent.num_timesteps else hparams_summaries(settings, usual, run.asked)
     logger = open_logger(folder.metrics, folder.tensorboard, first)
     agent.set_logger(logger)
     clock = Clock(run.state.seconds)
@@ -256,21 +264,31 @@ def finish(run: TrainingRun) -> None:
         "seconds": round(run.state.seconds, 3),
         "peak_memory_bytes": run.state.peak_memory_bytes,
         "chosen": {"pass": round(passes, 4), "timesteps": run.state.best_timesteps, run.state.metric: run.state.best},
+        "improved": run.state.improved,
         "metrics": {split: {**evaluation.metrics, **best.summary()} for split, evaluation in evaluations.items()},
         "baselines": {**baselines(envs[last]), "untrained": evaluate(untrained, envs[last]).metrics},
         "fingerprint": run.dataset.fingerprint,
         "reports": reports(evaluations[last]),
     }
     how = f"best of the run by validation {run.state.metric}: that" if run.state.keep == "best" else "last of the run,"
-    chosen = f"The model is the {how} of pass {passes:.2f}."
-    if run.state.best_timesteps == 0:
-        chosen += " Training never improved on the model that it began with: try a lower agent.learning_rate."
+    chosen = f"The model is the {how} of pass {passes:.2f}.{_no_gain(run.state)}"
     commands = (folder.path / "command.txt").read_text(encoding="utf-8").splitlines()
     text = markdown(report, evaluations[last], chosen, _notes(run.dataset, [run.env, *envs.values()]), commands[0])
     write_text(folder.path / "report.md", text)
     write_json(folder.report, report)
     run.console.print(closing_table(report))
     run.console.say(f"{chosen}\n{folder.path}/report.md")
+
+
+def _no_gain(state: RunState) -> str:
+    """What the last lines of a run say if it has not improved on the model that it began with."""
+    if state.improved:
+        return ""
+    first = "" if state.first is None else f", {state.first:.4f} on validation"
+    return (
+        f" It is no better than the model that the run began with{first}: train longer, or with smaller steps "
+        "(agent.learning_rate; of a search, agent.optimizer_kwargs)."
+    )
 
 
 def _restore(settings: Settings, env: TextVectorEnv, checkpoint: Checkpoint | None) -> tuple[TextAlgorithm, RunState]:

@@ -6,7 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
@@ -57,7 +57,7 @@ class GradientAlgorithm(ScheduledRate):
         self,
         policy: str | type[LMPolicy] = "LMPolicy",
         env: GymEnv | VectorEnv[Any, Any, Any] | str | None = None,
-        learning_rate: NonNegativeFloat | Callable[[float], float] = 1e-3,
+        learning_rate: NonNegativeFloat | Literal["auto"] | Callable[[float], float] = "auto",
         *,
         max_grad_norm: PositiveFloat = 1.0,
         autocast: bool = False,
@@ -75,7 +75,11 @@ class GradientAlgorithm(ScheduledRate):
                 f"{type(self).__name__} decides whole texts: make the environment with unit='sequence' and "
                 f"actions='token' (its action space is {type(env.action_space).__name__}, not MultiDiscrete)"
             )
-        TextEnvironments(env)
+        if not TextEnvironments(env).first.at_once:
+            raise ValueError(
+                f"{type(self).__name__} decides whole texts in one step, and these take several: make the environment "
+                "so that one step decides all (per_step=None)"
+            )
 
     @property
     def backward_passes_per_pass(self) -> int:

@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from gymnasium.vector import VectorEnv
 from stable_baselines3.common.type_aliases import GymEnv
-from stable_baselines3.common.utils import FloatSchedule
+from stable_baselines3.common.utils import FloatSchedule, update_learning_rate
 
+from lm_gym.agents.algorithms.defaults import default_of, rate_at
 from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.bounds import Fraction, NonNegativeFloat, UnitInterval, bounded
@@ -56,7 +57,8 @@ class ScheduledRate(TextAlgorithm):
 
     Args:
         policy, env, algorithm: see TextAlgorithm.
-        learning_rate: AdamW's rate, or a Stable-Baselines3 schedule, which replaces the three below.
+        learning_rate: AdamW's rate; `"auto"`: the rate of `defaults.TABLE` for the policy's model, without a language
+            model 1e-3; or a Stable-Baselines3 schedule, which replaces the three below.
         schedule: `"constant"` or `"linear"` (down to `end_factor` at the end of `learn`).
         warmup: fraction of training over which the rate rises from 0.
         end_factor: what a linear decay leaves of the rate at the end; another run may continue from there.
@@ -66,7 +68,7 @@ class ScheduledRate(TextAlgorithm):
         self,
         policy: str | type[LMPolicy] = "LMPolicy",
         env: GymEnv | VectorEnv[Any, Any, Any] | str | None = None,
-        learning_rate: NonNegativeFloat | Callable[[float], float] = 1e-3,
+        learning_rate: NonNegativeFloat | Literal["auto"] | Callable[[float], float] = "auto",
         *,
         schedule: Schedule = "constant",
         warmup: Fraction = 0.0,
@@ -76,8 +78,26 @@ class ScheduledRate(TextAlgorithm):
         self.schedule, self.warmup, self.end_factor = schedule, warmup, end_factor
         super().__init__(policy, env, learning_rate, **algorithm)
 
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        if self.learning_rate == "auto":
+            self.learning_rate, self.decided["learning_rate"] = default_rate(type(self), self.policy)
+            self._setup_lr_schedule()
+            update_learning_rate(self.policy.optimizer, self.lr_schedule(1.0))
+
     def _setup_lr_schedule(self) -> None:
         if callable(self.learning_rate):
             self.lr_schedule = FloatSchedule(self.learning_rate)
+        elif self.learning_rate == "auto":  # until the model is known
+            self.lr_schedule = FloatSchedule(0.0)
         else:
             self.lr_schedule = LearningRate(self.learning_rate, self.schedule, self.warmup, self.end_factor)
+
+
+def default_rate(algorithm: type, policy: Any) -> tuple[float, str]:
+    """The learning rate of an algorithm for a policy, and why."""
+    if not isinstance(policy, LMPolicy):
+        return 1e-3, "no language model"
+    start = policy.start
+    rate = default_of(algorithm, start).get("learning_rate", 1e-3)
+    return rate_at(rate, start.hidden_size), str(start)

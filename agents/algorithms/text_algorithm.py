@@ -6,7 +6,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import gymnasium
 import numpy as np
@@ -46,6 +46,8 @@ class TextAlgorithm(Bounded, SavedAlgorithm):
 
     Attributes:
         env_arguments: arguments that its training environments must be made with.
+        default_reward: reward of an environment for which none is given; None: the task's default.
+        decided: reasons for the settings that the table of defaults decided, by name of the setting.
         family: group of the algorithm in reports: `"policy gradient"`, `"supervised"` or `"gradient-free"`.
         learns_after_many_steps: whether callbacks see several steps of the environment between two updates.
         budget_spent: returns the spent fraction of a budget in other units than timesteps, 0 to 1; schedules and `done`
@@ -53,6 +55,7 @@ class TextAlgorithm(Bounded, SavedAlgorithm):
     """
 
     env_arguments: ClassVar[dict[str, Any]] = {"unit": "sequence"}
+    default_reward: ClassVar[str | None] = None
     family: ClassVar[str] = "policy gradient"
     learns_after_many_steps: ClassVar[bool] = False
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"LMPolicy": LMPolicy}
@@ -64,7 +67,7 @@ class TextAlgorithm(Bounded, SavedAlgorithm):
         self,
         policy: str | type[BasePolicy] = "LMPolicy",
         env: GymEnv | VectorEnv[Any, Any, Any] | str | None = None,
-        learning_rate: NonNegativeFloat | Callable[[float], float] = 0.0,
+        learning_rate: NonNegativeFloat | Literal["auto"] | Callable[[float], float] = 0.0,
         *,
         seed: NonNegativeInt | None = None,
         device: th.device | str = "auto",
@@ -73,7 +76,9 @@ class TextAlgorithm(Bounded, SavedAlgorithm):
         check_device(device)
         if isinstance(env, str) and "lm_gym/" in env:
             rows = 32 * self.env_arguments.get("group_size", 1)
-            env = gymnasium.make_vec(env, num_envs=rows, autoreset_mode="SameStep", **self.env_arguments)
+            paid = {} if self.default_reward is None else {"reward": self.default_reward}
+            env = gymnasium.make_vec(env, num_envs=rows, autoreset_mode="SameStep", **paid, **self.env_arguments)
+        self.decided: dict[str, str] = {}
         super().__init__(
             policy,
             env,  # type: ignore[arg-type]
@@ -213,6 +218,14 @@ class TextAlgorithm(Bounded, SavedAlgorithm):
             super()._update_current_progress_remaining(num_timesteps, total_timesteps)
         else:
             self._current_progress_remaining = 1.0 - self.done
+
+    def decided_settings(self) -> dict[str, Any]:
+        """The settings that the table of defaults has decided, by name."""
+        return {name: getattr(self, name) for name in self.decided}
+
+    def explanations(self) -> dict[str, str]:
+        """What is decided for the settings that were left to the algorithm, and why, by name."""
+        return {name: f"{value}: {self.decided[name]}" for name, value in self.decided_settings().items()}
 
     def searched(self) -> str:
         """Describe in a few words what is trained."""

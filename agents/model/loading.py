@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import torch as th
 from torch import nn
@@ -26,6 +26,7 @@ from lm_gym.agents.model.heads import (
     relabelled,
 )
 from lm_gym.agents.model.position_model import PositionModel
+from lm_gym.agents.model.start import Weights
 from lm_gym.builtin import tiny_path
 from lm_gym.naming import check_choice
 
@@ -37,6 +38,18 @@ def model_path(model: str) -> str:
     return str(tiny_path()) if model == "tiny" else model
 
 
+class Loaded(NamedTuple):
+    """A model, and what a checkpoint gave it.
+
+    Attributes:
+        network: the Hugging Face model.
+        weights: see `Start`.
+    """
+
+    network: Any
+    weights: Weights
+
+
 def load_model(
     model: str | dict[str, Any],
     head: Head,
@@ -45,7 +58,19 @@ def load_model(
     dtype: str = "float32",
     dropout: float | None = None,
 ) -> Any:
-    """A Hugging Face model with a head.
+    """A Hugging Face model with a head: the network of `load`, with the same arguments."""
+    return load(model, head, labels=labels, dtype=dtype, dropout=dropout).network
+
+
+def load(
+    model: str | dict[str, Any],
+    head: Head,
+    *,
+    labels: Sequence[str] | None = None,
+    dtype: str = "float32",
+    dropout: float | None = None,
+) -> Loaded:
+    """A Hugging Face model with a head, and whether its weights are a checkpoint's.
 
     Args:
         model: `"tiny"`, a local folder, a hub id; or a configuration as `config.to_dict()` gives it, for a model
@@ -69,13 +94,14 @@ def load_model(
         raise ValueError(f"two labels have one name: {', '.join(labels)}")
     if isinstance(model, dict):
         config = _set_dropout(AutoConfig.for_model(**{**model, **_as_overrides(labels)}), dropout)
-        return _check_halves(auto_class(config, head).from_config(config).to(_DTYPES[dtype]), head)
+        network = auto_class(config, head).from_config(config).to(_DTYPES[dtype])
+        return Loaded(_check_halves(network, head), "random")
     damage = find_damage(Path(model_path(model)))
     if damage is not None:
         raise ValueError(f"the model {model!r} is damaged: {damage}; restore it, or delete {CHECKSUMS} to load it so")
     with _quiet():
         try:
-            network, news = _read(model_path(model), model, head, labels, _DTYPES[dtype], dropout)
+            network, weights, news = _read(model_path(model), model, head, labels, _DTYPES[dtype], dropout)
         except OSError as error:
             raise FileNotFoundError(
                 f"no model at {model!r}: give 'tiny', a folder that holds config.json and weights, or a hub id "
@@ -83,13 +109,13 @@ def load_model(
             ) from error
     if news:
         warnings.warn(f"{model!r} {news}", stacklevel=3)
-    return network
+    return Loaded(network, weights)
 
 
 def _read(
     path: str, model: str, head: Head, labels: Sequence[str] | None, dtype: th.dtype, dropout: float | None
-) -> tuple[Any, str]:
-    """A checkpoint's model, and what its user must know of its head (empty: nothing)."""
+) -> tuple[Any, Weights, str]:
+    """A checkpoint's model, what of it is trained, and what its user must know of its head (empty: nothing)."""
     stored = _set_dropout(AutoConfig.from_pretrained(path), dropout)
     own = label_names(stored)
     if labels is None or (are_generic(labels) and len(labels) == len(own)):
@@ -107,11 +133,12 @@ def _read(
     _check_encoder(_check_halves(network, head), report["missing_keys"] - begun, report["mismatched_keys"], head, model)
     fresh = sorted(head_parameters(network).keys() & report["missing_keys"])
     if head not in CLASSIFIERS:
-        return network, _untrained(fresh)
+        return network, "fresh head" if fresh else "trained", _untrained(fresh)
     trained = not any(network.get_parameter(name).shape[:1] == (network.config.num_labels,) for name in fresh)
     if by_name:
         network = relabelled(network, config, dtype)
-    return network, describe_rows(own, list(labels), trained)
+    every_row = trained and (set(labels) <= set(own) if by_name else len(labels) == len(own))
+    return network, "trained" if every_row else "fresh head", describe_rows(own, list(labels), trained)
 
 
 def _untrained(fresh: Sequence[str]) -> str:

@@ -40,6 +40,7 @@ class RunState:
         peak_memory_bytes: the most memory that any process of the run had.
         metric: the metric that chooses the best model.
         keep: "best", or "last": the last evaluation's model counts as the best.
+        first: its value before training; None before the first evaluation, and in runs of version 0.1.
         best: its best value so far; None before the first evaluation.
         best_timesteps: when that was.
         last: its last value.
@@ -52,11 +53,19 @@ class RunState:
     keep: str = "best"
     seconds: float = 0.0
     peak_memory_bytes: int = 0
+    first: float | None = None
     best: float | None = None
     best_timesteps: int = 0
     last: float | None = None
     evaluated_at: int = -1
     pending: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def improved(self) -> bool:
+        """Whether the model that is kept is better than the one that training began with."""
+        if self.first is None or self.best is None:
+            return self.best_timesteps > 0
+        return metric_of(self.metric).better(self.best, self.first)
 
     def improves(self, value: float) -> bool:
         """Whether `value` is better than the best so far; the first always is, and where the last is kept each is."""
@@ -143,6 +152,7 @@ class Evaluate(BaseCallback):
                 raise SettingsError(f"{state.metric} chooses the best model and is undefined: give evaluation.metric")
             value = metrics[state.metric]
             better = state.improves(value)
+            state.first = value if timesteps == 0 else state.first
             state.last, state.evaluated_at = value, timesteps
             if better:
                 state.best, state.best_timesteps = value, timesteps

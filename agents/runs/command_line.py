@@ -30,6 +30,7 @@ from lm_gym.agents.runs.settings import (
     EvaluationSettings,
     Settings,
     SettingsError,
+    as_yaml,
     env_settings,
     leaves,
 )
@@ -103,7 +104,7 @@ def build_parser(algo: str, env_id: str = EnvSettings.id) -> ArgumentParser:
     parser.add_class_arguments(BudgetSettings, "budget")
     parser.add_class_arguments(EvaluationSettings, "evaluation")
     parser.add_class_arguments(CheckpointSettings, "checkpoint")
-    parser.set_defaults(defaults_of(find_algorithm(algo)))
+    parser.set_defaults(defaults_of(find_algorithm(algo), find_task(env_id).head))
     return parser
 
 
@@ -161,13 +162,16 @@ def _settings(parser: ArgumentParser, namespace: Namespace) -> Settings:
     values.pop("config", None)
     for section, key in (("env", "dataset"), ("env", "tokenizer"), ("policy", "model")):
         values[section][key] = _absolute(values[section][key])
+    kind, task = find_algorithm(values["algo"]), find_task(values["env"]["id"])
+    if values["env"]["reward"] is None:
+        values["env"]["reward"] = kind.default_reward or task.default_reward
     _check_bounds(values)
-    if issubclass(find_algorithm(values["algo"]), BlackBox):  # a user's modules are imported before anything is loaded
+    if issubclass(kind, BlackBox):  # a user's modules are imported before anything is loaded
         for key, registry in (("optimizer", OPTIMIZERS), ("search_space", SEARCH_SPACES)):
             if values["agent"][key] is not None:
                 registry.find(values["agent"][key])
-    text = yaml.safe_dump(_plain(values), sort_keys=False, allow_unicode=True)
-    typed = {name: kind(**values.pop(name)) for name, kind in _dataclasses(values["env"]["id"]).items()}
+    text = as_yaml(values)
+    typed = {name: made(**values.pop(name)) for name, made in _dataclasses(values["env"]["id"]).items()}
     return Settings(
         **values,
         **typed,
@@ -309,12 +313,4 @@ def _absolute(value: Any) -> Any:
     """A path that stands, made absolute: a config.yaml works from anywhere."""
     if isinstance(value, str) and value not in ("builtin", "tiny") and Path(value).exists():
         return str(Path(value).resolve())
-    return value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
     return value

@@ -42,21 +42,20 @@ def metric_tags() -> list[str]:
     return [*(f"eval/{name}" for name in names[0]), "budget/forward_passes", *(f"eval/{name}" for name in names[1])]
 
 
-def hparams(settings: Settings, defaults: Settings) -> dict[str, str | float]:
+def hparams(settings: Settings, defaults: Settings, asked: Settings | None = None) -> dict[str, str | float]:
     """The values of a run, by column; what an algorithm doesn't have is left out.
 
     Args:
         settings: of the run.
         defaults: of its algorithm.
+        asked: the settings of the run before defaults that depend on the model were decided; None: the same.
     """
-    values = settings.flat()
-    values |= {key: own_name(values[key]) for key in _NAMES if values.get(key) is not None}
-    usual = defaults.flat()
+    values, given, usual = _named(settings), _named(asked or settings), defaults.flat()
     shown = list(COLUMNS)[:_SHOWN]
     changed = [
         f"{key.rpartition('.')[2]}={value}"
         for section in _SECTIONS
-        for key, value in values.items()
+        for key, value in given.items()
         if key.startswith(section) and key not in shown and value is not None and value != usual.get(key)
     ]
     values["changed"] = ", ".join(changed) or "nothing"
@@ -64,11 +63,17 @@ def hparams(settings: Settings, defaults: Settings) -> dict[str, str | float]:
     return {
         key: values[key] if kind == _NUMBER else str(values[key])
         for key, kind in COLUMNS.items()
-        if values.get(key) is not None
+        if values.get(key) not in (None, "auto")
     }
 
 
-def hparams_summaries(settings: Settings, defaults: Settings) -> list[Summary]:
+def _named(settings: Settings) -> dict[str, Any]:
+    """Settings by dotted key, without the modules of names."""
+    values = settings.flat()
+    return values | {key: own_name(values[key]) for key in _NAMES if values.get(key) is not None}
+
+
+def hparams_summaries(settings: Settings, defaults: Settings, asked: Settings | None = None) -> list[Summary]:
     """What a run's events begin with: the columns, and its values. Arguments as for `hparams`."""
     infos = [
         api_pb2.HParamInfo(name=name, type=kind, differs=place < _SHOWN)  # those that differ come first
@@ -76,7 +81,7 @@ def hparams_summaries(settings: Settings, defaults: Settings) -> list[Summary]:
     ]
     metrics = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in metric_tags()]
     start = plugin_data_pb2.SessionStartInfo()
-    for name, value in hparams(settings, defaults).items():
+    for name, value in hparams(settings, defaults, asked).items():
         if isinstance(value, str):
             start.hparams[name].string_value = value
         else:

@@ -7,7 +7,7 @@ REINFORCE on the builtin named entities.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
@@ -38,7 +38,7 @@ class EnvSettings:
         dataset: "builtin", a file, a folder with one file per split, or "hub:<id>".
         tokenizer: name or folder of a model, or a tokenizer.json; by default the policy's model.
         max_length: maximum number of sub-tokens of a text, including special tokens.
-        reward: name of the reward, or a weighted sum {name: weight}; null for the task's default.
+        reward: name of the reward, or a weighted sum {name: weight}; null for the default of the algorithm or the task.
         reward_kwargs: arguments of the reward, such as `weights: balanced`.
         dense: pay at each position; false pays the sum at the last position.
         sampling: order of the training texts; "bucketed" shuffles texts of similar length together.
@@ -50,7 +50,7 @@ class EnvSettings:
     dataset: str = "builtin"
     tokenizer: str | None = None
     max_length: PositiveInt = 128
-    reward: str | dict[str, float] | None = "accuracy"
+    reward: str | dict[str, float] | None = None
     reward_kwargs: dict[str, Any] | None = None
     dense: bool = True
     sampling: Literal["shuffled", "bucketed", "sequential"] = "bucketed"
@@ -208,6 +208,24 @@ class Settings:
     def flat(self) -> dict[str, Any]:
         """Return every setting by its dotted key, as in config.yaml."""
         return dict(leaves(yaml.safe_load(self.yaml)))
+
+    def with_agent(self, decided: Mapping[str, Any]) -> "Settings":
+        """The same settings with these arguments of the algorithm in place of their own."""
+        agent = {**self.agent, **decided}
+        return replace(self, agent=agent, yaml=as_yaml({**yaml.safe_load(self.yaml), "agent": agent}))
+
+
+def as_yaml(settings: Mapping[str, Any]) -> str:
+    """Nested settings as the text of a config.yaml."""
+    return yaml.safe_dump(_plain(settings), sort_keys=False, allow_unicode=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
 
 
 def leaves(values: Mapping[str, Any], prefix: str = "", depth: int = 2) -> Iterator[tuple[str, Any]]:
