@@ -116,7 +116,10 @@ def show(console: Terminal, env: TextVectorEnv, played: PlayedText) -> None:
     """Print a text and its decisions."""
     title = f"{env.dataset.name}, {env.split}, text {played.index + 1:,} of {env.num_texts:,}"
     console.rule(Text(title, "bold"), align="left", style="dim")
-    console.print(Text.from_ansi(played.rendered))
+    for number, state in enumerate(played.states, 1):  # the last one is the text as it is rendered
+        console.print(Text.assemble((f"{number:>3} ", "dim"), Text.from_ansi(state)))
+    if not played.states:
+        console.print(Text.from_ansi(played.rendered))
     console.print(_table(played))
     count = len(played.positions)
     paid = f"reward {played.reward:.2f} ({env.reward.name}), {played.num_right} of {count} right"

@@ -21,7 +21,7 @@ from lm_gym.agents.algorithms.fitness import judge, within_groups
 from lm_gym.agents.algorithms.schedules import LearningRate, Schedule
 from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
-from lm_gym.agents.algorithms.trajectories import play_returns
+from lm_gym.agents.algorithms.trajectories import play_returns, positions_decided
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.search.optimizers import OPTIMIZERS
 from lm_gym.agents.search.optimizers.optimizer import Optimizer, StructuredOptimizer, VectorOptimizer
@@ -59,7 +59,8 @@ class BlackBox(TextAlgorithm):
     cross-entropy; accuracy), and of a text elsewhere (F1, your own). `actions="distribution"` is what lets
     `log_likelihood` score probabilities; with `actions="token"` it scores the choice.
 
-    In any other Gymnasium environment, with an `MlpPolicy`, a member plays one episode in each row of the environment
+    Texts that take several steps are played to their end, one member after another; so is any other Gymnasium
+    environment with an `MlpPolicy`. A member plays one episode in each row of the environment
     (the same seeds for all members), one member after another, and its fitness is the mean return.
 
     Args:
@@ -211,7 +212,7 @@ class BlackBox(TextAlgorithm):
 
     def _check_env(self, env: VecEnv) -> None:
         if issubclass(self.policy_class, LMPolicy):
-            if self._texts(env) is None:
+            if TextEnvironments(env).first.settings.unit != "sequence":
                 raise ValueError(
                     f"{type(self).__name__} decides whole texts: make the environment with unit='sequence' and "
                     "actions='distribution' (or 'token')"
@@ -222,7 +223,7 @@ class BlackBox(TextAlgorithm):
         if not issubclass(self.policy_class, LMPolicy):
             return None
         texts = TextEnvironments(env)
-        return texts if texts.first.settings.unit == "sequence" else None
+        return texts if texts.first.at_once else None
 
     @property
     def timesteps_per_pass(self) -> int:
@@ -320,7 +321,7 @@ class BlackBox(TextAlgorithm):
         env, fitness = self.env, []
 
         def observe(infos: list[dict[str, Any]], running: NDArray[np.bool_]) -> bool:
-            self.num_timesteps += int(running.sum())
+            self.num_timesteps += positions_decided(infos, running)
             self.forward_passes += int(running.sum())
             self._update_info_buffer(infos)
             callback.update_locals({"infos": infos})

@@ -75,7 +75,11 @@ class GradientAlgorithm(ScheduledRate):
                 f"{type(self).__name__} decides whole texts: make the environment with unit='sequence' and "
                 f"actions='token' (its action space is {type(env.action_space).__name__}, not MultiDiscrete)"
             )
-        TextEnvironments(env)
+        if not TextEnvironments(env).first.at_once:
+            raise ValueError(
+                f"{type(self).__name__} decides whole texts in one step, and these take several: make the environment "
+                "so that one step decides all (per_step=None)"
+            )
 
     @property
     def backward_passes_per_pass(self) -> int:

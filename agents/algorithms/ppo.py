@@ -12,6 +12,7 @@ import numpy as np
 import stable_baselines3
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
+from stable_baselines3.common.buffers import DictRolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
@@ -43,11 +44,13 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
 
     The `"auto"`s pair reward and estimator:
 
-    * γ is 0 where positions pay for themselves alone, else 1;
+    * γ is 0 where positions pay for themselves alone and decisions change no text, else 1;
     * with `group_size` > 1 the advantage is `maximum_likelihood` for rewards whose positions pay for themselves and
       never less than 0, or logarithms of likelihoods (climbed as R = exp(r)), else `leave_one_out`;
-    * where no rows read the same text (`group_size=1`, or decisions change the text) it is `maximum_likelihood` with
-      the exact mean if the reward tells what every choice pays (see `ExactCritic`), else `gae`;
+    * where no rows read the same text (`group_size=1`, or decisions change the text) it is `maximum_likelihood` if the
+      reward tells what every choice pays, else `gae`;
+    * the mean that `maximum_likelihood` divides by is exact there, and where rows draw different choices of many, if
+      the reward tells what every choice pays (see `ExactCritic`); else it is that of the rows;
     * `vf_coef` is 0.5 with `gae`, and 0 where no critic is asked.
 
     Textbook advantages (`gae`) on exact-match NER collapse to tagging every word O; see docs/algorithms/ppo.md.
@@ -140,7 +143,8 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
             self.seed = seed
 
     def _check_env(self, env: VecEnv) -> None:
-        if not isinstance(env.action_space, spaces.Discrete):
+        several = isinstance(env.action_space, spaces.MultiDiscrete) and not TextEnvironments(env).first.at_once
+        if not several and not isinstance(env.action_space, spaces.Discrete):
             raise ValueError(
                 f"PPO decides position by position: make the environment with unit='token' and actions='token' (its "
                 f"action space is {type(env.action_space).__name__}, not Discrete)"
@@ -161,6 +165,9 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
     def _pair_with(self, texts: TextEnvironments) -> None:
         """Decides the `"auto"`s for the environment's reward and groups, and hands them to the buffer."""
         first = texts.first
+        if first.settings.unit == "sequence":
+            self._learn_from_steps(first.group_size)
+            return
         reward, group_size = first.reward, first.group_size
         apart = group_size == 1 or first.task.writes  # rows have none to compare with
         estimator = pair(reward, self.gamma, self.advantage, "gae" if apart else "leave_one_out")
@@ -168,7 +175,8 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
         if self.advantage == "auto" and apart and not told:
             estimator = pair(reward, self.gamma, "gae", "gae")
         self.gamma, advantage = estimator.gamma, estimator.advantage
-        exact = told and advantage == "maximum_likelihood" and apart
+        distinct = self._distinct(texts, estimator)
+        exact = told and advantage == "maximum_likelihood" and (apart or distinct)
         if advantage != "gae" and first.task.writes and not exact:
             raise ValueError(
                 f"advantage {advantage!r} compares rows that read the same text, and here decisions change the text: "
@@ -181,9 +189,20 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
             "advantage": advantage,
             "group_size": group_size,
             "log_scale": estimator.log_scale,
-            "distinct": self._distinct(texts, estimator),
+            "distinct": distinct,
             "exact": exact,
         }
+
+    def _learn_from_steps(self, group_size: int) -> None:
+        """Choose γ = 1 and `gae` for steps that each decide some positions: they read texts of their own."""
+        if self.advantage not in ("auto", "gae") or group_size > 1:
+            raise ValueError(
+                f"advantage={self.advantage!r}, group_size={group_size}: rows that decide several positions a step "
+                "read different texts, so take advantage='gae' and make the environment with group_size=1"
+            )
+        self.gamma = 1.0 if self.gamma == "auto" else self.gamma
+        self.vf_coef = 0.5 if self.vf_coef == "auto" else self.vf_coef
+        self.rollout_buffer_class, self.rollout_buffer_kwargs = DictRolloutBuffer, {}
 
     def _distinct(self, texts: TextEnvironments, estimator: Estimator) -> bool:
         """Whether the rows of a group draw different choices."""

@@ -61,8 +61,9 @@ class REINFORCE(EpisodicREINFORCE):
     * a position's reward depends on other positions (`f1`, sparse rewards): γ = 1, `plain` with `leave_one_out`.
 
     With `unit="token"` it learns from whole episodes, one sample of each step; of rewards of the first kind every
-    choice at each step counts all the same. In any other Gymnasium environment (with an `MlpPolicy`) it is its base:
-    one sample of each step, `value` or `moving_average` baseline, γ = 1 (see `EpisodicREINFORCE`).
+    choice at each step counts all the same. Where texts take several steps, and in any other Gymnasium environment
+    (with an `MlpPolicy`), it is its base: one sample of each step, γ = 1, and a baseline `value`, `moving_average` or,
+    with groups of rows that play the same text, `leave_one_out` (see `EpisodicREINFORCE`).
 
     The textbook estimator (`advantage="plain"`) on exact-match NER collapses to tagging every word O, and on
     log-likelihood to one choice everywhere; see docs/algorithms/reinforce.md for why, and for what
@@ -128,13 +129,19 @@ class REINFORCE(EpisodicREINFORCE):
             self._reference = deepcopy(self.policy).requires_grad_(False)
 
     @property
+    def _plays_texts(self) -> bool:
+        return issubclass(self.policy_class, LMPolicy)
+
+    @property
     def _refers(self) -> bool:
         """Whether the policy as it was when training began is asked."""
         return self.kl_coef > 0 or self.behaviour == "reference"
 
     def _texts(self, env: VecEnv) -> TextEnvironments | None:
-        whole = isinstance(env.action_space, spaces.MultiDiscrete) and issubclass(self.policy_class, LMPolicy)
-        return TextEnvironments(env) if whole else None
+        if not isinstance(env.action_space, spaces.MultiDiscrete) or not self._plays_texts:
+            return None
+        texts = TextEnvironments(env)
+        return texts if texts.first.at_once else None
 
     # ------------------------------------------------------------------ which estimator
 
@@ -204,17 +211,18 @@ class REINFORCE(EpisodicREINFORCE):
                 )
         if self._step_estimator(env) is not None:
             return
+        groups = ["leave_one_out"] if self._plays_texts and TextEnvironments(env).first.group_size > 1 else []
         if (
             self.samples == "all"
-            or self.baseline not in ("auto", "none", "moving_average", "value")
+            or self.baseline not in ("auto", "none", "moving_average", "value", *groups)
             or self.advantage not in ("auto", "plain", "normalized")
             or self.behaviour not in ("auto", "policy")
         ):
             raise ValueError(
                 f"samples={self.samples!r}, baseline={self.baseline!r}, advantage={self.advantage!r}, "
                 f"behaviour={self.behaviour!r}: episodes of single steps have one sample of each choice; take "
-                "baseline='value', advantage='plain' or 'normalized', behaviour='policy', or make the environment with "
-                "unit='sequence'"
+                "baseline='value' (or, with a group_size above 1, 'leave_one_out'), advantage='plain' or 'normalized', "
+                "behaviour='policy', or make the environment with unit='sequence'"
             )
 
     @property
@@ -223,7 +231,7 @@ class REINFORCE(EpisodicREINFORCE):
         assert self.env is not None
         texts = self._texts(self.env)
         if texts is None:
-            return super().timesteps_per_pass
+            return self._group_size * super().timesteps_per_pass
         plan = self._plan(texts)
         samples = plan.samples or 1
         if plan.behaviour == "without_replacement":

@@ -56,10 +56,15 @@ def make_env(
     given = {key: value for key, value in asdict(settings.env).items() if key not in _NOT_ARGUMENTS}
     options = task.Options(**{option.name: given.pop(option.name) for option in fields(task.Options)})
     arguments = {key: value for key, value in given.items() if value is not None}
-    arguments |= asdict(options if learning else task.whole(options))
-    taken = {"group_size": 1, **find_algorithm(settings.algo).env_arguments}
+    algorithm = find_algorithm(settings.algo)
     if not learning:
-        taken |= {"unit": "sequence", "group_size": 1}
+        options = task.whole(options)
+    elif algorithm.family == "supervised":
+        options = task.learned_from(options)
+    arguments |= asdict(options)
+    taken = {"group_size": 1, **algorithm.env_arguments}
+    if not learning:
+        taken |= {"unit": "sequence", "group_size": 1, **task.evaluated_in(options)}
     elif settings.env.group_size is not None:
         taken["group_size"] = settings.env.group_size
     env = gymnasium.make_vec(

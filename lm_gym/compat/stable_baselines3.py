@@ -82,6 +82,9 @@ class VecEnvAdapter(VecEnv):
         if "position_rewards" in info:
             for row_info, paid in zip(infos, info["position_rewards"], strict=True):
                 row_info["position_rewards"] = paid
+        if "decided" in info:
+            for row_info, count in zip(infos, info["decided"].tolist(), strict=True):
+                row_info["decided"] = count
         if "reward_terms" in info:
             terms = {name: paid for name, paid in info["reward_terms"].items() if not name.startswith("_")}
             for row_info, *paid in zip(infos, *terms.values(), strict=True):

@@ -11,8 +11,9 @@ from lm_gym.rewards.accuracy import Accuracy
 from lm_gym.rewards.compose import AtTheEnd, FunctionReward, RewardFunction, WeightedSum
 from lm_gym.rewards.cost import Cost
 from lm_gym.rewards.entity_f1 import EntityF1
+from lm_gym.rewards.exact_match import ExactMatch
 from lm_gym.rewards.log_likelihood import LogLikelihood
-from lm_gym.rewards.reward import Board, ChoiceRewards, Choices, Decision, GoldError, Reward, Separable, Track
+from lm_gym.rewards.reward import Board, ChoiceRewards, Choices, Decision, GoldError, Reward, Separable, Step, Track
 
 __all__ = [
     "REWARDS",
@@ -24,6 +25,7 @@ __all__ = [
     "Cost",
     "Decision",
     "EntityF1",
+    "ExactMatch",
     "FunctionReward",
     "GoldError",
     "LogLikelihood",
@@ -31,6 +33,7 @@ __all__ = [
     "RewardFunction",
     "RewardSpec",
     "Separable",
+    "Step",
     "Track",
     "WeightedSum",
     "bind_reward",
@@ -45,6 +48,7 @@ REWARDS: Registry[Callable[..., Any]] = Registry(
         "accuracy": Accuracy,
         "balanced_accuracy": partial(Accuracy, weights="balanced"),
         "cost": Cost,
+        "exact_match": ExactMatch,
         "f1": EntityF1,
         "log_likelihood": LogLikelihood,
     },

@@ -91,7 +91,7 @@ class FZOO(StructuredOptimizer):
 
     def _weights(self, fitness: th.Tensor) -> th.Tensor:
         """What each direction counts, float64 [batches, N]; 0 where it is left out."""
-        first, others = fitness.view(-1, self.directions + 1).split([1, self.directions], 1)
+        first, others = th.split(fitness.view(-1, self.directions + 1), [1, self.directions], 1)
         valid = others.isfinite() & first.isfinite()
         number = valid.sum(1, keepdim=True)
         mean = th.where(valid, others, 0.0).sum(1, keepdim=True) / number.clamp(min=1)

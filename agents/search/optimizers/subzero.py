@@ -31,8 +31,8 @@ class SubspaceNoise(Noise):
         rank = min(self.rank or 1, rows, columns)
         Z = self._draw((directions, rank, rank), self._generator(device, index, 0, 1))
         key = keyed_seed(self.seed, self.generation // self.interval, index, 0, _LAZY)
-        U, V = self._draw((rows + columns, rank), th.Generator(device).manual_seed(key)).split([rows, columns])
-        U, V = th.linalg.qr(U).Q, th.linalg.qr(V).Q
+        both = self._draw((rows + columns, rank), th.Generator(device).manual_seed(key))
+        U, V = (th.linalg.qr(part).Q for part in (both[:rows], both[rows:]))
         return U @ Z * ((rows * columns) ** 0.5 / rank), V.expand(directions, columns, rank)
 
 
