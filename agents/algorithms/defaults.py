@@ -1,7 +1,7 @@
 """Default settings by algorithm, by what the model is when training begins, and by its size: one table.
 
 The first row that fits decides, those of a class before those of its bases. Learning rates are those of a model of
-`WIDTH` and fall with its width (`rate_at`). docs/results/defaults.md shows what each pairing reaches.
+`WIDTH` and fall with its width (`rate_at`). benchmarks/defaults.py prints what each pairing reaches.
 """
 
 from __future__ import annotations
