@@ -1,7 +1,8 @@
 """The table of default settings, by algorithm, by the model at the start of training, and by its size.
 
 The first matching row is used; rows of a class come before those of its bases. Learning rates are for a model of width
-`WIDTH` and decrease with the width (`rate_at`). docs/results/defaults.md shows the results of each pairing.
+`WIDTH` and decrease with the width (`rate_at`). benchmarks/defaults.py prints the results of each
+pairing.
 """
 
 from __future__ import annotations
@@ -73,9 +74,9 @@ TABLE: tuple[Default, ...] = (
     Default("CRFMNES", _search(popsize=256, sigma=0.3)),
     Default("PGPE", _search(popsize=256, sigma=0.1, learning_rate=0.05, shaping="z_scores")),
     Default("ARS", _search(popsize=256, sigma=0.1)),
-    Default("FZOO", _search(popsize=130, directions=64, sigma=0.1)),
-    Default("LOZO", _search(popsize=128, momentum=0.9, sigma=0.1)),
-    Default("SubZero", _search(popsize=128, sigma=0.1)),
+    Default("FZOO", _search(popsize=130, directions=64, sigma=0.1, learning_rate=0.05)),
+    Default("LOZO", _search(popsize=128, momentum=0.9, sigma=0.1, learning_rate=0.05)),
+    Default("SubZero", _search(popsize=128, sigma=0.1, learning_rate=0.05)),
     Default("HiZOO", _search(popsize=126, sigma=0.1, learning_rate=0.3), **_MASKED),
     Default("HiZOO", _search(popsize=126, sigma=0.1, learning_rate=3.0)),
     Default("ZOSGD", _search(popsize=128, sigma=0.1, rule="adam")),

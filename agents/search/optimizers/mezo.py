@@ -27,7 +27,7 @@ class MeZO(SPSA):
         popsize: P = 2q.
         sigma: σ, in natural steps (the paper's ε, where a natural step is 1e-3).
         learning_rate: α, in natural steps per slope of one unit of fitness per natural step, or in natural steps with
-            `adaptive`. None: σ/2 with `adaptive`, else 1.
+            `adaptive`. None: 0.3 σ with `adaptive`, else 1.
         clip: bound of |g_i|, because the slope of a single probe can be far off; None for no bound.
         decay: factor of α per generation; a half-life of h generations is 0.5^(1/h).
         adaptive: whether to divide slopes by their running root mean square, so that the same α suits any reward,
@@ -64,7 +64,7 @@ class MeZO(SPSA):
             weight_decay=weight_decay,
             scaling=scaling,
         )
-        self.learning_rate = (sigma / 2 if adaptive else 1.0) if learning_rate is None else learning_rate
+        self.learning_rate = (0.3 * sigma if adaptive else 1.0) if learning_rate is None else learning_rate
 
     def _noise(self) -> Noise:
         return Noise(self.seed, self.generation, rank=None)
