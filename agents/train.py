@@ -338,10 +338,10 @@ def _set_threads(settings: Settings) -> None:
 def _notes(dataset: Dataset, envs: Sequence[TextVectorEnv]) -> list[str]:
     """Return notes on the data for the readers of the results."""
     cuts = [
-        f"max_length cuts {env.cut.texts} texts of {env.split}; {env.cut.positions} {env.task.nouns.positions} are not "
-        "decided"
+        f"max_length cuts {env.cut.texts} texts of {env.split}"
+        + f"; {env.cut.positions} {env.task.nouns.positions} are not decided" * (env.cut.positions > 0)
         for env in envs
-        if env.cut.positions
+        if env.cut.texts
     ]
     return [*dataset.notes, *cuts]
 

@@ -164,7 +164,7 @@ def test_tag_names_of_another_model():
         (lambda: Corpus(np.zeros(2, np.int32), ("a",), np.array([0, 1])), "offsets must run from 0 to the 2 words"),
         (lambda: load_dataset("builtin/nre"), r"no dataset 'builtin/nre' \(did you mean 'builtin/ner'\?\)"),
         (lambda: load_dataset("bultin/ner"), r"did you mean 'builtin/ner'"),
-        (lambda: load_dataset("builtin"), "the builtin ones are builtin/masked_lm, builtin/ner"),
+        (lambda: load_dataset("builtin"), "the builtin ones are builtin/"),
         (lambda: load_dataset("no/such/file"), "it is no file or folder"),
         (lambda: load_dataset("builtin/masked_lm", fields=(WORDS, TAGS)), "'builtin/masked_lm' is plain text"),
         (lambda: load_dataset(Dataset.from_sentences("m", [["a"]]), fields=(WORDS, TAGS)), "'m' is plain text"),

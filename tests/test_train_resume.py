@@ -99,7 +99,7 @@ def test_a_signal_saves_a_checkpoint_and_the_printed_command_goes_on(
     inner = REINFORCE._update
 
     def _update(self: REINFORCE, *arguments: object) -> object:
-        if self._n_updates == 4:
+        if self._n_updates == 6:
             os.kill(os.getpid(), asked)
         return inner(self, *arguments)  # type: ignore[arg-type]
 

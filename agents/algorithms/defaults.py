@@ -1,7 +1,7 @@
 """Default settings by algorithm, by what the model is when training begins, and by its size: one table.
 
 The first row that fits decides, those of a class before those of its bases. Learning rates are those of a model of
-`WIDTH` and fall with its width (`rate_at`). docs/results/defaults.md shows what each pairing reaches.
+`WIDTH` and fall with its width (`rate_at`). benchmarks/defaults.py prints what each pairing reaches.
 """
 
 from __future__ import annotations
@@ -73,9 +73,9 @@ TABLE: tuple[Default, ...] = (
     Default("CRFMNES", _search(popsize=256, sigma=0.3)),
     Default("PGPE", _search(popsize=256, sigma=0.1, learning_rate=0.05, shaping="z_scores")),
     Default("ARS", _search(popsize=256, sigma=0.1)),
-    Default("FZOO", _search(popsize=130, directions=64, sigma=0.1)),
-    Default("LOZO", _search(popsize=128, momentum=0.9, sigma=0.1)),
-    Default("SubZero", _search(popsize=128, sigma=0.1)),
+    Default("FZOO", _search(popsize=130, directions=64, sigma=0.1, learning_rate=0.05)),
+    Default("LOZO", _search(popsize=128, momentum=0.9, sigma=0.1, learning_rate=0.05)),
+    Default("SubZero", _search(popsize=128, sigma=0.1, learning_rate=0.05)),
     Default("HiZOO", _search(popsize=126, sigma=0.1, learning_rate=0.3), **_MASKED),
     Default("HiZOO", _search(popsize=126, sigma=0.1, learning_rate=3.0)),
     Default("ZOSGD", _search(popsize=128, sigma=0.1, rule="adam")),

@@ -47,8 +47,10 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
     * γ is 0 where positions pay for themselves alone and decisions change no text, else 1;
     * with `group_size` > 1 the advantage is `maximum_likelihood` for rewards whose positions pay for themselves and
       never less than 0, or logarithms of likelihoods (climbed as R = exp(r)), else `leave_one_out`;
-    * where no rows read the same text (`group_size=1`, or decisions change the text) it is `maximum_likelihood` with
-      the exact mean if the reward tells what every choice pays (see `ExactCritic`), else `gae`;
+    * where no rows read the same text (`group_size=1`, or decisions change the text) it is `maximum_likelihood` if the
+      reward tells what every choice pays, else `gae`;
+    * the mean that `maximum_likelihood` divides by is exact there, and where rows draw different choices of many, if
+      the reward tells what every choice pays (see `ExactCritic`); else it is that of the rows;
     * `vf_coef` is 0.5 with `gae`, and 0 where no critic is asked.
 
     Textbook advantages (`gae`) on exact-match NER collapse to tagging every word O; see docs/algorithms/ppo.md.
@@ -173,7 +175,8 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
         if self.advantage == "auto" and apart and not told:
             estimator = pair(reward, self.gamma, "gae", "gae")
         self.gamma, advantage = estimator.gamma, estimator.advantage
-        exact = told and advantage == "maximum_likelihood" and apart
+        distinct = self._distinct(texts, estimator)
+        exact = told and advantage == "maximum_likelihood" and (apart or distinct)
         if advantage != "gae" and first.task.writes and not exact:
             raise ValueError(
                 f"advantage {advantage!r} compares rows that read the same text, and here decisions change the text: "
@@ -186,7 +189,7 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
             "advantage": advantage,
             "group_size": group_size,
             "log_scale": estimator.log_scale,
-            "distinct": self._distinct(texts, estimator),
+            "distinct": distinct,
             "exact": exact,
         }
 

@@ -90,8 +90,6 @@ class ScheduledRate(TextAlgorithm):
             self.lr_schedule = FloatSchedule(self.learning_rate)
         elif self.learning_rate == "auto":  # until the model is known
             self.lr_schedule = FloatSchedule(0.0)
-        elif isinstance(self.learning_rate, str):
-            raise ValueError(f"learning_rate {self.learning_rate!r} is neither a number nor 'auto'")
         else:
             self.lr_schedule = LearningRate(self.learning_rate, self.schedule, self.warmup, self.end_factor)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import torch as th
@@ -13,6 +14,7 @@ from lm_gym.agents.algorithms.gradient_algorithm import GradientAlgorithm, Updat
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.model.text_encoder import TensorObservation
+from lm_gym.bounds import NonNegativeFloat
 from lm_gym.naming import check_choice
 
 
@@ -35,7 +37,7 @@ class Supervised(GradientAlgorithm):
         self,
         policy: str | type[LMPolicy] = "LMPolicy",
         env: GymEnv | VectorEnv[Any, Any, Any] | str | None = None,
-        learning_rate: float | Any = 1e-3,
+        learning_rate: NonNegativeFloat | Literal["auto"] | Callable[[float], float] = "auto",
         *,
         weighting: Literal["auto", "position", "text"] = "auto",
         **gradient_algorithm: Any,

@@ -6,7 +6,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import gymnasium
 import numpy as np
@@ -67,7 +67,7 @@ class TextAlgorithm(Bounded, SavedAlgorithm):
         self,
         policy: str | type[BasePolicy] = "LMPolicy",
         env: GymEnv | VectorEnv[Any, Any, Any] | str | None = None,
-        learning_rate: NonNegativeFloat | Callable[[float], float] = 0.0,
+        learning_rate: NonNegativeFloat | Literal["auto"] | Callable[[float], float] = 0.0,
         *,
         seed: NonNegativeInt | None = None,
         device: th.device | str = "auto",

@@ -151,10 +151,9 @@ def _untrained(fresh: Sequence[str]) -> str:
 
 
 def _begin_pooler(network: Any, missing: set[str]) -> set[str]:
-    """Begins a pooler that the checkpoint lacks as tanh alone; the names of its parameters.
+    """Initialise a pooler that the checkpoint lacks to the identity before its tanh; return its parameters' names.
 
-    A pooler, a layer and tanh on the first token's state, belongs to BERT's text classifier and not to its language
-    model.
+    BERT's text classifier has a pooler (a linear layer and tanh on the first token's state), unlike its language model.
     """
     pooler = getattr(network.base_model, "pooler", None)
     layer = getattr(pooler, "dense", None)
@@ -173,7 +172,7 @@ def _position_model(network: Any, head: Head) -> PositionModel:
 
 
 def _check_halves(network: Any, head: Head) -> Any:
-    """The model itself, refused unless its head runs without its encoder and, of a text classifier, gives the same."""
+    """Return the model, after checking that its head runs without its encoder and that a text classifier agrees."""
     training = network.training
     try:
         if network.base_model is network:
@@ -192,14 +191,14 @@ def _check_halves(network: Any, head: Head) -> Any:
 
 
 def _compare_halves(model: PositionModel) -> None:
-    """Raises ValueError unless the halves of a text classifier say what the whole says, at the first or last token."""
+    """Raise ValueError unless both halves of a text classifier equal the whole, at the first or the last token."""
     ids = th.tensor([[id_ for id_ in range(2, 9) if id_ != model.network.config.pad_token_id][:5]])
     mask = th.ones_like(ids)
     whole = model.network(input_ids=ids, attention_mask=mask).logits[0].float()
     logits, _ = model(ids, mask, th.tensor([0, 0]), th.tensor([0, ids.shape[1] - 1]))
     near = 1e-4 if model.network.dtype == th.float32 else 3e-2
     if not ((logits - whole).abs().amax(1) <= near * (1 + whole.abs().max())).any():
-        raise ValueError("it reads other states than those of the first or the last token")
+        raise ValueError("it does not read the state of the first or the last token alone")
 
 
 def _check_encoder(

@@ -140,13 +140,17 @@ _BLOCK = 2**20  # maximum number of probabilities computed at a time if they nee
 
 def draw_rows(log_probs: th.Tensor) -> th.Tensor:
     """Return a choice [Q] drawn at each position of log_probs [Q, n], one block of positions at a time."""
-    return th.cat([_draw(block) for block in log_probs.split(max(1, _BLOCK // log_probs.shape[-1]))])
+    return th.cat([_draw(block) for block in _blocks(log_probs)])
 
 
 @th.no_grad()
 def mean_entropy(log_probs: th.Tensor) -> th.Tensor:
     """Return the mean of `entropy` without a gradient, one block of positions at a time."""
-    return th.cat([entropy(block) for block in log_probs.split(max(1, _BLOCK // log_probs.shape[-1]))]).mean()
+    return th.cat([entropy(block) for block in _blocks(log_probs)]).mean()
+
+
+def _blocks(log_probs: th.Tensor) -> tuple[th.Tensor, ...]:
+    return th.split(log_probs, max(1, _BLOCK // log_probs.shape[-1]))
 
 
 def entropy(log_probs: th.Tensor) -> th.Tensor:

@@ -134,7 +134,7 @@ class LMPolicy(ActorCriticPolicy):
             self.language_model.label_words = label_word_head(self.language_model, label_words)
         self.encoder = TextEncoder(self.language_model)
         self.check_length()
-        warn_if_padding_is_read(network, self.max_length)
+        warn_if_padding_is_read(network, self.max_length, classifies_texts=self.head == "text_labels")
         prompt = load_prompt(network.config, model_path(model) if isinstance(model, str) else None)
         if prompt is not None:
             install(self, prompt)

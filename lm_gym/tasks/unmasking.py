@@ -83,7 +83,7 @@ class UnmaskingOptions:
 
     order: Literal["left_to_right", "random", "confidence", "margin", "entropy", "learned"] = "left_to_right"
     per_step: PositiveInt | None = 1
-    threshold: float | None = None
+    threshold: NonNegativeFloat | None = None
     block_size: PositiveInt | None = None
     max_steps: PositiveInt | None = None
     leave_open: bool = False

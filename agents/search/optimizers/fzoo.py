@@ -41,7 +41,7 @@ class FZOO(StructuredOptimizer):
         popsize: P, a multiple of N + 1.
         directions: N, 2 or more.
         sigma: σ, in natural steps.
-        learning_rate: α, in natural steps. None: σ/2.
+        learning_rate: α, in natural steps. None: 0.3 σ.
         rank: None draws every sign on its own, as the paper; 1: matrices get products of two vectors of signs, which
             are much cheaper to evaluate.
         decay: share of α that is left after each generation; a half-life of h generations is 0.5^(1/h).
@@ -71,7 +71,7 @@ class FZOO(StructuredOptimizer):
         if rank not in (None, 1):
             raise ValueError(f"rank={rank}: give 1, or None for signs drawn one by one")
         self.directions, self.sigma, self.rank, self.decay = directions, sigma, rank, decay
-        self.learning_rate = sigma / 2 if learning_rate is None else learning_rate
+        self.learning_rate = 0.3 * sigma if learning_rate is None else learning_rate
         self.anchor = Anchor(weight_decay, self.centre)
         self.pattern = Pattern((0, *range(directions)), (0.0, *[1.0] * directions))
         self.deviation = 0.0

@@ -61,7 +61,7 @@ class LOZO(SPSA):
         momentum: β, in [0, 1); the paper's LOZO-M has 0.9.
         sigma: σ, in natural steps.
         learning_rate: α, in natural steps; without `adaptive`, for a slope of one unit of fitness a natural step.
-            None: σ/2.
+            None: 0.3 σ.
         clip, adaptive, decay, weight_decay, scaling: as MeZO's.
     """
 
@@ -96,7 +96,7 @@ class LOZO(SPSA):
             scaling=scaling,
         )
         self.rank, self.interval, self.momentum = rank, interval, momentum
-        self.learning_rate = sigma / 2 if learning_rate is None else learning_rate
+        self.learning_rate = 0.3 * sigma if learning_rate is None else learning_rate
         self.moments = {
             index: tensor.new_zeros(tensor.shape[0], rank, dtype=th.float32)
             for index, tensor in enumerate(self.centre)

@@ -27,7 +27,7 @@ class MeZO(SPSA):
         popsize: P = 2q.
         sigma: σ, in natural steps (the paper's ε, where a natural step is 1e-3).
         learning_rate: α, natural steps for a slope of one unit of fitness a natural step; with `adaptive`, natural
-            steps. None: σ/2 with `adaptive`, else 1.
+            steps. None: 0.3 σ with `adaptive`, else 1.
         clip: bound of |g_i|, None: none. A single probe's slope may be far off.
         decay: share of α that is left after each generation; a half-life of h generations is 0.5^(1/h).
         adaptive: divide slopes by their running root mean square, so that α need not be found anew for each reward,
@@ -63,7 +63,7 @@ class MeZO(SPSA):
             weight_decay=weight_decay,
             scaling=scaling,
         )
-        self.learning_rate = (sigma / 2 if adaptive else 1.0) if learning_rate is None else learning_rate
+        self.learning_rate = (0.3 * sigma if adaptive else 1.0) if learning_rate is None else learning_rate
 
     def _noise(self) -> Noise:
         return Noise(self.seed, self.generation, rank=None)

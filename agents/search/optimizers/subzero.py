@@ -54,7 +54,7 @@ class SubZero(SPSA):
         interval: T₀. The paper's 2,000 are steps of two forwards.
         sigma: σ, in natural steps.
         learning_rate: α, in natural steps; without `adaptive`, for a slope of one unit of fitness a natural step.
-            None: σ/2.
+            None: 0.3 σ.
         clip, adaptive, decay, weight_decay, scaling: as MeZO's.
     """
 
@@ -88,7 +88,7 @@ class SubZero(SPSA):
             scaling=scaling,
         )
         self.rank, self.interval = rank, interval
-        self.learning_rate = sigma / 2 if learning_rate is None else learning_rate
+        self.learning_rate = 0.3 * sigma if learning_rate is None else learning_rate
 
     def _noise(self) -> Noise:
         return SubspaceNoise(self.seed, self.generation, self.rank, self.interval)
