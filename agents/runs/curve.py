@@ -1,7 +1,7 @@
-"""The curve of a run on disk: metrics.jsonl and TensorBoard events, and cutting both back to a checkpoint.
+"""The curve of a run on disk, in metrics.jsonl and TensorBoard events, and how to cut both back to a checkpoint.
 
-A killed run has logged past its last checkpoint. A resumed one logs those steps again, so what lies past the
-checkpoint is cut off first: neither file ever holds a step twice, and none is lost.
+An interrupted run has logged steps after its last checkpoint. The resumed run logs these steps again, so they are
+removed from both files first. No step is then logged twice, and none is lost.
 """
 
 import json
@@ -27,7 +27,7 @@ _FOOTER = 4
 
 
 class MetricsWriter(KVWriter):
-    """Appends one JSON object per log, `{"timesteps": …, tag: number, …}`, of the numbers only."""
+    """Append one JSON object per log, `{"timesteps": …, tag: number, …}`, with numbers only."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("a", encoding="utf-8")
@@ -49,7 +49,7 @@ class MetricsWriter(KVWriter):
 
 
 def open_logger(metrics: Path, tensorboard: Path, first: Iterable[Summary] = ()) -> Logger:
-    """A Stable-Baselines3 logger that appends to both; the events begin with the summaries `first`."""
+    """Make a Stable-Baselines3 logger that appends to both files. The events begin with the summaries `first`."""
     _let_the_second_pass(tensorboard)
     events = TensorBoardOutputFormat(str(tensorboard))
     file: Any = events.writer.file_writer
@@ -59,9 +59,9 @@ def open_logger(metrics: Path, tensorboard: Path, first: Iterable[Summary] = ())
 
 
 def _let_the_second_pass(tensorboard: Path) -> None:
-    """Waits, a second at most, so that a new event file sorts after those that are there.
+    """Wait, at most a second, so that a new event file sorts after the existing ones.
 
-    TensorBoard reads event files in the order of their names, which begin with the second in which they were made.
+    TensorBoard reads event files in the order of their names, which begin with the second of their creation.
     """
     made = [int(path.name.split(".")[3]) for path in tensorboard.glob("events.out.tfevents.*")]
     wait = max(made, default=0) + 1 - time.time()
@@ -112,7 +112,7 @@ def _truncate(path: Path, size: int) -> None:
 
 
 def _metrics_end(path: Path, timesteps: int) -> int:
-    """Bytes of the whole lines up to `timesteps`."""
+    """Count the bytes of complete lines up to `timesteps`."""
     end = 0
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
@@ -123,7 +123,7 @@ def _metrics_end(path: Path, timesteps: int) -> int:
 
 
 def _events_end(path: Path, timesteps: int) -> int:
-    """Bytes of the whole records up to `timesteps`."""
+    """Count the bytes of complete records up to `timesteps`."""
     data = path.read_bytes()
     end = 0
     while end + _HEADER <= len(data):

@@ -28,9 +28,9 @@ from lm_gym.agents.algorithms.presets import (
 from lm_gym.agents.algorithms.schedules import ScheduledRate
 from lm_gym.tasks.task import HeadKind
 
-_FEW = {"env.num_envs": 8}  # of strategies that average over generations; those that keep a best member take more
+_FEW = {"env.num_envs": 8}  # for strategies that average over generations; those that keep a best member need more
 DEFAULTS: dict[type, dict[str, Any]] = {
-    ScheduledRate: {"agent.schedule": "linear", "agent.warmup": 0.06},  # a run knows where it ends, `learn` does not
+    ScheduledRate: {"agent.schedule": "linear", "agent.warmup": 0.06},  # a run knows its end, which `learn` does not
     PPO: {"log_interval": 1},
     BlackBox: {"env.num_envs": 64},
     ES: _FEW,

@@ -1,7 +1,7 @@
-"""What TensorBoard's HParams page compares runs by.
+"""The columns of TensorBoard's HParams page, which compares runs.
 
-TensorBoard takes the columns of all runs from one of them, whichever it finds first: so every run declares the same
-ones, and what else was chosen stands in one of them, `changed`.
+TensorBoard takes the columns of all runs from the first run that it finds. Every run therefore declares the same
+columns, and the column `changed` lists all other settings that differ from the defaults.
 """
 
 from typing import Any
@@ -29,13 +29,13 @@ COLUMNS = {
     "env.reward": _TEXT,
     "policy.model": _TEXT,
 }
-_NAMES = ("algo", "agent.optimizer", "agent.search_space")  # which may be of a user's module
-_SHOWN = 5  # columns that the page begins with
-_SECTIONS = ("agent.", "policy.", "env.", "budget.")  # of settings that change what is learned, the nearest first
+_NAMES = ("algo", "agent.optimizer", "agent.search_space")  # these may be in a user's module
+_SHOWN = 5  # the columns that the page shows first
+_SECTIONS = ("agent.", "policy.", "env.", "budget.")  # settings that affect learning, most important first
 
 
 def metric_tags() -> list[str]:
-    """The tags of the page's metrics: what chooses models first, the same for the runs of every task."""
+    """List the tags of the page's metrics, those that choose models first. They are the same for every task."""
     first = [kind.metrics[0].name for kind in TASKS.values()] + ["cross_entropy", "perplexity"]
     rest = [metric.name for kind in TASKS.values() for metric in kind.all_metrics() if metric.name not in first]
     names = dict.fromkeys(first), dict.fromkeys(rest)
@@ -76,7 +76,7 @@ def _named(settings: Settings) -> dict[str, Any]:
 def hparams_summaries(settings: Settings, defaults: Settings, asked: Settings | None = None) -> list[Summary]:
     """What a run's events begin with: the columns, and its values. Arguments as for `hparams`."""
     infos = [
-        api_pb2.HParamInfo(name=name, type=kind, differs=place < _SHOWN)  # those that differ come first
+        api_pb2.HParamInfo(name=name, type=kind, differs=place < _SHOWN)  # TensorBoard lists these first
         for place, (name, kind) in enumerate(COLUMNS.items())
     ]
     metrics = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in metric_tags()]

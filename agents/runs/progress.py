@@ -1,4 +1,4 @@
-"""What a terminal shows of a run: a bar with reward, metric and texts per second, and lines that stay."""
+"""The progress bar of a run, with reward, metric and texts per second."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,12 +12,12 @@ from lm_gym.agents.runs.clock import Clock
 
 
 class ProgressBar(BaseCallback):
-    """A live bar on a terminal; nothing elsewhere, where each evaluation prints its line all the same.
+    """A progress bar on a terminal. If output goes elsewhere, only the lines of evaluations are printed.
 
     Args:
-        console: where to draw.
+        console: where the bar is drawn.
         clock: the training time.
-        metric: the last value of the metric that chooses the best model, as text.
+        metric: a function that returns the last value of the metric that chooses the best model, as text.
     """
 
     def __init__(self, console: Console, clock: Clock, metric: Callable[[], str]) -> None:
@@ -64,7 +64,7 @@ class ProgressBar(BaseCallback):
         return True
 
     def stop(self) -> None:
-        """Take the bar off the terminal, however training ended."""
+        """Remove the bar from the terminal, however training ended."""
         self._progress.stop()
 
     def _on_training_end(self) -> None:

@@ -1,6 +1,6 @@
-"""The folder of one training run: what it holds, how it is written, how it is found again after a kill.
+"""The folder of one training run: its files, how they are written, and how an interrupted run is found again.
 
-    config.yaml     complete settings, to be run again with --config
+    config.yaml     complete settings; --config runs them again
     command.txt     the commands that started and resumed the run
     versions.json   Python, packages and machine
     data.json       name and fingerprint of the data
@@ -12,7 +12,7 @@
     report.json     what the run reached; it stands only when the run is finished
     report.md       the same to read
 
-Every file and folder appears whole or not at all: written under another name, synced to disk, renamed.
+Every file and folder is written under another name, synced to disk and renamed, so it appears whole or not at all.
 """
 
 import fcntl
@@ -37,12 +37,12 @@ VERSIONED = ("lm-gym", "torch", "transformers", "tokenizers", "stable-baselines3
 
 
 class RunFolderError(Exception):
-    """A run folder that cannot be used as asked; the message names the way out."""
+    """A run folder cannot be used as requested. The message says what to do."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A whole checkpoint: the model's archive and the state of the run around it."""
+    """A complete checkpoint: the archive of the model and the state of the run."""
 
     path: Path
     timesteps: int
@@ -50,14 +50,14 @@ class Checkpoint:
 
     @property
     def model(self) -> Path:
-        """The archive that the algorithm's `load` takes."""
+        """The archive, which the algorithm's `load` reads."""
         return self.path / "model.zip"
 
 
 class RunFolder:
     """Paths and files of one run.
 
-    Make one with `create` (a new run) or `open` (one that stands).
+    Use `create` for a new run and `open` for an existing one.
     """
 
     def __init__(self, path: Path) -> None:
@@ -76,7 +76,7 @@ class RunFolder:
         """Start a new run folder, or make one again whose process was killed while it was made.
 
         Args:
-            path: where; made with its parents.
+            path: the new folder; parent folders are created too.
             config: text of config.yaml.
             command: the command line, kept in command.txt.
             dataset: the data, whose fingerprint is kept in data.json.
@@ -125,35 +125,35 @@ class RunFolder:
             )
 
     def lock(self) -> None:
-        """Hold the folder for this process; the system lets go of it when the process ends, however it ends.
+        """Lock the folder for this process. The system removes the lock when the process ends, however it ends.
 
         Raises:
-            RunFolderError: another process holds it.
+            RunFolderError: if another process has the lock.
         """
         self._lock = (self.path / ".lock").open("w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self.unlock()
-            raise RunFolderError(f"another process writes to {self.path}: wait for it or end it") from error
+            raise RunFolderError(f"another process is writing to {self.path}: wait for it or end it") from error
         settle_folder(self.best)
         self._settle_checkpoints()
 
     def unlock(self) -> None:
-        """Let go of the folder."""
+        """Unlock the folder."""
         if self._lock is not None:
             self._lock.close()
 
     def save_checkpoint(
         self, timesteps: int, save: Callable[[Path], None], state: Mapping[str, Any], keep: int = 2
     ) -> None:
-        """Write a checkpoint, then remove all but the newest ones.
+        """Write a checkpoint, and then remove all except the newest ones.
 
         Args:
             timesteps: positions decided so far.
-            save: writes the model's archive to the path that it is given.
+            save: a function that writes the model's archive to a given path.
             state: the rest of the run's state, as JSON.
-            keep: how many checkpoints stay.
+            keep: the number of checkpoints to keep.
         """
 
         def write(folder: Path) -> None:
@@ -161,18 +161,18 @@ class RunFolder:
             write_json(folder / "state.json", dict(state))
 
         if self.metrics.exists():
-            sync(self.metrics)  # the curve up to here is on disk before the checkpoint that stands on it
+            sync(self.metrics)  # the curve must be on disk before the checkpoint
         write_folder(self.checkpoints / f"{timesteps:012d}", write)
         for stale in self._checkpoint_paths()[:-keep]:
             shutil.rmtree(stale)
 
     def last_checkpoint(self) -> Checkpoint | None:
-        """The newest whole checkpoint; None when the run was killed before its first one.
+        """Return the newest complete checkpoint, or None if the run was interrupted before its first one.
 
         A warning names the damaged ones that it passes over.
 
         Raises:
-            RunFolderError: there are checkpoints, and each of them is damaged.
+            RunFolderError: if all checkpoints are damaged.
         """
         damaged = []
         for path in reversed(self._checkpoint_paths()):
@@ -198,7 +198,7 @@ class RunFolder:
 
 
 def check_new(path: Path) -> None:
-    """Raise RunFolderError where something stands at `path` that a new run would mix with or overwrite."""
+    """Raise RunFolderError if `path` already has files that a new run would mix with or overwrite."""
     if path.is_file():
         raise RunFolderError(f"{path} is a file: give --run_dir another folder")
     if path.is_dir() and not _is_half_made(path):
@@ -226,7 +226,7 @@ def read_json(path: Path) -> Any:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, of the packages that results depend on, and the machine."""
+    """Collect the versions of Python and of the packages that affect results, and the machine."""
     found = {
         "python": platform.python_version(),
         "platform": platform.platform(),

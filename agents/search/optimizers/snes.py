@@ -1,4 +1,4 @@
-"""SNES: the natural gradient of a Gaussian with a standard deviation for each entry."""
+"""SNES: the natural gradient of a Gaussian with a separate standard deviation for each entry."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from lm_gym.bounds import Interval, NonNegativeFloat, NonNegativeInt, PositiveFl
 class SNES(VectorOptimizer):
     """Separable natural evolution strategy: Schaul, Glasmachers & Schmidhuber, 2011, algorithm 2.
 
-    Members μ + σ ⊙ s_i, s_i ~ N(0, I). With the utilities u of the ranks (zero-sum, ties averaged):
+    Members are μ + σ ⊙ s_i with s_i ~ N(0, I). With the utilities u of the ranks (zero-sum, ties averaged):
 
         μ ← μ + σ ⊙ Σ_i u_i s_i        σ ← σ exp((η/2) Σ_i u_i (s_i² − 1))
 
     Args:
         initial, domain, seed: see VectorOptimizer.
         popsize: P; None: 4 + ⌊3 ln d⌋.
-        sigma: of every entry at the start, in natural steps.
+        sigma: initial σ of every entry, in natural steps.
         learning_rate: η; None: (3 + ln d)/(5 √d).
     """
 

@@ -1,4 +1,4 @@
-"""The biases alone (BitFit)."""
+"""The search space of biases (BitFit)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from lm_gym.bounds import PositiveFloat
 
 
 class Bias(ParameterSpace):
-    """Every bias: of linear layers, of layer norms, of the head (BitFit, Ben Zaken et al. 2022).
+    """All biases of linear layers, layer norms and the head (BitFit, Ben Zaken et al. 2022).
 
-    Scale: with step size 1, biases move by 0.1, about their own size in a pretrained encoder.
+    With step size 1, biases move by 0.1, about their own size in a pretrained encoder.
 
     Args:
         policy: an LMPolicy, or any SB3 policy.

@@ -1,4 +1,4 @@
-"""The head alone."""
+"""The search space of the head."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from lm_gym.bounds import PositiveFloat
 
 
 class Head(ParameterSpace):
-    """What is above the encoder: a classifier, or a masked LM's head without the output matrix where that is tied.
+    """Everything above the encoder: a classifier, or a masked LM's head without a tied output matrix.
 
-    The texts are encoded once for all members. Scale: with step size 1, logits move by about 1.
+    Texts are encoded once for all members. With step size 1, logits move by about 1.
 
     Args:
         policy: an LMPolicy, or an SB3 policy (its `action_net`).
