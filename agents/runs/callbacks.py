@@ -67,7 +67,7 @@ class RunState:
         return metric_of(self.metric).better(self.best, self.first)
 
     def improves(self, value: float) -> bool:
-        """Tell whether `value` beats the best so far. The first value always does, and with `keep="last"` every value."""
+        """Tell whether `value` beats the best so far: always the first time, and with `keep="last"` every time."""
         if self.best is None or self.keep == "last":
             return True
         return metric_of(self.metric).better(value, self.best)

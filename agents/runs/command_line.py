@@ -78,8 +78,8 @@ def build_parser(algo: str, env_id: str = EnvSettings.id) -> ArgumentParser:
     """Build the parser for the settings of one algorithm in one environment."""
     parser = ArgumentParser(
         prog=program("train"),
-        description="Train a language model on an lm_gym environment. Without options, REINFORCE trains the shipped model "
-        "on the builtin NER corpus. The options --agent.* are the arguments of the algorithm chosen with --algo.",
+        description="Train a language model on an lm_gym environment. Without options, REINFORCE trains the shipped "
+        "model on the builtin NER corpus. The options --agent.* are the arguments of the algorithm chosen with --algo.",
         exit_on_error=False,
         default_env=False,
         allow_abbrev=False,
