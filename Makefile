@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: train test test-slow fuzz test-integrations check lint types docs install install-dev clean
+.PHONY: train test test-slow fuzz test-integrations test-faults check lint types docs install install-dev clean
 
 train: install
 	$(BIN)/python -m agents.train $(ARGS)
@@ -25,6 +25,10 @@ fuzz: install-dev
 # Tests of RL libraries with conflicting pins, each in a temporary environment; LIBRARIES="skrl torchrl" selects some.
 test-integrations:
 	OMP_NUM_THREADS=1 $(PYTHON) tests/integrations.py $(LIBRARIES)
+
+# Every algorithm on every task, and compare, killed at random moments and resumed: the same to the bit. Half an hour.
+test-faults: install-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults $(ARGS)
 
 check: lint types docs test
 

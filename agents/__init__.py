@@ -2,11 +2,11 @@
 
 The packages, in the order in which data flows; each imports only those before it:
 
-    files        whole files or none
+    files        atomic writing of files
     model        text → log-probabilities at positions
-    search       what is searched without gradients, and how
+    search       gradient-free search: optimizers, search spaces, populations
     algorithms   learning: REINFORCE, its supervised twin, PPO, black-box search
-    evaluation   playing a split once: metrics, predictions, reports
+    evaluation   evaluating a split: metrics, predictions, reports
     runs         one training run: settings, folder, logs
     comparison   many runs under one budget: tables and charts
     monitoring   a stream labelled line by line, and alerts
@@ -24,7 +24,7 @@ from importlib.util import find_spec, spec_from_loader
 from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # the same names for type checkers; a test compares the two
+if TYPE_CHECKING:  # the same names again, for type checkers; a test compares the two lists
     # isort: off
     from lm_gym.agents.algorithms.black_box import BlackBox as BlackBox, Preset as Preset
     from lm_gym.agents.algorithms.gradient_algorithm import GradientAlgorithm as GradientAlgorithm
@@ -123,7 +123,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """Keeps `lm_gym.agents.evaluate` the function, also after the command of the same name was imported."""
+    """Keep `lm_gym.agents.evaluate` the function after the command module of the same name is imported."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not (name in _MODULE_OF and isinstance(value, ModuleType)):
@@ -134,17 +134,17 @@ sys.modules[__name__].__class__ = _Package
 
 
 class _Checkout(MetaPathFinder, InspectLoader):
-    """Answers `agents.x` with the module `lm_gym.agents.x`: no module is ever loaded under two names."""
+    """Load `lm_gym.agents.x` for `import agents.x`, so that no module is loaded under two names."""
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        """The spec of a module of this package, None for every other one."""
+        """Find the spec of a module of this package; None for any other module."""
         if not fullname.startswith("agents."):
             return None
         real = find_spec(f"lm_gym.{fullname}")
         return None if real is None else spec_from_loader(fullname, self, origin=real.origin, is_package=False)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """The module under its own name."""
+        """Return the module that is loaded under its real name."""
         module = import_module(f"lm_gym.{spec.name}")
         spec.loader_state = module.__spec__
         return module
@@ -155,7 +155,7 @@ class _Checkout(MetaPathFinder, InspectLoader):
         module.__spec__ = module.__spec__.loader_state
 
     def get_code(self, fullname: str) -> CodeType | None:
-        """The code of a module, for `python -m agents.train`."""
+        """Get the code of a module, for `python -m agents.train`."""
         real = find_spec(f"lm_gym.{fullname}")
         assert real is not None
         loader: Any = real.loader
@@ -163,7 +163,7 @@ class _Checkout(MetaPathFinder, InspectLoader):
         return code
 
     def get_source(self, fullname: str) -> str | None:
-        """The source of a module."""
+        """Get the source of a module."""
         real = find_spec(f"lm_gym.{fullname}")
         assert real is not None
         loader: Any = real.loader

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
-from rich.console import Console
 
 from lm_gym.agents.comparison.progress import StudyProgress
 from lm_gym.agents.comparison.results import read_results, write_results
@@ -28,8 +27,10 @@ from lm_gym.agents.comparison.study import Row, Study, check_rows, options, read
 from lm_gym.agents.runs.command_line import check_key, fail, show_warnings_plainly
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolderError
-from lm_gym.agents.runs.settings import SettingsError, at_least
+from lm_gym.agents.runs.settings import SettingsError
 from lm_gym.agents.runs.shipped import find_study
+from lm_gym.agents.runs.terminal import Terminal
+from lm_gym.bounds import NonNegativeInt, PositiveInt, check_arguments
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,9 @@ class Plan:
     study: Study
     levels: list[list[Row]]
     out: Path
-    seeds: int
-    jobs: int
-    trials: int
+    seeds: PositiveInt
+    jobs: PositiveInt
+    trials: NonNegativeInt
     given: Mapping[str, str]
     command: str
     publish: Path | None = None
@@ -127,8 +128,7 @@ def parse_plan(arguments: Sequence[str]) -> tuple[Plan, bool]:
         values = parser.parse_args(list(arguments))
     except ArgumentError as error:
         raise SettingsError(str(error)) from error
-    for name, bound in (("seeds", 1), ("jobs", 1), ("trials", 0)):
-        at_least(name, getattr(values, name), bound)
+    check_arguments(Plan, {name: getattr(values, name) for name in ("seeds", "jobs", "trials")})
     study = read_study(find_study(values.study))
     names = [name for name in study.rows if name.startswith(values.rows)]
     if not names:
@@ -152,24 +152,24 @@ def parse_plan(arguments: Sequence[str]) -> tuple[Plan, bool]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command with `arguments`, by default those of the command line."""
     show_warnings_plainly()
-    console = Console()
+    console = Terminal()
     before = signal.signal(signal.SIGTERM, _stop)  # stops like Ctrl-C, together with its runs
     try:
         _need_matplotlib()
         plan, report_only = parse_plan(list(sys.argv[1:] if arguments is None else arguments))
         if not report_only:
             run_study(plan, console)
+        write(plan, console)
     except (ValueError, OSError, RunFolderError) as error:
         fail(program("compare"), error)
     except KeyboardInterrupt:
-        console.print("\nstopped; run the same command to continue", highlight=False)
+        console.say("\nstopped; run the same command to continue")
         raise SystemExit(130) from None
     finally:
         signal.signal(signal.SIGTERM, before)
-    write(plan, console)
 
 
-def run_study(plan: Plan, console: Console) -> None:
+def run_study(plan: Plan, console: Terminal) -> None:
     """Check the study as a whole, then run everything that is not finished."""
     found = check_rows(plan.study, plan.levels, plan.given)
     every = [job for rows in plan.levels for job in [*(job for _, _, job in plan.trials_of(rows)), *plan.jobs_of(rows)]]
@@ -190,7 +190,7 @@ def run_study(plan: Plan, console: Console) -> None:
             runs.run(plan.jobs_of(rows))
 
 
-def write(plan: Plan, console: Console) -> None:
+def write(plan: Plan, console: Terminal) -> None:
     """Write the results of all finished and failed runs in the study's folder."""
     from lm_gym.agents.comparison.board import write_board  # needs matplotlib, an optional dependency
     from lm_gym.agents.comparison.report import publish, write_report
@@ -201,12 +201,10 @@ def write(plan: Plan, console: Console) -> None:
     write_results(results)
     write_board(results, write_report(results, plan.command))
     if plan.publish is not None:
-        console.print(publish(results, plan.publish), highlight=False, soft_wrap=True)
+        console.say(publish(results, plan.publish))
     count = sum(len(runs) for runs in results.finished.values())
     failed = f", {len(results.failed)} failed" if results.failed else ""
-    console.print(
-        f"{count} {'run' if count == 1 else 'runs'}{failed}: {plan.out}/report.html", highlight=False, soft_wrap=True
-    )
+    console.say(f"{count} {'run' if count == 1 else 'runs'}{failed}: {plan.out}/report.html")
 
 
 def _shown_command(values: Any) -> str:

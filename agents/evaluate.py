@@ -8,7 +8,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
+from rich.text import Text
 from transformers.utils.logging import disable_progress_bar
 
 from lm_gym.agents.evaluation.playing import evaluate as play
@@ -18,6 +18,7 @@ from lm_gym.agents.files import write_json, write_text
 from lm_gym.agents.runs.command_line import fail, show_warnings_plainly
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolder, RunFolderError
+from lm_gym.agents.runs.terminal import Terminal
 from lm_gym.agents.runs.trained_run import open_run, run_parser
 from lm_gym.envs import TextVectorEnv
 from lm_gym.tasks import Evaluation
@@ -35,12 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         written = write(run.folder, env, evaluation, options)
     except (ValueError, OSError, RunFolderError) as error:
         fail(program("evaluate"), error)
-    console = Console()
+    console = Terminal()
     name = f"{env.dataset.name}, {env.split}: {len(evaluation.texts):,} texts"
-    console.print(f"[bold]{name}[/]", highlight=False)
+    console.say(Text(name, "bold"))
     for part in (*(f"note: {note}" for note in env.dataset.notes), *reports(evaluation)):
-        console.print(f"\n{part}", highlight=False, markup=False, soft_wrap=True)
-    console.print("\n" + "\n".join(map(str, written)), highlight=False, markup=False, soft_wrap=True)
+        console.say(f"\n{part}")
+    console.say("\n" + "\n".join(map(str, written)))
 
 
 def write(folder: RunFolder, env: TextVectorEnv, evaluation: Evaluation, options: Namespace) -> list[Path]:

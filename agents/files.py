@@ -1,11 +1,15 @@
 """Files and folders that appear whole or not at all: written under another name, synced to disk, renamed."""
 
+import hashlib
 import json
+import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+CHECKSUMS = "checksums.json"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -20,12 +24,27 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file whole or not at all. NaN is refused: it is not JSON."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    """Write a JSON file whole or not at all; numbers that JSON does not have become null."""
+    write_text(path, to_json(value, indent=2) + "\n")
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """JSON of a value; NaN and infinities, which JSON does not have, become null."""
+    return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_folder(path: Path, write: Callable[[Path], None]) -> None:
     """Write a folder whole or not at all, taking the place of one that stands there.
+
+    Beside what `write` writes it holds `checksums.json`, for `find_damage`.
 
     Args:
         path: the folder.
@@ -35,6 +54,9 @@ def write_folder(path: Path, write: Callable[[Path], None]) -> None:
     partial, ready, old = _stages(path)
     partial.mkdir(parents=True)
     write(partial)
+    files = sorted(file for file in partial.rglob("*") if file.is_file())
+    sums = {file.relative_to(partial).as_posix(): _checksum(file) for file in files}
+    (partial / CHECKSUMS).write_text(to_json(sums, indent=2) + "\n", encoding="utf-8")
     for file in partial.rglob("*"):
         sync(file)
     sync(partial)
@@ -42,6 +64,27 @@ def write_folder(path: Path, write: Callable[[Path], None]) -> None:
     if path.exists():
         path.rename(old)
     settle_folder(path)
+
+
+def find_damage(path: Path) -> str | None:
+    """What is wrong with a folder that `write_folder` wrote; None: nothing, or it has no checksums to tell by."""
+    if not (path / CHECKSUMS).is_file():
+        return None
+    try:
+        sums = json.loads((path / CHECKSUMS).read_text(encoding="utf-8"))
+        for name, expected in sums.items():
+            if not (path / name).is_file():
+                return f"{name} is missing"
+            if _checksum(path / name) != expected:
+                return f"{name} is not as it was written (its checksum in {CHECKSUMS} differs)"
+    except (ValueError, AttributeError, OSError) as error:
+        return f"{CHECKSUMS} cannot be read: {error}"
+    return None
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def settle_folder(path: Path) -> None:

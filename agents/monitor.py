@@ -1,10 +1,11 @@
-"""Reads a stream of texts line by line, labels each by a trained classifier, and raises alerts.
+"""Label a stream of texts line by line with a trained classifier, and raise alerts.
 
-A line is a text, or a JSON object with text and, if it has them, id, time and the topic that --by names. Each text
-gives a line of JSON: line, label, probability. Each alert gives another: the share of a label among the last texts of a
-topic departs from that of its first ones, by Fisher's exact test. Lines without a text are kept aside in a file.
+A line is a text, or a JSON object with a text and, optionally, an id, a time and the topic named by --by. For each text
+the output has a JSON line with its label and probability. An alert is another line. It says that the share of a label
+in the last texts of a topic differs from the share in its first texts, by Fisher's exact test. Lines without a text go
+to a file of their own.
 
-With --state, whatever kills the monitor, the same command goes on where it was: no line is lost or counted twice.
+With --state, the same command resumes after a kill at any moment; no line is lost or counted twice.
 """
 
 import sys
@@ -27,8 +28,8 @@ from lm_gym.agents.monitoring.stream import batches
 from lm_gym.agents.runs.command_line import fail, show_warnings_plainly
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolderError
-from lm_gym.agents.runs.settings import above, at_least
 from lm_gym.agents.runs.trained_run import open_run
+from lm_gym.bounds import PositiveFloat, PositiveInt, check_value
 from lm_gym.naming import check_choice
 
 
@@ -39,8 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     show_warnings_plainly()
     with ExitStack() as held:
         try:
-            at_least("--batch", options.batch, 1)
-            above("--max_delay", options.max_delay, 0)
+            check_value("--batch", options.batch, PositiveInt)
+            check_value("--max_delay", options.max_delay, PositiveFloat)
             rule = Rule(options.baseline, options.window, options.step, options.false_alarms)
             journal = Journal(options.output, options.rejected or _beside(options.output), options.state)
             monitor = _monitor(options, overrides, rule, held)
@@ -91,15 +92,17 @@ def _opened(name: str) -> IO[bytes]:
 
 
 def _seek(stream: IO[bytes], name: str, offset: int) -> None:
-    """Go to the byte of a file that comes next."""
+    """Move to the next byte of a file."""
     size = stream.seek(0, 2)
     if size < offset:
-        raise ValueError(f"{name} has {size} bytes, and {offset} were read of it: give the file that the state is of")
+        raise ValueError(
+            f"{name} has {size} bytes, but {offset} were read before: give the file that belongs to the state"
+        )
     stream.seek(offset)
 
 
 def _without(lines: Iterator[list[bytes]], count: int) -> Iterator[list[bytes]]:
-    """Batches without the first `count` lines, which were read before."""
+    """Drop the first `count` lines, which were read before."""
     for batch in lines:
         left = list(islice(batch, count, None))
         count -= len(batch) - len(left)
@@ -115,24 +118,26 @@ def _parser() -> ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("run_dir", type=Path, help="the run folder of a text classifier")
-    parser.add_argument("--input", required=True, metavar="FILE|-", help="where lines come from; - is standard input")
-    parser.add_argument("--follow", action="store_true", help="at the end of the file, wait for more")
-    parser.add_argument("--by", metavar="KEY", help="the key of a line that holds its topic; by default all are one")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="where results go; by default standard output")
-    parser.add_argument("--rejected", type=Path, metavar="FILE", help="unreadable lines; by default OUTPUT.rejected")
-    parser.add_argument("--state", type=Path, metavar="FILE", help="what a killed monitor goes on from")
-    parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="shares by topic and label, for TensorBoard")
-    parser.add_argument("--batch", type=int, default=256, help="most texts in a forward pass")
-    parser.add_argument("--max_delay", type=float, default=0.2, help="seconds that a line waits for a full batch")
-    parser.add_argument("--label", action="append", default=[], help="watch its share; may be repeated; by default all")
+    parser.add_argument("--input", required=True, metavar="FILE|-", help="the stream; - is standard input")
+    parser.add_argument("--follow", action="store_true", help="wait for more lines at the end of the file")
+    parser.add_argument("--by", metavar="KEY", help="key of the topic; by default all texts have one topic")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="file for results; by default standard output")
+    parser.add_argument(
+        "--rejected", type=Path, metavar="FILE", help="lines without a text; by default OUTPUT.rejected"
+    )
+    parser.add_argument("--state", type=Path, metavar="FILE", help="file to resume from after a kill")
+    parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="log shares by topic and label here")
+    parser.add_argument("--batch", type=int, default=256, help="maximum texts per batch")
+    parser.add_argument("--max_delay", type=float, default=0.2, help="maximum seconds that a line waits for its batch")
+    parser.add_argument("--label", action="append", default=[], help="label to watch; may be repeated; by default all")
     rule = Rule()
     parser.add_argument(
-        "--baseline", type=int, default=rule.baseline, help="first texts of a topic, whose share is normal"
+        "--baseline", type=int, default=rule.baseline, help="first texts of a topic, which define its normal share"
     )
-    parser.add_argument("--window", type=int, default=rule.window, help="texts that are compared with them")
+    parser.add_argument("--window", type=int, default=rule.window, help="last texts of a topic, which are tested")
     parser.add_argument("--step", type=int, default=rule.step, help="texts of a topic between two tests")
     parser.add_argument(
-        "--false_alarms", type=float, default=rule.false_alarms, help=f"expected in {PER:,} texts, at most"
+        "--false_alarms", type=float, default=rule.false_alarms, help=f"maximum expected false alarms per {PER:,} texts"
     )
     return parser
 

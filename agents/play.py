@@ -9,7 +9,6 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from transformers.utils.logging import disable_progress_bar
@@ -20,8 +19,9 @@ from lm_gym.agents.files import write_text
 from lm_gym.agents.runs.command_line import fail, show_warnings_plainly
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolderError
-from lm_gym.agents.runs.settings import at_least
+from lm_gym.agents.runs.terminal import Terminal
 from lm_gym.agents.runs.trained_run import open_run, run_parser
+from lm_gym.bounds import PositiveInt, check_value
 from lm_gym.envs import TextVectorEnv
 from lm_gym.registry import own_name
 
@@ -38,18 +38,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     show_warnings_plainly()
     waiting = sys.stdin.isatty() and options.html is None
     try:
-        if options.texts is not None:
-            at_least("--texts", options.texts, 1)
+        check_value("--texts", options.texts, PositiveInt | None)
         run = open_run(options.run_dir, [*overrides, "--evaluation.num_envs=1"])
         policy, env = run.player(options.split, options.checkpoint)
         few = _PRINTED if options.html is None else _ON_A_PAGE
         total = min(env.num_texts, options.texts or (env.num_texts if waiting else few))
-        console = Console()
+        console = Terminal()
         if options.html is not None:
             facts = Facts(str(run.folder.path), own_name(run.settings.algo), env.dataset.name, env.split, env.num_texts)
             options.html.parent.mkdir(parents=True, exist_ok=True)
             write_text(options.html, page(facts, [play_text(policy, env, text) for text in range(total)]))
-            console.print(f"{total:,} texts: {options.html}", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"{total:,} texts: {options.html}", soft_wrap=True)
             return
     except (ValueError, OSError, RunFolderError) as error:
         fail(program("play"), error)
@@ -64,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             show(console, env, player(text))
 
 
-def step_through(console: Console, env: TextVectorEnv, player: Player, total: int) -> None:
+def step_through(console: Terminal, env: TextVectorEnv, player: Player, total: int) -> None:
     """Show the first text, and then the texts that the user asks for."""
     at: int = 0
     while at != _QUIT:
@@ -72,7 +71,7 @@ def step_through(console: Console, env: TextVectorEnv, player: Player, total: in
         at = _ask(console, player, at, total)
 
 
-def _ask(console: Console, player: Player, at: int, total: int) -> int:
+def _ask(console: Terminal, player: Player, at: int, total: int) -> int:
     """Ask the user for the text to show next until the answer is valid; return it or _QUIT."""
     while True:
         try:
@@ -89,7 +88,7 @@ def _ask(console: Console, player: Player, at: int, total: int) -> int:
         try:
             return next_text(key, at, total)
         except ValueError as error:
-            console.print(str(error), highlight=False, markup=False)
+            console.print(str(error))
 
 
 def next_text(key: str, at: int, total: int) -> int:
@@ -113,15 +112,18 @@ def next_text(key: str, at: int, total: int) -> int:
     return int(key) - 1
 
 
-def show(console: Console, env: TextVectorEnv, played: PlayedText) -> None:
+def show(console: Terminal, env: TextVectorEnv, played: PlayedText) -> None:
     """Print a text and its decisions."""
     title = f"{env.dataset.name}, {env.split}, text {played.index + 1:,} of {env.num_texts:,}"
     console.rule(Text(title, "bold"), align="left", style="dim")
-    console.print(Text.from_ansi(played.rendered), highlight=False)
+    for number, state in enumerate(played.states, 1):  # the last one is the text as it is rendered
+        console.print(Text.assemble((f"{number:>3} ", "dim"), Text.from_ansi(state)))
+    if not played.states:
+        console.print(Text.from_ansi(played.rendered))
     console.print(_table(played))
     count = len(played.positions)
     paid = f"reward {played.reward:.2f} ({env.reward.name}), {played.num_right} of {count} right"
-    console.print(f"{paid}\n", highlight=False, markup=False)
+    console.print(f"{paid}\n")
 
 
 def _table(played: PlayedText) -> Table:

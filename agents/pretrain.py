@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 from lm_gym.agents.runs.command_line import fail
 from lm_gym.agents.runs.program import program
+from lm_gym.bounds import Interval, NonNegativeInt, PositiveFloat, PositiveInt, bounded
 from lm_gym.builtin.masked_lm import masked_lm_splits
 from lm_gym.builtin.ner import generate, ner_splits
 
@@ -160,16 +162,17 @@ def save(model: BertForMaskedLM, tokenizer: Tokenizer, folder: Path) -> None:
     wrapped.save_pretrained(folder)
 
 
+@bounded
 def pretrain(
     output: Path,
-    passes: int = 3,
-    seed: int = 0,
-    vocabulary: int = 4_096,
-    hidden: int = 128,
-    layers: int = 4,
-    extra_sentences: int = 45_000,
-    prose_weight: int = 10,
-    learning_rate: float = 1.5e-3,
+    passes: PositiveInt = 3,
+    seed: NonNegativeInt = 0,
+    vocabulary: PositiveInt = 4_096,
+    hidden: Annotated[int, Interval(32)] = 128,
+    layers: PositiveInt = 4,
+    extra_sentences: NonNegativeInt = 45_000,
+    prose_weight: NonNegativeInt = 10,
+    learning_rate: PositiveFloat = 1.5e-3,
 ) -> None:
     """Train a tokenizer and a BERT, report perplexity on held-out texts, and save a checkpoint in float16.
 
@@ -186,7 +189,10 @@ def pretrain(
 
     Raises:
         FileExistsError: If `output` exists.
+        ValueError: If a number is out of range.
     """
+    if hidden % 32:
+        raise ValueError(f"hidden must be a multiple of 32, got {hidden}: there is one attention head for every 32")
     if output.exists():
         raise FileExistsError(f"{output} already exists and is not overwritten: name a new folder")
     torch.set_num_threads(1)  # the number of threads changes the order of sums, and so the weights
@@ -221,7 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = None if arguments is None else list(arguments)
     try:
         auto_cli(pretrain, args=given, as_positional=False, prog=program("pretrain"))
-    except FileExistsError as error:
+    except (FileExistsError, ValueError) as error:
         fail(program("pretrain"), error)
 
 

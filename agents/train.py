@@ -3,7 +3,6 @@
 `lm_gym.agents.runs.run_folder` describes the files of a run.
 """
 
-import json
 import shlex
 import sys
 import warnings
@@ -16,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torch as th
-from rich.console import Console
+from rich.text import Text
+from safetensors import SafetensorError
 from stable_baselines3.common.callbacks import BaseCallback
 from transformers.utils.logging import disable_progress_bar
 
@@ -30,15 +30,18 @@ from lm_gym.agents.runs.callbacks import Evaluate, LogRewards, RunState, SaveChe
 from lm_gym.agents.runs.clock import Clock
 from lm_gym.agents.runs.command_line import fail, parse_settings, show_warnings_plainly
 from lm_gym.agents.runs.curve import cut_curve, open_logger
+from lm_gym.agents.runs.explained import explained
 from lm_gym.agents.runs.hparams import hparams_summaries
+from lm_gym.agents.runs.interrupts import Stopped, StopRequest
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.progress import ProgressBar
-from lm_gym.agents.runs.run_folder import Checkpoint, RunFolder, RunFolderError, check_new
+from lm_gym.agents.runs.run_folder import Checkpoint, RunFolder, RunFolderError, check_new, read_json
 from lm_gym.agents.runs.scale_check import CheckScale
 from lm_gym.agents.runs.settings import Settings, SettingsError
+from lm_gym.agents.runs.terminal import Terminal
 from lm_gym.data import Dataset
 from lm_gym.envs import TextVectorEnv
-from lm_gym.registry import own_name
+from lm_gym.registry import UserCodeError, own_name
 
 _MAY_CHANGE = ("budget.", "checkpoint.", "threads", "device")  # settings that may change when a run resumes
 
@@ -49,6 +52,7 @@ class TrainingRun:
 
     Attributes:
         settings: settings of the run.
+        asked: the settings before defaults that depend on the model were decided; if resumed, the same.
         folder: its run folder.
         dataset: its dataset, with all splits.
         env: the training environment.
@@ -59,32 +63,39 @@ class TrainingRun:
     """
 
     settings: Settings
+    asked: Settings
     folder: RunFolder
     dataset: Dataset
     env: TextVectorEnv
     agent: Any
     state: RunState
     total: int
-    console: Console
+    console: Terminal
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command with `arguments`, by default those of the command line."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = f"{program('train')} {shlex.join(given)}".rstrip()
-    console = Console()
+    console = Terminal()
     disable_progress_bar()  # type: ignore[no-untyped-call]  # the bar for writing checkpoints
     show_warnings_plainly()
     with ExitStack() as held:
         try:
-            settings = parse_settings(given)
+            settings = parse_settings([argument for argument in given if argument != "--print_config"])
             _set_threads(settings)
+            if "--print_config" in given:
+                sys.stdout.write(explained(settings))
+                return
             if settings.resume is None:
                 run = start(settings, command, console, held)
             else:
                 run = resume(settings, given, console, held)
         except (ValueError, OSError, RunFolderError) as error:
             fail(program("train"), error)
+        except KeyboardInterrupt:
+            console.say("\nstopped before training began")
+            raise SystemExit(130) from None
         if finished(run):
             _say_finished(run)
         else:
@@ -92,31 +103,47 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _train_and_report(run: TrainingRun) -> None:
+    """Train and report; whatever ends that early ends in one line, and what was saved stays."""
+    request = StopRequest()
+    resume = f"{program('train')} --resume {shlex.quote(str(run.folder.path))}"
     try:
-        train(run)
-    except KeyboardInterrupt:
-        run.console.print(f"\nstopped; resume with: {program('train')} --resume {run.folder.path}", highlight=False)
-        raise SystemExit(130) from None
-    except (FloatingPointError, SettingsError) as error:
+        with request.listening():
+            train(run, request)
+        finish(run)
+    except (Stopped, KeyboardInterrupt) as stop:
+        saved = "with a checkpoint" if isinstance(stop, Stopped) else "without a new checkpoint"
+        run.console.say(f"\nstopped at {run.agent.num_timesteps:,} timesteps, {saved}; resume with:\n{resume}")
+        raise SystemExit(stop.status if isinstance(stop, Stopped) else 130) from None
+    except FloatingPointError as error:
+        fail(program("train"), FloatingPointError(f"{error}; {_last_good(run.folder)}"))
+    except (SettingsError, RunFolderError, UserCodeError) as error:
         fail(program("train"), error)
-    finish(run)
+    except (OSError, SafetensorError) as error:
+        fail(program("train"), OSError(f"{error}; what was saved before stays, go on with: {resume}"))
 
 
-def start(settings: Settings, command: str, console: Console, held: ExitStack) -> TrainingRun:
+def _last_good(folder: RunFolder) -> str:
+    """Name the last complete checkpoint, for messages about lost weights."""
+    checkpoint = folder.last_checkpoint()
+    return "there is no checkpoint yet" if checkpoint is None else f"the last good checkpoint is {checkpoint.path}"
+
+
+def start(settings: Settings, command: str, console: Terminal, held: ExitStack) -> TrainingRun:
     """Start a new run. Nothing is written until everything that the settings name is found and compatible."""
     if settings.run_dir is not None:
         check_new(settings.run_dir)
     dataset = make_training_dataset(settings)
     env = make_env(settings, dataset, "train", learning=True)
     agent = make_agent(settings, env)
+    asked, settings = settings, settings.with_agent(agent.decided_settings())
     state = _first_state(settings, env)
-    folder = RunFolder.create(settings.run_dir or _new_path(settings), settings.yaml, command)
+    folder = RunFolder.create(settings.run_dir or _new_path(settings), settings.yaml, command, dataset)
     held.callback(folder.unlock)
     total = _total(settings, agent)
-    return TrainingRun(settings, folder, dataset, env, agent, state, total, console)
+    return TrainingRun(settings, asked, folder, dataset, env, agent, state, total, console)
 
 
-def resume(settings: Settings, given: Sequence[str], console: Console, held: ExitStack) -> TrainingRun:
+def resume(settings: Settings, given: Sequence[str], console: Terminal, held: ExitStack) -> TrainingRun:
     """Resume a run from its last complete checkpoint, or from the beginning if it has none."""
     assert settings.resume is not None
     folder = RunFolder.open(settings.resume)
@@ -126,6 +153,7 @@ def resume(settings: Settings, given: Sequence[str], console: Console, held: Exi
     settings = parse_settings(["--config", str(folder.config), *given])
     _refuse_changes(saved, settings)
     dataset = make_training_dataset(settings)
+    folder.check_data(dataset)
     env = make_env(settings, dataset, "train", learning=True)
     checkpoint = folder.last_checkpoint()
     agent, state = _restore(settings, env, checkpoint)
@@ -133,14 +161,13 @@ def resume(settings: Settings, given: Sequence[str], console: Console, held: Exi
     if settings != saved:
         write_text(folder.config, settings.yaml)
     if settings.budget != saved.budget and settings.agent.get("schedule", "constant") != "constant":
-        console.print(
-            "note: the learning-rate schedule now follows the new budget, so the result differs from a run that "
-            "had this budget from the start",
-            highlight=False,
+        console.say(
+            "note: the learning-rate schedule now follows the new budget, so the result differs from a run that had "
+            "this budget from the start"
         )
     with (folder.path / "command.txt").open("a", encoding="utf-8") as file:
         file.write(f"{program('train')} {shlex.join(given)}\n")
-    return TrainingRun(settings, folder, dataset, env, agent, state, total, console)
+    return TrainingRun(settings, settings, folder, dataset, env, agent, state, total, console)
 
 
 def finished(run: TrainingRun) -> bool:
@@ -149,15 +176,29 @@ def finished(run: TrainingRun) -> bool:
     spent = run.agent.num_timesteps >= run.total if seconds is None else run.state.seconds >= seconds
     if not spent or not run.folder.report.is_file():
         return False
-    return bool(json.loads(run.folder.report.read_text(encoding="utf-8"))["timesteps"] == run.agent.num_timesteps)
+    try:
+        report = read_json(run.folder.report)
+    except RunFolderError as error:
+        run.console.say(f"note: {error}; it is written again")
+        return False
+    return bool(report["timesteps"] == run.agent.num_timesteps)
 
 
-def train(run: TrainingRun) -> None:
-    """Train until the budget is spent, with logs, evaluations and checkpoints."""
+def train(run: TrainingRun, request: StopRequest) -> None:
+    """Train until the budget is spent, with logs, evaluations and checkpoints.
+
+    Args:
+        run: the run to train.
+        request: whether to stop early.
+
+    Raises:
+        Stopped: the run was asked to stop, and has saved a checkpoint.
+    """
     settings, agent, folder = run.settings, run.agent, run.folder
     _say_hello(run)
     cut_curve(folder.metrics, folder.tensorboard, agent.num_timesteps if agent.num_timesteps else -1)
-    first = [] if agent.num_timesteps else hparams_summaries(settings, parse_settings([f"--algo={settings.algo}"]))
+    usual = parse_settings([f"--algo={settings.algo}"])
+    first = [] if agent.num_timesteps else hparams_summaries(settings, usual, run.asked)
     logger = open_logger(folder.metrics, folder.tensorboard, first)
     agent.set_logger(logger)
     clock = Clock(run.state.seconds)
@@ -178,7 +219,7 @@ def train(run: TrainingRun) -> None:
         shown=settings.evaluation.shown,
         timesteps_per_pass=per_pass,
     )
-    checkpoints = SaveCheckpoints(settings.checkpoint, per_pass, folder, run.state, clock)
+    checkpoints = SaveCheckpoints(settings.checkpoint, per_pass, folder, run.state, clock, request)
     bar = ProgressBar(run.console, clock, lambda: _shown(run.state))
     callbacks: list[BaseCallback] = [LogRewards(run.env.reward.name), evaluation, checkpoints, bar, CheckScale()]
     seconds = settings.budget.seconds
@@ -223,19 +264,31 @@ def finish(run: TrainingRun) -> None:
         "seconds": round(run.state.seconds, 3),
         "peak_memory_bytes": run.state.peak_memory_bytes,
         "chosen": {"pass": round(passes, 4), "timesteps": run.state.best_timesteps, run.state.metric: run.state.best},
+        "improved": run.state.improved,
         "metrics": {split: {**evaluation.metrics, **best.summary()} for split, evaluation in evaluations.items()},
         "baselines": {**baselines(envs[last]), "untrained": evaluate(untrained, envs[last]).metrics},
         "fingerprint": run.dataset.fingerprint,
         "reports": reports(evaluations[last]),
     }
     how = f"best of the run by validation {run.state.metric}: that" if run.state.keep == "best" else "last of the run,"
-    chosen = f"The model is the {how} of pass {passes:.2f}."
+    chosen = f"The model is the {how} of pass {passes:.2f}.{_no_gain(run.state)}"
     commands = (folder.path / "command.txt").read_text(encoding="utf-8").splitlines()
     text = markdown(report, evaluations[last], chosen, _notes(run.dataset, [run.env, *envs.values()]), commands[0])
     write_text(folder.path / "report.md", text)
     write_json(folder.report, report)
     run.console.print(closing_table(report))
-    run.console.print(f"{chosen}\n{folder.path}/report.md", highlight=False, soft_wrap=True)
+    run.console.say(f"{chosen}\n{folder.path}/report.md")
+
+
+def _no_gain(state: RunState) -> str:
+    """What the last lines of a run say if it has not improved on the model that it began with."""
+    if state.improved:
+        return ""
+    first = "" if state.first is None else f", {state.first:.4f} on validation"
+    return (
+        f" It is no better than the model that the run began with{first}: train longer, or with smaller steps "
+        "(agent.learning_rate; of a search, agent.optimizer_kwargs)."
+    )
 
 
 def _restore(settings: Settings, env: TextVectorEnv, checkpoint: Checkpoint | None) -> tuple[TextAlgorithm, RunState]:
@@ -285,10 +338,10 @@ def _set_threads(settings: Settings) -> None:
 def _notes(dataset: Dataset, envs: Sequence[TextVectorEnv]) -> list[str]:
     """Return notes on the data for the readers of the results."""
     cuts = [
-        f"max_length cuts {env.cut.texts} texts of {env.split}; {env.cut.positions} {env.task.nouns.positions} are not "
-        "decided"
+        f"max_length cuts {env.cut.texts} texts of {env.split}"
+        + f"; {env.cut.positions} {env.task.nouns.positions} are not decided" * (env.cut.positions > 0)
         for env in envs
-        if env.cut.positions
+        if env.cut.texts
     ]
     return [*dataset.notes, *cuts]
 
@@ -299,31 +352,27 @@ def _shown(state: RunState) -> str:
 
 def _say_finished(run: TrainingRun) -> None:
     path = run.folder.path
-    run.console.print(
-        f"{path} is finished: it has spent its budget of {run.agent.num_timesteps:,} timesteps.\n"
-        f"To train longer: {program('train')} --resume {path} --budget.passes N",
-        highlight=False,
-        soft_wrap=True,
-    )
-    run.console.print(closing_table(json.loads(run.folder.report.read_text(encoding="utf-8"))))
+    budget = run.settings.budget
+    again = f"{program('train')} --resume {shlex.quote(str(path))} --budget.{budget.unit} N"
+    run.console.say(f"{path} is finished: it has spent its budget of {budget}.\nTo train longer: {again}")
+    run.console.print(closing_table(read_json(run.folder.report)))
 
 
 def _say_hello(run: TrainingRun) -> None:
     sizes = ", ".join(f"{len(corpus):,} {split}" for split, corpus in run.dataset.splits.items())
     agent = run.agent
-    seconds = run.settings.budget.seconds
-    budget = f"{run.total:,} timesteps" if seconds is None else f"{seconds:g} s"
     again = "no checkpoint yet, starting over" if run.settings.resume else "starting"
-    state = f"resuming at {agent.num_timesteps:,}" if agent.num_timesteps else again
-    run.console.print(
-        f"[bold]{own_name(run.settings.algo)}[/] on {run.settings.env.id}, {run.dataset.name} ({sizes} texts)\n"
-        f"model {run.settings.policy['model']}, {agent.searched()}; {state}, {budget} in total\n"
-        f"{run.folder.path}",
-        highlight=False,
-        soft_wrap=True,
+    state = f"resuming at {agent.num_timesteps:,} timesteps" if agent.num_timesteps else again
+    run.console.say(
+        Text(own_name(run.settings.algo), "bold").append(
+            f" on {run.settings.env.id}, {run.dataset.name} ({sizes} texts)\n"
+            f"model {run.settings.policy['model']}, {agent.searched()}; {state}, {run.settings.budget} in total\n"
+            f"{run.folder.path}",
+            "not bold",
+        )
     )
     for note in _notes(run.dataset, [run.env]):
-        run.console.print(f"note: {note}", highlight=False, soft_wrap=True)
+        run.console.say(f"note: {note}")
 
 
 if __name__ == "__main__":

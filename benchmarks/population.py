@@ -1,6 +1,6 @@
 """Cost of evaluating a population in one forward pass, compared with inference and with a loop over its members.
 
-    python benchmarks/population.py [--model MINILM_FOLDER] [--parts steps head memory]
+    python benchmarks/population.py [--model MINILM_FOLDER] [--parts steps apart head memory]
 
 A tagger with a new head reads random texts of 32 sub-tokens with 30 positions each; one thread, CPU time. The two
 measurements of a ratio alternate. Inference reads the same tokens, in forward passes of the fastest size.
@@ -61,33 +61,39 @@ def policy_and_texts(model: str, texts: int):
     return policy, obs
 
 
-def generation(space, optimizer, obs, max_rows: int) -> Callable[[], None]:
-    """Run one generation of a search; fitness is the mean log-probability of tag 0."""
+def generation(space, optimizer, obs, max_rows: int, groups: int = 1) -> Callable[[], None]:
+    """One generation of a search: ask, evaluate, tell. Fitness is the total log-probability of tag 0."""
     import torch as th
+
+    from lm_gym.agents.search.population.reading import Reading
 
     def run() -> None:
         population = optimizer.ask()
-        fitness = th.empty(population.size, dtype=th.float64)
-        for members, log_probs in space.evaluate(obs, population, max_rows):
-            fitness[members] = log_probs[:, :, 0].double().mean(1)
+        reading = Reading(obs, population.size, groups)
+        fitness = th.zeros(population.size, dtype=th.float64)
+        for members, log_probs in space.evaluate(obs, population, max_rows, groups):
+            whose = members.start + reading.positions(members)[0]
+            fitness.index_add_(0, whose, log_probs.reshape(-1, TAGS)[:, 0].double())
         with th.no_grad():
             optimizer.tell(fitness)
 
     return run
 
 
-def inference(policy, obs, members: int, max_rows: int) -> Callable[[], None]:
-    """Send the same tokens through the unchanged model."""
+def inference(policy, obs, members: int, max_rows: int, groups: int = 1) -> Callable[[], None]:
+    """The same tokens through the model as it is."""
     import torch as th
 
     from lm_gym.agents.search.population.forward import read_together
+    from lm_gym.agents.search.population.reading import Reading
 
-    together = max(1, min(members, max_rows // len(obs["input_ids"])))
+    reading = Reading(obs, members, groups)
+    together = max(1, min(members, max_rows // reading.texts))
 
     def run() -> None:
         with th.inference_mode():
-            for _ in range(0, members, together):
-                read_together(policy, obs, together)
+            for start in range(0, members, together):
+                read_together(policy, reading, slice(start, min(start + together, members)))
 
     return run
 
@@ -179,6 +185,28 @@ def steps(model: str, members: int, rounds: int) -> None:
         print(row, flush=True)
 
 
+def apart(model: str, members: int, rounds: int) -> None:
+    """LowRankES on the whole model, each pair of members with one text of its own, of 5 to 30 positions."""
+    import torch as th
+
+    from lm_gym.agents.search.optimizers import OPTIMIZERS
+    from lm_gym.agents.search.spaces import SEARCH_SPACES
+
+    print("| members | inference, s | search, s | inference / search |")
+    print("|---:|---:|---:|---:|")
+    for count in (members, 4 * members):
+        policy, obs = policy_and_texts(model, count // 2)
+        slots = obs["position_mask"].shape[1]
+        obs["position_mask"] *= th.arange(slots) < th.randint(5, slots + 1, (count // 2, 1))
+        space = SEARCH_SPACES["full"](policy)
+        optimizer = OPTIMIZERS["low_rank_es"](space.tensors(), space.blocks, seed=0, popsize=count)
+        sizes = {rows: seconds([inference(policy, obs, count, rows, count // 2)], 1)[0][0] for rows in (32, 64, 128)}
+        best = min(sizes, key=sizes.__getitem__)
+        search = generation(space, optimizer, obs, ROWS, count // 2)
+        times = seconds([inference(policy, obs, count, best, count // 2), search], rounds)
+        print(f"| {count} | {median(times, 0):.2f} | {median(times, 1):.2f} | {ratio(times, 0, 1)} |", flush=True)
+
+
 def head(model: str, members: int, rounds: int) -> None:
     """Measure a search of the head alone."""
     import torch as th
@@ -240,7 +268,7 @@ def main() -> None:
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--members", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--parts", nargs="+", default=["steps", "head", "memory"])
+    parser.add_argument("--parts", nargs="+", default=["steps", "apart", "head", "memory"])
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
@@ -248,6 +276,8 @@ def main() -> None:
         return
     if "steps" in arguments.parts:
         steps(arguments.model, arguments.members, arguments.rounds)
+    if "apart" in arguments.parts:
+        apart(arguments.model, arguments.members, arguments.rounds)
     if "head" in arguments.parts:
         head(arguments.model, arguments.members, arguments.rounds)
     if "memory" in arguments.parts:

@@ -2,14 +2,16 @@
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jsonargparse import ArgumentParser
 
 from docs.metrics import METRICS, OF_EVALUATIONS, logged, logged_by_evaluation, meaning
+from lm_gym.agents.algorithms.defaults import TABLE, WIDTH, default_of
 from lm_gym.agents.algorithms.presets import PRESETS
 from lm_gym.agents.algorithms.registry import ALGORITHMS
+from lm_gym.agents.model.start import Start
 from lm_gym.agents.runs.command_line import build_parser
 from lm_gym.agents.runs.defaults import defaults_of
 from lm_gym.agents.search.optimizers import OPTIMIZERS
@@ -42,7 +44,7 @@ def optimizer(name: str) -> str:
     kind: Any = OPTIMIZERS[preset.optimizer if preset else name]
     parser = ArgumentParser(add_help=False)
     parser.add_class_arguments(kind, "o", skip={"initial", "domain", "centre", "blocks", "seed"}, instantiate=False)
-    given = {} if preset is None else preset.optimizer_kwargs
+    given = {} if preset is None else usual(PRESETS[name])
     rows = []
     for key, default, said in _options(parser, "o."):
         instead = f"; `--algo {name}`: {given[key]}" if given.get(key, default) != default else ""
@@ -52,11 +54,30 @@ def optimizer(name: str) -> str:
 
 def presets(_: str) -> str:
     """Return the table of the presets of BlackBox."""
+    rows = [
+        [f"[`{name}`]({name}.md)", f"`{kind.preset.optimizer}`", f"`{kind.preset.search_space}`"]
+        for name, kind in PRESETS.items()
+    ]
+    return _table(["`algo`", "`optimizer`", "`search_space`"], rows)
+
+
+def defaults(_: str) -> str:
+    """Return the table of default settings."""
     rows = []
-    for name, kind in PRESETS.items():
-        settings = ", ".join(f"`{key}` {value}" for key, value in kind.preset.optimizer_kwargs.items())
-        rows.append([f"[`{name}`]({name}.md)", f"`{kind.preset.optimizer}`", f"`{kind.preset.search_space}`", settings])
-    return _table(["`algo`", "`optimizer`", "`search_space`", "`optimizer_kwargs`"], rows)
+    for row in TABLE:
+        searched = [f"`{row.space}`"] * (row.space is not None)
+        searched += [f"{row.at_least:,} numbers and more"] * bool(row.at_least)
+        settings = {**row.settings, **row.settings.get("optimizer_kwargs", {})}
+        settings.pop("optimizer_kwargs", None)
+        said = ", ".join(f"`{key}` {value}" for key, value in settings.items())
+        rows.append([f"`{row.algorithm}`", row.head or "", " or ".join(row.weights or ()), ", ".join(searched), said])
+    return _table(["class", "head", "weights", "search", "settings"], rows)
+
+
+def usual(kind: type) -> Mapping[str, Any]:
+    """The optimizer's arguments of an algorithm for a fresh head of labels."""
+    found: Mapping[str, Any] = default_of(kind, Start("labels", "fresh head", WIDTH))["optimizer_kwargs"]
+    return found
 
 
 def logs(name: str) -> str:
@@ -69,7 +90,7 @@ def evaluation(name: str) -> str:
     return _metrics(logged_by_evaluation(), name)
 
 
-TABLES = {table.__name__: table for table in (arguments, optimizer, presets, logs, evaluation)}
+TABLES = {table.__name__: table for table in (arguments, optimizer, presets, defaults, logs, evaluation)}
 
 
 def _metrics(tags: set[str], name: str) -> str:

@@ -1,4 +1,4 @@
-"""What a classifier confuses, and whether its probabilities mean what they say."""
+"""Confusion matrices, and the calibration of probabilities."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -16,15 +16,15 @@ class ConfusionReport(Report):
     """Scores by class, and the confusion matrix.
 
     Attributes:
-        confusion: how often each class, a row, was predicted as each class, a column; in the order of `names`.
-        names: of the classes.
+        confusion: counts by gold class (rows) and predicted class (columns), in the order of `names`.
+        names: names of the classes.
     """
 
     confusion: tuple[tuple[int, ...], ...] = ()
     names: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """The scores, then the matrix."""
+        """Format the scores and the matrix."""
         cells = [["gold \\ predicted", *self.names]]
         cells += [[name, *map(str, row)] for name, row in zip(self.names, self.confusion, strict=True)]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -33,7 +33,7 @@ class ConfusionReport(Report):
 
 
 def confusion_report(gold: ArrayLike, predicted: ArrayLike, names: Sequence[str], title: str) -> ConfusionReport:
-    """Precision, recall and F1 of every class, and the confusion matrix.
+    """Compute precision, recall and F1 of every class, and the confusion matrix.
 
     Args:
         gold: integers [P], index into `names`.
@@ -53,15 +53,15 @@ def confusion_report(gold: ArrayLike, predicted: ArrayLike, names: Sequence[str]
 
 
 def confusion_matrix(gold: NDArray[np.integer], predicted: NDArray[np.integer], num_classes: int) -> NDArray[np.int64]:
-    """How often each gold class, a row, was predicted as each class, a column; int64 [n, n]."""
+    """Return counts by gold class (rows) and predicted class (columns), int64 [n, n]."""
     pairs = gold.astype(np.int64) * num_classes + predicted
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
 def matthews(confusion: NDArray[np.int64]) -> float:
-    """Matthews' correlation of gold and predicted classes, -1 to 1; 0 where one of the two is constant.
+    """Compute the Matthews correlation of gold and predicted classes, -1 to 1; 0 if either is constant.
 
-    The multi-class form R_K (Gorodkin 2004), as scikit-learn has it: with c right of s cases, t_k gold and p_k
+    This is the multi-class form R_K (Gorodkin 2004), as in scikit-learn: with c right of s cases, t_k gold and p_k
     predicted in class k, (c·s - Σ t_k p_k) / √((s² - Σ p_k²)(s² - Σ t_k²)).
 
     Args:
@@ -74,10 +74,10 @@ def matthews(confusion: NDArray[np.int64]) -> float:
 
 
 def calibration_error(log_probs: ArrayLike, right: ArrayLike, bins: int = BINS) -> float:
-    """Expected calibration error, 0 to 1: the mean distance between confidence and accuracy (Guo et al. 2017).
+    """Compute the expected calibration error, 0 to 1 (Guo et al. 2017).
 
-    Decisions are put into `bins` of equal width by the probability of the choice made; within each, the distance is
-    between its mean probability and the share that is right, and bins weigh by their number of decisions.
+    Decisions are grouped into `bins` of equal width by the probability of the choice made. The error is the mean
+    absolute difference between the mean probability and the accuracy of a bin, weighted by the size of the bin.
 
     Args:
         log_probs: [P], log P(choice made).

@@ -1,4 +1,4 @@
-"""What wrong choices cost."""
+"""Costs of wrong choices."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,18 +12,18 @@ CostsByName = Mapping[Any, Mapping[Any, float]]
 
 
 class Costs:
-    """The cost of each choice where each is gold: 1 where it is wrong and 0 where it is right, unless said otherwise.
+    """The cost of each choice for each gold choice: 0 if it is correct and 1 if it is wrong, with exceptions.
 
     Args:
-        costs: by gold choice, then by the choice made: `{"negative": {"positive": 5.0}}` makes a missed negative cost
-            5; None for no exceptions.
-        names: what a user calls each choice, [n].
+        costs: exceptions, by gold choice and choice made. `{"negative": {"positive": 5.0}}` sets the cost of a missed
+            negative to 5.
+        names: name of each choice for users, [n].
 
     Attributes:
-        largest: the most that a choice costs.
+        largest: the largest cost.
 
     Raises:
-        ValueError: there is no such choice, or a cost is negative or not finite.
+        ValueError: a choice does not exist, or a cost is negative or not finite.
     """
 
     def __init__(self, costs: CostsByName | None, names: Sequence[Any]) -> None:
@@ -43,7 +43,7 @@ class Costs:
         self.largest = max([1.0, *found.values()])
 
     def __call__(self, targets: NDArray[np.int64], choices: NDArray[np.int64]) -> NDArray[np.float64]:
-        """What choices cost, float64 [...], of gold choices and choices made, int64 [...] in [0, n)."""
+        """Return the costs, float64 [...], of choices made, given the gold choices, int64 [...] in [0, n) each."""
         costs = np.asarray(targets != choices, np.float64)
         if not len(self._keys):
             return costs

@@ -1,6 +1,7 @@
-"""IOB2 tags: "O", and "B-TYPE", "I-TYPE" for each entity type; where entities begin and end by conlleval's rules.
+"""IOB2 tags ("O", and "B-TYPE" and "I-TYPE" of each entity type), and the rules for where entities begin and end.
 
-conlleval (Tjong Kim Sang and Buchholz 2000) lets an I-X begin an entity where it follows anything but B-X or I-X.
+The rules are those of conlleval (Tjong Kim Sang and Buchholz 2000): an I-X that follows anything but B-X or I-X
+begins an entity.
 """
 
 import re
@@ -15,7 +16,7 @@ _TAG = re.compile(r"O|([BI])-(.+)")
 
 
 class Boundaries(NamedTuple):
-    """Tables of conlleval's chunk rules for n tags.
+    """Tables of conlleval's rules for n tags.
 
     Attributes:
         codes: uint8 [n * n]; codes[before * n + tag] has bit `ENDS` where an entity ends before `tag`, and bit `BEGINS`
@@ -28,10 +29,10 @@ class Boundaries(NamedTuple):
 
 
 def split_tag(tag: str) -> tuple[str, str]:
-    """("B", "PER") for "B-PER", ("O", "") for "O".
+    """Split a tag: ("B", "PER") for "B-PER", ("O", "") for "O".
 
     Raises:
-        ValueError: anything but O, B-TYPE and I-TYPE.
+        ValueError: if the tag is not O, B-TYPE or I-TYPE.
     """
     match = _TAG.fullmatch(tag)
     if match is None:
@@ -40,19 +41,19 @@ def split_tag(tag: str) -> tuple[str, str]:
 
 
 def entity_types(tags: Sequence[str]) -> tuple[str, ...]:
-    """The entity types of tags, sorted.
+    """List the entity types of tags, sorted.
 
     Raises:
-        ValueError: a tag that is not IOB2.
+        ValueError: if a tag is not IOB2.
     """
     return tuple(sorted({name for letter, name in map(split_tag, tags) if letter != "O"}))
 
 
 def boundaries(tags: Sequence[str]) -> Boundaries:
-    """The tables of conlleval's chunk rules.
+    """Make the tables of conlleval's rules.
 
     Raises:
-        ValueError: a tag that is not IOB2.
+        ValueError: if a tag is not IOB2.
     """
     kinds = entity_types(tags)
     parts = [split_tag(tag) for tag in tags]
@@ -65,10 +66,10 @@ def boundaries(tags: Sequence[str]) -> Boundaries:
 
 
 def may_follow(tags: Sequence[str]) -> NDArray[np.bool_]:
-    """Table [before, after], bool [n, n], of well-formed IOB2: I-X only after B-X or I-X.
+    """Make the table bool [n, n] of well-formed IOB2, indexed [before, after]: I-X is allowed only after B-X or I-X.
 
     Raises:
-        ValueError: a tag that is not IOB2.
+        ValueError: if a tag is not IOB2.
     """
     parts = [split_tag(tag) for tag in tags]
     table = np.ones((len(tags), len(tags)), np.bool_)

@@ -1,8 +1,13 @@
 """Checks of names, with suggestions for misspelt ones."""
 
+import difflib
 from collections.abc import Iterable
 
-from lm_gym.data.errors import nearest
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`" (did you mean 'x'?)"` for the known name closest to `name`, or the empty string."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def among(name: object, known: Iterable[str]) -> str:

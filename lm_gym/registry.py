@@ -1,15 +1,31 @@
 """Registries of things that users choose by name, including their own."""
 
 import sys
+import traceback
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from lm_gym.naming import among
 
 T = TypeVar("T")
+
+
+class UserCodeError(ValueError):
+    """Code of a user's own that fails, or returns what it must not."""
+
+    @classmethod
+    def of(cls, what: str, error: Exception) -> "UserCodeError":
+        """Return the error for code that raised.
+
+        Args:
+            what: the name of the code.
+            error: the exception; the message says where it was raised.
+        """
+        *_, last = traceback.extract_tb(error.__traceback__)
+        return cls(f"{what} failed: {type(error).__name__}: {error} ({last.filename}, line {last.lineno})")
 
 
 class Registry(dict[str, T]):
@@ -62,6 +78,26 @@ class Registry(dict[str, T]):
         return self[own]
 
 
+class Registrar(Protocol[T]):
+    """What `class_registrar` gives."""
+
+    def __call__(self, kind: type[T], name: str | None = None) -> type[T]:
+        """Add a class."""
+
+
+def class_registrar(registry: Registry[type[T]]) -> Registrar[T]:
+    """The function, also a decorator, that adds classes of a user's own to a registry.
+
+    It takes the class and a name, by default the class's own, returns the class, and raises ValueError where the name
+    is taken.
+    """
+
+    def register(kind: type[T], name: str | None = None) -> type[T]:
+        return registry.register(name or kind.__name__, kind)
+
+    return register
+
+
 def find_class(registry: Registry[type[T]], name: str, base: Any) -> type[T]:
     """Look up a class.
 
@@ -84,6 +120,7 @@ def import_user_module(name: str, wanted_for: str) -> ModuleType:
 
     Raises:
         ValueError: the module does not exist; the message names the folder.
+        UserCodeError: the module raises when it is imported.
     """
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
@@ -92,10 +129,12 @@ def import_user_module(name: str, wanted_for: str) -> ModuleType:
         return import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
-            raise  # the module exists, but something that it imports does not
+            raise UserCodeError(f"{wanted_for}: module {name!r}", error) from error
         raise ValueError(
             f"{wanted_for}: no module {name!r} in {here} or on PYTHONPATH: run from the folder that contains it"
         ) from None
+    except Exception as error:
+        raise UserCodeError.of(f"{wanted_for}: module {name!r}", error) from error
 
 
 def _same(one: object, other: object) -> bool:

@@ -1,8 +1,17 @@
-"""Rendering of decided texts in ANSI colours."""
+"""Rendering of decided texts in ANSI colours, and of any text without control characters."""
+
+import re
 
 from lm_gym.tasks import DecidedText, Part, Task
 
 _GREEN, _RED, _YELLOW, _RESET = "\x1b[32m", "\x1b[31m", "\x1b[33m", "\x1b[0m"
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # line breaks and tabs left out
+
+
+def printable(text: str) -> str:
+    """Replace the control characters of a text by their escapes: no text moves a cursor or changes colours."""
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def render_text(task: Task, text: DecidedText) -> str:
@@ -15,7 +24,11 @@ def render_text(task: Task, text: DecidedText) -> str:
         task: the task.
         text: the text with its decisions so far.
     """
-    return "".join(" " * part.spaced + _render(task, part, text) for part in task.parts(text)).strip()
+    return "".join(" " * part.spaced + _render(task, _plain(part), text) for part in task.parts(text)).strip()
+
+
+def _plain(part: Part) -> Part:
+    return part._replace(text=printable(part.text))
 
 
 def _render(task: Task, part: Part, text: DecidedText) -> str:
@@ -25,8 +38,9 @@ def _render(task: Task, part: Part, text: DecidedText) -> str:
     if choice >= task.shape.choices:
         return f"{_YELLOW}{part.text if part.undecided is None else part.undecided}{_RESET}"
     if task.choice_is_text:
-        right, wrong = part.text, f"{task.choice_text(choice)}[gold {part.text}]"
+        right, wrong = part.text, f"{printable(task.choice_text(choice))}[gold {part.text}]"
     else:
-        right = part.text if gold == task.quiet else f"{part.text}[{task.choice_name(gold)}]"
-        wrong = f"{part.text}[{task.choice_name(choice)}, gold {task.choice_name(gold)}]"
+        chosen, named = (printable(task.choice_name(one)) for one in (choice, gold))
+        right = part.text if gold == task.quiet else f"{part.text}[{named}]"
+        wrong = f"{part.text}[{chosen}, gold {named}]"
     return f"{_GREEN}{right}{_RESET}" if choice == gold else f"{_RED}{wrong}{_RESET}"

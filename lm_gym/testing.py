@@ -87,6 +87,8 @@ class _Played:
         if whole or not self.tokenwise:
             shape = (self.rows, self.vector.task.shape.positions)
         choices = self.vector.task.shape.choices
+        if not whole and not self.tokenwise:
+            choices += self.vector.task.may_wait
         if self.vector.settings.actions == "distribution":
             return rng.normal(size=(*shape, choices)).astype(np.float32)
         return rng.integers(0, choices, shape)
@@ -152,8 +154,11 @@ def _check_padding(played: _Played, observation: Observation) -> None:
     assert ((targets[inside] >= 0) & (targets[inside] < choices)).all(), "a target is outside 0 … n - 1"
     if played.tokenwise:
         decided = ((predictions < choices) & inside).sum(1)
-        expected = np.minimum(decided, counts - 1)[:, None]
-        assert (observation["cursor"] == expected).all(), "the cursor is not at the first undecided position"
+        expected, order = np.minimum(decided, counts - 1)[:, None], played.vector.episodes.order
+        expected = expected if order is None else np.take_along_axis(order, expected, axis=1)
+        assert (observation["cursor"] == expected).all(), "the cursor isn't at the next position of the order"
+    if "due" in observation:
+        assert not (observation["due"] > (predictions == choices) & inside).any(), "a position is due that isn't open"
 
 
 def _check_determinism(played: _Played, steps: int) -> None:
@@ -199,6 +204,9 @@ def _check_rewards(played: _Played) -> None:
         others = np.broadcast_to(others, (*targets.shape, played.vector.task.shape.choices))
         found = np.where(actions == targets, gold, np.take_along_axis(others, actions[..., None], -1)[..., 0])
         assert np.allclose(np.where(inside, found, 0.0), expected, atol=1e-5), "choice_rewards differ from rewards"
+    if played.vector.task.in_steps and not played.tokenwise:
+        _check_steps(played, actions, expected)
+        return
     if not played.tokenwise:
         _, rewards, ended, info = played.step(actions)
         paid = info["position_rewards"][None] if played.single else info["position_rewards"]
@@ -206,14 +214,36 @@ def _check_rewards(played: _Played) -> None:
         assert np.allclose(paid, expected, atol=1e-5), "info['position_rewards'] differ from position_rewards"
         assert np.allclose(rewards, expected.sum(1), atol=1e-4), "the reward is not the sum of position_rewards"
         return
-    ended = np.zeros(played.rows, np.bool_)
+    ended, order, rows = np.zeros(played.rows, np.bool_), played.vector.episodes.order, np.arange(played.rows)
     for t in range(int(inside.sum(1).min())):
         assert not ended.any(), "a text ended before its last position"
-        _, rewards, ended, _ = played.step(actions[:, t])
-        assert np.allclose(rewards, expected[:, t], atol=1e-4), f"step {t} pays {rewards}, not {expected[:, t]}"
+        slots = t if order is None else order[:, t].copy()
+        paid = expected[rows, slots]
+        if order is not None and not played.bare.reward.separable:  # the sum is paid last, wherever that is
+            paid = np.where(inside.sum(1) == t + 1, expected.sum(1), 0.0)
+        _, rewards, ended, _ = played.step(actions[rows, slots])
+        assert np.allclose(rewards, paid, atol=1e-4), f"step {t} pays {rewards}, not {paid}"
         if played.truncated.any():  # by a limit on steps
             return
     assert (ended == (inside.sum(1) == inside.sum(1).min())).all(), "a text did not end at its last position"
+
+
+def _check_steps(played: _Played, actions: NDArray[Any], expected: NDArray[np.float32]) -> None:
+    """Steps that decide some positions pay together what `position_rewards` says, less what they cost."""
+    total, running = np.zeros(played.rows), np.ones(played.rows, np.bool_)
+    if played.vector.task.may_wait and played.vector.settings.actions == "distribution":
+        actions = np.concatenate([actions, np.full((*actions.shape[:-1], 1), -1e4, actions.dtype)], axis=-1)
+    open_ = played.vector.task.may_end_open or played.vector.settings.max_episode_steps is not None
+    while running.any():
+        _, rewards, ended, info = played.step(actions)
+        paid = info["position_rewards"][None] if played.single else info["position_rewards"]
+        cost = played.vector.task.step_cost
+        assert np.allclose(rewards[running], paid.sum(1)[running] - cost, atol=1e-4), "a step pays another sum"
+        total += np.where(running, rewards + cost, 0.0)
+        running &= ~ended
+        played.begin(ended)
+    if not open_:
+        assert np.allclose(total, expected.sum(1), atol=1e-4), f"steps pay {total}, not {expected.sum(1)}"
 
 
 def _check_indices(played: _Played) -> None:

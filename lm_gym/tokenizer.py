@@ -31,14 +31,14 @@ class TextTokenizer:
         tokenizer: the `tokenizers.Tokenizer`, without truncation and padding.
         source: where it came from, for messages.
         size: V, the number of ids.
-        prefix: ids that open every text (`[CLS]`, `<s>`).
-        suffix: ids that close every text (`[SEP]`, `</s>`).
+        prefix: ids at the start of every text (`[CLS]`, `<s>`).
+        suffix: ids at the end of every text (`[SEP]`, `</s>`).
         pad: the id of padding, 0 where the tokenizer has none.
         unknown: the id of unknown words, or None.
         mask: the id of the mask token, or None.
         special: bool [V], True at special tokens.
-        continuation: what tokens begin with that continue a word (`##`), or None where tokens that begin a word are
-            marked instead.
+        continuation: the prefix of tokens that continue a word (`##`), or None if the tokenizer marks the tokens that
+            begin a word instead.
     """
 
     tokenizer: Tokenizer
@@ -54,7 +54,7 @@ class TextTokenizer:
 
     @cached_property
     def maskable(self) -> NDArray[np.bool_]:
-        """Ids that may be masked, bool [V]: all but the special ones and the unknown word."""
+        """The ids that may be masked, bool [V]: all except special tokens and the unknown word."""
         allowed = ~self.special
         if self.unknown is not None:
             allowed[self.unknown] = False
@@ -83,7 +83,7 @@ class TextTokenizer:
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=False))
 
     def spell(self, id_: int) -> tuple[bool, str]:
-        """How a token is written: whether a space stands before it, and its characters."""
+        """Tell how a token is written: whether a space comes before it, and its characters."""
         token = self.tokenizer.id_to_token(id_) or ""
         if self.continuation is not None:
             continues = token.startswith(self.continuation)
@@ -93,14 +93,14 @@ class TextTokenizer:
         return token[:1] in "Ġ▁", self.decode([id_]).strip()
 
     def spell_around(self, ids: Sequence[int], places: Sequence[int]) -> Iterator[tuple[bool, str, int | None]]:
-        """A text in parts: each of `places` alone, and what stands between them.
+        """Split a text into parts: each of `places` alone, and the text between them.
 
         Args:
-            ids: sub-tokens of the text, special tokens around it included.
+            ids: sub-tokens of the text, including the special tokens around it.
             places: indices into ids, ascending.
 
         Yields:
-            Whether a space stands before the part, its characters, and its number in places or None.
+            Whether a space comes before the part, its characters, and its index in `places` or None.
         """
         number = {place: k for k, place in enumerate(places)}
         for k, run in groupby(range(len(self.prefix), len(ids) - len(self.suffix)), number.get):
@@ -201,7 +201,7 @@ def _download(identifier: str) -> Tokenizer:
 
 
 def _prepare(given: Tokenizer, source: str) -> TextTokenizer:
-    """Copy a tokenizer without truncation and padding, its words apart, and find its special ids."""
+    """Copy a tokenizer without truncation and padding, make it encode separate words, and find its special ids."""
     written = given.to_str()
     tokenizer, description = Tokenizer.from_str(written), json.loads(written)
     tokenizer.no_truncation()
@@ -249,7 +249,7 @@ def _frame(tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def _continuation(model: dict[str, Any]) -> str | None:
-    """What tokens begin with that continue a word, None where word beginnings are marked instead."""
+    """Find the prefix of tokens that continue a word, or None if word beginnings are marked instead."""
     if model["type"] == "WordLevel":
         return "\0"  # nothing continues a word
     return model.get("continuing_subword_prefix", "##") if model["type"] == "WordPiece" else None

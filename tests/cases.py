@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from gymnasium.envs.registration import load_env_creator, registry
 from gymnasium.vector import AutoresetMode
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 import lm_gym
 from lm_gym.envs.arguments import ACTIONS, UNITS, EnvArguments
@@ -28,7 +29,21 @@ WORDED = {
     "calibrate": True,
     "costs": {"negative": {"positive": 5.0}},
 }
-OPTIONS_ALONE = {"text_classification": [WORDED]}  # which change what a text says, and neither a space nor the dynamics
+OPTIONS_ALONE = {  # as they stand here
+    "text_classification": [WORDED],  # which change what a text says, and neither a space nor the dynamics
+    "unmasking": [
+        {"order": "random", "block_size": 4, "clues": False, "mask_probability": 0.5},
+        {"unit": "sequence", "order": "random", "block_size": 4, "per_step": 3, "dense": False},
+        {"unit": "sequence", "per_step": None, "mask_probability": "uniform"},
+        {"unit": "sequence", "actions": "distribution", "order": "confidence", "per_step": 3, "threshold": 0.1},
+        {"unit": "sequence", "actions": "distribution", "order": "margin", "max_steps": 2, "leave_open": True},
+        {"unit": "sequence", "actions": "distribution", "order": "entropy", "block_size": 5},
+        {"unit": "sequence", "order": "learned", "max_steps": 4, "step_cost": 0.1},
+        {"unit": "sequence", "actions": "distribution", "order": "learned", "block_size": 5, "max_steps": 3},
+        {"unit": "sequence", "order": "confidence"},
+        {"order": "learned", "max_steps": 3},
+    ],
+}
 ALONE = {  # one at a time, beside the first of each of the others
     "sampling": SAMPLINGS[1:],
     "reward": (*lm_gym.REWARDS, {"accuracy": 1.0, "balanced_accuracy": 0.5}),
@@ -50,9 +65,13 @@ def refused(id_: str, options: dict[str, Any]) -> bool:
     """Whether these arguments contradict one another, or the task."""
     task, whole = kind(id_), options.get("unit") == "sequence"
     sequential = options.get("fill") == "sequential" and whole
+    order = options.get("order", "left_to_right")
+    fixed, by_score = order in ("left_to_right", "random"), order in ("confidence", "margin", "entropy")
+    ordered = not fixed if not whole else by_score and options.get("actions", "token") == "token"
     masked = options.get("mask_actions", False) and whole and not task.static_masks
     reward = options.get("reward")
-    return sequential or masked or (isinstance(reward, str) and not lm_gym.make_reward(reward).gold & task.gold)
+    misfit = isinstance(reward, str) and not lm_gym.make_reward(reward).gold & task.gold
+    return sequential or ordered or masked or misfit
 
 
 def combinations() -> list[tuple[str, dict[str, Any]]]:
@@ -60,7 +79,7 @@ def combinations() -> list[tuple[str, dict[str, Any]]]:
     found = []
     for id_ in IDS:
         own, alone = OPTIONS.get(kind(id_).name, [{}]), OPTIONS_ALONE.get(kind(id_).name, [])
-        tried = {name for options in (*own, *alone) for name in options}
+        tried = {name for options in (*own, *alone) for name in options} - set(COMBINED)
         assert {field.name for field in fields(kind(id_).Options)} == tried, "an option of a task goes untested"
         combined = [dict(zip(COMBINED, values, strict=True)) for values in itertools.product(*COMBINED.values())]
         found += [(id_, {**options, **more}) for options in combined for more in own]
@@ -92,11 +111,30 @@ def dataset(id_: str) -> lm_gym.Dataset:
     return lm_gym.Dataset(f"short {whole.name}", splits, {}, "")
 
 
+@cache
+def tokenizer(id_: str) -> str | Tokenizer:
+    """The shipped one; for puzzles one of few words, since their steps take many distributions."""
+    if "clues" not in {field.name for field in kind(id_).fields}:
+        return "tiny"
+    return word_level("0123456789+=")
+
+
+def word_level(characters: str) -> Tokenizer:
+    """A tokenizer of these characters, behind five special tokens."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *characters]
+    made = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    made.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    made.add_special_tokens(words[:5])
+    return made
+
+
 def single(id_: str, options: dict[str, Any]) -> gymnasium.Env:
     """One text at a time."""
-    return gymnasium.make(id_, dataset=dataset(id_), **options)
+    return gymnasium.make(id_, dataset=dataset(id_), tokenizer=tokenizer(id_), **options)
 
 
 def vector(id_: str, options: dict[str, Any], num_envs: int, mode: str) -> gymnasium.vector.VectorEnv:
     """Many at once."""
-    return gymnasium.make_vec(id_, num_envs=num_envs, dataset=dataset(id_), autoreset_mode=mode, **options)
+    sources = {"dataset": dataset(id_), "tokenizer": tokenizer(id_)}
+    return gymnasium.make_vec(id_, num_envs=num_envs, autoreset_mode=mode, **sources, **options)

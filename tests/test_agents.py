@@ -278,7 +278,7 @@ def test_a_second_run_goes_on_where_the_rate_of_the_first_ended():
 
 @pytest.mark.parametrize("name", ["kl_coef", "supervised_coef"])
 def test_weights_of_terms_that_make_no_sense_are_refused(name, ner):
-    with pytest.raises(ValueError, match=f"{name} must not be negative"):
+    with pytest.raises(ValueError, match=f"{name} must be at least 0"):
         build(REINFORCE, make_env(ner), **{name: -0.1})
     with pytest.raises(ValueError, match=f"{name}=0.1 needs texts that are decided as a whole"):
         build(REINFORCE, make_env(ner, unit="token"), **{name: 0.1})
@@ -313,9 +313,9 @@ def test_reinforce_plays_token_by_token(ner):
         ({}, {"baseline": "best"}, "leave_one_out"),
         ({}, {"schedule": "cosine"}, "constant, linear"),
         ({}, {"warmup": 1.0}, "warmup"),
-        ({}, {"schedule": "linear", "end_factor": 1.5}, r"end_factor is a fraction of learning_rate in \[0, 1\]"),
+        ({}, {"schedule": "linear", "end_factor": 1.5}, r"end_factor must be in \[0, 1\]"),
         ({}, {"end_factor": 0.5}, "schedule='linear'"),
-        ({}, {"learning_rate": -1.0}, "negative"),
+        ({}, {"learning_rate": -1.0}, "learning_rate must be at least 0"),
     ],
 )
 def test_what_has_no_meaning_is_refused(ner, env, kwargs, message):

@@ -257,7 +257,7 @@ def test_log_likelihood_is_learned_by_default(prose, env):
 @pytest.mark.parametrize(
     ("env", "kwargs", "message"),
     [
-        ({}, {"samples": "every"}, "neither a number nor one of auto, all"),
+        ({}, {"samples": "every"}, "'every'"),
         ({}, {"samples": "all", "behaviour": "unigram"}, "leaves nothing to draw"),
         ({"dense": False}, {"samples": "all"}, "ties positions together"),
         ({}, {"samples": 1, "advantage": "group_normalized"}, "needs samples >= 2"),

@@ -57,7 +57,7 @@ def test_what_we_wrote_is_unchanged(tagged):
 
 
 def test_registry_gives_three_splits(tagged, prose):
-    assert sorted(BUILTIN) == ["builtin/masked_lm", "builtin/ner"]
+    assert sorted(BUILTIN) == [f"builtin/{name}" for name in ("arithmetic", "headlines", "masked_lm", "ner", "sudoku")]
     for name, expected in (("builtin/ner", tagged), ("builtin/masked_lm", prose)):
         splits = BUILTIN[name]()
         assert tuple(splits) == SPLITS

@@ -290,6 +290,23 @@ def test_a_metric_that_a_row_has_not_is_left_empty(tmp_path: Path) -> None:
     assert table.rows[-1][:3] == ["twin", "0.800 (one seed)", ""]
 
 
+def test_rows_to_beat_are_means_over_the_seeds_of_the_others_and_every_chosen_pass_is_shown(tmp_path: Path) -> None:
+    study = read_study(write_study(tmp_path / "study.yaml", {"twin": TWIN}))
+    for seed, untrained in enumerate((0.1, 0.2, 0.6)):
+        folder = tmp_path / f"out/twin-{seed}"
+        write_run(folder, "supervised", [0.0, 1.0], 300, 300, 0.8)
+        report = json.loads((folder / "report.json").read_text())
+        report["baselines"]["untrained"] = {"entity_f1": untrained, "token_accuracy": None}
+        report["chosen"]["pass"] = 1.0 + seed
+        (folder / "report.json").write_text(json.dumps(report))
+    table = main_table(read_results(study, tmp_path / "out"))
+    rows = {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
+    assert rows["untrained model"]["entity F1"].startswith("0.300 [")
+    assert rows["untrained model"]["token acc."] == ""
+    assert rows["majority"]["entity F1"] == "0.300"
+    assert rows["twin"]["chosen pass"] == "1.00, 2.00, 3.00"
+
+
 def test_search_chooses_on_validation_and_never_on_test(tmp_path: Path) -> None:
     search = {"agent.samples": [2, 4, 8], "agent.learning_rate": {"low": 1e-4, "high": 1e-2}}
     study = write_study(tmp_path / "study.yaml", {"a": {"search": search}, "b": {}})

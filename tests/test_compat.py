@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import data_equivalence
 from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import EvalCallback
+from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
@@ -15,7 +17,7 @@ from tests.following import SEED, Following, Script
 
 WORDS = [(f"w{i} x y z".split()[: 1 + i % 4], ["O", "B-A", "I-A", "B-B"][: 1 + i % 4]) for i in range(40)]
 DATA = lm_gym.Dataset.from_sentences("adapter", WORDS, max_overlap=1)
-MODES = ("SAME_STEP", "DISABLED")
+MODES = ("SAME_STEP", "NEXT_STEP", "DISABLED")
 
 
 def adapter(mode="SAME_STEP", num_envs=4, **options):
@@ -126,14 +128,23 @@ def test_attributes_and_methods():
     made.close()
 
 
-def test_next_step_and_strangers_are_refused():
-    with pytest.raises(ValueError, match="SAME_STEP"):
-        adapter("NEXT_STEP")
+def test_strangers_are_refused():
     with pytest.raises(TypeError, match="CartPole"):
         VecEnvAdapter(gymnasium.make_vec("CartPole-v1", num_envs=2))
     wrapped = gymnasium.wrappers.vector.RecordEpisodeStatistics(adapter().vector)
     with pytest.raises(TypeError, match="unwrapped"):
         VecEnvAdapter(wrapped)
+
+
+@pytest.mark.filterwarnings("ignore:.*render_mode='rgb_array' that is not in the possible render_modes")
+def test_the_helpers_of_stable_baselines3_take_an_id():
+    """They ask for images first, and for no render mode after a TypeError."""
+    made = make_vec_env("lm_gym/NER-v0", n_envs=2, env_kwargs={"dataset": DATA})
+    callback = EvalCallback(make_vec_env("lm_gym/NER-v0", env_kwargs={"dataset": DATA}), eval_freq=8, verbose=0)
+    PPO("MultiInputPolicy", made, n_steps=8, batch_size=8, n_epochs=1).learn(16, callback=callback)
+    assert np.isfinite(callback.last_mean_reward)
+    for env_id in ("lm_gym/NER-v0", "lm_gym/MaskedLM-v0"):
+        assert PPO("MultiInputPolicy", env_id, n_steps=8, batch_size=8).env.num_envs == 1
 
 
 @pytest.mark.parametrize("unit", ["token", "sequence"])

@@ -34,7 +34,7 @@ def test_contract(id_, options):
 
 @pytest.mark.parametrize(("id_", "options"), REFUSED)
 def test_what_contradicts_is_refused(id_, options):
-    with pytest.raises(ValueError, match=r"sequential|mask_actions|reward 'f1' needs"):
+    with pytest.raises(ValueError, match=r"sequential|mask_actions|reward 'f1' needs|at the cursor|goes by"):
         single(id_, options)
 
 
@@ -86,8 +86,8 @@ def assert_same(mine, theirs):
     """All that a step or a reset gave.
 
     Three things differ by intent: texts are spelled by single environments, or where they are rendered, only; what a
-    whole text was paid stays where it is in SAME_STEP, beside its copy in `final_info`; and a text that ends with the
-    last step allowed isn't truncated (Gymnasium's TimeLimit says both).
+    text was paid stays where it is in SAME_STEP, beside its copy in `final_info`; and a text that ends with the last
+    step allowed isn't truncated (Gymnasium's TimeLimit says both).
     """
     *arrays, info = mine
     *their_arrays, their_info = theirs
@@ -95,8 +95,12 @@ def assert_same(mine, theirs):
         their_arrays[3] = their_arrays[3] & ~their_arrays[2]
     info = dict(info)
     if "final_info" in info:
-        for key in [key for key in info if key.strip("_") in ("position_rewards", "reward_terms")]:
-            assert data_equivalence(info.pop(key), info["final_info"][key])
+        ended, their_info = info["_final_info"], dict(their_info)
+        for key in [key for key in info if key.strip("_") in ("position_rewards", "reward_terms", "decided")]:
+            mine_here, theirs_here = info.pop(key), their_info.pop(key, None)
+            if isinstance(mine_here, np.ndarray):
+                assert data_equivalence(mine_here[ended], info["final_info"][key][ended])
+                assert theirs_here is None or data_equivalence(mine_here[~ended], theirs_here[~ended])
     for one, other in zip(arrays, their_arrays, strict=True):
         if isinstance(one, dict):
             assert data_equivalence(one, other, exact=True)

@@ -20,12 +20,12 @@ from tests.test_envs import DATA, NER, playable, vector
         ({"sampling": "bucket"}, ValueError, "did you mean 'bucketed'"),
         ({"reward": "F1"}, ValueError, "unknown reward"),
         ({"split": "dev"}, ValueError, "there are test, train, validation"),
-        ({"max_length": 0}, ValueError, "positive"),
+        ({"max_length": 0}, ValueError, "max_length must be at least 1"),
         ({"maxlength": 9}, TypeError, "did you mean 'max_length'"),
         ({"autoreset_mode": "nextstep"}, ValueError, "did you mean 'NextStep'"),
-        ({"render_mode": "human"}, ValueError, "unknown render_mode"),
-        ({"num_envs": 0}, ValueError, "give 1 or more"),
-        ({"max_episode_steps": 0}, ValueError, "give 1 or more"),
+        ({"render_mode": "human"}, TypeError, "unknown render_mode"),
+        ({"num_envs": 0}, ValueError, "num_envs must be at least 1"),
+        ({"max_episode_steps": 0}, ValueError, "max_episode_steps must be at least 1"),
         ({"mask_actions": True, "unit": "sequence"}, ValueError, "use unit='token'"),
     ],
 )
@@ -39,7 +39,7 @@ def test_bad_arguments(options, error, message):
     [
         ({"fill": "seq"}, "unknown fill"),
         ({"fill": "sequential", "unit": "sequence"}, "all at once"),
-        ({"mask_probability": 0.0}, r"mask_probability=0.0 must be in \(0, 1\]"),
+        ({"mask_probability": 0.0}, r"mask_probability must be in \(0, 1\]"),
         ({"reward": "f1"}, "reward 'f1' needs gold of kind iob2.* use 'accuracy'"),
     ],
 )

@@ -23,7 +23,12 @@ GOLDEN = {  # first 16 digits of a SHA-256, made with version 0.1
 ROLLOUTS: dict[str, dict[str, Any]] = {
     "words, one by one": {"id": "lm_gym/NER-v0", "reward": "f1", "mask_actions": True},
     "words at once, balanced": {"id": "lm_gym/NER-v0", "unit": "sequence", "reward": {"accuracy": 1.0, "f1": 0.5}},
-    "words, sum at the end, bucketed": {"id": "lm_gym/NER-v0", "dense": False, "sampling": "bucketed"},
+    "words, sum at the end, bucketed": {
+        "id": "lm_gym/NER-v0",
+        "reward": "f1",
+        "dense": False,
+        "sampling": "bucketed",
+    },
     "masks, one by one": {"id": "lm_gym/MaskedLM-v0", "reward": "accuracy", "mask_probability": 0.3},
     "masks filled in": {"id": "lm_gym/MaskedLM-v0", "reward": "accuracy", "fill": "sequential"},
     "masks at once, in groups": {

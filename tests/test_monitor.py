@@ -291,7 +291,7 @@ def test_more_of_a_stream_goes_on_and_another_rule_does_not(run, tmp_path, capsy
     monitored(lines[:40], tmp_path, run, *RULE)
     found = monitored(lines, tmp_path, run, *RULE)
     assert [result["line"] for result in found] == list(range(1, 61))
-    for more, message in (("--step=5", "the state is that of"), ("--label=good", "the state is that of")):
+    for more, message in (("--step=5", "the state belongs to"), ("--label=good", "the state belongs to")):
         with pytest.raises(SystemExit):
             monitored(lines, tmp_path, run, *RULE, more)
         assert message in capsys.readouterr().err

@@ -157,7 +157,7 @@ def test_balanced_weights_have_mean_one_over_the_training_positions():
     [
         ("even", "'balanced'"),
         ({"B-LOCC": 1}, "did you mean 'B-LOC'"),
-        ({"O": -1}, "0 or more"),
+        ({"O": -1}, "weights.O must be at least 0, got -1"),
         ({"O": np.nan}, "finite"),
     ],
 )
@@ -270,7 +270,7 @@ def test_a_function_that_gives_rubbish(value, message):
         ({"f1": 1}, {"accuracy": {}}, "not part of the reward"),
         (len, {"a": 1}, "directly"),
         (3, {}, "must be a name"),
-        ("log_likelihood", {"epsilon": 0}, "must be in"),
+        ("log_likelihood", {"epsilon": 0}, "reward_kwargs.epsilon must be in"),
     ],
 )
 def test_bad_descriptions(spec, arguments, message):

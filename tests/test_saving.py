@@ -180,6 +180,10 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
         content.writestr("notes.txt", "mine")
     with pytest.raises(ValueError, match="holds no agent"):
         ES.load(tmp_path / "other")
+    with zipfile.ZipFile(tmp_path / "half.zip", "w") as content:
+        content.writestr("agent.json", "{}")
+    with pytest.raises(ValueError, match=r"half.zip is damaged, and holds no whole agent"):
+        ES.load(tmp_path / "half.zip")
     (tmp_path / "text.zip").write_text("mine")
     with pytest.raises(ValueError, match="no zip file"):
         ES.load(tmp_path / "text")

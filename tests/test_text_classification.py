@@ -38,7 +38,7 @@ ID = "lm_gym/TextClassification-v0"
 TEXTS = [("a bs cer", "up"), ("d", "down"), ("e a b c d e f g", "up"), ("as bs", "down")]
 WORDS = {"down": "c", "up": ["a", "d e"]}
 TEMPLATE = "f {text} g {mask}."
-HEADLINES_SHA256 = "TODO"
+HEADLINES_SHA256 = "9e21f5e25d74af969378ff0840de0c918b7e729b2b286466245d5c43a87c485b"
 
 
 def dataset(records=TEXTS, **more) -> lm_gym.Dataset:
@@ -122,7 +122,7 @@ def test_every_text_is_one_decision():
 BAD = [
     ({"template": "f g"}, r"has no \{text\}"),
     ({"template": "{text} {words}"}, r"no placeholder \{words\}.*there are mask, text"),
-    ({"template": "{text} {text}"}, r"\{text\} stands in it twice"),
+    ({"template": "{text} {text}"}, r"\{text\} occurs twice"),
     ({"template": "{text} {second}"}, r"no placeholder \{second\}"),
     ({"template": "{text"}, r"write \{\{ and \}\}"),
     ({"template": "{text} {mask}"}, "give the label_words"),
@@ -133,7 +133,7 @@ BAD = [
     ({"template": TEMPLATE, "label_words": {**WORDS, "dwn": "a"}}, r"no label 'dwn' \(did you mean 'down'\?\)"),
     ({"template": TEMPLATE, "label_words": {"up": "a", "down": ["b", "a"]}}, "'a' stands for 'down' and for 'up'"),
     ({"template": TEMPLATE, "label_words": {"up": "a", "down": "?"}}, r"does not know '\?'"),
-    ({"label_words": "up"}, "label_words='up' is no mapping"),
+    ({"label_words": "up"}, "label_words='up' is not a mapping"),
     ({"costs": {"up": {"dwn": 2.0}}}, r"no choice 'dwn' \(did you mean 'down'\?\)"),
     ({"costs": {"up": {"down": -2.0}}}, "costs -2.0: give a finite number, 0 or more"),
     ({"costs": {"up": 2.0}}, "name the choice made"),
@@ -148,7 +148,7 @@ def test_options_that_make_no_sense(options, message):
 
 
 def test_a_mask_that_the_tokenizer_has_not():
-    with pytest.raises(ValueError, match=r"has no mask token: leave it out"):
+    with pytest.raises(ValueError, match=r"has no mask token: leave {mask} out"):
         task(tokenizer=causal(), template=TEMPLATE, label_words=WORDS)
 
 
@@ -186,8 +186,7 @@ def test_pairs_by_their_usual_names(tmp_path):
     ("splits", "message"),
     [
         ({"train": TEXTS, "test": [("a", "sideways")]}, "label 'sideways' is not in the training split"),
-        ({"train": [*TEXTS, (" ", "up")]}, "row 4: a text without words"),
-        ({"train": [("a", "up"), ("b", "up")]}, "all texts have the label up: two labels at least are needed"),
+        ({"train": [("a", "up"), ("b", "up")]}, "all texts have the label up: at least two are needed"),
     ],
 )
 def test_data_that_cannot_be_played(splits, message):
@@ -196,11 +195,17 @@ def test_data_that_cannot_be_played(splits, message):
         gymnasium.make(ID, dataset=rows, tokenizer=wordpiece())
 
 
+def test_texts_without_words_are_left_out_and_counted():
+    data = dataset([*TEXTS[:2], (" ", "up"), TEXTS[2]])
+    assert data["train"].columns["label"].values.tolist() == [1, 0, 1]
+    assert "1 of 4 rows have no words" in data.notes[0]
+
+
 def test_data_of_another_task_names_its_environment():
     tagged = [{"text": "a b c", "tags": "O B-X O"}]
-    with pytest.raises(DataError, match="lm_gym/NER-v0 takes it"):
+    with pytest.raises(DataError, match="use lm_gym/NER-v0"):
         gymnasium.make(ID, dataset=tagged)
-    with pytest.raises(DataError, match="lm_gym/TextClassification-v0 takes it"):
+    with pytest.raises(DataError, match="use lm_gym/TextClassification-v0"):
         gymnasium.make("lm_gym/NER-v0", dataset=[{"text": "a b c", "label": "up"}])
 
 
@@ -272,7 +277,7 @@ def test_rows_to_beat():
 
 @pytest.mark.parametrize("architecture", {**ARCHITECTURES, **OTHERS})
 def test_a_text_classifier_says_what_plain_transformers_says(architecture):
-    if architecture in ("albert", "funnel"):  # read other states than the last ones of the first or the last token
+    if architecture in ("albert", "funnel"):  # which do not read the last state of the first or the last token alone
         with pytest.raises(ValueError, match="cannot run apart from its encoder"):
             make(3, architecture=architecture, head="text_labels")
         return
@@ -449,7 +454,7 @@ def test_splits_share_no_template_and_no_company(one, other):
         )
     )
     for first, second in (lines, companies):
-        assert min(len(first), len(second)) >= 18
+        assert min(len(first), len(second)) >= 15
         assert not first & second
 
 

@@ -31,7 +31,7 @@ def test_report_has_the_agreed_keys(run_dir: Path) -> None:
     found = json.loads((run_dir / "report.json").read_text())
     assert set(found) == {
         *("algo", "env", "dataset", "model", "seed", "timesteps", "forward_passes", "backward_passes", "tokens"),
-        *("seconds", "peak_memory_bytes", "chosen", "metrics", "baselines", "fingerprint", "reports"),
+        *("seconds", "peak_memory_bytes", "chosen", "improved", "metrics", "baselines", "fingerprint", "reports"),
     }
     assert (found["algo"], found["env"], found["dataset"]) == ("reinforce", "lm_gym/NER-v0", "people")
     assert found["timesteps"] == 3 * 12 * 4 * 4  # passes, texts, positions, samples

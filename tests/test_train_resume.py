@@ -1,7 +1,9 @@
 """A run that is killed goes on as if it had never stopped."""
 
 import json
+import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -82,6 +84,39 @@ def test_stopped_run_goes_on_to_the_same_curve(
     assert (tmp_path / "run/command.txt").read_text().count("lm-gym train") == 2
 
 
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_a_checkpoint_and_the_printed_command_goes_on(
+    asked: signal.Signals,
+    whole: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In an update that is not logged, and has no checkpoint of its own."""
+    from lm_gym.agents.algorithms.reinforce import REINFORCE
+
+    inner = REINFORCE._update
+
+    def _update(self: REINFORCE, *arguments: object) -> object:
+        if self._n_updates == 6:
+            os.kill(os.getpid(), asked)
+        return inner(self, *arguments)  # type: ignore[arg-type]
+
+    run_dir = tmp_path / "a run [bold]"
+    with monkeypatch.context() as patched:
+        patched.setattr(REINFORCE, "_update", _update)
+        with pytest.raises(SystemExit) as ended:
+            train(data, run_dir, "--checkpoint.every_passes=9", "--evaluation.every_passes=0.5")
+    assert ended.value.code == 128 + asked
+    (command,) = [line for line in capsys.readouterr().out.splitlines() if "--resume" in line]
+    checkpoint = RunFolder(run_dir).last_checkpoint()
+    assert checkpoint is not None
+    assert "train/loss" in checkpoint.state["pending"]
+    main(shlex.split(command)[shlex.split(command).index("--resume") :])
+    same(run_dir, whole)
+
+
 def test_killed_process_goes_on_to_the_same_curve(whole: Path, data: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     command = [sys.executable, "-m", "lm_gym.agents.train", *options(data, run_dir, *EVERY)]
@@ -156,7 +191,8 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(damage: str, whole: Pa
         newest.write_bytes(archive[: len(archive) // 2])
     else:
         newest.unlink()
-    found = folder.last_checkpoint()
+    with pytest.warns(UserWarning, match=r"falling back to the checkpoint .*0001: .*0002: model.zip is"):
+        found = folder.last_checkpoint()
     assert found is not None
     assert found.timesteps == 1
     (tmp_path / "checkpoints/000000000001/state.json").write_text("{")

@@ -16,17 +16,19 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy, Mul
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
 
+from lm_gym.agents.algorithms.defaults import default_of
 from lm_gym.agents.algorithms.fitness import judge, within_groups
 from lm_gym.agents.algorithms.schedules import LearningRate, Schedule
 from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
-from lm_gym.agents.algorithms.trajectories import play_returns
+from lm_gym.agents.algorithms.trajectories import play_returns, positions_decided
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.search.optimizers import OPTIMIZERS
 from lm_gym.agents.search.optimizers.optimizer import Optimizer, StructuredOptimizer, VectorOptimizer
 from lm_gym.agents.search.population.population import Population
 from lm_gym.agents.search.spaces import SEARCH_SPACES
 from lm_gym.agents.search.spaces.space import SearchSpace
+from lm_gym.bounds import Fraction, NonNegativeInt, PositiveInt, check_arguments
 from lm_gym.naming import among
 from lm_gym.registry import find_class, own_name
 
@@ -38,7 +40,7 @@ class Preset:
     Attributes:
         optimizer: a name in OPTIMIZERS.
         search_space: a name in SEARCH_SPACES.
-        optimizer_kwargs: arguments of that optimizer, over its own defaults.
+        optimizer_kwargs: arguments of that optimizer, over its own defaults and below those of `defaults.TABLE`.
     """
 
     optimizer: str
@@ -57,14 +59,16 @@ class BlackBox(TextAlgorithm):
     cross-entropy; accuracy), and of a text elsewhere (F1, your own). `actions="distribution"` is what lets
     `log_likelihood` score probabilities; with `actions="token"` it scores the choice.
 
-    In any other Gymnasium environment, with an `MlpPolicy`, a member plays one episode in each row of the environment
+    Texts that take several steps are played to their end, one member after another; so is any other Gymnasium
+    environment with an `MlpPolicy`. A member plays one episode in each row of the environment
     (the same seeds for all members), one member after another, and its fitness is the mean return.
 
     Args:
         policy, env, seed, device, sb3: see TextAlgorithm. The environment's rows are the texts of a generation.
         optimizer: a name in OPTIMIZERS, or `module:name` of your own; None is the preset's.
         search_space: a name in SEARCH_SPACES, or `module:name` of your own; None is the preset's.
-        optimizer_kwargs: arguments of the optimizer, over the preset's.
+        optimizer_kwargs: arguments of the optimizer, over those that suit the preset and the model
+            (`lm_gym.agents.algorithms.defaults`); another optimizer than the preset's has its own defaults.
         search_space_kwargs: arguments of the search space.
         new_texts_every: generations that play the same texts before the next ones come; 0 keeps the first ones.
         max_rows: texts (times members) in one forward: bounds memory, changes nothing else.
@@ -87,6 +91,7 @@ class BlackBox(TextAlgorithm):
     optimizer: Optimizer
     space: SearchSpace
     env_arguments: ClassVar[dict[str, Any]] = {"unit": "sequence", "actions": "distribution"}
+    default_reward: ClassVar[str | None] = "log_likelihood"  # smooth: most small steps change no choice
     family: ClassVar[str] = "gradient-free"
     preset: ClassVar[Preset] = Preset("es", "head")
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
@@ -104,14 +109,14 @@ class BlackBox(TextAlgorithm):
         search_space: str | None = None,
         optimizer_kwargs: dict[str, Any] | None = None,
         search_space_kwargs: dict[str, Any] | None = None,
-        new_texts_every: int = 1,
-        max_rows: int = 512,
-        texts_per_member: int | None = None,
+        new_texts_every: NonNegativeInt = 1,
+        max_rows: PositiveInt = 512,
+        texts_per_member: PositiveInt | None = None,
         schedule: Schedule = "constant",
-        warmup: float = 0.0,
+        warmup: Fraction = 0.0,
         stop_fitness: float | None = None,
-        patience: int | None = None,
-        seed: int | None = None,
+        patience: PositiveInt | None = None,
+        seed: NonNegativeInt | None = None,
         device: th.device | str = "auto",
         _init_setup_model: bool = True,
         **sb3: Any,
@@ -122,6 +127,7 @@ class BlackBox(TextAlgorithm):
                 "optimizer's, where it has one: optimizer_kwargs={'learning_rate': …}"
             )
         super().__init__(policy, env, seed=seed, device=device, support_multi_env=True, **sb3)
+        self._any_optimizer = optimizer is None
         optimizer, search_space = optimizer or self.preset.optimizer, search_space or self.preset.search_space
         find_class(OPTIMIZERS, optimizer, Optimizer)
         find_class(SEARCH_SPACES, search_space, SearchSpace)
@@ -132,11 +138,6 @@ class BlackBox(TextAlgorithm):
         self.texts_per_member, self.schedule, self.warmup = texts_per_member, schedule, warmup
         self.stop_fitness, self.patience = stop_fitness, patience
         self._best_mean, self._best_generation = -np.inf, 0
-        bounds = ("new_texts_every", 0), ("max_rows", 1), ("texts_per_member", 1)
-        for name, bound in bounds:
-            value = getattr(self, name)
-            if value is not None and value < bound:
-                raise ValueError(f"{name} must be at least {bound}, got {value}")
         if _init_setup_model:
             self._setup_model()
 
@@ -147,11 +148,12 @@ class BlackBox(TextAlgorithm):
         _check_arguments("search_space_kwargs", self.search_space_name, space, self.search_space_kwargs, {"policy"})
         self.space = space(self.policy, **self.search_space_kwargs)  # of what policy_kwargs' freeze leaves free
         self.policy.requires_grad_(False)
+        if "optimizer_kwargs" not in self.decided:  # a saved agent's are
+            self._decide_optimizer()
         kind: Any = OPTIMIZERS.find(self.optimizer_name)
-        given = {**self._preset_kwargs(), **self.optimizer_kwargs}
+        given, seed = self.optimizer_kwargs, self.seed
         fixed = {"initial", "domain", "centre", "blocks", "seed"}
         _check_arguments("optimizer_kwargs", self.optimizer_name, kind, given, fixed)
-        seed = self.seed
         if issubclass(kind, StructuredOptimizer):
             self.optimizer = kind(self.space.tensors(), self.space.blocks, seed=seed, **given)
         else:
@@ -189,14 +191,28 @@ class BlackBox(TextAlgorithm):
             )
         return groups
 
-    def _preset_kwargs(self) -> dict[str, Any]:
-        """The preset's optimizer arguments; another optimizer than the preset's has its own defaults."""
-        same = self.optimizer_name == own_name(self.preset.optimizer)
-        return dict(self.preset.optimizer_kwargs) if same else {}
+    def _decide_optimizer(self) -> None:
+        """Take what was not given from the table of defaults; another optimizer than the preset's has its own."""
+        if self.optimizer_name != own_name(self.preset.optimizer):
+            return
+        start = self.policy.start if isinstance(self.policy, LMPolicy) else None
+        numbers = self.space.domain.dim
+        found = default_of(type(self), start, self.search_space_name, numbers)
+        usual = {**self.preset.optimizer_kwargs, **found.get("optimizer_kwargs", {})}
+        self.optimizer_kwargs = {**usual, **self.optimizer_kwargs}
+        self.decided["optimizer_kwargs"] = f"{start or 'no language model'}; {numbers:,} numbers are searched"
+        if self._any_optimizer and "optimizer" in found:
+            self.optimizer_name = found["optimizer"]
+            self.decided["optimizer"] = self.decided["optimizer_kwargs"]
+
+    def decided_settings(self) -> dict[str, Any]:
+        """See TextAlgorithm."""
+        values = {"optimizer": self.optimizer_name, "optimizer_kwargs": self.optimizer_kwargs}
+        return {name: values[name] for name in self.decided}
 
     def _check_env(self, env: VecEnv) -> None:
         if issubclass(self.policy_class, LMPolicy):
-            if self._texts(env) is None:
+            if TextEnvironments(env).first.settings.unit != "sequence":
                 raise ValueError(
                     f"{type(self).__name__} decides whole texts: make the environment with unit='sequence' and "
                     "actions='distribution' (or 'token')"
@@ -207,7 +223,7 @@ class BlackBox(TextAlgorithm):
         if not issubclass(self.policy_class, LMPolicy):
             return None
         texts = TextEnvironments(env)
-        return texts if texts.first.settings.unit == "sequence" else None
+        return texts if texts.first.at_once else None
 
     @property
     def timesteps_per_pass(self) -> int:
@@ -247,6 +263,11 @@ class BlackBox(TextAlgorithm):
         cost = self.space.cost(population)
         if cost is not None:
             fitness = fitness - cost
+        if not bool((fitness.isfinite()).any()):
+            raise FloatingPointError(
+                f"every member of generation {self.optimizer.generation} failed, none has a finite fitness: lower the "
+                "optimizer's sigma or spread, or look at the reward"
+            )
         self.optimizer.rate = self._rate(1.0 - self.done)
         with th.no_grad():
             self.optimizer.tell(fitness)
@@ -300,7 +321,7 @@ class BlackBox(TextAlgorithm):
         env, fitness = self.env, []
 
         def observe(infos: list[dict[str, Any]], running: NDArray[np.bool_]) -> bool:
-            self.num_timesteps += int(running.sum())
+            self.num_timesteps += positions_decided(infos, running)
             self.forward_passes += int(running.sum())
             self._update_info_buffer(infos)
             callback.update_locals({"infos": infos})
@@ -347,8 +368,9 @@ class BlackBox(TextAlgorithm):
 
 
 def _check_arguments(where: str, name: str, kind: type, given: Mapping[str, Any], fixed: set[str]) -> None:
-    """Raise ValueError on an argument that `kind` doesn't take, with the nearest that it does."""
+    """Raise ValueError on an argument that `kind` doesn't take, with the nearest that it does, or out of its bounds."""
     known = [key for key in inspect.signature(kind).parameters if key not in fixed]
     for key in given:
         if key not in known:
             raise ValueError(f"{where}: {name} has no argument {key!r}{among(key, known)}")
+    check_arguments(kind, given, f"{where}.")

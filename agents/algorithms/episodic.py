@@ -15,7 +15,7 @@ from lm_gym.agents.algorithms.behaviours import Samples
 from lm_gym.agents.algorithms.estimators import Advantage, Baseline, coefficients, policy_gradient_loss
 from lm_gym.agents.algorithms.gradient_algorithm import GradientAlgorithm
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
-from lm_gym.agents.algorithms.trajectories import Trajectories, play_episodes
+from lm_gym.agents.algorithms.trajectories import Trajectories, play_episodes, positions_decided
 from lm_gym.agents.model.policy import LMPolicy
 
 
@@ -24,7 +24,8 @@ class EpisodicREINFORCE(GradientAlgorithm):
 
     Attributes:
         gamma: γ of the returns-to-go; `"auto"` is 1.
-        baseline: `none`, `moving_average` or `value`; `"auto"` is `value`.
+        baseline: `none`, `moving_average`, `value`, or, where rows play the same texts (`group_size`), `leave_one_out`;
+            `"auto"` is that with groups, else `value`.
         advantage: `plain` or `normalized`; `"auto"` is `plain`.
         entropy_coef: weight of the entropy bonus.
     """
@@ -41,7 +42,7 @@ class EpisodicREINFORCE(GradientAlgorithm):
         assert self.env is not None
 
         def observe(infos: list[dict[str, Any]], running: NDArray[np.bool_]) -> bool:
-            self.num_timesteps += int(running.sum())
+            self.num_timesteps += positions_decided(infos, running)
             self._update_info_buffer(infos)
             callback.update_locals({"infos": infos})
             return callback.on_step()
@@ -57,7 +58,9 @@ class EpisodicREINFORCE(GradientAlgorithm):
             spent = replace(self.policy.encoder.spent) if isinstance(self.policy, LMPolicy) else None
             loss, logs = self._episode_loss(episodes)
             self._descend(loss, self.num_timesteps, logs)
-        encoded = len(episodes.actions) if spent is None else self.policy.encoder.spent.backward - spent.backward
+        encoded = len(episodes.actions)
+        if spent is not None and self.policy.unit == "token":
+            encoded = self.policy.encoder.spent.backward - spent.backward
         self.forward_passes += 2 * encoded  # to be played, and to be learned from
         self.backward_passes += encoded
         self._dump_logs_if_due()
@@ -71,9 +74,11 @@ class EpisodicREINFORCE(GradientAlgorithm):
         obs, _ = self.policy.obs_to_tensor(episodes.observations)
         actions = th.as_tensor(episodes.actions, device=self.device)
         values, log_prob, entropies = self.policy.evaluate_actions(obs, actions)
-        G = episodes.returns(1.0 if self.gamma == "auto" else self.gamma).to(self.device)[None]
+        gamma = 1.0 if self.gamma == "auto" else self.gamma
+        G = episodes.returns(gamma).to(self.device)[None]
         drawn = Samples(actions[None], log_prob[None], th.ones_like(G))
-        baseline: Baseline = "value" if self.baseline == "auto" else self.baseline
+        size = self._group_size
+        baseline: Baseline = self.baseline if self.baseline != "auto" else "value" if size == 1 else "leave_one_out"
         advantage: Advantage = "plain" if self.advantage == "auto" else self.advantage
         if baseline == "value":
             expected: th.Tensor | float = values.detach().flatten()
@@ -81,6 +86,8 @@ class EpisodicREINFORCE(GradientAlgorithm):
         else:
             expected = self._moving_average(G) if baseline == "moving_average" else 0.0
             value_loss = G.new_zeros(())
+        if baseline == "leave_one_out":
+            expected, baseline = episodes.leave_one_out(gamma, size).to(self.device), "none"
         c = coefficients(G, drawn, baseline=baseline, advantage=advantage, expected=expected)
         gradient_loss = policy_gradient_loss(c, drawn)
         H = log_prob.neg().mean() if entropies is None else entropies.mean()
@@ -90,6 +97,12 @@ class EpisodicREINFORCE(GradientAlgorithm):
             "train/entropy_loss": -H.item(),
             "train/return_variance": G.var().item(),
         }
+
+    @property
+    def _group_size(self) -> int:
+        """Number of rows that play the same text; 1 in an environment that is not lm_gym's."""
+        assert self.env is not None
+        return TextEnvironments(self.env).first.group_size if issubclass(self.policy_class, LMPolicy) else 1
 
     def _moving_average(self, returns: th.Tensor) -> float:
         """The average of the returns of earlier updates (0 before the first); takes these in."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
@@ -15,11 +17,12 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
 
-from lm_gym.agents.algorithms.schedules import Schedule, ScheduledRate
-from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
+from lm_gym.agents.algorithms.schedules import ScheduledRate
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
+from lm_gym.agents.model.finite import require_finite
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.model.text_encoder import TensorObservation
+from lm_gym.bounds import NonNegativeFloat, PositiveFloat
 
 
 @dataclass(frozen=True)
@@ -39,17 +42,13 @@ class Update:
     logs: dict[str, float]
 
 
-class GradientAlgorithm(ScheduledRate, TextAlgorithm):
+class GradientAlgorithm(ScheduledRate):
     """Trains an LMPolicy by gradients on texts decided as a whole (`unit="sequence"`, `actions="token"`).
 
     One update plays one batch: as many texts as the environment has rows.
 
     Args:
-        policy, env, seed, device, sb3: see TextAlgorithm.
-        learning_rate: AdamW's rate, or a Stable-Baselines3 schedule, instead of `schedule`, `warmup`, `end_factor`.
-        schedule: `"constant"` or `"linear"` (down to `end_factor` at the end of `learn`).
-        warmup: fraction of training over which the rate rises from 0.
-        end_factor: what a linear decay leaves of the rate at the end; another run may go on from there.
+        policy, env, learning_rate, scheduled_rate: see ScheduledRate, as for schedule, warmup, end_factor.
         max_grad_norm: the gradient is clipped to this length.
         autocast: run the forward in bfloat16 where the processor has fast bfloat16.
     """
@@ -58,20 +57,14 @@ class GradientAlgorithm(ScheduledRate, TextAlgorithm):
         self,
         policy: str | type[LMPolicy] = "LMPolicy",
         env: GymEnv | VectorEnv[Any, Any, Any] | str | None = None,
-        learning_rate: float | Any = 1e-3,
+        learning_rate: NonNegativeFloat | Literal["auto"] | Callable[[float], float] = "auto",
         *,
-        schedule: Schedule = "constant",
-        warmup: float = 0.0,
-        end_factor: float = 0.0,
-        max_grad_norm: float = 1.0,
+        max_grad_norm: PositiveFloat = 1.0,
         autocast: bool = False,
-        seed: int | None = None,
-        device: th.device | str = "auto",
         _init_setup_model: bool = True,
-        **sb3: Any,
+        **scheduled_rate: Any,
     ) -> None:
-        super().__init__(policy, env, learning_rate, seed=seed, device=device, support_multi_env=True, **sb3)
-        self.schedule, self.warmup, self.end_factor = schedule, warmup, end_factor
+        super().__init__(policy, env, learning_rate, support_multi_env=True, **scheduled_rate)
         self.max_grad_norm, self.autocast = max_grad_norm, autocast
         if _init_setup_model:
             self._setup_model()
@@ -82,7 +75,11 @@ class GradientAlgorithm(ScheduledRate, TextAlgorithm):
                 f"{type(self).__name__} decides whole texts: make the environment with unit='sequence' and "
                 f"actions='token' (its action space is {type(env.action_space).__name__}, not MultiDiscrete)"
             )
-        TextEnvironments(env)
+        if not TextEnvironments(env).first.at_once:
+            raise ValueError(
+                f"{type(self).__name__} decides whole texts in one step, and these take several: make the environment "
+                "so that one step decides all (per_step=None)"
+            )
 
     @property
     def backward_passes_per_pass(self) -> int:
@@ -134,8 +131,11 @@ class GradientAlgorithm(ScheduledRate, TextAlgorithm):
         self.policy.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         parameters = [p for group in self.policy.optimizer.param_groups for p in group["params"]]
-        norm = th.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+        norm = float(th.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm))
+        if not math.isfinite(norm):
+            raise FloatingPointError(f"the gradient is {norm} at update {self._n_updates}: lower learning_rate")
         self.policy.optimizer.step()
+        require_finite(self.policy, f"after update {self._n_updates}")
         self._n_updates += 1
-        for name, value in {"train/loss": loss.item(), "train/grad_norm": float(norm), **logs}.items():
+        for name, value in {"train/loss": loss.item(), "train/grad_norm": norm, **logs}.items():
             self.logger.record_mean(name, value)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
@@ -11,6 +12,7 @@ import numpy as np
 import stable_baselines3
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
+from stable_baselines3.common.buffers import DictRolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
@@ -18,16 +20,20 @@ from stable_baselines3.common.vec_env import VecEnv
 from lm_gym.agents.algorithms.exact_critic import ExactCritic
 from lm_gym.agents.algorithms.pairing import FEW, Estimator, pair
 from lm_gym.agents.algorithms.saving import File
-from lm_gym.agents.algorithms.schedules import Schedule, ScheduledRate
-from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
+from lm_gym.agents.algorithms.schedules import ScheduledRate
 from lm_gym.agents.algorithms.text_buffer import GroupAdvantage, TextRolloutBuffer
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
+from lm_gym.agents.model.finite import require_finite
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.model.text_encoder import Spent
+from lm_gym.bounds import NonNegativeFloat, PositiveFloat, PositiveInt, UnitInterval
 from lm_gym.compat.stable_baselines3 import VecEnvAdapter
 
+_MOST_STEPS = 64
+_TEXTS = 64  # rows of the environment in a minibatch, about
 
-class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[misc]  # whose policy is any
+
+class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose policy is any
     """Proximal policy optimisation (Schulman et al., arXiv 1707.06347) over the positions of texts.
 
     `collect_rollouts` and `train` are Stable-Baselines3's own. What makes them fit texts is handed to them: an
@@ -38,11 +44,13 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
 
     The `"auto"`s pair reward and estimator:
 
-    * γ is 0 where positions pay for themselves alone, else 1;
+    * γ is 0 where positions pay for themselves alone and decisions change no text, else 1;
     * with `group_size` > 1 the advantage is `maximum_likelihood` for rewards whose positions pay for themselves and
       never less than 0, or logarithms of likelihoods (climbed as R = exp(r)), else `leave_one_out`;
-    * where no rows read the same text (`group_size=1`, or decisions change the text) it is `maximum_likelihood` with
-      the exact mean if the reward tells what every choice pays (see `ExactCritic`), else `gae`;
+    * where no rows read the same text (`group_size=1`, or decisions change the text) it is `maximum_likelihood` if the
+      reward tells what every choice pays, else `gae`;
+    * the mean that `maximum_likelihood` divides by is exact there, and where rows draw different choices of many, if
+      the reward tells what every choice pays (see `ExactCritic`); else it is that of the rows;
     * `vf_coef` is 0.5 with `gae`, and 0 where no critic is asked.
 
     Textbook advantages (`gae`) on exact-match NER collapse to tagging every word O; see docs/algorithms/ppo.md.
@@ -51,12 +59,11 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
         policy: `"LMPolicy"`, or a subclass of it.
         env: an lm_gym environment with `unit="token"`, best a native vector environment with groups
             (`gymnasium.make_vec(…, num_envs=512, group_size=16, autoreset_mode="SameStep")`).
-        learning_rate: AdamW's rate, or a Stable-Baselines3 schedule, instead of `schedule`, `warmup`, `end_factor`.
-        schedule: `"constant"` or `"linear"` (down to `end_factor` at the end of `learn`).
-        warmup: fraction of training over which the rate rises from 0.
-        end_factor: what a linear decay leaves of the rate at the end; another run may go on from there.
-        n_steps: positions that each row decides in a rollout; texts that its end cuts are encoded twice.
-        batch_size: steps of a minibatch, about: it has whole texts.
+        learning_rate: see ScheduledRate, as for schedule, warmup, end_factor.
+        n_steps: positions that each row decides in a rollout; texts that its end cuts are encoded twice. `"auto"`:
+            about four texts (`steps_for`).
+        batch_size: approximate number of steps of a minibatch, which has whole texts. `"auto"`: 64 times
+            the steps that are decided, or 4,096.
         n_epochs: how often the texts of a rollout are learned from, each time encoded again. Playing costs a third of
             learning, so texts are played anew rather than learned from twice.
         gamma: γ in [0, 1], or `"auto"`.
@@ -74,32 +81,33 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
 
     env_arguments: ClassVar[dict[str, Any]] = {"unit": "token", "group_size": 16}
     learns_after_many_steps: ClassVar[bool] = True
+    library_types: ClassVar[Mapping[str, Any]] = {
+        "clip_range": PositiveFloat | Callable,
+        "clip_range_vf": PositiveFloat | Callable | None,
+        "ent_coef": NonNegativeFloat,
+        "gae_lambda": UnitInterval,
+        "target_kl": PositiveFloat | None,
+    }
 
     def __init__(
         self,
         policy: str | type[LMPolicy] = "LMPolicy",
         env: GymEnv | VectorEnv[Any, Any, Any] | str | None = None,
-        learning_rate: float | Any = 1e-3,
+        learning_rate: NonNegativeFloat | Literal["auto"] | Callable[[float], float] = "auto",
         *,
-        schedule: Schedule = "constant",
-        warmup: float = 0.0,
-        end_factor: float = 0.0,
-        n_steps: int = 64,
-        batch_size: int = 4096,
-        n_epochs: int = 1,
-        gamma: float | Literal["auto"] = "auto",
+        n_steps: PositiveInt | Literal["auto"] = "auto",
+        batch_size: PositiveInt | Literal["auto"] = "auto",
+        n_epochs: PositiveInt = 1,
+        gamma: UnitInterval | Literal["auto"] = "auto",
         advantage: GroupAdvantage | Literal["auto"] = "auto",
         behaviour: Literal["policy", "without_replacement", "auto"] = "auto",
-        vf_coef: float | Literal["auto"] = "auto",
-        max_grad_norm: float = 1.0,
+        vf_coef: NonNegativeFloat | Literal["auto"] = "auto",
+        max_grad_norm: PositiveFloat = 1.0,
         normalize_advantage: bool = False,
         _init_setup_model: bool = True,
         **sb3: Any,
     ) -> None:
-        self.schedule, self.warmup, self.end_factor = schedule, warmup, end_factor
         self.advantage, self.behaviour = advantage, behaviour
-        if behaviour not in ("policy", "without_replacement", "auto"):
-            raise ValueError(f"behaviour {behaviour!r} is not one of policy, without_replacement, auto")
         self._playing: dict[str, Any] | None = None
         with warnings.catch_warnings():  # minibatches of whole texts have about that size
             warnings.filterwarnings("ignore", message="You have specified a mini-batch size")
@@ -107,8 +115,8 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
                 policy,
                 env,
                 learning_rate,
-                n_steps=n_steps,
-                batch_size=batch_size,
+                n_steps=_MOST_STEPS if n_steps == "auto" else n_steps,
+                batch_size=_TEXTS * _MOST_STEPS if batch_size == "auto" else batch_size,
                 n_epochs=n_epochs,
                 gamma=gamma,
                 vf_coef=vf_coef,
@@ -118,12 +126,14 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
                 _init_setup_model=False,
                 **sb3,
             )
+        self.n_steps, self.batch_size = n_steps, batch_size  # type: ignore[assignment]  # decided when the texts are known
         if _init_setup_model:
             self._setup_model()
 
     def _setup_policy(self) -> None:
         """Builds the rollout buffer and the policy."""
         if self.env is not None:
+            self._size(TextEnvironments(self.env))
             self._pair_with(TextEnvironments(self.env))
         stable_baselines3.PPO._setup_model(self)
 
@@ -133,16 +143,31 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
             self.seed = seed
 
     def _check_env(self, env: VecEnv) -> None:
-        if not isinstance(env.action_space, spaces.Discrete):
+        several = isinstance(env.action_space, spaces.MultiDiscrete) and not TextEnvironments(env).first.at_once
+        if not several and not isinstance(env.action_space, spaces.Discrete):
             raise ValueError(
                 f"PPO decides position by position: make the environment with unit='token' and actions='token' (its "
                 f"action space is {type(env.action_space).__name__}, not Discrete)"
             )
         TextEnvironments(env)
 
+    def _size(self, texts: TextEnvironments) -> None:
+        """Decide the sizes of rollouts and minibatches that are `"auto"`."""
+        length = texts.first.positions_per_pass / texts.first.num_texts
+        why = f"{length:.1f} positions in a text"
+        if self.n_steps == "auto":
+            self.n_steps = steps_for(length)
+            self.decided["n_steps"] = why
+        if self.batch_size == "auto":
+            self.batch_size = _TEXTS * (self.n_steps if "n_steps" in self.decided else _MOST_STEPS)
+            self.decided["batch_size"] = why
+
     def _pair_with(self, texts: TextEnvironments) -> None:
         """Decides the `"auto"`s for the environment's reward and groups, and hands them to the buffer."""
         first = texts.first
+        if first.settings.unit == "sequence":
+            self._learn_from_steps(first.group_size)
+            return
         reward, group_size = first.reward, first.group_size
         apart = group_size == 1 or first.task.writes  # rows have none to compare with
         estimator = pair(reward, self.gamma, self.advantage, "gae" if apart else "leave_one_out")
@@ -150,7 +175,8 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
         if self.advantage == "auto" and apart and not told:
             estimator = pair(reward, self.gamma, "gae", "gae")
         self.gamma, advantage = estimator.gamma, estimator.advantage
-        exact = told and advantage == "maximum_likelihood" and apart
+        distinct = self._distinct(texts, estimator)
+        exact = told and advantage == "maximum_likelihood" and (apart or distinct)
         if advantage != "gae" and first.task.writes and not exact:
             raise ValueError(
                 f"advantage {advantage!r} compares rows that read the same text, and here decisions change the text: "
@@ -163,9 +189,20 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
             "advantage": advantage,
             "group_size": group_size,
             "log_scale": estimator.log_scale,
-            "distinct": self._distinct(texts, estimator),
+            "distinct": distinct,
             "exact": exact,
         }
+
+    def _learn_from_steps(self, group_size: int) -> None:
+        """Choose γ = 1 and `gae` for steps that each decide some positions: they read texts of their own."""
+        if self.advantage not in ("auto", "gae") or group_size > 1:
+            raise ValueError(
+                f"advantage={self.advantage!r}, group_size={group_size}: rows that decide several positions a step "
+                "read different texts, so take advantage='gae' and make the environment with group_size=1"
+            )
+        self.gamma = 1.0 if self.gamma == "auto" else self.gamma
+        self.vf_coef = 0.5 if self.vf_coef == "auto" else self.vf_coef
+        self.rollout_buffer_class, self.rollout_buffer_kwargs = DictRolloutBuffer, {}
 
     def _distinct(self, texts: TextEnvironments, estimator: Estimator) -> bool:
         """Whether the rows of a group draw different choices."""
@@ -199,6 +236,7 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
         self._update_current_progress_remaining(self.num_timesteps - steps // 2, self._total_timesteps)
         with self._keyed_randomness(2 * rollout + 1):
             self.train()
+        require_finite(self.policy, f"after rollout {rollout}")
         self._count(before)
         loss = self.logger.name_to_value["train/loss"]
         if not np.isfinite(loss):
@@ -275,3 +313,8 @@ class PPO(ScheduledRate, TextAlgorithm, stable_baselines3.PPO):  # type: ignore[
         if self._adapter is not None and self._last_obs is not None:
             self._playing = self._adapter.get_state()
         super().save(path, exclude, include)
+
+
+def steps_for(length: float) -> int:
+    """Steps of a rollout for texts of so many positions: about four texts a row, a power of two from 8 to 64."""
+    return 2 ** round(min(max(math.log2(4 * length), 3), math.log2(_MOST_STEPS)))

@@ -1,7 +1,7 @@
-"""BlackBox by the names of its optimizers: each a default optimizer, space and settings, nothing else.
+"""BlackBox by the names of its optimizers: each a default optimizer and space, nothing else.
 
-The settings were chosen by validation on the builtin named entities, for a fresh head on the shipped model. Other
-spaces are an argument away; the optimizer's own defaults hold for another optimizer than the preset's.
+Their settings are in `defaults.TABLE`. Other spaces are an argument away; another optimizer than the preset's has its
+own defaults.
 """
 
 from __future__ import annotations
@@ -12,111 +12,109 @@ from lm_gym.agents.algorithms.black_box import BlackBox, Preset
 class ES(BlackBox):
     """OpenAI-ES over the head: antithetic Gaussian pairs, z-scores, Adam, averaged means (`search.optimizers.es`)."""
 
-    preset = Preset(
-        "es", "head", {"popsize": 256, "sigma": 0.1, "learning_rate": 0.05, "shaping": "z_scores", "averaging": 0.98}
-    )
+    preset = Preset("es", "head")
 
 
 class SNES(BlackBox):
     """Separable natural evolution strategy over the head (`search.optimizers.snes`)."""
 
-    preset = Preset("snes", "head", {"popsize": 256, "sigma": 0.3})
+    preset = Preset("snes", "head")
 
 
 class CMAES(BlackBox):
     """Full CMA-ES over the head (`search.optimizers.cma_es`)."""
 
-    preset = Preset("cma_es", "head", {"popsize": 64, "sigma": 0.2})
+    preset = Preset("cma_es", "head")
 
 
 class PSO(BlackBox):
     """Particle swarm over the head (`search.optimizers.pso`)."""
 
-    preset = Preset("pso", "head", {"inertia": "linear"})
+    preset = Preset("pso", "head")
 
 
 class GA(BlackBox):
     """Genetic algorithm over the head (`search.optimizers.ga`)."""
 
-    preset = Preset("ga", "head", {"selection": "truncation", "spread": 0.3})
+    preset = Preset("ga", "head")
 
 
 class DE(BlackBox):
     """Differential evolution over the head (`search.optimizers.de`)."""
 
-    preset = Preset("de", "head", {"spread": 0.1})
+    preset = Preset("de", "head")
 
 
 class SA(BlackBox):
     """Simulated annealing over the head (`search.optimizers.sa`)."""
 
-    preset = Preset("sa", "head", {"popsize": 8, "step": 0.03})
+    preset = Preset("sa", "head")
 
 
 class MeZO(BlackBox):
     """Antithetic SPSA over the head, its noise regenerated from counters (`search.optimizers.mezo`)."""
 
-    preset = Preset("mezo", "head", {"popsize": 128, "sigma": 0.1, "learning_rate": 3.0})
+    preset = Preset("mezo", "head")
 
 
 class LowRankES(BlackBox):
     """Evolution strategy over the head with low-rank noise (`search.optimizers.low_rank_es`)."""
 
-    preset = Preset("low_rank_es", "head", {"popsize": 256, "sigma": 0.05, "learning_rate": 0.05, "rule": "adam"})
+    preset = Preset("low_rank_es", "head")
 
 
 class CRFMNES(BlackBox):
     """Natural evolution strategy with one long axis and a step size for every entry (`search.optimizers.cr_fm_nes`)."""
 
-    preset = Preset("cr_fm_nes", "head", {"popsize": 256, "sigma": 0.3})
+    preset = Preset("cr_fm_nes", "head")
 
 
 class PGPE(BlackBox):
     """Policy gradients with parameter-based exploration over the head (`search.optimizers.pgpe`)."""
 
-    preset = Preset("pgpe", "head", {"popsize": 256, "sigma": 0.1, "learning_rate": 0.05, "shaping": "z_scores"})
+    preset = Preset("pgpe", "head")
 
 
 class ARS(BlackBox):
     """Augmented random search over the head: the best half of antithetic directions (`search.optimizers.ars`)."""
 
-    preset = Preset("ars", "head", {"popsize": 256, "sigma": 0.1})
+    preset = Preset("ars", "head")
 
 
 class FZOO(BlackBox):
     """One-sided random signs over the head, steps in units of the fitness's deviation (`search.optimizers.fzoo`)."""
 
-    preset = Preset("fzoo", "head", {"popsize": 130, "directions": 64, "sigma": 0.1})
+    preset = Preset("fzoo", "head")
 
 
 class LOZO(BlackBox):
     """SPSA over the head in a column space that stays for a while, with momentum (`search.optimizers.lozo`)."""
 
-    preset = Preset("lozo", "head", {"popsize": 128, "momentum": 0.9, "sigma": 0.1})
+    preset = Preset("lozo", "head")
 
 
 class SubZero(BlackBox):
     """SPSA over the head in random subspaces that stay for a while (`search.optimizers.subzero`)."""
 
-    preset = Preset("subzero", "head", {"popsize": 128, "sigma": 0.1})
+    preset = Preset("subzero", "head")
 
 
 class HiZOO(BlackBox):
     """SPSA over the head, shaped by a diagonal estimate of the curvature (`search.optimizers.hizoo`)."""
 
-    preset = Preset("hizoo", "head", {"popsize": 126, "sigma": 0.1, "learning_rate": 3.0})
+    preset = Preset("hizoo", "head")
 
 
 class ZOSGD(BlackBox):
     """Zeroth-order SGD over the head with momentum, Adam, R-AdaZO or signs (`search.optimizers.zo_sgd`)."""
 
-    preset = Preset("zo_sgd", "head", {"popsize": 128, "sigma": 0.1, "rule": "adam"})
+    preset = Preset("zo_sgd", "head")
 
 
 class RandomSearch(BlackBox):
     """The best of random members: the row to beat (`search.optimizers.random_search`)."""
 
-    preset = Preset("random_search", "head", {"popsize": 64})
+    preset = Preset("random_search", "head")
 
 
 PRESETS: dict[str, type[BlackBox]] = {

@@ -7,7 +7,7 @@ from lm_gym.agents.algorithms.presets import PRESETS
 from lm_gym.agents.algorithms.reinforce import REINFORCE
 from lm_gym.agents.algorithms.supervised import Supervised
 from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
-from lm_gym.registry import Registry, find_class
+from lm_gym.registry import Registry, class_registrar, find_class
 
 _ENTRIES: dict[str, type[TextAlgorithm]] = {
     "reinforce": REINFORCE,
@@ -16,6 +16,7 @@ _ENTRIES: dict[str, type[TextAlgorithm]] = {
     **PRESETS,
 }
 ALGORITHMS = Registry("algorithm", _ENTRIES)
+register_algorithm = class_registrar(ALGORITHMS)
 
 
 def find_algorithm(name: str) -> type[TextAlgorithm]:
@@ -25,16 +26,3 @@ def find_algorithm(name: str) -> type[TextAlgorithm]:
         ValueError: there is none, or it is no TextAlgorithm.
     """
     return find_class(ALGORITHMS, name, TextAlgorithm)
-
-
-def register_algorithm(kind: type[TextAlgorithm], name: str | None = None) -> type[TextAlgorithm]:
-    """Add an algorithm of your own; also a decorator.
-
-    Args:
-        kind: a subclass of TextAlgorithm.
-        name: what it is called, by default as the class.
-
-    Raises:
-        ValueError: the name is taken.
-    """
-    return ALGORITHMS.register(name or kind.__name__, kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
@@ -41,6 +42,7 @@ from lm_gym.agents.algorithms.trajectories import Trajectories
 from lm_gym.agents.model.packed import Packed, draw_rows, entropy, mean_entropy
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.model.text_encoder import TensorObservation
+from lm_gym.bounds import NonNegativeFloat, PositiveInt, UnitInterval
 
 
 class REINFORCE(EpisodicREINFORCE):
@@ -59,8 +61,9 @@ class REINFORCE(EpisodicREINFORCE):
     * a position's reward depends on other positions (`f1`, sparse rewards): γ = 1, `plain` with `leave_one_out`.
 
     With `unit="token"` it learns from whole episodes, one sample of each step; of rewards of the first kind every
-    choice at each step counts all the same. In any other Gymnasium environment (with an `MlpPolicy`) it is its base:
-    one sample of each step, `value` or `moving_average` baseline, γ = 1 (see `EpisodicREINFORCE`).
+    choice at each step counts all the same. Where texts take several steps, and in any other Gymnasium environment
+    (with an `MlpPolicy`), it is its base: one sample of each step, γ = 1, and a baseline `value`, `moving_average` or,
+    with groups of rows that play the same text, `leave_one_out` (see `EpisodicREINFORCE`).
 
     The textbook estimator (`advantage="plain"`) on exact-match NER collapses to tagging every word O, and on
     log-likelihood to one choice everywhere; see docs/algorithms/reinforce.md for why, and for what
@@ -100,17 +103,17 @@ class REINFORCE(EpisodicREINFORCE):
         self,
         policy: str | type[LMPolicy] = "LMPolicy",
         env: GymEnv | VectorEnv[Any, Any, Any] | str | None = None,
-        learning_rate: float | Any = 1e-3,
+        learning_rate: NonNegativeFloat | Literal["auto"] | Callable[[float], float] = "auto",
         *,
-        samples: int | Literal["auto", "all"] = "auto",
-        gamma: float | Literal["auto"] = "auto",
+        samples: PositiveInt | Literal["auto", "all"] = "auto",
+        gamma: UnitInterval | Literal["auto"] = "auto",
         baseline: Baseline | Literal["auto"] = "auto",
         advantage: Advantage | Literal["auto"] = "auto",
         behaviour: Behaviour | Literal["auto"] = "auto",
-        exploration: float = 0.3,
-        entropy_coef: float = 0.0,
-        kl_coef: float = 0.0,
-        supervised_coef: float = 0.0,
+        exploration: UnitInterval = 0.3,
+        entropy_coef: NonNegativeFloat = 0.0,
+        kl_coef: NonNegativeFloat = 0.0,
+        supervised_coef: NonNegativeFloat = 0.0,
         **gradient_algorithm: Any,
     ) -> None:
         self.samples, self.exploration = samples, exploration
@@ -126,25 +129,24 @@ class REINFORCE(EpisodicREINFORCE):
             self._reference = deepcopy(self.policy).requires_grad_(False)
 
     @property
+    def _plays_texts(self) -> bool:
+        return issubclass(self.policy_class, LMPolicy)
+
+    @property
     def _refers(self) -> bool:
         """Whether the policy as it was when training began is asked."""
         return self.kl_coef > 0 or self.behaviour == "reference"
 
     def _texts(self, env: VecEnv) -> TextEnvironments | None:
-        whole = isinstance(env.action_space, spaces.MultiDiscrete) and issubclass(self.policy_class, LMPolicy)
-        return TextEnvironments(env) if whole else None
+        if not isinstance(env.action_space, spaces.MultiDiscrete) or not self._plays_texts:
+            return None
+        texts = TextEnvironments(env)
+        return texts if texts.first.at_once else None
 
     # ------------------------------------------------------------------ which estimator
 
     def _check_env(self, env: VecEnv) -> None:
-        for name in ("kl_coef", "supervised_coef"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         check_estimator(self.baseline, self.advantage, self.behaviour, self.samples)
-        if self.gamma != "auto" and not 0.0 <= self.gamma <= 1.0:
-            raise ValueError(f"gamma must be in [0, 1], got {self.gamma}")
-        if not 0.0 <= self.exploration <= 1.0:
-            raise ValueError(f"exploration must be in [0, 1], got {self.exploration}")
         distribution = isinstance(env.action_space, spaces.Box) and issubclass(self.policy_class, LMPolicy)
         if self._texts(env) is None and not distribution:
             self._check_episodes(env)
@@ -171,6 +173,23 @@ class REINFORCE(EpisodicREINFORCE):
             samples=self.samples,
         )
 
+    def explanations(self) -> dict[str, str]:
+        """See TextAlgorithm; also how it learns from the reward."""
+        said = super().explanations()
+        texts = None if self.env is None else self._texts(self.env)
+        if texts is None:
+            return said
+        plan = self._plan(texts)
+        found = {
+            "samples": "every choice, in closed form" if plan.samples is None else plan.samples,
+            "gamma": plan.estimator.gamma,
+            "baseline": plan.baseline,
+            "advantage": plan.estimator.advantage,
+            "behaviour": plan.behaviour,
+        }
+        reward = texts.first.reward.name
+        return said | {k: f"{v}: reward {reward}" for k, v in found.items() if getattr(self, k) == "auto"}
+
     def _step_estimator(self, env: VecEnv) -> Estimator | None:
         """How steps of episodes are learned from if every choice at each counts; None if one sample of each does."""
         if not (isinstance(env.action_space, spaces.Discrete) and issubclass(self.policy_class, LMPolicy)):
@@ -192,17 +211,18 @@ class REINFORCE(EpisodicREINFORCE):
                 )
         if self._step_estimator(env) is not None:
             return
+        groups = ["leave_one_out"] if self._plays_texts and TextEnvironments(env).first.group_size > 1 else []
         if (
             self.samples == "all"
-            or self.baseline not in ("auto", "none", "moving_average", "value")
+            or self.baseline not in ("auto", "none", "moving_average", "value", *groups)
             or self.advantage not in ("auto", "plain", "normalized")
             or self.behaviour not in ("auto", "policy")
         ):
             raise ValueError(
                 f"samples={self.samples!r}, baseline={self.baseline!r}, advantage={self.advantage!r}, "
                 f"behaviour={self.behaviour!r}: episodes of single steps have one sample of each choice; take "
-                "baseline='value', advantage='plain' or 'normalized', behaviour='policy', or make the environment with "
-                "unit='sequence'"
+                "baseline='value' (or, with a group_size above 1, 'leave_one_out'), advantage='plain' or 'normalized', "
+                "behaviour='policy', or make the environment with unit='sequence'"
             )
 
     @property
@@ -211,7 +231,7 @@ class REINFORCE(EpisodicREINFORCE):
         assert self.env is not None
         texts = self._texts(self.env)
         if texts is None:
-            return super().timesteps_per_pass
+            return self._group_size * super().timesteps_per_pass
         plan = self._plan(texts)
         samples = plan.samples or 1
         if plan.behaviour == "without_replacement":

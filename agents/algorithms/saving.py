@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, Self
 
 import safetensors.torch
 import torch as th
+from safetensors import SafetensorError
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.save_util import open_path
@@ -20,9 +22,13 @@ from stable_baselines3.common.utils import check_for_correct_spaces, get_device,
 
 from lm_gym.agents.algorithms import legacy
 from lm_gym.agents.algorithms.plain_values import NotPlainError, Packer, Unpacker
+from lm_gym.agents.model.devices import check_device
 
 AGENT, TENSORS, SYSTEM = "agent.json", "tensors.safetensors", "system_info.txt"
 FORMAT = 1
+# What reading a file raises that no agent wrote so.
+_DAMAGE = (KeyError, TypeError, AttributeError, IndexError, UnicodeDecodeError, json.JSONDecodeError, EOFError,
+           NotImplementedError, RuntimeError, zlib.error, SafetensorError)  # fmt: skip
 File = str | Path | io.BufferedIOBase
 
 
@@ -177,8 +183,9 @@ def read(path: File, given: Collection[str], device: th.device | str, print_syst
         print_system_info: print the machine and the versions, then and now.
 
     Raises:
-        ValueError: it is no zip, or holds no agent.
+        ValueError: it is no zip, holds no agent, or is damaged.
     """
+    check_device(device)
     device = get_device(device)
     file = open_path(path, "r", suffix="zip")
     try:
@@ -191,7 +198,9 @@ def read(path: File, given: Collection[str], device: th.device | str, print_syst
             if legacy.AGENT in names:
                 return Saved(None, *legacy.read(archive, given, device))
     except zipfile.BadZipFile as error:
-        raise ValueError(f"{path} is no zip file, so no agent") from error
+        raise ValueError(f"{path} is no zip file, or a damaged one, so no agent: {error}") from error
+    except _DAMAGE as error:
+        raise ValueError(f"{path} is damaged, and holds no whole agent: {type(error).__name__}: {error}") from error
     finally:
         if isinstance(path, str | Path):
             file.close()

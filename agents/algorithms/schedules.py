@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from stable_baselines3.common.utils import FloatSchedule
+from gymnasium.vector import VectorEnv
+from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.utils import FloatSchedule, update_learning_rate
+
+from lm_gym.agents.algorithms.defaults import default_of, rate_at
+from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
+from lm_gym.agents.model.policy import LMPolicy
+from lm_gym.bounds import Fraction, NonNegativeFloat, UnitInterval, bounded
 
 Schedule = Literal["constant", "linear"]
 
 
+@bounded
 @dataclass(frozen=True)
 class LearningRate:
     """A warm-up from 0, then a constant rate or a linear decay.
@@ -21,24 +30,16 @@ class LearningRate:
         end_factor: what a linear decay leaves of the peak at the end, a fraction in [0, 1].
     """
 
-    peak: float
+    peak: NonNegativeFloat
     schedule: Schedule = "constant"
-    warmup: float = 0.0
-    end_factor: float = 0.0
+    warmup: Fraction = 0.0
+    end_factor: UnitInterval = 0.0
 
     def __post_init__(self) -> None:
-        if self.schedule not in ("constant", "linear"):
-            raise ValueError(f"schedule {self.schedule!r} is not one of constant, linear")
-        if not 0.0 <= self.warmup < 1.0:
-            raise ValueError(f"warmup is a fraction of training in [0, 1), got {self.warmup}")
-        if not 0.0 <= self.end_factor <= 1.0:
-            raise ValueError(f"end_factor is a fraction of learning_rate in [0, 1], got {self.end_factor}")
         if self.end_factor and self.schedule == "constant":
             raise ValueError(
                 f"end_factor={self.end_factor} is where a decay ends: take schedule='linear', or leave it out"
             )
-        if self.peak < 0.0:
-            raise ValueError(f"learning_rate must not be negative, got {self.peak}")
 
     def __call__(self, progress_remaining: float) -> float:
         """The rate when `progress_remaining` (1 → 0) of training is left."""
@@ -51,17 +52,52 @@ class LearningRate:
         return self.peak * (self.end_factor + (1.0 - self.end_factor) * remaining)
 
 
-class ScheduledRate:
-    """Of an algorithm whose rate is a `LearningRate`, unless `learning_rate` is a schedule itself."""
+class ScheduledRate(TextAlgorithm):
+    """A TextAlgorithm whose rate is a `LearningRate`, unless `learning_rate` is a schedule itself.
 
-    learning_rate: Any
-    lr_schedule: Any
-    schedule: Schedule
-    warmup: float
-    end_factor: float
+    Args:
+        policy, env, algorithm: see TextAlgorithm.
+        learning_rate: AdamW's rate; `"auto"`: the rate of `defaults.TABLE` for the policy's model, without a language
+            model 1e-3; or a Stable-Baselines3 schedule, which replaces the three below.
+        schedule: `"constant"` or `"linear"` (down to `end_factor` at the end of `learn`).
+        warmup: fraction of training over which the rate rises from 0.
+        end_factor: what a linear decay leaves of the rate at the end; another run may continue from there.
+    """
+
+    def __init__(
+        self,
+        policy: str | type[LMPolicy] = "LMPolicy",
+        env: GymEnv | VectorEnv[Any, Any, Any] | str | None = None,
+        learning_rate: NonNegativeFloat | Literal["auto"] | Callable[[float], float] = "auto",
+        *,
+        schedule: Schedule = "constant",
+        warmup: Fraction = 0.0,
+        end_factor: UnitInterval = 0.0,
+        **algorithm: Any,
+    ) -> None:
+        self.schedule, self.warmup, self.end_factor = schedule, warmup, end_factor
+        super().__init__(policy, env, learning_rate, **algorithm)
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        if self.learning_rate == "auto":
+            self.learning_rate, self.decided["learning_rate"] = default_rate(type(self), self.policy)
+            self._setup_lr_schedule()
+            update_learning_rate(self.policy.optimizer, self.lr_schedule(1.0))
 
     def _setup_lr_schedule(self) -> None:
         if callable(self.learning_rate):
             self.lr_schedule = FloatSchedule(self.learning_rate)
+        elif self.learning_rate == "auto":  # until the model is known
+            self.lr_schedule = FloatSchedule(0.0)
         else:
             self.lr_schedule = LearningRate(self.learning_rate, self.schedule, self.warmup, self.end_factor)
+
+
+def default_rate(algorithm: type, policy: Any) -> tuple[float, str]:
+    """The learning rate of an algorithm for a policy, and why."""
+    if not isinstance(policy, LMPolicy):
+        return 1e-3, "no language model"
+    start = policy.start
+    rate = default_of(algorithm, start).get("learning_rate", 1e-3)
+    return rate_at(rate, start.hidden_size), str(start)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import gymnasium
 import numpy as np
@@ -22,20 +22,23 @@ from tqdm import tqdm
 
 from lm_gym.agents.algorithms.saving import File, SavedAlgorithm
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
+from lm_gym.agents.model.devices import check_device
+from lm_gym.agents.model.finite import require_finite
 from lm_gym.agents.model.policy import LMPolicy
+from lm_gym.bounds import Bounded, NonNegativeFloat, NonNegativeInt, PositiveInt
 from lm_gym.compat.stable_baselines3 import VecEnvAdapter
 from lm_gym.tasks import Task
 
 
-class TextAlgorithm(SavedAlgorithm):
+class TextAlgorithm(Bounded, SavedAlgorithm):
     """Base class of all agents: environments, policy, the training loop, budgets, logs, saving.
 
     One timestep is one decided position.
 
     Args:
         policy: `"LMPolicy"`, or a subclass of it.
-        env: an lm_gym environment: a native vector environment (`gymnasium.make_vec`, autoreset SAME_STEP or
-            DISABLED), a single environment, a VecEnv, or an id (which makes 32 rows of whole texts).
+        env: an lm_gym environment: a native vector environment (`gymnasium.make_vec`), a single environment,
+            a VecEnv, or an id (which makes 32 rows of whole texts).
         learning_rate: learning rate or schedule, as in Stable-Baselines3.
         seed: seed of all random numbers; drawn if None. Randomness is keyed by (seed, number of the update), so a
             resumed run needs no generator state, and global generators are not touched.
@@ -43,6 +46,8 @@ class TextAlgorithm(SavedAlgorithm):
 
     Attributes:
         env_arguments: arguments that its training environments must be made with.
+        default_reward: reward of an environment for which none is given; None: the task's default.
+        decided: reasons for the settings that the table of defaults decided, by name of the setting.
         family: group of the algorithm in reports: `"policy gradient"`, `"supervised"` or `"gradient-free"`.
         learns_after_many_steps: whether callbacks see several steps of the environment between two updates.
         budget_spent: returns the spent fraction of a budget in other units than timesteps, 0 to 1; schedules and `done`
@@ -50,9 +55,11 @@ class TextAlgorithm(SavedAlgorithm):
     """
 
     env_arguments: ClassVar[dict[str, Any]] = {"unit": "sequence"}
+    default_reward: ClassVar[str | None] = None
     family: ClassVar[str] = "policy gradient"
     learns_after_many_steps: ClassVar[bool] = False
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"LMPolicy": LMPolicy}
+    library_types: ClassVar[Mapping[str, Any]] = {"stats_window_size": PositiveInt}
     policy: LMPolicy
     budget_spent: Callable[[], float] | None = None
 
@@ -60,15 +67,18 @@ class TextAlgorithm(SavedAlgorithm):
         self,
         policy: str | type[BasePolicy] = "LMPolicy",
         env: GymEnv | VectorEnv[Any, Any, Any] | str | None = None,
-        learning_rate: float | Any = 0.0,
+        learning_rate: NonNegativeFloat | Literal["auto"] | Callable[[float], float] = 0.0,
         *,
-        seed: int | None = None,
+        seed: NonNegativeInt | None = None,
         device: th.device | str = "auto",
         **sb3: Any,
     ) -> None:
+        check_device(device)
         if isinstance(env, str) and "lm_gym/" in env:
             rows = 32 * self.env_arguments.get("group_size", 1)
-            env = gymnasium.make_vec(env, num_envs=rows, autoreset_mode="SameStep", **self.env_arguments)
+            paid = {} if self.default_reward is None else {"reward": self.default_reward}
+            env = gymnasium.make_vec(env, num_envs=rows, autoreset_mode="SameStep", **paid, **self.env_arguments)
+        self.decided: dict[str, str] = {}
         super().__init__(
             policy,
             env,  # type: ignore[arg-type]
@@ -142,6 +152,9 @@ class TextAlgorithm(SavedAlgorithm):
     ) -> Self:
         """Train until `total_timesteps` positions are decided; the last batch is completed.
 
+        Raises:
+            FloatingPointError: a loss, a gradient or a weight is NaN or infinite, or all members of a search failed.
+
         Args:
             total_timesteps: number of positions to decide; with K samples a position counts K times.
             callback: Stable-Baselines3 callbacks; `on_step` is called after each update and stops training by False.
@@ -166,6 +179,7 @@ class TextAlgorithm(SavedAlgorithm):
         callback.on_training_start(locals(), globals())
         while self.num_timesteps < total and self._train_batch(texts, callback):
             pass
+        require_finite(self.policy, f"after update {self._n_updates}")
         callback.on_training_end()
         return self
 
@@ -204,6 +218,14 @@ class TextAlgorithm(SavedAlgorithm):
             super()._update_current_progress_remaining(num_timesteps, total_timesteps)
         else:
             self._current_progress_remaining = 1.0 - self.done
+
+    def decided_settings(self) -> dict[str, Any]:
+        """The settings that the table of defaults has decided, by name."""
+        return {name: getattr(self, name) for name in self.decided}
+
+    def explanations(self) -> dict[str, str]:
+        """What is decided for the settings that were left to the algorithm, and why, by name."""
+        return {name: f"{value}: {self.decided[name]}" for name, value in self.decided_settings().items()}
 
     def searched(self) -> str:
         """Describe in a few words what is trained."""

@@ -210,7 +210,7 @@ class TextRolloutBuffer(DictRolloutBuffer):
         return numbers
 
     def _check_groups(self, obs: dict[str, NDArray[Any]]) -> None:
-        if self.advantage == "gae" or self.exact:
+        if self.advantage == "gae" or (self.exact and not self.distinct):
             return
         for name in ("input_ids", "cursor"):
             groups = np.asarray(obs[name]).reshape(-1, self.group_size, obs[name].shape[1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,22 @@ class Trajectories:
     def returns(self, gamma: float) -> th.Tensor:
         """Returns-to-go of the steps, float32 [S], in the order of `actions`."""
         return returns_to_go(th.as_tensor(self.rewards), gamma)[th.as_tensor(self.running)]
+
+    def leave_one_out(self, gamma: float, group_size: int) -> th.Tensor:
+        """Of each step the mean return-to-go of the other rows of its group at that time, float32 [S].
+
+        Rows k·G … k·G + G − 1 play the same text; one that has ended counts with 0. What the others do does not depend
+        on a row's action, so this baseline leaves the policy gradient unbiased.
+        """
+        G = returns_to_go(th.as_tensor(self.rewards), gamma)  # [N, T]
+        groups = G.view(-1, group_size, G.shape[1])
+        others = (groups.sum(1, keepdim=True) - groups) / (group_size - 1)
+        return others.view_as(G)[th.as_tensor(self.running)]
+
+
+def positions_decided(infos: Sequence[dict[str, Any]], running: NDArray[np.bool_]) -> int:
+    """Timesteps of a step: the positions that rows that run have decided; one a row where infos do not say."""
+    return sum(info.get("decided", 1) for info, runs in zip(infos, running, strict=True) if runs)
 
 
 def play_episodes(

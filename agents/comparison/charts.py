@@ -142,11 +142,10 @@ def _report(results: Results) -> Mapping[str, Any]:
 
 def baselines(results: Results) -> list[tuple[str, float]]:
     """Return the baselines that have the study's metric, and its values."""
-    first, metric = results.first, results.study.metric
-    if first is None:
-        return []
+    metric = results.study.metric
     names = {"untrained": "zero-shot" if results.study.zero_shot else "untrained"}
-    return [(names.get(name, name), values[metric]) for name, values in first["baselines"].items() if metric in values]
+    rows = results.baselines.items()
+    return [(names.get(name, name), float(iqm(values[metric]))) for name, values in rows if metric in values]
 
 
 def _curves(results: Results, cost: Literal["equivalents", "seconds"], label: str) -> Figure:

@@ -6,10 +6,10 @@ import json
 import time
 from datetime import timedelta
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from lm_gym.agents.comparison.runs import Job
+from lm_gym.agents.runs.terminal import Terminal
 
 
 class StudyProgress:
@@ -23,20 +23,20 @@ class StudyProgress:
         done: number of runs finished by earlier processes.
     """
 
-    def __init__(self, console: Console, metric: str, evaluations: int | None, total: int, done: int) -> None:
+    def __init__(self, console: Terminal, metric: str, evaluations: int | None, total: int, done: int) -> None:
         self._console, self._metric, self._evaluations = console, metric, evaluations
         self._total, self._before, self._ended = total, done, 0
         self._began = self._drawn = time.monotonic()
         self._lines: dict[Job, TaskID] = {}
         self._bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
-            TextColumn("{task.fields[shown]}"),
+            TextColumn("{task.fields[shown]}", markup=False),
             console=console,
             disable=not console.is_terminal,
             transient=True,
         )
-        self._study = self._bars.add_task("[bold]study", total=float(total), completed=done, shown="")
+        self._study = self._bars.add_task("study", total=float(total), completed=done, shown="")
 
     def __enter__(self) -> StudyProgress:
         self._bars.start()
@@ -59,12 +59,10 @@ class StudyProgress:
             reached = {split: values.get(self._metric) for split, values in report["metrics"].items()}
             shown = f"validation {self._metric} {reached['validation']:.4f}, {report['seconds']:.0f} s"
         else:
-            shown = f"[red]failed:[/] {failure}"
+            shown = f"failed: {failure}"
         if failure is not None or not self._console.is_terminal:
             number = self._before + self._ended
-            self._console.print(
-                f"\\[{number}/{self._total}] {job.folder.name}: {shown}", highlight=False, soft_wrap=True
-            )
+            self._console.say(f"[{number}/{self._total}] {job.folder.name}: {shown}")
 
     def waiting(self) -> None:
         """Redraw at most once a second."""

@@ -143,8 +143,9 @@ def _how(results: Results) -> tuple[str, ...]:
             else ", the split that also chooses the model, because there is no test split. "
         )
         + "First column: interquartile mean over seeds [95% bootstrap interval]; other metrics: interquartile mean; "
-        "“at the end”: validation at the end of training. Seconds (without evaluation), tokens/s and peak memory are "
-        "medians of single-threaded processes.",
+        "“at the end”: validation at the end of training; “chosen pass”: the pass of the chosen model, seed by seed. "
+        "Baselines are of the same seeds. Seconds (without evaluation), tokens/s and peak memory are medians of "
+        "single-threaded processes.",
     ]
     if first is not None:
         notes.append(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +19,7 @@ from lm_gym.agents.comparison.study import Row, Study, family_of
 from lm_gym.agents.evaluation.report import split_of
 from lm_gym.agents.files import write_text
 from lm_gym.agents.runs.curve import read_metrics
+from lm_gym.agents.runs.run_folder import read_json
 from lm_gym.agents.runs.settings import equivalents
 from lm_gym.envs import find_task
 from lm_gym.tasks.metric import metric_of
@@ -57,7 +57,7 @@ class StudyRun:
     def score(self, metric: str) -> float:
         """Return a metric on test, or on validation if there is no test split."""
         assert self.report is not None
-        return float(self.report["metrics"][split_of(self.report)].get(metric, np.nan))
+        return _number(self.report["metrics"][split_of(self.report)].get(metric))
 
     @property
     def equivalents(self) -> int:
@@ -121,6 +121,20 @@ class Results:
         """Return the finished runs that lead to the runs of a row, in order."""
         return [run for name in self.study.chain(row)[:-1] for run in self.finished.get(name, [])[:1]]
 
+    @cached_property
+    def baselines(self) -> dict[str, dict[str, Scores]]:
+        """The rows to beat: by name and metric, one number for each seed of the rows that begin from no other, [S]."""
+        by_seed: dict[int, Mapping[str, Any]] = {}
+        for run in (run for runs in self.finished.values() for run in runs):
+            if run.report is not None and self.study.rows[run.row].start is None:
+                by_seed.setdefault(run.seed, run.report["baselines"])
+        found: dict[str, dict[str, list[float]]] = {}
+        for _, rows in sorted(by_seed.items()):
+            for name, metrics in rows.items():
+                for metric, value in metrics.items():
+                    found.setdefault(name, {}).setdefault(metric, []).append(_number(value))
+        return {name: {m: np.array(values) for m, values in metrics.items()} for name, metrics in found.items()}
+
     @property
     def first(self) -> Mapping[str, Any] | None:
         """The report of a run that starts from no other row, for shared facts and baselines."""
@@ -128,6 +142,11 @@ class Results:
             run.report for runs in self.finished.values() for run in runs if self.study.rows[run.row].start is None
         ]
         return found[0] if found else None
+
+
+def _number(value: float | None) -> float:
+    """A number of a report, which has null where there is none."""
+    return np.nan if value is None else float(value)
 
 
 def read_results(study: Study, out: Path) -> Results:
@@ -147,7 +166,7 @@ def read_results(study: Study, out: Path) -> Results:
 def _run(study: Study, row: Row, folder: Path, failures: Mapping[str, str]) -> StudyRun:
     seed = int(folder.name.rpartition("-")[2])
     config, file = folder / "config.yaml", folder / "report.json"
-    report = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    report = read_json(file) if file.is_file() else None
     settings = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else report or {}
     algo = settings.get("algo")  # config.yaml names a user's module, too
     family = row.family or (family_of(row, algo) if algo else "")

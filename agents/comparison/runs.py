@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lm_gym
 from lm_gym.agents.files import write_json
@@ -62,11 +63,25 @@ class Job:
         wanted = parse_settings([*self.options, "--seed", str(self.seed)]).flat()
         for key in wanted | stands:
             aside = key.startswith(_EITHER) or (key == "policy.model" and self.start is not None)
-            if stands.get(key) != wanted.get(key) and not aside:
+            if not (aside or agrees(stands.get(key), wanted.get(key), open=key.startswith("agent."))):
                 raise SettingsError(
                     f"{self.folder} was run with {key} {stands.get(key)!r}, but the study has {wanted.get(key)!r}: "
                     "give another --out, or remove that folder"
                 )
+
+
+def agrees(stands: Any, wanted: Any, open: bool) -> bool:
+    """Whether a run's setting is what its study asks for.
+
+    Args:
+        stands: of the run.
+        wanted: of the study.
+        open: of a setting that may be left to the table of defaults: the run has what was decided, the study
+            `"auto"`, None, or a part of the entries.
+    """
+    if open and isinstance(stands, dict) and isinstance(wanted, dict):
+        return stands.items() >= wanted.items()
+    return stands == wanted or (open and wanted in (None, "auto", {}))
 
 
 class Runs:

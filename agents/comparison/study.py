@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,8 @@ import yaml
 from lm_gym.agents.algorithms.registry import find_algorithm
 from lm_gym.agents.runs.assembly import make_agent, make_env, make_training_dataset, tokenizer_of
 from lm_gym.agents.runs.command_line import parse_settings
-from lm_gym.agents.runs.settings import BUDGETS, Settings, SettingsError, at_least
+from lm_gym.agents.runs.settings import BUDGETS, Settings, SettingsError
+from lm_gym.bounds import PositiveInt, check_value
 from lm_gym.data.errors import nearest
 
 _STUDY_KEYS = {"title": str, "metric": str, "shown": list, "budget": dict, "common": dict, "rows": dict, "twin": str,
@@ -142,8 +144,7 @@ def _row(path: Path, name: str, given: Any, budget: Mapping[str, Any], common: M
     _check_keys(where, given, _ROW_KEYS)
     configs = given.get("config", [])
     seeds = given.get("seeds")
-    if seeds is not None:
-        at_least(f"{where}: seeds", seeds, 1)
+    check_value(f"{where}: seeds", seeds, PositiveInt | None)
     return Row(
         name,
         tuple(path.parent / config for config in ([configs] if isinstance(configs, str) else configs)),
@@ -228,12 +229,14 @@ def _try(settings: Settings, root: Settings, metric: str) -> None:
 
 def _check_search(where: str, key: str, values: Any) -> None:
     if isinstance(values, list) and values:
+        for value in values:
+            check_value(f"{where}: {key}", value, Any)
         return
     numbers = isinstance(values, dict) and set(values) == {"low", "high"}
     if (
         not numbers
         or not all(isinstance(v, int | float) for v in values.values())
-        or not 0 < values["low"] < values["high"]
+        or not 0 < values["low"] < values["high"] < math.inf
     ):
         raise SettingsError(
             f"{where}: {key} is {values!r}: give a list of values, or {{low: …, high: …}} with 0 < low < high "

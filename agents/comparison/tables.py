@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lm_gym.agents.comparison.results import Results, StudyRun, tokens_per_second
-from lm_gym.agents.comparison.statistics import first_reach, iqm, summary
+from lm_gym.agents.comparison.statistics import Scores, first_reach, iqm, summary
 from lm_gym.agents.evaluation.report import split_of
 from lm_gym.tasks.metric import metric_of
 
@@ -34,14 +34,15 @@ def main_table(results: Results) -> Table:
     study = results.study
     metrics = [study.metric, *study.shown]
     costs = ["forward passes", "backward passes", "equivalents", "seconds", "tokens/s", "peak MiB"]
-    columns = ["", *(metric_of(metric).label for metric in metrics), "at the end", *costs]
-    rows, first = [], results.first
+    columns = ["", *(metric_of(metric).label for metric in metrics), "at the end", "chosen pass", *costs]
+    rows: list[Cells] = []
     pale = []
-    for name, values in (first["baselines"] if first else {}).items():
+    for name, values in results.baselines.items():
         shown = {"untrained": "zero-shot (untrained)" if study.zero_shot else "untrained model"}
         pale.append(shown.get(name, name))
-        cells = [_number(values[metric]) if metric in values else "" for metric in metrics]
-        rows.append([pale[-1], *cells, *[""] * (1 + len(costs))])
+        cells = [_interval(values[metric]) if metric in values else "" for metric in metrics[:1]]
+        cells += [_number(float(iqm(values[metric]))) if metric in values else "" for metric in metrics[1:]]
+        rows.append([pale[-1], *cells, *[""] * (2 + len(costs))])
     for name, row in study.rows.items():
         title = name if row.start is None else f"{name} (from: {row.start})"
         failed = [run for run in results.failed if run.row == name]
@@ -55,10 +56,16 @@ def main_table(results: Results) -> Table:
 
 def _reached(results: Results, row: str, metrics: list[str]) -> Cells:
     runs = results.finished[row]
-    shown = [summary(results.scores(row, metrics[0]), _number)]
+    shown = [_interval(results.scores(row, metrics[0]))]
     shown += [_number(float(iqm(results.scores(row, metric)))) for metric in metrics[1:]]
     last = np.array([run.curve.values[-1] for run in runs if run.curve is not None])
-    return [*shown, _number(float(iqm(last))), *_costs(runs)]
+    passes = ", ".join(f"{run.report['chosen']['pass']:.2f}" for run in runs if run.report is not None)
+    return [*shown, _number(float(iqm(last))), passes, *_costs(runs)]
+
+
+def _interval(values: Scores) -> str:
+    """What runs reached, with its interval; what is the same whatever the seed, alone."""
+    return _number(float(values[0])) if len(values) > 1 and (values == values[0]).all() else summary(values, _number)
 
 
 def _costs(runs: list[StudyRun]) -> Cells:

@@ -5,10 +5,11 @@ from functools import cached_property
 from typing import NamedTuple
 
 from lm_gym.agents.evaluation.playing import most_probable, position_rewards, read
+from lm_gym.agents.evaluation.stepping import play_steps
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.envs import TextVectorEnv
 from lm_gym.rendering import render_text
-from lm_gym.tasks import DecidedText, Mark, Part, Task
+from lm_gym.tasks import Batch, DecidedText, Mark, Part, Prediction, Task
 
 TOP = 5
 
@@ -60,12 +61,14 @@ class PlayedText:
         parts: its parts, in order.
         rendered: the environment's rendering, with ANSI colours.
         task: class of the task.
+        states: the rendering after each step of a text that takes several; empty for others.
     """
 
     index: int
     parts: tuple[PlayedPart, ...]
     rendered: str
     task: type[Task]
+    states: tuple[str, ...] = ()
 
     @cached_property
     def positions(self) -> list[PlayedPosition]:
@@ -98,11 +101,23 @@ def play_text(policy: LMPolicy, env: TextVectorEnv, index: int) -> PlayedText:
     """
     task = env.task
     obs, _ = env.reset(options={"indices": [index]})
-    packed = read(policy, obs)
-    said = most_probable(packed, env.targets)
-    rewards = position_rewards(env, said.choices, said.target_log_probs)[0]
-    log_probs, choices = packed.log_probs.topk(min(TOP, packed.log_probs.shape[1]))
-    slots = packed.slots.tolist()
+    states: list[str] = []
+    first: dict[int, tuple[list[int], list[float]]] = {}  # choices and probabilities, when a position was last due
+
+    def predict(batch: Batch) -> Prediction:
+        packed = read(policy, batch.observation)
+        log_probs, choices = packed.of_tokens().topk(min(TOP, task.shape.choices))
+        top = zip(choices.tolist(), log_probs.exp().tolist(), strict=True)
+        first.update(zip(packed.slots.tolist(), top, strict=True))
+        return most_probable(packed, batch.targets, task)
+
+    if env.at_once:
+        said = predict(Batch(obs, env.text_index, env.targets))
+        rewards = position_rewards(env, said.choices, said.target_log_probs)[0]
+    else:
+        played = play_steps(predict, env, lambda: states.append(env.render_row(0)))
+        said, rewards = played.prediction, played.position_rewards[0]
+    slots = sorted(first)
     text = DecidedText(index, obs["positions"][0, slots], env.targets[0, slots], said.choices[0, slots])
     gold_marks, predicted_marks = (task.marks(values.tolist()) for values in (text.targets, text.choices))
     positions = [
@@ -114,9 +129,9 @@ def play_text(policy: LMPolicy, env: TextVectorEnv, index: int) -> PlayedText:
             gold_mark=gold_marks[k],
             predicted_mark=predicted_marks[k],
             reward=float(rewards[slots[k]]),
-            top=tuple(Choice(task.choice_name(c), p) for c, p in zip(ids, probabilities, strict=True)),
+            top=tuple(Choice(task.choice_name(c), p) for c, p in zip(*first[slot], strict=True)),
         )
-        for k, (ids, probabilities) in enumerate(zip(choices.tolist(), log_probs.exp().tolist(), strict=True))
+        for k, slot in enumerate(slots)
     ]
     parts = (PlayedPart(part, None if part.slot is None else positions[part.slot]) for part in task.parts(text))
-    return PlayedText(index, tuple(parts), render_text(task, text), type(task))
+    return PlayedText(index, tuple(parts), render_text(task, text), type(task), tuple(states))

@@ -8,10 +8,11 @@ import numpy as np
 import torch as th
 from numpy.typing import NDArray
 
+from lm_gym.agents.evaluation.stepping import play_steps
 from lm_gym.agents.model.packed import Packed
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.envs import TextVectorEnv
-from lm_gym.tasks import Batch, Evaluation, Prediction
+from lm_gym.tasks import Batch, Evaluation, Prediction, Task
 
 Predictor = Callable[[Batch], Prediction]
 
@@ -27,27 +28,33 @@ def evaluate(policy: LMPolicy | Predictor, env: TextVectorEnv, *, texts: int | N
         env: a native vector environment with `unit="sequence"`; its rows are the batch.
         texts: number of texts to play, evenly spaced; by default all.
     """
-    predict = lm_predictor(policy) if isinstance(policy, LMPolicy) else policy
+    predict = lm_predictor(policy, env.task) if isinstance(policy, LMPolicy) else policy
     total = env.num_texts
     chosen = np.arange(total) if texts is None or texts >= total else np.linspace(0, total - 1, texts).astype(np.int64)
-    counts = env.task.encoded.counts[chosen].astype(np.int64)
+    counts = env.position_counts(chosen)
     offsets = np.concatenate([[0], np.cumsum(counts)])
     flat = {name: np.zeros(offsets[-1], np.int64) for name in ("choices", "targets", "places")}
     log_probs: dict[str, NDArray[np.float32]] = {
         name: np.zeros(offsets[-1], np.float32) for name in ("target_log_probs", "choice_log_probs")
     }
     returns = np.zeros(len(chosen), np.float32)
+    steps = None if env.at_once else np.zeros(len(chosen), np.int64)
     by_length = np.argsort(np.diff(env.task.encoded.offsets)[chosen], kind="stable")
     for start in range(0, len(chosen), env.num_envs):
         rows = by_length[start : start + env.num_envs]
         indices = np.resize(chosen[rows], env.num_envs)  # the last batch repeats texts to fill its rows
         obs, _ = env.reset(options={"indices": indices})
-        said = predict(Batch(obs, env.text_index, env.targets))
         used = slice(0, len(rows))
         mask = obs["position_mask"][used].astype(bool)
         slots = (offsets[rows, None] + np.arange(mask.shape[1]))[mask]
-        choices = np.where(obs["position_mask"].astype(bool), said.choices, 0)
-        returns[rows] = position_rewards(env, choices, said.target_log_probs).sum(-1)[used]
+        if steps is None:
+            said = predict(Batch(obs, env.text_index, env.targets))
+            choices = np.where(obs["position_mask"].astype(bool), said.choices, 0)
+            returns[rows] = position_rewards(env, choices, said.target_log_probs).sum(-1)[used]
+        else:
+            played = play_steps(predict, env)
+            said, choices = played.prediction, played.prediction.choices
+            returns[rows], steps[rows] = played.returns[used], played.steps[used]
         flat["choices"][slots] = choices[used][mask]
         flat["targets"][slots] = env.targets[used][mask]
         flat["places"][slots] = obs["positions"][used][mask]
@@ -58,7 +65,7 @@ def evaluate(policy: LMPolicy | Predictor, env: TextVectorEnv, *, texts: int | N
             else:
                 log_probs[name][slots] = given[used][mask]
     known = {"target_log_probs": None, **log_probs}
-    return Evaluation(env.task, chosen, offsets, **flat, **known, returns=returns)
+    return Evaluation(env.task, chosen, offsets, **flat, **known, returns=returns, steps=steps)
 
 
 def baselines(env: TextVectorEnv) -> dict[str, dict[str, float]]:
@@ -89,19 +96,23 @@ def read(policy: LMPolicy, obs: dict[str, NDArray[np.int64]]) -> Packed:
         return policy.positions(tensors)
 
 
-def most_probable(packed: Packed, targets: NDArray[np.int64]) -> Prediction:
-    """Return the most probable choices [N, T], and the log-probabilities of the targets and of the choices [N, T]."""
-    gold = packed.log_probs.gather(1, packed.pick(targets)[:, None]).squeeze(1)
+def most_probable(packed: Packed, targets: NDArray[np.int64], task: Task) -> Prediction:
+    """Return the most probable choices [N, T], log-probabilities of targets and choices, and the task's scores."""
+    gold = packed.of_tokens().gather(1, packed.pick(targets)[:, None]).squeeze(1)
     rows, slots = packed.rows.cpu().numpy(), packed.slots.cpu().numpy()
-    chosen = packed.log_probs.argmax(-1)
+    chosen = packed.most_probable()
     best = packed.log_probs.gather(1, chosen[:, None]).squeeze(1)
     choices = np.zeros(targets.shape, np.int64)
     log_probs = np.zeros((2, *targets.shape), np.float32)
     choices[rows, slots] = chosen.cpu().numpy()
     log_probs[:, rows, slots] = th.stack([gold, best]).cpu().numpy()
-    return Prediction(choices, *log_probs)
+    sure, scores = task.score(packed.log_probs.cpu().numpy()), None
+    if sure is not None:
+        scores = np.zeros(targets.shape)
+        scores[rows, slots] = sure
+    return Prediction(choices, *log_probs, scores=scores)
 
 
-def lm_predictor(policy: LMPolicy) -> Predictor:
-    """Return a predictor of the policy's most probable choices and the log-probabilities of the gold choices."""
-    return lambda batch: most_probable(read(policy, batch.observation), batch.targets)
+def lm_predictor(policy: LMPolicy, task: Task) -> Predictor:
+    """Return a predictor of the policy's most probable choices, with log-probabilities and the task's scores."""
+    return lambda batch: most_probable(read(policy, batch.observation), batch.targets, task)

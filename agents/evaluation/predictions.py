@@ -1,9 +1,11 @@
 """Predictions as files and as tables."""
 
+import html
 from itertools import islice
 from pathlib import Path
 
 from lm_gym.agents.files import write_text
+from lm_gym.rendering import printable
 from lm_gym.tasks import DecidedText, Evaluation, Part, Task
 
 
@@ -41,12 +43,25 @@ def _cell(task: Task, part: Part, text: DecidedText) -> str:
     choice, gold = int(text.choices[part.slot]), int(text.targets[part.slot])
     if task.choice_is_text:
         return f"[{shown}]" if choice == gold else f"[**{_escape(task.choice_name(choice))}**, gold {shown}]"
+    chosen, named = (_code(task.choice_name(one)) for one in (choice, gold))
     if choice == gold:
-        return shown if gold == task.quiet else f"{shown} `{task.choice_name(gold)}`"
-    return f"{shown} **`{task.choice_name(choice)}`** (gold `{task.choice_name(gold)}`)"
+        return shown if gold == task.quiet else f"{shown} {named}"
+    return f"{shown} **{chosen}** (gold {named})"
+
+
+def _code(name: str) -> str:
+    """A name as Markdown's code, in a cell of a table: it takes everything as it is but the marks of both."""
+    plain = _one_line(name).replace("`", "'").replace("|", "¦")
+    return f"`{plain}`"
 
 
 def _escape(text: str) -> str:
-    for character in "\\|*`_<[]":
+    """Text that Markdown, and the HTML in it, take as text."""
+    text = html.escape(_one_line(text), quote=False)
+    for character in "\\|*`_[]":
         text = text.replace(character, f"\\{character}")
     return text
+
+
+def _one_line(text: str) -> str:
+    return " ".join(printable(text).split())

@@ -8,8 +8,13 @@ from fnmatch import fnmatch
 from torch import nn
 
 
-def freeze_parameters(network: nn.Module, patterns: Sequence[str]) -> None:
+def freeze_parameters(network: nn.Module, patterns: Sequence[str], *, all_of_them: bool = False) -> None:
     """Freeze parameters by glob patterns over their names, such as `"*embeddings*"` or `"*layer.0.*"`.
+
+    Args:
+        network: the model.
+        patterns: of the names.
+        all_of_them: whether none needs to be left, because something beside the model trains.
 
     Raises:
         ValueError: a pattern matches no parameter (the message lists some names), or no parameter is left to train.
@@ -24,7 +29,7 @@ def freeze_parameters(network: nn.Module, patterns: Sequence[str]) -> None:
     for name, parameter in network.named_parameters():
         if name in matched:
             parameter.requires_grad_(False)
-    if not any(parameter.requires_grad for parameter in network.parameters()):
+    if not all_of_them and not any(parameter.requires_grad for parameter in network.parameters()):
         raise ValueError(f"freeze patterns {list(patterns)} leave nothing to train")
 
 

@@ -26,7 +26,7 @@ CLASSIFIERS: dict[str, tuple[Any, Any, str]] = {
     "labels": (AutoModelForTokenClassification, MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING, "token classifier"),
     "text_labels": (AutoModelForSequenceClassification, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, "text classifier"),
 }
-"""Heads with a row for each label: their auto class, the architectures that have one, and what it is called."""
+"""Heads with one row per label: the auto class, the architectures that support it, and its name for messages."""
 
 
 def auto_class(config: Any, head: Head) -> Any:

@@ -1,4 +1,4 @@
-"""Label words: logits of labels out of those of a vocabulary, and how to read them without lm-gym."""
+"""Label words: logits of labels from logits of the vocabulary, and how to compute them without lm-gym."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _README = """\
 ---
 library_name: transformers
 ---
-This language model gives a text one of the labels {labels}. Its answer is the word that it puts into a template. With
-`transformers` alone:
+This language model gives a text one of the labels {labels}, by the word that it predicts in a template. To use it with
+`transformers`:
 
 ```python
 import torch
 from transformers import {auto}, AutoTokenizer
 
-folder = "."  # this one
+folder = "."  # this folder
 model, tokenizer = {auto}.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
 words = model.config.label_words
 texts = {texts}
@@ -33,20 +33,20 @@ probabilities = (torch.stack(scores) - torch.tensor(words["prior"])).softmax(0)
 print(dict(zip(model.config.id2label.values(), probabilities.tolist())))
 ```
 
-`label_words` in `config.json` holds the template, the words of each label and their token ids, and the
-log-probabilities of the labels that are subtracted (`prior`, zeros unless label words were calibrated).
+`label_words` in `config.json` holds the template, the words of each label, their token ids, and the log-probabilities
+that calibration subtracts (`prior`; zeros without calibration).
 """
 
 
 class LabelWordHead(nn.Module):
-    """Logits of n labels: the mean logit of the tokens of each label's words, less a prior.
+    """Compute the logits of n labels: the mean logit of the tokens of each label's words, minus a prior.
 
-    A mean of log-probabilities differs from a mean of logits by the same number for all labels, which a softmax over
-    labels takes no notice of.
+    Mean log-probabilities differ from mean logits by the same constant for all labels, so a softmax over the labels is
+    the same for both.
 
     Args:
-        ids: token ids by label and word; the tokens of a word weigh alike, and so do the words of a label.
-        prior: n log-probabilities to subtract; None: zeros.
+        ids: token ids by label and word. The tokens of a word, and the words of a label, have equal weights.
+        prior: n log-probabilities to subtract; None for zeros.
     """
 
     prior: th.Tensor
@@ -64,18 +64,18 @@ class LabelWordHead(nn.Module):
         self.register_buffer("prior", th.zeros(len(ids)) if prior is None else th.tensor(prior))
 
     def forward(self, logits: th.Tensor) -> th.Tensor:
-        """Logits of labels, float32 [Q, n], of those of the vocabulary [Q, V]."""
+        """Return the logits of the labels, float32 [Q, n], from those of the vocabulary [Q, V]."""
         columns: Any = self._columns
         return logits[:, columns].float() @ self._weights - self.prior
 
 
 def label_word_head(model: Any, label_words: Mapping[str, Any]) -> LabelWordHead:
-    """The head of label words for a model; the model's configuration takes note of them.
+    """Make the head of label words for a model and store them in the model's configuration.
 
-    A prior is measured on the model as it is, once: a checkpoint with the same label words keeps its own.
+    The prior is measured once, with the current weights. A checkpoint with the same label words keeps its prior.
 
     Args:
-        model: a PositionModel over a language model.
+        model: a PositionModel with a language model.
         label_words: `lm_gym.tasks.label_words.LabelWords` as plain values.
     """
     config = model.network.config
@@ -87,7 +87,7 @@ def label_word_head(model: Any, label_words: Mapping[str, Any]) -> LabelWordHead
 
 
 def _measured(model: Any, label_words: Mapping[str, Any]) -> list[float]:
-    """Log of the mean probability of each label over the texts without content; zeros if there are none."""
+    """Return the log of each label's mean probability over the texts without content; zeros without such texts."""
     head = LabelWordHead(label_words["ids"])
     if not label_words["content_free"]:
         return [0.0] * len(head.prior)
@@ -105,7 +105,7 @@ def _measured(model: Any, label_words: Mapping[str, Any]) -> list[float]:
 
 
 def readme(network: Any) -> str:
-    """How to read the labels of a checkpoint with label words by transformers alone, Markdown."""
+    """Return Markdown that shows how to use a checkpoint with label words in transformers."""
     template, labels = network.config.label_words["template"], network.config.id2label.values()
     masked = "{mask}" in template
     names = [name for name in ("text", "second") if f"{{{name}}}" in template]

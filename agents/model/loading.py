@@ -6,13 +6,15 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, get_args
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
 
 import torch as th
 from torch import nn
 from transformers import AutoConfig, PretrainedConfig
 from transformers.utils import logging as transformers_logging
 
+from lm_gym.agents.files import CHECKSUMS, find_damage
 from lm_gym.agents.model.heads import (
     CLASSIFIERS,
     Head,
@@ -24,6 +26,7 @@ from lm_gym.agents.model.heads import (
     relabelled,
 )
 from lm_gym.agents.model.position_model import PositionModel
+from lm_gym.agents.model.start import Weights
 from lm_gym.builtin import tiny_path
 from lm_gym.naming import check_choice
 
@@ -35,6 +38,18 @@ def model_path(model: str) -> str:
     return str(tiny_path()) if model == "tiny" else model
 
 
+class Loaded(NamedTuple):
+    """A model, and what a checkpoint gave it.
+
+    Attributes:
+        network: the Hugging Face model.
+        weights: see `Start`.
+    """
+
+    network: Any
+    weights: Weights
+
+
 def load_model(
     model: str | dict[str, Any],
     head: Head,
@@ -43,7 +58,19 @@ def load_model(
     dtype: str = "float32",
     dropout: float | None = None,
 ) -> Any:
-    """A Hugging Face model with a head.
+    """A Hugging Face model with a head: the network of `load`, with the same arguments."""
+    return load(model, head, labels=labels, dtype=dtype, dropout=dropout).network
+
+
+def load(
+    model: str | dict[str, Any],
+    head: Head,
+    *,
+    labels: Sequence[str] | None = None,
+    dtype: str = "float32",
+    dropout: float | None = None,
+) -> Loaded:
+    """A Hugging Face model with a head, and whether its weights are a checkpoint's.
 
     Args:
         model: `"tiny"`, a local folder, a hub id; or a configuration as `config.to_dict()` gives it, for a model
@@ -67,10 +94,14 @@ def load_model(
         raise ValueError(f"two labels have one name: {', '.join(labels)}")
     if isinstance(model, dict):
         config = _set_dropout(AutoConfig.for_model(**{**model, **_as_overrides(labels)}), dropout)
-        return _check_halves(auto_class(config, head).from_config(config).to(_DTYPES[dtype]), head)
+        network = auto_class(config, head).from_config(config).to(_DTYPES[dtype])
+        return Loaded(_check_halves(network, head), "random")
+    damage = find_damage(Path(model_path(model)))
+    if damage is not None:
+        raise ValueError(f"the model {model!r} is damaged: {damage}; restore it, or delete {CHECKSUMS} to load it so")
     with _quiet():
         try:
-            network, news = _read(model_path(model), model, head, labels, _DTYPES[dtype], dropout)
+            network, weights, news = _read(model_path(model), model, head, labels, _DTYPES[dtype], dropout)
         except OSError as error:
             raise FileNotFoundError(
                 f"no model at {model!r}: give 'tiny', a folder that holds config.json and weights, or a hub id "
@@ -78,13 +109,13 @@ def load_model(
             ) from error
     if news:
         warnings.warn(f"{model!r} {news}", stacklevel=3)
-    return network
+    return Loaded(network, weights)
 
 
 def _read(
     path: str, model: str, head: Head, labels: Sequence[str] | None, dtype: th.dtype, dropout: float | None
-) -> tuple[Any, str]:
-    """A checkpoint's model, and what its user must know of its head (empty: nothing)."""
+) -> tuple[Any, Weights, str]:
+    """A checkpoint's model, what of it is trained, and what its user must know of its head (empty: nothing)."""
     stored = _set_dropout(AutoConfig.from_pretrained(path), dropout)
     own = label_names(stored)
     if labels is None or (are_generic(labels) and len(labels) == len(own)):
@@ -102,11 +133,12 @@ def _read(
     _check_encoder(_check_halves(network, head), report["missing_keys"] - begun, report["mismatched_keys"], head, model)
     fresh = sorted(head_parameters(network).keys() & report["missing_keys"])
     if head not in CLASSIFIERS:
-        return network, _untrained(fresh)
+        return network, "fresh head" if fresh else "trained", _untrained(fresh)
     trained = not any(network.get_parameter(name).shape[:1] == (network.config.num_labels,) for name in fresh)
     if by_name:
         network = relabelled(network, config, dtype)
-    return network, describe_rows(own, list(labels), trained)
+    every_row = trained and (set(labels) <= set(own) if by_name else len(labels) == len(own))
+    return network, "trained" if every_row else "fresh head", describe_rows(own, list(labels), trained)
 
 
 def _untrained(fresh: Sequence[str]) -> str:
@@ -119,10 +151,9 @@ def _untrained(fresh: Sequence[str]) -> str:
 
 
 def _begin_pooler(network: Any, missing: set[str]) -> set[str]:
-    """Begins a pooler that the checkpoint lacks as tanh alone; the names of its parameters.
+    """Initialise a pooler that the checkpoint lacks to the identity before its tanh; return its parameters' names.
 
-    A pooler, a layer and tanh on the first token's state, belongs to BERT's text classifier and not to its language
-    model.
+    BERT's text classifier has a pooler (a linear layer and tanh on the first token's state), unlike its language model.
     """
     pooler = getattr(network.base_model, "pooler", None)
     layer = getattr(pooler, "dense", None)
@@ -141,7 +172,7 @@ def _position_model(network: Any, head: Head) -> PositionModel:
 
 
 def _check_halves(network: Any, head: Head) -> Any:
-    """The model itself, refused unless its head runs without its encoder and, of a text classifier, gives the same."""
+    """Return the model, after checking that its head runs without its encoder and that a text classifier agrees."""
     training = network.training
     try:
         if network.base_model is network:
@@ -160,14 +191,14 @@ def _check_halves(network: Any, head: Head) -> Any:
 
 
 def _compare_halves(model: PositionModel) -> None:
-    """Raises ValueError unless the halves of a text classifier say what the whole says, at the first or last token."""
+    """Raise ValueError unless both halves of a text classifier equal the whole, at the first or the last token."""
     ids = th.tensor([[id_ for id_ in range(2, 9) if id_ != model.network.config.pad_token_id][:5]])
     mask = th.ones_like(ids)
     whole = model.network(input_ids=ids, attention_mask=mask).logits[0].float()
     logits, _ = model(ids, mask, th.tensor([0, 0]), th.tensor([0, ids.shape[1] - 1]))
     near = 1e-4 if model.network.dtype == th.float32 else 3e-2
     if not ((logits - whole).abs().amax(1) <= near * (1 + whole.abs().max())).any():
-        raise ValueError("it reads other states than those of the first or the last token")
+        raise ValueError("it does not read the state of the first or the last token alone")
 
 
 def _check_encoder(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +20,7 @@ class Packed:
         rows: int64 [Q], the text of each position.
         slots: int64 [Q], index among the positions of its text (0 … T-1).
         shape: (B, T), the shape of a batch of actions.
+        waits: whether the last of the n choices leaves a position open.
     """
 
     log_probs: th.Tensor
@@ -26,10 +28,28 @@ class Packed:
     rows: th.Tensor
     slots: th.Tensor
     shape: tuple[int, int]
+    waits: bool = False
 
     def choose(self, deterministic: bool) -> th.Tensor:
         """Return actions [B, T], the most probable or sampled ones; 0 where padded."""
-        return self.unpack(self.log_probs.argmax(-1) if deterministic else _draw(self.log_probs))
+        return self.unpack(self.most_probable() if deterministic else _draw(self.log_probs))
+
+    def most_probable(self) -> th.Tensor:
+        """Return the most probable choice at each position, int64 [Q].
+
+        Where positions may wait, those more likely to be filled than not are, with their most probable token, and in
+        each text the one that is likeliest to be filled, so that every step decides something.
+        """
+        if not self.waits:
+            return self.log_probs.argmax(-1)
+        wait = self.log_probs[:, -1]
+        least = wait.new_zeros(self.shape[0]).scatter_reduce(0, self.rows, wait, "amin")
+        filled = (wait <= -math.log(2)) | (wait <= least[self.rows])
+        return th.where(filled, self.log_probs[:, :-1].argmax(-1), self.log_probs.shape[1] - 1)
+
+    def of_tokens(self) -> th.Tensor:
+        """Return the log-probabilities at positions that do not wait, float32 [Q, n]."""
+        return th.log_softmax(self.log_probs[:, :-1], -1) if self.waits else self.log_probs
 
     def log_prob(self, actions: th.Tensor) -> th.Tensor:
         """Return log-probabilities [B] of actions [B, T], summed over the positions of a text."""
@@ -120,13 +140,17 @@ _BLOCK = 2**20  # maximum number of probabilities computed at a time if they nee
 
 def draw_rows(log_probs: th.Tensor) -> th.Tensor:
     """Return a choice [Q] drawn at each position of log_probs [Q, n], one block of positions at a time."""
-    return th.cat([_draw(block) for block in log_probs.split(max(1, _BLOCK // log_probs.shape[-1]))])
+    return th.cat([_draw(block) for block in _blocks(log_probs)])
 
 
 @th.no_grad()
 def mean_entropy(log_probs: th.Tensor) -> th.Tensor:
     """Return the mean of `entropy` without a gradient, one block of positions at a time."""
-    return th.cat([entropy(block) for block in log_probs.split(max(1, _BLOCK // log_probs.shape[-1]))]).mean()
+    return th.cat([entropy(block) for block in _blocks(log_probs)]).mean()
+
+
+def _blocks(log_probs: th.Tensor) -> tuple[th.Tensor, ...]:
+    return th.split(log_probs, max(1, _BLOCK // log_probs.shape[-1]))
 
 
 def entropy(log_probs: th.Tensor) -> th.Tensor:

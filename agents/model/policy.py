@@ -25,17 +25,22 @@ from lm_gym.agents.model.environment_spaces import (
 from lm_gym.agents.model.freezing import freeze_parameters, matching
 from lm_gym.agents.model.heads import CLASSIFIERS, Head, head_parameters, label_names, resolve_head
 from lm_gym.agents.model.label_words import label_word_head, readme
-from lm_gym.agents.model.loading import load_model, model_path
+from lm_gym.agents.model.loading import load, model_path
 from lm_gym.agents.model.packed import AtCursors, Packed, entropy
+from lm_gym.agents.model.padding import warn_if_padding_is_read
 from lm_gym.agents.model.position_model import PositionModel, check_length
 from lm_gym.agents.model.prompts import install, load_prompt, save_prompt
+from lm_gym.agents.model.start import Start
 from lm_gym.agents.model.text_encoder import TensorObservation, TextEncoder
 from lm_gym.agents.model.tokenizer import check_tokenizer, save_tokenizer
+from lm_gym.agents.model.waiting import WaitHead, load_wait_head, save_wait_head
+from lm_gym.bounds import Fraction, NonNegativeFloat, PositiveFloat, bounded
 from lm_gym.tokenizer import TextTokenizer
 
 _FORBIDDEN = -1e8  # log-probability of a forbidden choice
 
 
+@bounded
 class LMPolicy(ActorCriticPolicy):
     """A policy made from a masked LM, causal LM, token or text classifier, for lm_gym's environments.
 
@@ -43,6 +48,9 @@ class LMPolicy(ActorCriticPolicy):
     runs the head only at positions. With `unit="token"`, in evaluation mode and without gradients, a text is encoded
     only when it starts or changes, or when the weights change; its other positions cost only the head. The critic is a
     linear layer on detached hidden states, so it does not affect the language model.
+
+    With as many choices as tokens and one more, the last one leaves a position open, and a small head decides whether a
+    position is filled (`WaitHead`).
 
     Args:
         observation_space: the environment's observation space (a Dict with input_ids, attention_mask, positions, …).
@@ -64,6 +72,7 @@ class LMPolicy(ActorCriticPolicy):
         use_sde: must be False; exists for compatibility with Stable-Baselines3.
 
     Attributes:
+        start: the model before any update; default settings depend on it.
         distinct: group size G > 0 (PPO sets it, for `unit="token"`): while a rollout is collected, rows k·G … k·G + G-1
             sample without replacement at the position that they share. 0: all rows sample independently.
         critic: function that gives the values [B, 1] of a rollout's steps in place of the linear layer (PPO sets it).
@@ -87,9 +96,9 @@ class LMPolicy(ActorCriticPolicy):
         labels: Sequence[str] | None = None,
         label_words: Mapping[str, Any] | None = None,
         freeze: Sequence[str] = (),
-        head_lr_scale: float = 5.0,
-        weight_decay: float = 0.01,
-        dropout: float | None = None,
+        head_lr_scale: PositiveFloat = 5.0,
+        weight_decay: NonNegativeFloat = 0.01,
+        dropout: Fraction | None = None,
         dtype: str = "float32",
         tokenizer: str | None = None,
         use_sde: bool = False,
@@ -99,7 +108,8 @@ class LMPolicy(ActorCriticPolicy):
         BasePolicy.__init__(self, observation_space, action_space, normalize_images=False)
         self.unit, self.distribution, self.num_choices = read_action_space(action_space)
         vocabulary, self.max_length = read_observation_space(observation_space)
-        self.head, labels = resolve_head(head, labels, self.num_choices, vocabulary)
+        self.waits = head in (None, "vocabulary") and self.num_choices == vocabulary + 1
+        self.head, labels = resolve_head(head, labels, self.num_choices - self.waits, vocabulary)
         if (self.head == "label_words") != (label_words is not None):
             raise ValueError(f"head={self.head!r} and label_words={label_words!r}: they go together")
         self._arguments: dict[str, Any] = {
@@ -113,16 +123,18 @@ class LMPolicy(ActorCriticPolicy):
             "dtype": dtype,
             "tokenizer": tokenizer or (model if isinstance(model, str) else None),
         }
-        network = load_model(model, self.head, labels=labels, dtype=dtype, dropout=dropout)
+        network, weights = load(model, self.head, labels=labels, dtype=dtype, dropout=dropout)
+        self.start = Start(self.head, weights, network.config.hidden_size)
         check_vocabulary(network.config, vocabulary, model, self.tokenizer)
         if self.head in CLASSIFIERS:
             self._arguments["labels"] = label_names(network.config)
-        freeze_parameters(network, self._arguments["freeze"])
+        freeze_parameters(network, self._arguments["freeze"], all_of_them=self.waits)
         self.language_model = PositionModel(network, classifies_texts=self.head == "text_labels")
         if label_words is not None:
             self.language_model.label_words = label_word_head(self.language_model, label_words)
         self.encoder = TextEncoder(self.language_model)
         self.check_length()
+        warn_if_padding_is_read(network, self.max_length, classifies_texts=self.head == "text_labels")
         prompt = load_prompt(network.config, model_path(model) if isinstance(model, str) else None)
         if prompt is not None:
             install(self, prompt)
@@ -130,6 +142,12 @@ class LMPolicy(ActorCriticPolicy):
         nn.init.zeros_(self.value_net.weight)
         nn.init.zeros_(self.value_net.bias)
         heads: list[nn.Module | nn.Parameter] = [self.value_net]
+        self.wait_head: WaitHead | None = None
+        if self.waits:
+            self.wait_head = load_wait_head(
+                network.config.hidden_size, model_path(model) if isinstance(model, str) else None
+            )
+            heads.append(self.wait_head)
         if self.head in CLASSIFIERS:
             heads += head_parameters(network).values()
         self.optimizer = GroupedAdamW(
@@ -185,23 +203,27 @@ class LMPolicy(ActorCriticPolicy):
 
         Args:
             obs: tensors of the observation's arrays, [B, …].
-            slots: int64 [B], one position of each text (with `unit="token"`: the cursor); None for all positions.
+            slots: int64 [B], one position of each text (with `unit="token"`: the cursor); None for all positions, or
+                for those that are due in texts that take several steps.
         """
         rows, slots = self.places(obs, slots)
         hidden = self.encode(obs, rows, slots)
         batch, width = obs["position_mask"].shape
-        return Packed(self.log_probs(hidden, rows, obs), hidden, rows, slots, (batch, width))
+        return Packed(self.log_probs(hidden, rows, obs), hidden, rows, slots, (batch, width), self.waits)
 
     def places(self, obs: TensorObservation, slots: th.Tensor | None = None) -> tuple[th.Tensor, th.Tensor]:
         """Return the rows and slots of the positions for `positions`, int64 [Q] each; same arguments."""
         if slots is None:
-            rows, slots = obs["position_mask"].bool().nonzero(as_tuple=True)
+            rows, slots = obs.get("due", obs["position_mask"]).bool().nonzero(as_tuple=True)
             return rows, slots
         return th.arange(len(slots), device=slots.device), slots
 
     def encode(self, obs: TensorObservation, rows: th.Tensor, slots: th.Tensor) -> th.Tensor:
         """Return the encoder's hidden states [Q, H] at positions."""
         columns = obs["positions"].long()[rows, slots]
+        self.encoder.spent.texts += len(obs["input_ids"])
+        self.encoder.spent.tokens += int(obs["attention_mask"].sum())
+        self.encoder.spent.backward += len(obs["input_ids"]) if th.is_grad_enabled() else 0
         return self.language_model.encode(obs["input_ids"].long(), obs["attention_mask"].long(), rows, columns)
 
     def log_probs(self, hidden: th.Tensor, rows: th.Tensor, obs: TensorObservation) -> th.Tensor:
@@ -209,6 +231,9 @@ class LMPolicy(ActorCriticPolicy):
         logits = self._logits(hidden)
         if "action_mask" in obs:
             logits = logits.masked_fill(obs["action_mask"].bool().logical_not()[rows], float("-inf"))
+        if self.wait_head is not None:
+            last = (obs["steps_left"][:, 0] <= 1)[rows] if "steps_left" in obs else None
+            return self.wait_head(hidden, th.log_softmax(logits, -1), last)
         if logits.shape[-1] < 16 and not logits.requires_grad:  # torch's kernel is slow for few choices
             return logits - logits.logsumexp(-1, keepdim=True)
         return th.log_softmax(logits, -1)
@@ -260,7 +285,8 @@ class LMPolicy(ActorCriticPolicy):
         packed = self._decide(obs, action_masks)
         self.encoder.spent = spent  # predictions do not count as training
         if self.distribution:
-            return packed.unpack(packed.log_probs.clamp(min=float(self.action_space.low.min())))  # type: ignore[attr-defined]
+            lowest = float(self.action_space.low.min())  # type: ignore[attr-defined]
+            return packed.unpack(_as_decided(packed, lowest).clamp(min=lowest))
         return packed.choose(deterministic)
 
     def forward(
@@ -335,10 +361,21 @@ class LMPolicy(ActorCriticPolicy):
         self.network.save_pretrained(folder)
         if self.language_model.prompt is not None:
             save_prompt(self.language_model.prompt, folder)
+        if self.wait_head is not None:
+            save_wait_head(self.wait_head, folder)
         if self.tokenizer is not None:
             save_tokenizer(self.tokenizer, folder)
         if self.head == "label_words":
             Path(folder, "README.md").write_text(readme(self.network), encoding="utf-8")
+
+
+def _as_decided(packed: Packed | AtCursors, lowest: float) -> th.Tensor:
+    """Log-probabilities [Q, n] whose largest is the choice that the policy makes; of waiting nothing else is said."""
+    if not isinstance(packed, Packed) or not packed.waits:
+        return packed.log_probs
+    waiting = (packed.most_probable() == packed.log_probs.shape[1] - 1)[:, None]
+    tokens, wait = packed.log_probs[:, :-1], packed.log_probs[:, -1:]
+    return th.cat([th.where(waiting, tokens.clamp(max=wait), tokens), wait.masked_fill(~waiting, lowest)], -1)
 
 
 def _as_dict(obs: PyTorchObs) -> TensorObservation:

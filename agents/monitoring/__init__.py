@@ -1,1 +1,1 @@
-"""A stream of texts labelled line by line, and alerts where the share of a label departs from what it was."""
+"""Labelling a stream of texts line by line, and alerts when the share of a label changes."""

@@ -1,10 +1,10 @@
-"""When the share of a label departs from what it was: an exact test on sliding windows, with a stated error rate.
+"""Alerts when the share of a label changes: an exact test on sliding windows, with a stated rate of false alarms.
 
-The first texts of a topic are its baseline: K of N have the label. From then on the last W texts of the topic, k of
-them with the label, are tested every `step` texts by Fisher's exact test. Where nothing has changed, baseline and
-window are drawn alike and each test errs with probability α at most, whatever the share is. So the expected number of
-tests that err is at most α for each `step` texts, and α = rate · step / 100,000 keeps the rate that was asked for. An
-alert is raised when a test rejects, and not again before a test of the same topic has passed.
+The first N texts of a topic are its baseline; K of them have the label. After that, Fisher's exact test compares the
+last W texts of the topic with the baseline every `step` texts. If nothing has changed, baseline and window come from
+the same distribution, and each test rejects with probability at most α, whatever the share is. So the expected number
+of false rejections is at most α per `step` texts, and α = rate · step / 100,000 keeps the requested rate. A rejection
+raises an alert, unless the previous test of the topic rejected too.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ PER = 100_000  # texts that the rate of false alarms is counted by
 
 @dataclass(frozen=True)
 class Rule:
-    """What is tested, and how strictly.
+    """The parameters of the test.
 
     Attributes:
-        baseline: N, texts of a topic that its share is learned from.
-        window: W, texts that are compared with them.
-        step: texts of a topic between two tests.
-        false_alarms: expected false alarms in 100,000 texts, at most.
+        baseline: N, number of texts that define the normal share of a topic.
+        window: W, number of texts compared with the baseline.
+        step: number of texts of a topic between two tests.
+        false_alarms: upper bound of the expected false alarms per 100,000 texts.
 
     Raises:
-        ValueError: a number that is out of range.
+        ValueError: a number is out of range.
     """
 
     baseline: int = 500
@@ -54,13 +54,13 @@ class Rule:
 
 @dataclass
 class Topic:
-    """What is kept of one topic; plain values, so that it can be written down.
+    """The state of one topic and label, in plain values.
 
     Attributes:
-        seen: texts so far.
-        known: of the baseline, those with the label.
-        window: the last texts behind the baseline, oldest first: "1" with the label, "0" without.
-        lines: the numbers of their lines.
+        seen: number of texts so far.
+        known: number of texts of the baseline with the label.
+        window: the last texts after the baseline, oldest first: "1" with the label, "0" without.
+        lines: line numbers of these texts.
         raised: whether the last test rejected.
     """
 
@@ -71,11 +71,11 @@ class Topic:
     raised: bool = False
 
     def take(self, rule: Rule, line: int, has_label: bool) -> dict[str, Any] | None:
-        """Count one text; what an alert says if one is raised.
+        """Add one text; return the content of an alert if it raises one.
 
         Args:
-            rule: what is tested.
-            line: the number of the text's line.
+            rule: the parameters of the test.
+            line: line number of the text.
             has_label: whether the text has the label.
         """
         self.seen += 1
@@ -103,13 +103,13 @@ class Topic:
 
 
 def fisher(known: int, baseline: int, found: int, window: int) -> float:
-    """Two-sided p-value of Fisher's exact test, 0 to 1: twice the smaller tail of the hypergeometric distribution.
+    """Compute the two-sided p-value of Fisher's exact test: twice the smaller tail of the hypergeometric distribution.
 
     Args:
-        known: texts with the label among those of the baseline.
-        baseline: their number.
-        found: texts with the label in the window.
-        window: their number.
+        known: number of texts of the baseline with the label.
+        baseline: size of the baseline.
+        found: number of texts of the window with the label.
+        window: size of the window.
     """
     drawn = hypergeom(baseline + window, known + found, window)
     return float(min(1.0, 2 * min(drawn.cdf(found), drawn.sf(found - 1))))

@@ -1,4 +1,4 @@
-"""A trained classifier over texts that stand in no dataset."""
+"""A trained classifier for texts outside a dataset."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ _ROWS = 64  # texts in one forward, of like length
 
 
 class Classifier:
-    """Labels texts as a run's policy does.
+    """Label texts with the policy of a run.
 
     Args:
-        policy: of the run.
-        env: an environment that it plays, which says how texts are encoded.
+        policy: the policy.
+        env: an environment of the policy, which defines the encoding of texts.
 
     Attributes:
-        labels: the labels.
+        labels: names of the labels.
 
     Raises:
-        ValueError: the policy does not give each text one label, or needs a second text beside it.
+        ValueError: the task does not give each text one label, or it needs pairs of texts.
     """
 
     def __init__(self, policy: LMPolicy, env: TextVectorEnv) -> None:
         label = next((field for field in env.task.fields if field.kind == "label"), None)
         if label is None or env.task.shape.positions != 1:
-            raise ValueError(f"{env.task.env_id} gives texts no label: monitor a run of a text classifier")
+            raise ValueError(f"{env.task.env_id} does not label texts: give a run of text classification")
         if any(column.kind == "text" for column in env.task.corpus.columns.values()):
-            raise ValueError("the run was trained on pairs of texts, and a stream has one text a line")
+            raise ValueError("the run was trained on pairs of texts, but a stream has one text per line")
         self._policy, self._env = policy, env
         self._fields: tuple[Field, ...] = (env.task.fields[0], label)
         self.labels = [env.task.choice_name(number) for number in range(env.task.shape.choices)]
 
     def __call__(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The most probable label of each text, int64 [N], and its probability, float64 [N]."""
+        """Return the most probable label of each text, int64 [N], and its probability, float64 [N]."""
         task, arguments = self._env.task, self._env.settings
-        records = [{"text": text, "label": self.labels[0]} for text in texts]  # of which the label is never looked at
+        records = [{"text": text, "label": self.labels[0]} for text in texts]  # the label is not used
         corpus = load_dataset(records, fields=self._fields)["train"]
         encoded = task.encode(corpus, task.tokenizer, arguments.max_length, options=task.options)
         shape = Shape(encoded.max_tokens, 1, task.shape.choices)

@@ -1,7 +1,7 @@
-"""What a monitor has written, and how far it has read: whatever the moment of a kill, no line is lost or counted twice.
+"""The files of a monitor. A kill at any moment neither loses a line nor counts one twice.
 
-Results are appended and synced first; the state, which says how long the files were and which line comes next, replaces
-the one before in one step afterwards. Who goes on from a state cuts the files to that length.
+Results are appended and synced first. Then the state, which holds the sizes of the files and the next line, atomically
+replaces the previous state. A monitor that resumes from a state truncates the files to these sizes.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ class Journal:
     """The files of a monitor.
 
     Args:
-        output: where results go, a line each; None: standard output.
-        rejected: where lines go that hold no text, as they are.
-        state: where to note how far the monitor is; None: nowhere.
+        output: file for results, one per line; None: standard output.
+        rejected: file for lines without a text, unchanged.
+        state: file for the state; None: keep no state.
 
     Raises:
-        ValueError: a state without a file for results, which could not be cut.
+        ValueError: a state is requested without a file for results.
     """
 
     def __init__(self, output: Path | None, rejected: Path, state: Path | None) -> None:
@@ -34,10 +34,10 @@ class Journal:
         self._output, self._rejected, self._state = output, rejected, state
 
     def resume(self) -> dict[str, Any] | None:
-        """What was noted, with the files cut to what they held then; None if nothing was.
+        """Return the state and truncate the files to match it; None if there is no state.
 
         Raises:
-            ValueError: there is no state, and the files hold something already; or they lack what the state counts.
+            ValueError: there is no state but the files are not empty, or the files are shorter than the state says.
         """
         if self._state is not None and self._state.is_file():
             noted: dict[str, Any] = json.loads(self._state.read_text(encoding="utf-8"))
@@ -52,11 +52,11 @@ class Journal:
             return noted
         for path in self._files():
             if path.exists() and path.stat().st_size:
-                raise ValueError(f"{path} holds something: give another file, or the --state that goes with it")
+                raise ValueError(f"{path} is not empty: give another file, or the --state that belongs to it")
         return None
 
     def commit(self, results: Sequence[str], rejected: Sequence[bytes], state: Mapping[str, Any]) -> None:
-        """Append results and rejected lines, then note the state."""
+        """Append results and rejected lines, then write the state."""
         if self._output is None:
             sys.stdout.write("".join(results))
             sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""A stream labelled, counted by topic, and tested: what each line and each alert says."""
+"""Labelling the lines of a stream, counting labels by topic, and raising alerts."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from lm_gym.agents.monitoring.alerts import Rule, Topic
 from lm_gym.agents.monitoring.classifier import Classifier
 from lm_gym.agents.monitoring.stream import LineError, Message, read_line
 
-REMEMBERED = 10_000  # ids of texts, by which one that comes again is known
+REMEMBERED = 10_000  # ids of texts, to recognise duplicates
 
 Scalar = Callable[[str, float, int], None]
 
 
 class Monitor:
-    """What is known of a stream so far.
+    """Label a stream and raise alerts.
 
     Args:
         classifier: labels texts.
-        rule: when to raise an alert; its rate of false alarms is that of all labels watched together.
-        watched: the labels whose share is tested.
-        by: the key of a line that holds its topic; None: all texts have one topic.
+        rule: when to raise an alert. Its rate of false alarms is the total over the watched labels.
+        watched: labels whose share is tested.
+        by: key of the topic in a line; None: all texts have the same topic.
         scalar: logs a number by name and line.
 
     Attributes:
         line: number of lines read.
-        counts: of texts, alerts, duplicates (an id that came before) and lines without a text.
+        offset: number of bytes read.
+        counts: numbers of texts, alerts, duplicates (by id) and rejected lines.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class Monitor:
         self.counts: Counter[str] = Counter()
 
     def take(self, lines: Sequence[bytes]) -> tuple[list[str], list[bytes]]:
-        """Label a batch of lines: results as lines of JSON, and the lines that hold no text."""
+        """Label a batch of lines; return results as lines of JSON, and the lines without a text."""
         rejected: list[bytes] = []
         messages: list[tuple[int, Message]] = []
         for line in lines:
@@ -70,20 +71,20 @@ class Monitor:
         return [json.dumps(result, ensure_ascii=False) + "\n" for result in results], rejected
 
     def state(self) -> dict[str, Any]:
-        """All that is known, as plain values for `restore`."""
+        """Return the state as plain values, for `restore`."""
         topics = {name: {label: asdict(topic) for label, topic in of.items()} for name, of in self._topics.items()}
         known = {"line": self.line, "offset": self.offset, "counts": dict(self.counts), "ids": [*self._ids]}
         return {**known, "rule": asdict(self._rule), "watched": self._watched, "topics": topics}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state.
+        """Resume from a state.
 
         Raises:
-            ValueError: it is that of another rule, or of other labels.
+            ValueError: the state belongs to another rule or other labels.
         """
         if state["rule"] != asdict(self._rule) or state["watched"] != self._watched:
             raise ValueError(
-                f"the state is that of {state['rule']} for {', '.join(state['watched'])}: give the same options"
+                f"the state belongs to {state['rule']} and labels {', '.join(state['watched'])}: give the same options"
             )
         self.line, self.offset = state["line"], state["offset"]
         self.counts, self._ids = Counter(state["counts"]), dict.fromkeys(state["ids"])
@@ -92,7 +93,7 @@ class Monitor:
         }
 
     def _results(self, line: int, message: Message, label: str, probability: float) -> list[dict[str, Any]]:
-        """The result of one text, and the alerts that it raises."""
+        """Return the result of one text and the alerts that it raises."""
         self.counts["texts"] += 1
         about = {"line": line, "id": message.id, "time": message.time, "topic": message.topic}
         known = {key: value for key, value in about.items() if value is not None}

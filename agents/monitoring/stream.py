@@ -1,4 +1,4 @@
-"""Lines of a stream, in batches that wait no longer than they are told to; and what a line says."""
+"""Reading a stream: lines in batches with a bounded delay, and the content of a line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from threading import Event, Thread
 from typing import IO, Any
 
 _POLL = 0.05  # seconds between two looks at a file that may grow
-_WAITING = 4  # batches read ahead; who writes into a pipe waits when they are full
+_WAITING = 4  # batches read ahead; then the writer of a pipe has to wait
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,10 @@ class Message:
     """One text.
 
     Attributes:
-        text: the text, with a word at least.
-        id: its own name, None if it has none.
-        topic: what its share is counted by.
-        time: as the line has it.
+        text: the text, not blank.
+        id: identifier of the text; None if it has none.
+        topic: topic of the text.
+        time: time of the text, as given.
     """
 
     text: str
@@ -32,18 +32,18 @@ class Message:
 
 
 class LineError(ValueError):
-    """A line that holds no text."""
+    """A line without a text."""
 
 
 def read_line(line: bytes, by: str | None) -> Message:
-    """What a line says: a JSON object with `text`, or, where it does not begin with a brace, a text.
+    """Parse a line: a JSON object with `text` or, if it does not start with a brace, the text itself.
 
     Args:
-        line: without its end.
-        by: the key that holds the topic; None: all texts have one topic.
+        line: the line without its line end.
+        by: key of the topic; None: all texts have the same topic.
 
     Raises:
-        LineError: not UTF-8, no JSON object, or no text in it.
+        LineError: the line is not UTF-8, not valid JSON, or has no text.
     """
     try:
         text = line.decode()
@@ -64,17 +64,17 @@ def read_line(line: bytes, by: str | None) -> Message:
 
 
 def batches(stream: IO[bytes], size: int, max_delay: float, follow: bool) -> Iterator[list[bytes]]:
-    """Lines in batches, ends of lines included.
+    """Yield lines in batches, including line ends.
 
-    A batch is given when it is full, or `max_delay` seconds after its first line came. Reading goes on meanwhile in a
-    thread, a few batches ahead.
+    A batch is complete when it is full, or `max_delay` seconds after its first line arrived. A thread reads a few
+    batches ahead.
 
     Args:
-        stream: where lines come from.
-        size: most lines of a batch.
-        max_delay: seconds.
-        follow: whether to wait for more at the end of a file, and for the end of a line that is not complete; without
-            it the end of the file ends the line.
+        stream: the stream.
+        size: maximum number of lines per batch.
+        max_delay: maximum delay in seconds.
+        follow: whether to wait for more data at the end of a file and inside an incomplete line. Without it, the end of
+            the file ends the last line.
     """
     lines: Queue[bytes | None] = Queue(_WAITING * size)
     stopped = Event()

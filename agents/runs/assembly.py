@@ -1,4 +1,4 @@
-"""From settings to what they name: the dataset, its environments and the agent."""
+"""Build the dataset, environments and agent that settings name."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
@@ -21,17 +21,17 @@ _NOT_ARGUMENTS = ("id", "num_envs", "group_size", "dataset", "tokenizer", "sampl
 
 
 def make_dataset(env: EnvSettings, data: Mapping[str, Any]) -> Dataset:
-    """The dataset that the settings name, as it is.
+    """Load the dataset that the settings name, without changes.
 
     Raises:
-        ValueError: an unknown environment.
-        DataError: a dataset that cannot be used.
+        ValueError: if the environment is unknown.
+        DataError: if the dataset cannot be used.
     """
     return load_data(find_task(env.id), env.dataset, **data)
 
 
 def make_training_dataset(settings: Settings) -> Dataset:
-    """As make_dataset, with a tenth of train held out where there is no validation split (its notes say so)."""
+    """Load the dataset. Without a validation split, hold out a tenth of train, which is said in the notes."""
     return make_dataset(settings.env, settings.data).with_holdout()
 
 
@@ -43,23 +43,28 @@ def make_env(
     *,
     learning: bool = False,
 ) -> TextVectorEnv:
-    """The environment over one split.
+    """Make the environment over one split.
 
     Args:
-        settings: of the run.
+        settings: settings of the run.
         dataset: the data.
         split: one of its splits.
-        tokenizer: take this one and not the one that the settings name.
-        learning: make it as the algorithm learns from it, and not to evaluate on.
+        tokenizer: use this tokenizer instead of the one that the settings name.
+        learning: whether the environment is for training, and not for evaluation.
     """
     task = find_task(settings.env.id)
     given = {key: value for key, value in asdict(settings.env).items() if key not in _NOT_ARGUMENTS}
     options = task.Options(**{option.name: given.pop(option.name) for option in fields(task.Options)})
     arguments = {key: value for key, value in given.items() if value is not None}
-    arguments |= asdict(options if learning else task.whole(options))
-    taken = {"group_size": 1, **find_algorithm(settings.algo).env_arguments}
+    algorithm = find_algorithm(settings.algo)
     if not learning:
-        taken |= {"unit": "sequence", "group_size": 1}
+        options = task.whole(options)
+    elif algorithm.family == "supervised":
+        options = task.learned_from(options)
+    arguments |= asdict(options)
+    taken = {"group_size": 1, **algorithm.env_arguments}
+    if not learning:
+        taken |= {"unit": "sequence", "group_size": 1, **task.evaluated_in(options)}
     elif settings.env.group_size is not None:
         taken["group_size"] = settings.env.group_size
     env = gymnasium.make_vec(
@@ -79,12 +84,12 @@ def make_env(
 
 
 def make_agent(settings: Settings, env: TextVectorEnv, model: str | None = None) -> TextAlgorithm:
-    """A new agent.
+    """Make a new agent.
 
     Args:
-        settings: of the run.
-        env: what it learns from.
-        model: begin from this checkpoint and not from the one that the settings name.
+        settings: settings of the run.
+        env: the environment for training.
+        model: start from this checkpoint instead of the model that the settings name.
     """
     policy = _policy_arguments(settings, model)
     return find_algorithm(settings.algo)(
@@ -98,7 +103,7 @@ def make_agent(settings: Settings, env: TextVectorEnv, model: str | None = None)
 
 
 def make_policy(settings: Settings, env: TextVectorEnv, model: str) -> LMPolicy:
-    """The policy of a checkpoint, to act in an environment that its algorithm need not be able to learn from."""
+    """Load the policy of a checkpoint for an environment that its algorithm may be unable to learn from."""
     policy = LMPolicy(
         env.single_observation_space,
         env.single_action_space,
@@ -113,18 +118,18 @@ def make_policy(settings: Settings, env: TextVectorEnv, model: str) -> LMPolicy:
 def _policy_arguments(settings: Settings, model: str | None) -> dict[str, Any]:
     policy: dict[str, Any] = {**settings.policy, **({} if model is None else {"model": model})}
     if settings.env.tokenizer is not None and Path(settings.env.tokenizer).is_dir():
-        policy["tokenizer"] = settings.env.tokenizer  # it goes into the checkpoints
+        policy["tokenizer"] = settings.env.tokenizer  # it is saved in the checkpoints
     return policy
 
 
 def tokenizer_of(settings: Settings) -> str:
-    """What the environment's tokenizer is read from.
+    """Find where the environment's tokenizer is loaded from.
 
     Raises:
-        SettingsError: the model is given as a configuration and no tokenizer is.
+        SettingsError: if the model is a configuration and no tokenizer is given.
     """
     model = settings.policy["model"]
     tokenizer = settings.env.tokenizer or model
     if not isinstance(tokenizer, str):
-        raise SettingsError("policy.model is a configuration, without a tokenizer beside it: give env.tokenizer")
+        raise SettingsError("policy.model is a configuration, which has no tokenizer: set env.tokenizer")
     return tokenizer

@@ -1,81 +1,96 @@
-"""What happens while a run trains: evaluation, choice of the best model, logs of both, checkpoints.
+"""Callbacks of a run: evaluation, choice of the best model, logs, checkpoints.
 
-Evaluations are made in `on_step`, so that their numbers fall into the log of the same update; where an update follows
-many steps, before the next rollout, in a log of their own. Checkpoints are written
-between two updates, where the algorithm's own log of the last one stands on disk: what a checkpoint holds and what the
-curve holds always agree.
+Evaluations happen in `on_step`, so that their numbers are logged together with the same update. If an update follows
+many steps, they happen before the next rollout and have a log of their own. Checkpoints are written between two
+updates, after the log of the last one is on disk, so a checkpoint and the curve always agree.
 """
 
 import resource
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import torch as th
-from rich.console import Console
+from rich.text import Text
 from stable_baselines3.common.callbacks import BaseCallback
 
 from lm_gym.agents.evaluation.predictions import samples_table, write_predictions
 from lm_gym.agents.files import write_folder
+from lm_gym.agents.model.finite import require_finite
 from lm_gym.agents.runs.clock import Clock
+from lm_gym.agents.runs.curve import pending_logs, restore_pending
+from lm_gym.agents.runs.interrupts import Stopped, StopRequest
 from lm_gym.agents.runs.run_folder import RunFolder
 from lm_gym.agents.runs.settings import CheckpointSettings, SettingsError
+from lm_gym.agents.runs.terminal import Terminal
 from lm_gym.tasks import Evaluation
 from lm_gym.tasks.metric import metric_of
 
 
 @dataclass
 class RunState:
-    """What a checkpoint keeps beside the model.
+    """The state of a run in a checkpoint, apart from the model.
 
     Attributes:
-        seconds: of training, evaluations and checkpoints left out.
-        peak_memory_bytes: the most memory that any process of the run had.
+        seconds: training time, without evaluations and checkpoints.
+        peak_memory_bytes: the peak memory of the run, over all its processes.
         metric: the metric that chooses the best model.
         keep: "best", or "last": the last evaluation's model counts as the best.
+        first: its value before training; None before the first evaluation, and in runs of version 0.1.
         best: its best value so far; None before the first evaluation.
         best_timesteps: when that was.
         last: its last value.
         evaluated_at: timesteps of the last evaluation; -1 before the first.
+        pending: what was recorded since the last log: by name its value, how many values that is the mean of, and
+            the outputs that leave it out.
     """
 
     metric: str
     keep: str = "best"
     seconds: float = 0.0
     peak_memory_bytes: int = 0
+    first: float | None = None
     best: float | None = None
     best_timesteps: int = 0
     last: float | None = None
     evaluated_at: int = -1
+    pending: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def improved(self) -> bool:
+        """Whether the model that is kept is better than the one that training began with."""
+        if self.first is None or self.best is None:
+            return self.best_timesteps > 0
+        return metric_of(self.metric).better(self.best, self.first)
 
     def improves(self, value: float) -> bool:
-        """Whether `value` is better than the best so far; the first always is, and where the last is kept each is."""
+        """Tell whether `value` beats the best so far: always the first time, and with `keep="last"` every time."""
         if self.best is None or self.keep == "last":
             return True
         return metric_of(self.metric).better(value, self.best)
 
 
 def peak_memory_bytes() -> int:
-    """The most memory this process ever had: resident on the host, and allocated on a GPU if one is used."""
+    """Measure the peak memory of this process: resident on the host, plus allocated on the GPU if one is used."""
     host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return host + (th.cuda.max_memory_allocated() if th.cuda.is_available() else 0)
 
 
 class Evaluate(BaseCallback):
-    """Evaluates at the start, every so many timesteps and at the end; keeps the best model and the last predictions.
+    """Evaluate at the start, at intervals and at the end. Keep the best model and the last predictions.
 
     Args:
-        play: evaluates the policy on the validation split.
-        due: how many evaluations are due by now, the one at the start left out.
-        folder: the run's.
-        state: read and written.
-        clock: held meanwhile.
-        console: a line for each evaluation.
-        shown: texts shown in TensorBoard with their predictions.
-        timesteps_per_pass: for the lines.
+        play: a function that evaluates the policy on the validation split.
+        due: a function that returns how many evaluations are due by now, without the one at the start.
+        folder: the run folder.
+        state: the state of the run, which is updated.
+        clock: the training time, which is stopped during evaluations.
+        console: where a line for each evaluation is printed.
+        shown: the number of texts shown in TensorBoard with their predictions.
+        timesteps_per_pass: timesteps of one pass over the training texts, to print passes.
     """
 
     def __init__(
@@ -85,7 +100,7 @@ class Evaluate(BaseCallback):
         folder: RunFolder,
         state: RunState,
         clock: Clock,
-        console: Console,
+        console: Terminal,
         *,
         shown: int,
         timesteps_per_pass: int,
@@ -94,12 +109,12 @@ class Evaluate(BaseCallback):
         self._play, self._due, self._folder, self._state = play, due, folder, state
         self._clock, self._console, self._shown = clock, console, shown
         self._timesteps_per_pass = timesteps_per_pass
-        self._waiting = False  # an evaluation is recorded and not dumped yet
+        self._waiting = False  # True while an evaluation is recorded but not written
 
     def _on_training_start(self) -> None:
         self._done, self._ended = self._due(), False
         model: Any = self.model
-        self._later = model.learns_after_many_steps  # what was played last is learned from before the next rollout
+        self._later = model.learns_after_many_steps  # the last rollout is learned from before the next one
         if self.model.num_timesteps == 0:
             self._evaluate()
             self._dump()
@@ -128,12 +143,17 @@ class Evaluate(BaseCallback):
 
     def _evaluate(self) -> None:
         with self._clock.paused():
+            model: Any = self.model
+            require_finite(self.model.policy, f"after update {model._n_updates}")
             evaluation = self._play()
             state, metrics, timesteps = self._state, evaluation.metrics, self.model.num_timesteps
             if state.metric not in metrics:
-                raise SettingsError(f"{state.metric} chooses the best model and is undefined: give evaluation.metric")
+                raise SettingsError(
+                    f"{state.metric} chooses the best model, but it is undefined here: set evaluation.metric"
+                )
             value = metrics[state.metric]
             better = state.improves(value)
+            state.first = value if timesteps == 0 else state.first
             state.last, state.evaluated_at = value, timesteps
             if better:
                 state.best, state.best_timesteps = value, timesteps
@@ -148,10 +168,11 @@ class Evaluate(BaseCallback):
             self._waiting = True
             shown = "  ".join(f"{name} {v:.4f}" for name, v in metrics.items() if metric_of(name).while_training)
             passes = timesteps / self._timesteps_per_pass
-            self._console.print(f"pass {passes:5.2f}  {shown}{'  [green]best[/]' if better else ''}", highlight=False)
+            line = Text(f"pass {passes:5.2f}  {shown}")
+            self._console.say(line.append("  best", "green") if better else line)
 
     def _dump(self) -> None:
-        """Write what the algorithm's own log did not: it logs every so many updates only."""
+        """Write the evaluation if the algorithm has not logged it itself, which it only does every few updates."""
         if self.logger.name_to_value and self._waiting:
             if self.model.num_timesteps:
                 self.model.dump_logs()
@@ -161,11 +182,11 @@ class Evaluate(BaseCallback):
 
 
 class StopBySeconds(BaseCallback):
-    """Ends training when the clock has run so long; schedules follow the clock. Comes before all others.
+    """End training after some seconds, and make schedules follow the clock. It must be the first callback.
 
     Args:
-        seconds: of training, those of earlier processes included.
-        clock: the run's.
+        seconds: training time, including that of earlier processes.
+        clock: the training time.
     """
 
     def __init__(self, seconds: float, clock: Clock) -> None:
@@ -181,10 +202,10 @@ class StopBySeconds(BaseCallback):
 
 
 class LogRewards(BaseCallback):
-    """Logs `reward/<term>`: what each term of the reward pays a text, unweighted, mean over the texts of an update.
+    """Log `reward/<term>`: the unweighted reward of a text from each term, averaged over the texts of an update.
 
     Args:
-        name: of a reward with one term only.
+        name: the name of the reward, used if it has only one term.
     """
 
     def __init__(self, name: str) -> None:
@@ -204,7 +225,7 @@ class LogRewards(BaseCallback):
 
 
 class SaveCheckpoints(BaseCallback):
-    """Writes a checkpoint every so many timesteps or seconds, and at the end. Comes after Evaluate.
+    """Writes a checkpoint every so many timesteps or seconds, at the end, and when asked to stop. Comes after Evaluate.
 
     Args:
         settings: how often, and how many stay.
@@ -212,18 +233,27 @@ class SaveCheckpoints(BaseCallback):
         folder: the run's.
         state: goes into the checkpoint.
         clock: held meanwhile; its seconds go into the state.
+        request: whether to save and stop before the next update.
     """
 
     def __init__(
-        self, settings: CheckpointSettings, timesteps_per_pass: int, folder: RunFolder, state: RunState, clock: Clock
+        self,
+        settings: CheckpointSettings,
+        timesteps_per_pass: int,
+        folder: RunFolder,
+        state: RunState,
+        clock: Clock,
+        request: StopRequest,
     ) -> None:
         super().__init__()
+        self._request = request
         self._settings, self._folder, self._state, self._clock = settings, folder, state, clock
         self._every = settings.every_passes * timesteps_per_pass
 
     def _on_training_start(self) -> None:
         self._done = int(self.model.num_timesteps / self._every)
         self._saved = time.monotonic()
+        restore_pending(self.logger, self._state.pending)
 
     def _on_step(self) -> bool:
         return True
@@ -231,10 +261,13 @@ class SaveCheckpoints(BaseCallback):
     def _on_rollout_start(self) -> None:
         done = int(self.model.num_timesteps / self._every)
         late = time.monotonic() - self._saved >= self._settings.every_seconds
-        # What was recorded since the last log is in no file and in no checkpoint: wait for the next log.
+        # Values recorded since the last log are neither in a file nor in a checkpoint: wait for the next log.
         if (done > self._done or late) and not self.logger.name_to_value:
             self._done = done
             self._save()
+        if self._request.signal is not None:
+            self._save()
+            raise Stopped(self._request.signal)
 
     def _on_training_end(self) -> None:
         if self.logger.name_to_value:
@@ -243,6 +276,9 @@ class SaveCheckpoints(BaseCallback):
 
     def _save(self) -> None:
         with self._clock.paused():
+            model: Any = self.model
+            require_finite(self.model.policy, f"after update {model._n_updates}")
+            self._state.pending = pending_logs(self.logger)
             self._state.seconds = self._clock.seconds
             self._state.peak_memory_bytes = max(self._state.peak_memory_bytes, peak_memory_bytes())
             self._folder.save_checkpoint(

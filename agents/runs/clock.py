@@ -1,4 +1,4 @@
-"""The seconds that training takes, evaluation and checkpoints left out."""
+"""The training time of a run, without evaluations and checkpoints."""
 
 import time
 from collections.abc import Iterator
@@ -6,10 +6,10 @@ from contextlib import contextmanager
 
 
 class Clock:
-    """A stop watch that goes on where an earlier process stopped.
+    """A stopwatch that continues from the time of earlier processes.
 
     Args:
-        seconds: what it shows at first.
+        seconds: the time that it starts with.
     """
 
     def __init__(self, seconds: float = 0.0) -> None:
@@ -17,22 +17,22 @@ class Clock:
         self._started: float | None = None
 
     def start(self) -> None:
-        """Let it run."""
+        """Start the clock."""
         if self._started is None:
             self._started = time.perf_counter()
 
     def stop(self) -> None:
-        """Hold it."""
+        """Stop the clock."""
         self._before, self._started = self.seconds, None
 
     @property
     def seconds(self) -> float:
-        """Seconds it has run."""
+        """The measured seconds."""
         return self._before + (0.0 if self._started is None else time.perf_counter() - self._started)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Hold it inside."""
+        """Stop the clock inside the `with` block."""
         running = self._started is not None
         self.stop()
         try:

@@ -1,7 +1,7 @@
-"""The command line of a run: YAML files, then dotted options, the later over the earlier.
+"""The command line of a run: YAML files and dotted options, of which later ones override earlier ones.
 
-The parser is jsonargparse's, built from the signatures of what it configures: a new argument of an algorithm is
-an option by itself. Unknown keys are refused with the nearest known one before any work is done.
+The parser is built by jsonargparse from the signatures of the classes that it configures, so a new argument of an
+algorithm becomes an option automatically. Unknown keys are an error, which suggests the nearest known key.
 """
 
 import re
@@ -17,6 +17,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from lm_gym.agents.algorithms.black_box import BlackBox
 from lm_gym.agents.algorithms.registry import ALGORITHMS, find_algorithm
+from lm_gym.agents.model.devices import check_device
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.runs.defaults import defaults_of
 from lm_gym.agents.runs.legacy import is_obsolete, upgrade
@@ -29,16 +30,18 @@ from lm_gym.agents.runs.settings import (
     EvaluationSettings,
     Settings,
     SettingsError,
-    at_least,
+    as_yaml,
     env_settings,
     leaves,
 )
 from lm_gym.agents.runs.shipped import find_config
 from lm_gym.agents.search.optimizers import OPTIMIZERS
 from lm_gym.agents.search.spaces import SEARCH_SPACES
+from lm_gym.bounds import check_arguments
 from lm_gym.data import load_dataset
 from lm_gym.data.errors import nearest
 from lm_gym.envs import find_task
+from lm_gym.rendering import printable
 
 _OF_THE_RUN = ("run_dir", "resume")  # what a config.yaml leaves out: a copy of a run goes elsewhere
 _POLICY_SKIP = {
@@ -72,11 +75,11 @@ _AGENT_SKIP = {
 
 
 def build_parser(algo: str, env_id: str = EnvSettings.id) -> ArgumentParser:
-    """The parser for the settings of one algorithm in one environment."""
+    """Build the parser for the settings of one algorithm in one environment."""
     parser = ArgumentParser(
         prog=program("train"),
-        description="Trains a language model on an lm_gym environment. Without options: REINFORCE on the "
-        "builtin NER corpus with the shipped model. --agent.* are the arguments of the algorithm that --algo names.",
+        description="Train a language model on an lm_gym environment. Without options, REINFORCE trains the shipped "
+        "model on the builtin NER corpus. The options --agent.* are the arguments of the algorithm chosen with --algo.",
         exit_on_error=False,
         default_env=False,
         allow_abbrev=False,
@@ -84,16 +87,20 @@ def build_parser(algo: str, env_id: str = EnvSettings.id) -> ArgumentParser:
     parser.add_argument(
         "--config",
         action="config",
-        help="a YAML file, or the name of a shipped one; may be repeated, the later over the earlier",
+        help="a YAML file, or the name of a shipped config; later ones override earlier ones",
     )
-    names = f"{', '.join(ALGORITHMS)}, or module:name of your own"
+    names = f"{', '.join(ALGORITHMS)}, or module:name for your own class"
     parser.add_argument("--algo", type=str, default=algo, help=f"the algorithm: {names}")
-    parser.add_argument("--seed", type=int, default=0, help="of everything random")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, …")
-    parser.add_argument("--threads", type=int | None, default=None, help="threads of torch; null leaves its choice")
-    parser.add_argument("--log_interval", type=int, default=10, help="updates between two logs")
-    parser.add_argument("--run_dir", type=str | None, default=None, help="by default runs/<env>/<algo>/<time-seed>")
-    parser.add_argument("--resume", type=str | None, default=None, help="go on with the run in this folder")
+    parser.add_argument(
+        "--threads", type=int | None, default=None, help="number of torch threads; null lets torch choose"
+    )
+    parser.add_argument("--log_interval", type=int, default=10, help="number of updates between two logs")
+    parser.add_argument(
+        "--run_dir", type=str | None, default=None, help="the run folder, by default runs/<env>/<algo>/<time-seed>"
+    )
+    parser.add_argument("--resume", type=str | None, default=None, help="the folder of a run to continue")
     parser.add_class_arguments(env_settings(find_task(env_id)), "env")
     parser.add_function_arguments(load_dataset, "data", skip={"source", "fields", "builtin"})
     parser.add_class_arguments(LMPolicy, "policy", skip=_POLICY_SKIP, instantiate=False)
@@ -101,15 +108,15 @@ def build_parser(algo: str, env_id: str = EnvSettings.id) -> ArgumentParser:
     parser.add_class_arguments(BudgetSettings, "budget")
     parser.add_class_arguments(EvaluationSettings, "evaluation")
     parser.add_class_arguments(CheckpointSettings, "checkpoint")
-    parser.set_defaults(defaults_of(find_algorithm(algo)))
+    parser.set_defaults(defaults_of(find_algorithm(algo), find_task(env_id).head))
     return parser
 
 
 def parse_settings(arguments: Sequence[str]) -> Settings:
-    """Settings from a command line (without the program's name).
+    """Parse the settings on a command line, given without the program's name.
 
     Raises:
-        SettingsError: an unknown key or value (the message has the nearest one), settings without meaning.
+        SettingsError: if a key or value is unknown (the message suggests the nearest one) or settings make no sense.
         SystemExit: after --help and --print_config.
     """
     arguments = _with_shipped(arguments)
@@ -134,19 +141,19 @@ def parse_settings(arguments: Sequence[str]) -> Settings:
 
 def fail(program: str, error: Exception) -> NoReturn:
     """End a program that was used wrongly: one message on stderr, exit status 2."""
-    sys.stderr.write(f"{program}: {error}\n")
+    sys.stderr.write(f"{program}: {printable(str(error))}\n")
     raise SystemExit(2)
 
 
 def show_warnings_plainly() -> None:
-    """Warnings as one line for a reader, without the place in the code, each once."""
+    """Print each warning once, as one line, without its place in the code."""
     said: set[str] = set()
 
     def show(message: Warning | str, *_place: Any, **_more: Any) -> None:
         text = re.sub(r"\x1b\[\d+m", "", str(message)).removeprefix("WARN: ")  # Gymnasium's are coloured
         if text not in said:
             said.add(text)
-            sys.stderr.write(f"warning: {text}\n")
+            sys.stderr.write(f"warning: {printable(text)}\n")
 
     warnings.showwarning = show
 
@@ -155,28 +162,20 @@ def _settings(parser: ArgumentParser, namespace: Namespace) -> Settings:
     values = namespace.as_dict()
     run_dir, resume = (values.pop(key) for key in _OF_THE_RUN)
     if run_dir is not None and resume is not None:
-        raise SettingsError("--resume goes on in the folder it names: leave --run_dir out")
+        raise SettingsError("--resume continues the run in its own folder: leave out --run_dir")
     values.pop("config", None)
     for section, key in (("env", "dataset"), ("env", "tokenizer"), ("policy", "model")):
         values[section][key] = _absolute(values[section][key])
-    at_least("log_interval", values["log_interval"], 1)
-    if values["threads"] is not None:
-        at_least("threads", values["threads"], 1)
-    if issubclass(find_algorithm(values["algo"]), BlackBox):  # a user's modules are imported before anything is loaded
+    kind, task = find_algorithm(values["algo"]), find_task(values["env"]["id"])
+    if values["env"]["reward"] is None:
+        values["env"]["reward"] = kind.default_reward or task.default_reward
+    _check_bounds(values)
+    if issubclass(kind, BlackBox):  # a user's modules are imported before anything is loaded
         for key, registry in (("optimizer", OPTIMIZERS), ("search_space", SEARCH_SPACES)):
             if values["agent"][key] is not None:
                 registry.find(values["agent"][key])
-    for key, value in values["agent"].items():
-        if isinstance(value, str) and key == "learning_rate":
-            raise SettingsError(f"agent.learning_rate {value!r} is not a number")
-    text = yaml.safe_dump(_plain(values), sort_keys=False, allow_unicode=True)
-    sections = {
-        "env": env_settings(find_task(values["env"]["id"])),
-        "budget": BudgetSettings,
-        "evaluation": EvaluationSettings,
-        "checkpoint": CheckpointSettings,
-    }
-    typed = {name: kind(**values.pop(name)) for name, kind in sections.items()}
+    text = as_yaml(values)
+    typed = {name: made(**values.pop(name)) for name, made in _dataclasses(values["env"]["id"]).items()}
     return Settings(
         **values,
         **typed,
@@ -186,8 +185,39 @@ def _settings(parser: ArgumentParser, namespace: Namespace) -> Settings:
     )
 
 
+def _dataclasses(env_id: str) -> dict[str, type[Any]]:
+    """The sections that are dataclasses, by name."""
+    return {
+        "env": env_settings(find_task(env_id)),
+        "budget": BudgetSettings,
+        "evaluation": EvaluationSettings,
+        "checkpoint": CheckpointSettings,
+    }
+
+
+def _check_bounds(values: Mapping[str, Any]) -> None:
+    """Check every value against the bounds that its type declares.
+
+    Raises:
+        SettingsError: naming the setting.
+    """
+    sections: dict[str, Any] = {
+        "data": load_dataset,
+        "policy": LMPolicy,
+        "agent": find_algorithm(values["algo"]),
+        **_dataclasses(values["env"]["id"]),
+    }
+    try:
+        check_device(values["device"])
+        check_arguments(Settings, {key: value for key, value in values.items() if key not in sections})
+        for name, kind in sections.items():
+            check_arguments(kind, values[name], f"{name}.")
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+
+
 def _with_shipped(arguments: Sequence[str]) -> list[str]:
-    """The arguments, with the files of shipped configs in place of their names."""
+    """Replace names of shipped configs by the paths of their files."""
     found = list(arguments)
     for position, argument in enumerate(found):
         if argument.startswith("--config="):
@@ -198,7 +228,7 @@ def _with_shipped(arguments: Sequence[str]) -> list[str]:
 
 
 def _given(arguments: Sequence[str]) -> Iterator[tuple[str, str, Any]]:
-    """Source, key and value of what a command line and its config files give, in order."""
+    """Yield source, key and value of each setting on a command line and in its config files, in order."""
     position = 0
     while position < len(arguments):
         option, equals, value = arguments[position].partition("=")
@@ -215,7 +245,7 @@ def _given(arguments: Sequence[str]) -> Iterator[tuple[str, str, Any]]:
 
 
 def _upgraded(arguments: Sequence[str]) -> list[str]:
-    """The arguments, with the content of an old config file in place of its name."""
+    """Replace the names of config files of version 0.1 by their updated content."""
     found = list(arguments)
     for i, argument in enumerate(arguments):
         option, equals, name = argument.partition("=")
@@ -230,7 +260,7 @@ def _upgraded(arguments: Sequence[str]) -> list[str]:
 
 
 def _one_budget(given: Sequence[tuple[str, str, Any]]) -> list[str]:
-    """Options that unset the other budgets: the later source wins; two in one source are a contradiction."""
+    """Make options that unset the other budgets. The last source wins; two budgets in one source are an error."""
     keys = [f"budget.{name}" for name in BUDGETS]
     found = [(source, key) for source, key, value in given if key in keys and value not in (None, "null")]
     if not found:
@@ -238,7 +268,7 @@ def _one_budget(given: Sequence[tuple[str, str, Any]]) -> list[str]:
     source, last = found[-1]
     together = sorted({key for of, key in found if of == source}, key=keys.index)
     if len(together) > 1:
-        raise SettingsError(f"{source} gives {' and '.join(together)}: give one of them")
+        raise SettingsError(f"{source} sets {' and '.join(together)}: set only one of them")
     return [f"--{key}=null" for key in keys if key != last]
 
 
@@ -254,18 +284,18 @@ def _read_yaml(name: str) -> dict[str, Any]:
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise SettingsError(f"--config {name} holds {type(content).__name__}, not keys with values")
+        raise SettingsError(f"--config {name} contains {type(content).__name__}, not keys with values")
     return content
 
 
 def check_key(source: str, key: str, known: Sequence[str], algo: str) -> None:
-    """Raise SettingsError on a key that is not in `known`, with the nearest one that is; `source` gave it."""
+    """Raise SettingsError if a key of `source` is not in `known`; the message suggests the nearest known key."""
     stem = ".".join(key.rstrip("+").split(".")[:2])
     sections = {name.partition(".")[0] for name in known}
     if stem in known or stem in sections:
         return
     close = nearest(stem, known)
-    if not close:  # the right key in another section, or without one
+    if not close:  # the key may belong to another section
         last = stem.rpartition(".")[2]
         close = next((f" (did you mean {name!r}?)" for name in known if name.rpartition(".")[2] == last), "")
     section = stem.partition(".")[0]
@@ -277,22 +307,14 @@ def check_key(source: str, key: str, known: Sequence[str], algo: str) -> None:
 
 
 def _with_nearest_value(message: str) -> str:
-    """A parser's message about a wrong choice, with the nearest right one."""
+    """Add the nearest valid choice to a parser's message about an invalid one."""
     given = re.search(r"Got value: (\S+)", message)
     choices = re.findall(r"'([^']*)'", message.partition("Got value")[0])
     return message + nearest(given.group(1), choices) if given and choices else message
 
 
 def _absolute(value: Any) -> Any:
-    """A path that stands, made absolute: a config.yaml works from anywhere."""
+    """Make the path of an existing file absolute, so that config.yaml works from any folder."""
     if isinstance(value, str) and value not in ("builtin", "tiny") and Path(value).exists():
         return str(Path(value).resolve())
-    return value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
     return value

@@ -1,10 +1,11 @@
-"""The curve of a run on disk: metrics.jsonl and TensorBoard events, and cutting both back to a checkpoint.
+"""The curve of a run on disk, in metrics.jsonl and TensorBoard events, and how to cut both back to a checkpoint.
 
-A killed run has logged past its last checkpoint. A resumed one logs those steps again, so what lies past the
-checkpoint is cut off first: neither file ever holds a step twice, and none is lost.
+An interrupted run has logged steps after its last checkpoint. The resumed run logs these steps again, so they are
+removed from both files first. No step is then logged twice, and none is lost.
 """
 
 import json
+import math
 import os
 import struct
 import time
@@ -13,16 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from stable_baselines3.common.logger import KVWriter, Logger, TensorBoardOutputFormat
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
+
+from lm_gym.agents.files import to_json
+from lm_gym.agents.runs.run_folder import RunFolderError
 
 _HEADER = 12  # a record: uint64 length, uint32 checksum, data, uint32 checksum
 _FOOTER = 4
 
 
 class MetricsWriter(KVWriter):
-    """Appends one JSON object per log, `{"timesteps": …, tag: number, …}`, of the numbers only."""
+    """Append one JSON object per log, `{"timesteps": …, tag: number, …}`, with numbers only."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("a", encoding="utf-8")
@@ -35,7 +40,7 @@ class MetricsWriter(KVWriter):
             if isinstance(value, int | float | np.generic)
         }
         if numbers:
-            self._file.write(json.dumps({"timesteps": step, **numbers}) + "\n")
+            self._file.write(to_json({"timesteps": step, **numbers}) + "\n")
             self._file.flush()
 
     def close(self) -> None:
@@ -44,7 +49,7 @@ class MetricsWriter(KVWriter):
 
 
 def open_logger(metrics: Path, tensorboard: Path, first: Iterable[Summary] = ()) -> Logger:
-    """A Stable-Baselines3 logger that appends to both; the events begin with the summaries `first`."""
+    """Make a Stable-Baselines3 logger that appends to both files. The events begin with the summaries `first`."""
     _let_the_second_pass(tensorboard)
     events = TensorBoardOutputFormat(str(tensorboard))
     file: Any = events.writer.file_writer
@@ -54,9 +59,9 @@ def open_logger(metrics: Path, tensorboard: Path, first: Iterable[Summary] = ())
 
 
 def _let_the_second_pass(tensorboard: Path) -> None:
-    """Waits, a second at most, so that a new event file sorts after those that are there.
+    """Wait, at most a second, so that a new event file sorts after the existing ones.
 
-    TensorBoard reads event files in the order of their names, which begin with the second in which they were made.
+    TensorBoard reads event files in the order of their names, which begin with the second of their creation.
     """
     made = [int(path.name.split(".")[3]) for path in tensorboard.glob("events.out.tfevents.*")]
     wait = max(made, default=0) + 1 - time.time()
@@ -65,16 +70,36 @@ def _let_the_second_pass(tensorboard: Path) -> None:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The rows of a metrics.jsonl."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    """The rows of a metrics.jsonl; numbers that JSON does not have are NaN.
+
+    Raises:
+        RunFolderError: a line is damaged.
+    """
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    rows = (_row(path, number, line) for number, line in enumerate(lines, 1))
+    return [{key: math.nan if value is None else value for key, value in row.items()} for row in rows]
+
+
+def _row(path: Path, number: int, line: str | bytes) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+        row["timesteps"] + 0  # every row has them
+    except (ValueError, TypeError, KeyError) as error:
+        raise RunFolderError(f"{path}, line {number}, is damaged: mend or remove that line") from error
+    return dict(row)
 
 
 def cut_curve(metrics: Path, tensorboard: Path, timesteps: int) -> None:
-    """Remove everything logged after `timesteps`; -1 removes all. Files that do not exist are left so."""
+    """Remove everything logged after `timesteps`; -1 removes all. Files that do not exist are left so.
+
+    Raises:
+        RunFolderError: a file is damaged before that; nothing is removed.
+    """
+    files = sorted(tensorboard.glob("events.out.tfevents.*"))
+    ends = [_events_end(events, timesteps) for events in files]
     if metrics.exists():
         _truncate(metrics, _metrics_end(metrics, timesteps))
-    for events in sorted(tensorboard.glob("events.out.tfevents.*")):
-        end = _events_end(events, timesteps)
+    for events, end in zip(files, ends, strict=True):
         if end == 0:
             events.unlink()
         else:
@@ -87,18 +112,18 @@ def _truncate(path: Path, size: int) -> None:
 
 
 def _metrics_end(path: Path, timesteps: int) -> int:
-    """Bytes of the whole lines up to `timesteps`."""
+    """Count the bytes of complete lines up to `timesteps`."""
     end = 0
     with path.open("rb") as file:
-        for line in file:
-            if not line.endswith(b"\n") or json.loads(line)["timesteps"] > timesteps:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n") or _row(path, number, line)["timesteps"] > timesteps:
                 break
             end += len(line)
     return end
 
 
 def _events_end(path: Path, timesteps: int) -> int:
-    """Bytes of the whole records up to `timesteps`."""
+    """Count the bytes of complete records up to `timesteps`."""
     data = path.read_bytes()
     end = 0
     while end + _HEADER <= len(data):
@@ -106,8 +131,36 @@ def _events_end(path: Path, timesteps: int) -> int:
         after = end + _HEADER + length + _FOOTER
         if after > len(data):
             break
-        event = Event.FromString(data[end + _HEADER : end + _HEADER + length])
+        try:
+            event = Event.FromString(data[end + _HEADER : end + _HEADER + length])
+        except DecodeError as error:
+            raise RunFolderError(
+                f"{path} is damaged at byte {end}: move it away (metrics.jsonl holds the same numbers)"
+            ) from error
         if event.step > timesteps:
             break
         end = after
     return end
+
+
+def pending_logs(logger: Logger) -> dict[str, Any]:
+    """What was recorded since the last log, as JSON: by name [value, count of its mean, outputs that leave it out].
+
+    Raises:
+        TypeError: something that is no number; texts and tables are logged at once.
+    """
+    found = {}
+    for name, value in logger.name_to_value.items():
+        if not isinstance(value, int | float | np.generic):
+            raise TypeError(f"{name} is recorded and not logged, and is no number but {type(value).__name__}")
+        number = value.item() if isinstance(value, np.generic) else value
+        found[name] = [number, logger.name_to_count[name], logger.name_to_excluded.get(name, ("",))]
+    return found
+
+
+def restore_pending(logger: Logger, pending: Mapping[str, Any]) -> None:
+    """Record again what `pending_logs` found."""
+    for name, (value, count, excluded) in pending.items():
+        logger.name_to_value[name] = value
+        logger.name_to_count[name] = count
+        logger.name_to_excluded[name] = tuple(excluded)

@@ -8,12 +8,16 @@ from lm_gym.agents.algorithms.black_box import BlackBox
 from lm_gym.agents.algorithms.ppo import PPO
 from lm_gym.agents.algorithms.presets import (
     ARS,
+    CMAES,
     CRFMNES,
+    DE,
     ES,
     FZOO,
     GA,
     LOZO,
     PGPE,
+    PSO,
+    SA,
     SNES,
     ZOSGD,
     HiZOO,
@@ -22,12 +26,13 @@ from lm_gym.agents.algorithms.presets import (
     SubZero,
 )
 from lm_gym.agents.algorithms.schedules import ScheduledRate
+from lm_gym.tasks.task import HeadKind
 
-_FEW = {"env.num_envs": 8}  # of strategies that average over generations; those that keep a best member take more
+_FEW = {"env.num_envs": 8}  # for strategies that average over generations; those that keep a best member need more
 DEFAULTS: dict[type, dict[str, Any]] = {
-    ScheduledRate: {"agent.schedule": "linear", "agent.warmup": 0.06},  # a run knows where it ends, `learn` does not
+    ScheduledRate: {"agent.schedule": "linear", "agent.warmup": 0.06},  # a run knows its end, which `learn` does not
     PPO: {"log_interval": 1},
-    BlackBox: {"env.reward": "log_likelihood", "env.num_envs": 64},
+    BlackBox: {"env.num_envs": 64},
     ES: _FEW,
     SNES: _FEW,
     MeZO: _FEW,
@@ -37,9 +42,25 @@ DEFAULTS: dict[type, dict[str, Any]] = {
 }
 
 
-def defaults_of(algorithm: type) -> dict[str, Any]:
-    """The defaults of an algorithm by dotted key: its own over those of its bases."""
+BY_HEAD: dict[HeadKind, dict[type, dict[str, Any]]] = {
+    "vocabulary": {
+        **{kind: {"env.num_envs": 16} for kind in (CMAES, DE, PSO)},  # members pay for the vocabulary at each position
+        PPO: {"env.group_size": 256, "env.num_envs": 8},  # rows that draw few tokens make the others unlikely
+        SA: {"env.num_envs": 256},  # with fewer texts it takes steps that are right for them alone
+    }
+}
+
+
+def defaults_of(algorithm: type, head: HeadKind | None = None) -> dict[str, Any]:
+    """The defaults of an algorithm by dotted key: its own over those of its bases.
+
+    Args:
+        algorithm: class.
+        head: of the task; None: what holds for any.
+    """
     found: dict[str, Any] = {}
     for kind in reversed(algorithm.__mro__):
         found |= DEFAULTS.get(kind, {})
+        if head is not None:
+            found |= BY_HEAD.get(head, {}).get(kind, {})
     return found

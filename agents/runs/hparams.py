@@ -1,7 +1,7 @@
-"""What TensorBoard's HParams page compares runs by.
+"""The columns of TensorBoard's HParams page, which compares runs.
 
-TensorBoard takes the columns of all runs from one of them, whichever it finds first: so every run declares the same
-ones, and what else was chosen stands in one of them, `changed`.
+TensorBoard takes the columns of all runs from the first run that it finds. Every run therefore declares the same
+columns, and the column `changed` lists all other settings that differ from the defaults.
 """
 
 from typing import Any
@@ -29,34 +29,33 @@ COLUMNS = {
     "env.reward": _TEXT,
     "policy.model": _TEXT,
 }
-_NAMES = ("algo", "agent.optimizer", "agent.search_space")  # which may be of a user's module
-_SHOWN = 5  # columns that the page begins with
-_SECTIONS = ("agent.", "policy.", "env.", "budget.")  # of settings that change what is learned, the nearest first
+_NAMES = ("algo", "agent.optimizer", "agent.search_space")  # these may be in a user's module
+_SHOWN = 5  # the columns that the page shows first
+_SECTIONS = ("agent.", "policy.", "env.", "budget.")  # settings that affect learning, most important first
 
 
 def metric_tags() -> list[str]:
-    """The tags of the page's metrics: what chooses models first, the same for the runs of every task."""
+    """List the tags of the page's metrics, those that choose models first. They are the same for every task."""
     first = [kind.metrics[0].name for kind in TASKS.values()] + ["cross_entropy", "perplexity"]
     rest = [metric.name for kind in TASKS.values() for metric in kind.all_metrics() if metric.name not in first]
     names = dict.fromkeys(first), dict.fromkeys(rest)
     return [*(f"eval/{name}" for name in names[0]), "budget/forward_passes", *(f"eval/{name}" for name in names[1])]
 
 
-def hparams(settings: Settings, defaults: Settings) -> dict[str, str | float]:
+def hparams(settings: Settings, defaults: Settings, asked: Settings | None = None) -> dict[str, str | float]:
     """The values of a run, by column; what an algorithm doesn't have is left out.
 
     Args:
         settings: of the run.
         defaults: of its algorithm.
+        asked: the settings of the run before defaults that depend on the model were decided; None: the same.
     """
-    values = settings.flat()
-    values |= {key: own_name(values[key]) for key in _NAMES if values.get(key) is not None}
-    usual = defaults.flat()
+    values, given, usual = _named(settings), _named(asked or settings), defaults.flat()
     shown = list(COLUMNS)[:_SHOWN]
     changed = [
         f"{key.rpartition('.')[2]}={value}"
         for section in _SECTIONS
-        for key, value in values.items()
+        for key, value in given.items()
         if key.startswith(section) and key not in shown and value is not None and value != usual.get(key)
     ]
     values["changed"] = ", ".join(changed) or "nothing"
@@ -64,19 +63,25 @@ def hparams(settings: Settings, defaults: Settings) -> dict[str, str | float]:
     return {
         key: values[key] if kind == _NUMBER else str(values[key])
         for key, kind in COLUMNS.items()
-        if values.get(key) is not None
+        if values.get(key) not in (None, "auto")
     }
 
 
-def hparams_summaries(settings: Settings, defaults: Settings) -> list[Summary]:
+def _named(settings: Settings) -> dict[str, Any]:
+    """Settings by dotted key, without the modules of names."""
+    values = settings.flat()
+    return values | {key: own_name(values[key]) for key in _NAMES if values.get(key) is not None}
+
+
+def hparams_summaries(settings: Settings, defaults: Settings, asked: Settings | None = None) -> list[Summary]:
     """What a run's events begin with: the columns, and its values. Arguments as for `hparams`."""
     infos = [
-        api_pb2.HParamInfo(name=name, type=kind, differs=place < _SHOWN)  # those that differ come first
+        api_pb2.HParamInfo(name=name, type=kind, differs=place < _SHOWN)  # TensorBoard lists these first
         for place, (name, kind) in enumerate(COLUMNS.items())
     ]
     metrics = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in metric_tags()]
     start = plugin_data_pb2.SessionStartInfo()
-    for name, value in hparams(settings, defaults).items():
+    for name, value in hparams(settings, defaults, asked).items():
         if isinstance(value, str):
             start.hparams[name].string_value = value
         else:

@@ -1,20 +1,20 @@
-"""Settings that version 0.1 wrote into config.yaml and that are no longer there."""
+"""Settings in the config.yaml of version 0.1 that no longer exist."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-EMPTY = {"env.mask_probability"}  # was written for every environment, null if it had none
+EMPTY = {"env.mask_probability"}  # written for every environment, null if unused
 
 
 def is_obsolete(key: str, value: Any) -> bool:
-    """Whether a setting is one of version 0.1 that said nothing."""
+    """Tell whether a setting is an unused one of version 0.1."""
     return key in EMPTY and value is None
 
 
 def upgrade(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of a config.yaml without its obsolete settings."""
+    """Remove the obsolete settings from the content of a config.yaml."""
     return {
         section: {key: value for key, value in values.items() if not is_obsolete(f"{section}.{key}", value)}
         if isinstance(values, dict)

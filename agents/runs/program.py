@@ -1,13 +1,13 @@
-"""How a reader types a command of this package."""
+"""The name under which a user types a command of this package."""
 
 import sys
 
 
 def program(command: str) -> str:
-    """Return what to type to run `command`, in the way in which this process was started.
+    """Return how to type `command`, in the same way as the current process was started.
 
-    That is `python -m agents.train` for a process started so, `python -m lm_gym.agents.train` likewise, and
-    `lm-gym train`, the installed command, for any other process.
+    The result is `python -m agents.train` or `python -m lm_gym.agents.train` if the process was started like that, and
+    `lm-gym train`, the installed command, otherwise.
     """
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     package, _, module = ("" if spec is None else spec.name).rpartition(".")

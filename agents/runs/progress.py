@@ -1,4 +1,4 @@
-"""What a terminal shows of a run: a bar with reward, metric and texts per second, and lines that stay."""
+"""The progress bar of a run, with reward, metric and texts per second."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,23 +12,23 @@ from lm_gym.agents.runs.clock import Clock
 
 
 class ProgressBar(BaseCallback):
-    """A live bar on a terminal; nothing elsewhere, where each evaluation prints its line all the same.
+    """A progress bar on a terminal. If output goes elsewhere, only the lines of evaluations are printed.
 
     Args:
-        console: where to draw.
+        console: where the bar is drawn.
         clock: the training time.
-        metric: the last value of the metric that chooses the best model, as text.
+        metric: a function that returns the last value of the metric that chooses the best model, as text.
     """
 
     def __init__(self, console: Console, clock: Clock, metric: Callable[[], str]) -> None:
         super().__init__()
         self._clock, self._metric = clock, metric
         self._progress = Progress(
-            TextColumn("[bold]{task.description}"),
+            TextColumn("{task.description}", style="bold", markup=False),
             BarColumn(bar_width=24),
             TextColumn("{task.percentage:3.0f}%"),
             TextColumn("reward {task.fields[reward]}"),
-            TextColumn("[cyan]{task.fields[metric]}"),
+            TextColumn("{task.fields[metric]}", style="cyan", markup=False),
             TextColumn("{task.fields[speed]} texts/s"),
             TimeRemainingColumn(compact=True),
             console=console,
@@ -64,7 +64,7 @@ class ProgressBar(BaseCallback):
         return True
 
     def stop(self) -> None:
-        """Take the bar off the terminal, however training ended."""
+        """Remove the bar from the terminal, however training ended."""
         self._progress.stop()
 
     def _on_training_end(self) -> None:

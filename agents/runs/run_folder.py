@@ -1,17 +1,18 @@
-"""The folder of one training run: what it holds, how it is written, how it is found again after a kill.
+"""The folder of one training run: its files, how they are written, and how an interrupted run is found again.
 
-    config.yaml     complete settings, to be run again with --config
+    config.yaml     complete settings; --config runs them again
     command.txt     the commands that started and resumed the run
     versions.json   Python, packages and machine
+    data.json       name and fingerprint of the data
     metrics.jsonl   one line per log, keyed by timesteps
     tensorboard/    the same as events
-    checkpoints/    <timesteps>/model.zip and state.json; the newest two are kept
-    best/           the best model by the validation metric, a Hugging Face checkpoint
+    checkpoints/    <timesteps>/model.zip, state.json and their checksums; the newest two are kept
+    best/           the best model by the validation metric, a Hugging Face checkpoint, and its checksums
     predictions.*   of the last evaluation
     report.json     what the run reached; it stands only when the run is finished
     report.md       the same to read
 
-Every file and folder appears whole or not at all: written under another name, synced to disk, renamed.
+Every file and folder is written under another name, synced to disk and renamed, so it appears whole or not at all.
 """
 
 import fcntl
@@ -19,25 +20,29 @@ import importlib.metadata
 import json
 import platform
 import shutil
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from lm_gym.agents.files import settle_folder, sync, write_folder, write_json, write_text
+from lm_gym.agents.files import find_damage, settle_folder, sync, write_folder, write_json, write_text
+from lm_gym.data import Dataset
 
+_BEFORE_CONFIG = {".lock", "command.txt", "versions.json", "data.json"}  # what `create` writes before config.yaml
 VERSIONED = ("lm-gym", "torch", "transformers", "tokenizers", "stable-baselines3", "gymnasium", "numpy")
 
 
 class RunFolderError(Exception):
-    """A run folder that cannot be used as asked; the message names the way out."""
+    """A run folder cannot be used as requested. The message says what to do."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A whole checkpoint: the model's archive and the state of the run around it."""
+    """A complete checkpoint: the archive of the model and the state of the run."""
 
     path: Path
     timesteps: int
@@ -45,14 +50,14 @@ class Checkpoint:
 
     @property
     def model(self) -> Path:
-        """The archive that the algorithm's `load` takes."""
+        """The archive, which the algorithm's `load` reads."""
         return self.path / "model.zip"
 
 
 class RunFolder:
     """Paths and files of one run.
 
-    Make one with `create` (a new run) or `open` (one that stands).
+    Use `create` for a new run and `open` for an existing one.
     """
 
     def __init__(self, path: Path) -> None:
@@ -63,16 +68,18 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.best = path / "best"
         self.report = path / "report.json"
+        self.data = path / "data.json"
         self._lock: IO[str] | None = None
 
     @classmethod
-    def create(cls, path: Path, config: str, command: str) -> "RunFolder":
-        """Start a new run folder.
+    def create(cls, path: Path, config: str, command: str, dataset: Dataset) -> "RunFolder":
+        """Start a new run folder, or make one again whose process was killed while it was made.
 
         Args:
-            path: where; made with its parents.
+            path: the new folder; parent folders are created too.
             config: text of config.yaml.
             command: the command line, kept in command.txt.
+            dataset: the data, whose fingerprint is kept in data.json.
 
         Raises:
             RunFolderError: something stands there already.
@@ -81,9 +88,13 @@ class RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         folder = cls(path)
         folder.lock()
-        write_text(path / "command.txt", command + "\n")
-        write_json(path / "versions.json", versions())
-        write_text(folder.config, config)  # last: a folder with a config.yaml is a run folder
+        with ExitStack() as held:
+            held.callback(folder.unlock)
+            write_text(path / "command.txt", command + "\n")
+            write_json(path / "versions.json", versions())
+            write_json(folder.data, {"dataset": dataset.name, "fingerprint": dataset.fingerprint})
+            write_text(folder.config, config)  # last: a folder with a config.yaml is a run folder
+            held.pop_all()
         return folder
 
     @classmethod
@@ -97,39 +108,52 @@ class RunFolder:
         if not path.is_dir():
             raise RunFolderError(f"{path} does not exist{_siblings(path)}")
         if not folder.config.is_file():
+            if _is_half_made(path):
+                raise RunFolderError(f"{path} was left before its run began: start it again with --run_dir {path}")
             raise RunFolderError(f"{path} has no config.yaml: not a run folder; start one with --run_dir")
         return folder
 
+    def check_data(self, dataset: Dataset) -> None:
+        """Raise RunFolderError if the data is not what the run began with. Runs of version 0.1 did not keep it."""
+        if not self.data.is_file():
+            return
+        kept = read_json(self.data).get("fingerprint")
+        if kept != dataset.fingerprint:
+            raise RunFolderError(
+                f"the data has changed since the run began: the fingerprint of {dataset.name} was {kept} and is "
+                f"{dataset.fingerprint}; restore the data, or start a new run with --config {self.config} --run_dir …"
+            )
+
     def lock(self) -> None:
-        """Hold the folder for this process; the system lets go of it when the process ends, however it ends.
+        """Lock the folder for this process. The system removes the lock when the process ends, however it ends.
 
         Raises:
-            RunFolderError: another process holds it.
+            RunFolderError: if another process has the lock.
         """
         self._lock = (self.path / ".lock").open("w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self.unlock()
-            raise RunFolderError(f"another process writes to {self.path}: wait for it or end it") from error
+            raise RunFolderError(f"another process is writing to {self.path}: wait for it or end it") from error
         settle_folder(self.best)
         self._settle_checkpoints()
 
     def unlock(self) -> None:
-        """Let go of the folder."""
+        """Unlock the folder."""
         if self._lock is not None:
             self._lock.close()
 
     def save_checkpoint(
         self, timesteps: int, save: Callable[[Path], None], state: Mapping[str, Any], keep: int = 2
     ) -> None:
-        """Write a checkpoint, then remove all but the newest ones.
+        """Write a checkpoint, and then remove all except the newest ones.
 
         Args:
             timesteps: positions decided so far.
-            save: writes the model's archive to the path that it is given.
+            save: a function that writes the model's archive to a given path.
             state: the rest of the run's state, as JSON.
-            keep: how many checkpoints stay.
+            keep: the number of checkpoints to keep.
         """
 
         def write(folder: Path) -> None:
@@ -137,26 +161,32 @@ class RunFolder:
             write_json(folder / "state.json", dict(state))
 
         if self.metrics.exists():
-            sync(self.metrics)  # the curve up to here is on disk before the checkpoint that stands on it
+            sync(self.metrics)  # the curve must be on disk before the checkpoint
         write_folder(self.checkpoints / f"{timesteps:012d}", write)
         for stale in self._checkpoint_paths()[:-keep]:
             shutil.rmtree(stale)
 
     def last_checkpoint(self) -> Checkpoint | None:
-        """The newest whole checkpoint; None when the run was killed before its first one.
+        """Return the newest complete checkpoint, or None if the run was interrupted before its first one.
+
+        A warning names the damaged ones that it passes over.
 
         Raises:
-            RunFolderError: there are checkpoints, and each of them is damaged.
+            RunFolderError: if all checkpoints are damaged.
         """
         damaged = []
         for path in reversed(self._checkpoint_paths()):
             fault = _fault(path)
             if fault is None:
+                if damaged:
+                    warnings.warn(f"falling back to the checkpoint {path}: {'; '.join(damaged)}", stacklevel=2)
                 state = json.loads((path / "state.json").read_text(encoding="utf-8"))
                 return Checkpoint(path, int(path.name), state)
             damaged.append(f"{path}: {fault}")
         if damaged:
-            raise RunFolderError("no checkpoint is whole; start again with another --run_dir:\n" + "\n".join(damaged))
+            raise RunFolderError(
+                f"no checkpoint is whole; start again with another --run_dir, or from {self.best}: {'; '.join(damaged)}"
+            )
         return None
 
     def _settle_checkpoints(self) -> None:
@@ -168,17 +198,35 @@ class RunFolder:
 
 
 def check_new(path: Path) -> None:
-    """Raise RunFolderError where something stands at `path` that a new run would mix with or overwrite."""
+    """Raise RunFolderError if `path` already has files that a new run would mix with or overwrite."""
     if path.is_file():
         raise RunFolderError(f"{path} is a file: give --run_dir another folder")
-    if path.is_dir() and any(path.iterdir()):
+    if path.is_dir() and not _is_half_made(path):
         raise RunFolderError(
             f"{path} exists and is not empty: continue that run with --resume {path}, or give --run_dir another folder"
         )
 
 
+def _is_half_made(path: Path) -> bool:
+    """Whether a folder holds no more than `RunFolder.create` writes before a run begins; an empty one holds less."""
+    names = {entry.name for entry in path.iterdir()}
+    return names <= _BEFORE_CONFIG | {f".{name}.tmp" for name in (*_BEFORE_CONFIG, "config.yaml")}
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file of a run folder.
+
+    Raises:
+        RunFolderError: it is damaged, or cannot be read.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise RunFolderError(f"{path} is damaged: {error}") from error
+
+
 def versions() -> dict[str, str]:
-    """Versions of Python, of the packages that results depend on, and the machine."""
+    """Collect the versions of Python and of the packages that affect results, and the machine."""
     found = {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -193,7 +241,10 @@ def versions() -> dict[str, str]:
 
 
 def _fault(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint's files, or None."""
+    """What is wrong with a checkpoint's files, or None. Those of version 0.1 have the archive's checksums only."""
+    damage = find_damage(checkpoint)
+    if damage is not None:
+        return damage
     for name in ("state.json", "model.zip"):
         if not (checkpoint / name).is_file():
             return f"{name} is missing"

@@ -7,13 +7,14 @@ REINFORCE on the builtin named entities.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 import yaml
 
+from lm_gym.bounds import NonNegativeInt, PositiveFloat, PositiveInt, bounded
 from lm_gym.envs.manual import described
 from lm_gym.tasks import Task
 
@@ -25,18 +26,7 @@ class SettingsError(ValueError):
     """Invalid settings; the message names the key, the value and a remedy."""
 
 
-def at_least(name: str, value: float, bound: float) -> None:
-    """Raise SettingsError unless value ≥ bound."""
-    if value < bound:
-        raise SettingsError(f"{name} must be at least {bound:g}, got {value:g}")
-
-
-def above(name: str, value: float, bound: float) -> None:
-    """Raise SettingsError unless value > bound."""
-    if value <= bound:
-        raise SettingsError(f"{name} must be above {bound:g}, got {value:g}")
-
-
+@bounded
 @dataclass(frozen=True)
 class EnvSettings:
     """The environment. `env_settings` adds the options of a task.
@@ -48,33 +38,28 @@ class EnvSettings:
         dataset: "builtin", a file, a folder with one file per split, or "hub:<id>".
         tokenizer: name or folder of a model, or a tokenizer.json; by default the policy's model.
         max_length: maximum number of sub-tokens of a text, including special tokens.
-        reward: name of the reward, or a weighted sum {name: weight}; null for the task's default.
+        reward: name of the reward, or a weighted sum {name: weight}; null for the default of the algorithm or the task.
         reward_kwargs: arguments of the reward, such as `weights: balanced`.
         dense: pay at each position; false pays the sum at the last position.
         sampling: order of the training texts; "bucketed" shuffles texts of similar length together.
     """
 
     id: str = "lm_gym/NER-v0"
-    num_envs: int = 32
-    group_size: int | None = None
+    num_envs: PositiveInt = 32
+    group_size: PositiveInt | None = None
     dataset: str = "builtin"
     tokenizer: str | None = None
-    max_length: int = 128
-    reward: str | dict[str, float] | None = "accuracy"
+    max_length: PositiveInt = 128
+    reward: str | dict[str, float] | None = None
     reward_kwargs: dict[str, Any] | None = None
     dense: bool = True
     sampling: Literal["shuffled", "bucketed", "sequential"] = "bucketed"
-
-    def __post_init__(self) -> None:
-        at_least("env.num_envs", self.num_envs, 1)
-        if self.group_size is not None:
-            at_least("env.group_size", self.group_size, 1)
 
 
 @cache
 def env_settings(task: type[Task]) -> type[EnvSettings]:
     """Return `EnvSettings` extended by the options of a task."""
-    hints = get_type_hints(task.Options)
+    hints = get_type_hints(task.Options, include_extras=True)
     own = [
         (o.name, hints[o.name], field(default=o.default, default_factory=o.default_factory))
         for o in fields(task.Options)
@@ -82,9 +67,11 @@ def env_settings(task: type[Task]) -> type[EnvSettings]:
     nouns = task.nouns._asdict()
     said = "".join(f"        {name}: {text.format(**nouns)}\n" for name, text in described(task.Options).items())
     doc = (EnvSettings.__doc__ or "").rstrip() + f"\n{said}    "
-    return make_dataclass("EnvSettings", own, bases=(EnvSettings,), frozen=True, namespace={"__doc__": doc})
+    kind = make_dataclass("EnvSettings", own, bases=(EnvSettings,), frozen=True, namespace={"__doc__": doc})
+    return bounded(kind)
 
 
+@bounded
 @dataclass(frozen=True)
 class BudgetSettings:
     """How long to train. Exactly one of these is set.
@@ -97,17 +84,24 @@ class BudgetSettings:
         seconds: seconds of training, without evaluations and checkpoints; includes the time before a resume.
     """
 
-    passes: float | None = 5.0
-    timesteps: int | None = None
-    forward_passes: int | None = None
-    equivalents: int | None = None
-    seconds: float | None = None
+    passes: PositiveFloat | None = 5.0
+    timesteps: PositiveInt | None = None
+    forward_passes: PositiveInt | None = None
+    equivalents: PositiveInt | None = None
+    seconds: PositiveFloat | None = None
 
     def __post_init__(self) -> None:
         given = [name for name in BUDGETS if getattr(self, name) is not None]
         if len(given) != 1:
             raise SettingsError(f"give exactly one of {', '.join(f'budget.{name}' for name in BUDGETS)}")
-        above(f"budget.{given[0]}", getattr(self, given[0]), 0)
+
+    @property
+    def unit(self) -> str:
+        """Name of the budget that is given."""
+        return next(name for name in BUDGETS if getattr(self, name) is not None)
+
+    def __str__(self) -> str:
+        return f"{getattr(self, self.unit):,} {self.unit.replace('_', ' ')}"
 
     def total(self, timesteps_per_pass: int, forward_passes_per_pass: int, backward_passes_per_pass: int) -> int:
         """Return the budget in timesteps, or ENDLESS if the clock decides."""
@@ -130,6 +124,7 @@ def equivalents(forward_passes: int, backward_passes: int) -> int:
     return forward_passes + 2 * backward_passes
 
 
+@bounded
 @dataclass(frozen=True)
 class EvaluationSettings:
     """Evaluation on the validation split.
@@ -146,24 +141,16 @@ class EvaluationSettings:
         shown: number of texts shown with their predictions in TensorBoard.
     """
 
-    every_passes: float = 1.0
-    times: int | None = None
-    texts: int | None = None
+    every_passes: PositiveFloat = 1.0
+    times: PositiveInt | None = None
+    texts: PositiveInt | None = None
     metric: str | None = None
     keep: Literal["best", "last"] = "best"
-    num_envs: int = 64
-    shown: int = 5
-
-    def __post_init__(self) -> None:
-        above("evaluation.every_passes", self.every_passes, 0)
-        at_least("evaluation.num_envs", self.num_envs, 1)
-        at_least("evaluation.shown", self.shown, 0)
-        if self.times is not None:
-            at_least("evaluation.times", self.times, 1)
-        if self.texts is not None:
-            at_least("evaluation.texts", self.texts, 1)
+    num_envs: PositiveInt = 64
+    shown: NonNegativeInt = 5
 
 
+@bounded
 @dataclass(frozen=True)
 class CheckpointSettings:
     """Checkpoints, from which a stopped run resumes.
@@ -174,16 +161,12 @@ class CheckpointSettings:
         keep: number of checkpoints to keep.
     """
 
-    every_passes: float = 1.0
-    every_seconds: float = 300.0
-    keep: int = 2
-
-    def __post_init__(self) -> None:
-        above("checkpoint.every_passes", self.every_passes, 0)
-        above("checkpoint.every_seconds", self.every_seconds, 0)
-        at_least("checkpoint.keep", self.keep, 1)
+    every_passes: PositiveFloat = 1.0
+    every_seconds: PositiveFloat = 300.0
+    keep: PositiveInt = 2
 
 
+@bounded
 @dataclass(frozen=True)
 class Settings:
     """All settings of a run.
@@ -207,10 +190,10 @@ class Settings:
     """
 
     algo: str
-    seed: int
+    seed: NonNegativeInt
     device: str
-    threads: int | None
-    log_interval: int
+    threads: PositiveInt | None
+    log_interval: PositiveInt
     env: EnvSettings
     data: Mapping[str, Any]
     policy: Mapping[str, Any]
@@ -225,6 +208,24 @@ class Settings:
     def flat(self) -> dict[str, Any]:
         """Return every setting by its dotted key, as in config.yaml."""
         return dict(leaves(yaml.safe_load(self.yaml)))
+
+    def with_agent(self, decided: Mapping[str, Any]) -> "Settings":
+        """The same settings with these arguments of the algorithm in place of their own."""
+        agent = {**self.agent, **decided}
+        return replace(self, agent=agent, yaml=as_yaml({**yaml.safe_load(self.yaml), "agent": agent}))
+
+
+def as_yaml(settings: Mapping[str, Any]) -> str:
+    """Nested settings as the text of a config.yaml."""
+    return yaml.safe_dump(_plain(settings), sort_keys=False, allow_unicode=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
 
 
 def leaves(values: Mapping[str, Any], prefix: str = "", depth: int = 2) -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""The configs and studies that come with the package, found by name."""
+"""The configs and studies that come with the package, and how they are found by name."""
 
 from pathlib import Path
 
@@ -10,14 +10,14 @@ CONFIGS = Path(lm_gym.__file__).parent / "configs"
 
 
 def find_config(name: str) -> Path:
-    """Find a file of settings.
+    """Find a settings file.
 
     Args:
-        name: a path, or the name of a shipped config: `ner_ppo`, `ner_ppo.yaml` or `configs/ner_ppo.yaml`. A file of
-            the user's comes first.
+        name: a path, or the name of a shipped config: `ner_ppo`, `ner_ppo.yaml` or `configs/ner_ppo.yaml`. An
+            existing path takes precedence.
 
     Raises:
-        SettingsError: there is neither; the message lists the shipped ones.
+        SettingsError: if there is no such file and no such config; the message lists the shipped ones.
     """
     return _find(name, "config", CONFIGS)
 
@@ -29,7 +29,7 @@ def find_study(name: str) -> Path:
 
 def _find(name: str, what: str, folder: Path) -> Path:
     path = Path(name)
-    if path.exists() and not path.is_dir():  # a pipe will do
+    if path.exists() and not path.is_dir():  # a pipe is allowed
         return path
     shipped = sorted(folder.glob("*.yaml"))
     for found in shipped:
@@ -38,4 +38,4 @@ def _find(name: str, what: str, folder: Path) -> Path:
         if {name, f"{name}.yaml"} & names:
             return found
     stems = [found.stem for found in shipped]
-    raise SettingsError(f"no file {name!r}, and no {what} of that name in the package{among(path.stem, stems)}")
+    raise SettingsError(f"no file {name!r}, and the package has no {what} of that name{among(path.stem, stems)}")

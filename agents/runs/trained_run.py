@@ -1,4 +1,4 @@
-"""A run's trained model and its data, opened to be played."""
+"""The trained model of a run and its data, for evaluation and play."""
 
 import json
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
@@ -16,19 +16,26 @@ from lm_gym.agents.runs.settings import Settings, SettingsError
 from lm_gym.envs import TextVectorEnv, find_task
 
 Which = Literal["best", "last"]
-MAY_CHANGE = ("env.dataset", "env.max_length", "data.", "evaluation.", "device", "threads")  # and the task's options
+MAY_CHANGE = (
+    "env.dataset",
+    "env.max_length",
+    "data.",
+    "evaluation.",
+    "device",
+    "threads",
+)  # and the options of the task
 
 
 def run_parser(program: str, description: str | None, split: str, keys: str = "") -> ArgumentParser:
-    """The parser of a command that plays a run: its folder, its `--split`, `split` by default.
+    """Make the parser of a command that evaluates or plays a run, with the run folder and `--split`.
 
     Args:
-        program: what is typed.
-        description: of the command.
-        split: the default.
-        keys: what a reader presses, for the help's end.
+        program: the name of the command.
+        description: the description of the command.
+        split: the default split.
+        keys: the keys that the command reads, listed at the end of the help.
     """
-    may_change = "Settings of the run that may be given anew: " + ", ".join(f"--{key}" for key in MAY_CHANGE)
+    may_change = "Settings of the run that you may change: " + ", ".join(f"--{key}" for key in MAY_CHANGE)
     may_change += ", and the options of the environment's task"
     parser = ArgumentParser(
         prog=program,
@@ -44,12 +51,13 @@ def run_parser(program: str, description: str | None, split: str, keys: str = ""
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A run to be played.
+    """A run that can be evaluated or played.
 
     Attributes:
-        folder: of the run.
-        settings: of the run, or with other data.
-        own_data: the data is what the run was trained on; a validation split held out of train is held out again.
+        folder: the run folder.
+        settings: the settings of the run, possibly with other data.
+        own_data: whether the data is that of the run. A validation split that was held out of train is then held out
+            again.
     """
 
     folder: RunFolder
@@ -57,31 +65,33 @@ class TrainedRun:
     own_data: bool
 
     def player(self, split: str, which: Which = "best") -> tuple[LMPolicy, TextVectorEnv]:
-        """The model, and the environment over a split as evaluations play it.
+        """Load the model, and make the environment over a split for evaluation.
 
         Args:
             split: train, validation or test.
-            which: the best model by the validation metric, or the last checkpoint.
+            which: "best" for the best model by the validation metric, "last" for the last checkpoint.
 
         Raises:
-            RunFolderError: the run has not come so far.
-            SettingsError, ValueError: the data, or the split, can't be played.
+            RunFolderError: if the run has no such model yet.
+            SettingsError, ValueError: if the data or the split cannot be used.
         """
         folder = self.folder
-        settings = replace(self.settings, data={**self.settings.data, "max_overlap": 1.0})  # refused for training only
+        settings = replace(
+            self.settings, data={**self.settings.data, "max_overlap": 1.0}
+        )  # overlap is an error in training only
         go_on = f"train it with --resume {folder.path}"
         if not folder.best.is_dir():
             raise RunFolderError(f"{folder.path} has no best model yet: {go_on}")
         checkpoint = folder.last_checkpoint() if which == "last" else None
         if which == "last" and checkpoint is None:
-            raise RunFolderError(f"{folder.path} has no checkpoint yet: take the best model, or {go_on}")
+            raise RunFolderError(f"{folder.path} has no checkpoint yet: use the best model, or {go_on}")
         dataset = make_training_dataset(settings) if self.own_data else make_dataset(settings.env, settings.data)
         dataset = find_task(settings.env.id).relabel(dataset, _labels(folder.best))
         own = (folder.best / "tokenizer.json").is_file() and not str(settings.env.tokenizer).endswith(".json")
         env = make_env(settings, dataset, split, str(folder.best) if own else None)
         unknown = ", ".join(sorted(set(env.task.choice_names or ()) - set(_labels(folder.best))))
         if unknown:
-            raise SettingsError(f"the model of {folder.path} does not know the labels {unknown}: play other data")
+            raise SettingsError(f"the model of {folder.path} does not have the labels {unknown}: use other data")
         if checkpoint is None:
             return make_policy(settings, env, str(folder.best)), env
         return find_algorithm(settings.algo).load(checkpoint.model, device=settings.device).policy, env
@@ -92,11 +102,11 @@ def open_run(path: Path, overrides: Sequence[str] = ()) -> TrainedRun:
 
     Args:
         path: the run folder.
-        overrides: options of the command line that may be given anew (`MAY_CHANGE`), mostly other data.
+        overrides: command-line options that may be changed (`MAY_CHANGE`), usually other data.
 
     Raises:
-        RunFolderError: there is no run.
-        SettingsError: overrides that are unknown, or the run's own.
+        RunFolderError: if there is no run.
+        SettingsError: if an override is unknown or may not be changed.
     """
     folder = RunFolder.open(path)
     saved = parse_settings(["--config", str(folder.config)])
@@ -110,10 +120,10 @@ def _refuse_changes(saved: Settings, settings: Settings) -> None:
     options = tuple(f"env.{option.name}" for option in fields(find_task(saved.env.id).Options))
     for key in before | after:
         if before.get(key) != after.get(key) and not key.startswith(MAY_CHANGE + options):
-            raise SettingsError(f"--{key} is the run's own, {before.get(key)!r}: leave it out")
+            raise SettingsError(f"--{key} is fixed by the run, {before.get(key)!r}: leave it out")
 
 
 def _labels(model: Path) -> list[str]:
-    """The labels of a checkpoint, in order."""
+    """Read the labels of a checkpoint, in order."""
     labels = json.loads((model / "config.json").read_text(encoding="utf-8")).get("id2label", {})
     return [labels[number] for number in sorted(labels, key=int)]

@@ -1,1 +1,1 @@
-"""Search without gradients: optimizers, populations, and the parts of a policy that they search."""
+"""Search without gradients: optimizers, populations, and search spaces."""

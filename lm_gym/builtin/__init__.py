@@ -6,6 +6,7 @@ from pathlib import Path
 from lm_gym.builtin.headlines import Record, headline_splits
 from lm_gym.builtin.masked_lm import masked_lm_splits
 from lm_gym.builtin.ner import ner_splits
+from lm_gym.builtin.puzzles import arithmetic_splits, sudoku_splits
 
 __all__ = ["BUILTIN", "RECORDS", "RecordSplits", "TaggedSplits", "TextSplits", "tiny_path"]
 
@@ -14,16 +15,18 @@ TaggedSplits = dict[str, list[tuple[list[str], list[str]]]]
 RecordSplits = dict[str, list[Record]]
 
 BUILTIN: dict[str, Callable[[], TextSplits | TaggedSplits | RecordSplits]] = {
+    "builtin/arithmetic": arithmetic_splits,
     "builtin/headlines": headline_splits,
     "builtin/masked_lm": masked_lm_splits,
     "builtin/ner": ner_splits,
+    "builtin/sudoku": sudoku_splits,
 }
 """Name to a function of no arguments that gives train, validation and test.
 
 A split is a list of texts: of words for masked LM, of (words, IOB2 tags) for NER, of records for those in `RECORDS`.
 """
 
-RECORDS = frozenset({"builtin/headlines"})
+RECORDS = frozenset({"builtin/arithmetic", "builtin/headlines", "builtin/sudoku"})
 """The builtin data that has named columns, of which a task takes those that it needs."""
 
 

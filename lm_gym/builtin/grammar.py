@@ -1,8 +1,9 @@
-"""A small grammar of English sentences: text files of rules, expanded at random.
+"""A small grammar of English sentences: text files with rules that are expanded at random.
 
-A file holds symbols, `[name]`, each followed by its alternatives, one a line; a line that begins with `=`
-lists one-word alternatives. An alternative is a sequence of words, of `<symbol>`, of `<this|that_too>` (one
-of several literals, `_` for a space) and of `{TYPE.kind}` or `{TYPE.kind|kind}` (a name of that entity type).
+A file defines symbols. A line `[name]` starts a symbol, and the lines after it are its alternatives, one per line. A
+line that begins with `=` lists several alternatives of one word each. An alternative is a sequence of words,
+`<symbol>`, `<this|that_too>` (one of several literals; `_` stands for a space), and `{TYPE.kind}` or
+`{TYPE.kind|kind}` (a name of that entity type).
 """
 
 from dataclasses import dataclass
@@ -17,17 +18,17 @@ Words = list[tuple[str, str]]  # (word, tag)
 
 
 def pick(rng: Random, items: list[T]) -> T:
-    """One item, uniformly, from the stream of `rng.random()` alone, which Python keeps stable for ever."""
+    """Pick one item uniformly. Only `rng.random()` is used, whose sequence is the same in every Python version."""
     return items[int(rng.random() * len(items))]
 
 
 def shuffled(rng: Random, items: list[T]) -> list[T]:
-    """A permuted copy of `items`, stable across Python versions as `pick` is."""
+    """Return a shuffled copy of `items`. Like `pick`, it gives the same result in every Python version."""
     return [item for _, _, item in sorted((rng.random(), i, item) for i, item in enumerate(items))]
 
 
 def read_rules(name: str) -> Rules:
-    """The rules of `lm_gym/builtin/sentences/<name>.txt`."""
+    """Read the rules in `lm_gym/builtin/sentences/<name>.txt`."""
     text = resources.files("lm_gym.builtin").joinpath("sentences", f"{name}.txt").read_text("utf-8")
     rules: Rules = {}
     alternatives: list[list[Token]] = []
@@ -46,20 +47,20 @@ def read_rules(name: str) -> Rules:
 
 @dataclass(frozen=True)
 class Expander:
-    """Expands tokens with rules and pools of names.
+    """Expand tokens with rules and pools of names.
 
     Attributes:
-        rules: Symbol to alternatives.
-        names: `"TYPE.kind"` to names, each a tuple of words.
+        rules: the alternatives of each symbol.
+        names: the names of each `"TYPE.kind"`; a name is a tuple of words.
     """
 
     rules: Rules
     names: dict[str, list[tuple[str, ...]]]
 
     def expand(self, tokens: list[Token], rng: Random) -> tuple[Words, list[Token]]:
-        """One random expansion of `tokens`: its (word, IOB2 tag) pairs, and its shape.
+        """Expand `tokens` once at random. Return the (word, IOB2 tag) pairs and the shape.
 
-        The shape is the sentence with names replaced by their types, and words out of a list by the list.
+        The shape is the sentence with each name replaced by its type and each word from a list by the list.
         """
         words: Words = []
         shape: list[Token] = []

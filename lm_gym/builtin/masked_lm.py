@@ -1,8 +1,8 @@
-"""The builtin masked-LM corpus: prose written for this project, and the prose of Python's own reference.
+"""The builtin masked-LM corpus: prose written for this project, and prose from the Python language reference.
 
-Our files lie in `lm_gym/builtin/prose`, sections under `## ` headings, paragraphs between blank lines.
-Python's is `pydoc_data.topics`, which changes with Python's version; code, tables and markup are dropped.
-Whole sections and whole topics belong to one split, and no text stands in two.
+Our files are in `lm_gym/builtin/prose`. They have sections under `## ` headings, and blank lines between paragraphs.
+The Python prose is `pydoc_data.topics`, without its code, tables and markup; it differs between Python versions.
+A section or topic belongs to one split as a whole, and no text is in two splits.
 """
 
 import re
@@ -19,7 +19,7 @@ _MARKUP = re.compile(r"[*`“”\"]|\[\d+\]")
 
 
 def sentence_groups(paragraph: str) -> list[list[str]]:
-    """Cuts a paragraph into texts of a few whole sentences, up to about 40 words each."""
+    """Cut a paragraph into texts of a few whole sentences, each up to about 40 words long."""
     groups: list[list[str]] = []
     for sentence in _SENTENCE_END.split(paragraph):
         words = sentence.split()
@@ -31,14 +31,14 @@ def sentence_groups(paragraph: str) -> list[list[str]]:
 
 
 def our_sections() -> list[str]:
-    """The sections of our prose, files in the order of their names."""
+    """Read the sections of our prose, with the files in the order of their names."""
     folder = resources.files("lm_gym.builtin").joinpath("prose")
     files = sorted((file.name, file.read_text("utf-8")) for file in folder.iterdir())
     return [section for _, text in files for section in re.split(r"^## .*\n", text, flags=re.M)[1:]]
 
 
 def _is_prose(block: str) -> bool:
-    """Whether a block of a topic is running text: no code, grammar, table, heading or version note."""
+    """Tell whether a block of a topic is running text, and not code, grammar, a table, a heading or a version note."""
     lines = block.splitlines()
     words = block.split()
     plain = sum(bool(re.fullmatch(r"[(\"]?[A-Za-z'’-]+[.,;:!?)\"]*", word)) for word in words)
@@ -51,14 +51,14 @@ def _is_prose(block: str) -> bool:
 
 
 def topic_paragraphs(topic: str) -> list[str]:
-    """The paragraphs of one topic of `pydoc_data`, each on one line, without markup."""
+    """Get the paragraphs of one topic of `pydoc_data`, each on one line and without markup."""
     blocks = re.split(r"\n\s*\n", topic)
     blocks = [re.sub(r"^(\* |\d+\. )", "", block) for block in blocks if block.strip()]
     return [" ".join(_MARKUP.sub("", block).split()) for block in blocks if _is_prose(block)]
 
 
 def masked_lm_splits() -> dict[str, list[list[str]]]:
-    """The corpus: split to texts, each a list of words. A paragraph is kept where it stands first."""
+    """Make the corpus: the texts of each split, as lists of words. Repeated paragraphs are kept once, the first."""
     sections = our_sections()
     references = ["\n\n".join(topic_paragraphs(topics[name])) for name in sorted(topics)]
     splits: dict[str, list[list[str]]] = {split: [] for split in SPLITS}

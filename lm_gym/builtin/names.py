@@ -1,7 +1,7 @@
 """Names of people, places, organisations and other things, made from word lists and syllables.
 
-The same word is offered as a surname, a town, a firm, a club and a product, so that only the sentence around
-it tells which it is. Each split has its own names; parts of longer names (a first name, "Bank") recur.
+The same word may be a surname, a town, a firm, a club or a product, so that only the sentence around it tells
+which one it is. Each split has its own names. Parts of longer names (a first name, "Bank") occur in several splits.
 """
 
 from functools import lru_cache
@@ -15,11 +15,11 @@ Pools = dict[str, list[Name]]
 Lists = dict[str, list[str]]
 
 SPLITS = ("train", "validation", "test")
-_SHARE = 6  # of six words, four belong to train, one to validation, one to test
+_SHARE = 6  # out of six words, four belong to train, one to validation, one to test
 
 
 def read_lists() -> Lists:
-    """The word lists of `names.txt` by their header; `_` stands for a space inside an entry."""
+    """Read the word lists of `names.txt`, by header. `_` stands for a space inside an entry."""
     text = resources.files("lm_gym.builtin").joinpath("names.txt").read_text("utf-8")
     lists: Lists = {}
     for line in text.splitlines():
@@ -31,19 +31,19 @@ def read_lists() -> Lists:
 
 
 def own_words(words: list[str], split: str) -> list[str]:
-    """The words of a list that belong to `split`: by position, so that the splits are disjoint."""
+    """Select the words of a list that belong to `split`. The position decides, so the splits are disjoint."""
     first = {"train": 0, "validation": 4, "test": 5}[split]
     last = {"train": 3, "validation": 4, "test": 5}[split]
     return [word for i, word in enumerate(words) if first <= i % _SHARE <= last]
 
 
 class NameMaker:
-    """Makes the pools of one split.
+    """Make the pools of names of one split.
 
     Args:
         split: `"train"`, `"validation"` or `"test"`.
-        lists: What `read_lists` returns.
-        size: Names in a pool, about.
+        lists: the result of `read_lists`.
+        size: the approximate number of names in a pool.
     """
 
     def __init__(self, split: str, lists: Lists, size: int) -> None:
@@ -207,7 +207,7 @@ class NameMaker:
         return (f"{self._acronym()[0][:2]}-{pick(self._rng, ['3', '40', '7', '500', '90', '12'])}",)
 
     def pools(self) -> Pools:
-        """Pools by `"TYPE.kind"`; a name may stand in several, and more than once."""
+        """Make the pools, by `"TYPE.kind"`. A name may be in several pools, and several times in one."""
         lasts: list[Name] = [(self._surname(),) for _ in range(self._size)]
         cities = [self._city() for _ in range(self._size)]
         many = range(self._size)
@@ -241,9 +241,9 @@ class NameMaker:
 
 @lru_cache(maxsize=2)
 def name_pools(size: int) -> dict[str, Pools]:
-    """The pools of every split: `size` names a pool in train, a third of it in validation and in test.
+    """Make the pools of every split, with `size` names per pool in train and a third of that in validation and test.
 
-    No name of a split stands, whatever its type or its case, in a split before it.
+    A name of one split never occurs in an earlier split, whatever its type or case.
     """
     lists = read_lists()
 

@@ -1,8 +1,9 @@
-"""The builtin NER corpus: English sentences with people, places, organisations and other names, generated.
+"""The builtin NER corpus: generated English sentences with people, places, organisations and other names.
 
-The *shape* of a sentence is what is left of it when names are replaced by their types and words out of a list by
-the list. Shapes and names of the three splits are disjoint. In most registers a shape grows from a template, all
-of whose shapes belong to one split; in `FREE` ones, clauses combine freely and each combination has its split.
+The *shape* of a sentence is the sentence with each name replaced by its type and each word from a list by the list.
+The three splits share no shapes and no names. In most registers a shape comes from a template, and all shapes of a
+template belong to one split. In the registers of `FREE`, clauses combine freely and each combination is assigned to
+a split.
 """
 
 from random import Random
@@ -23,18 +24,18 @@ TaggedText = tuple[list[str], list[str]]
 
 
 def templates(register: str, split: str) -> list[list[Token]]:
-    """The templates of a register that belong to a split: of six, four are train's."""
+    """Select the templates of a register that belong to a split. Out of six, four belong to train."""
     lines = [" ".join(tokens) for tokens in read_rules(register)["sentence"]]
     return [line.split() for line in own_words(lines, split)]
 
 
 def split_of(shape: list[Token]) -> str:
-    """The split of a shape of a free register, by a hash of its text."""
+    """Find the split of a shape of a free register, by a hash of its text."""
     return ("train", "train", "train", "train", "validation", "test")[crc32(" ".join(shape).encode()) % 6]
 
 
 def _finish(words: Words, rng: Random) -> TaggedText:
-    """Agrees "a" with the next word, capitalises the first, and sets a few texts in capitals."""
+    """Choose between "a" and "an", capitalise the first word, and put a few texts in capitals."""
     texts = [word for word, _ in words]
     for i, word in enumerate(texts[:-1]):
         if word == "a" and texts[i + 1][0].lower() in "aeiou":
@@ -47,17 +48,17 @@ def _finish(words: Words, rng: Random) -> TaggedText:
 
 
 def generate(split: str, count: int, stream: int = 0) -> list[TaggedText]:
-    """`count` sentences of a split, all different, without their shapes: see `generate_with_shapes`."""
+    """Generate `count` different sentences of a split, without their shapes. See `generate_with_shapes`."""
     return [sentence for sentence, _ in generate_with_shapes(split, count, stream)]
 
 
 def generate_with_shapes(split: str, count: int, stream: int = 0) -> list[tuple[TaggedText, list[Token]]]:
-    """`count` sentences of a split, all different, each with its shape.
+    """Generate `count` different sentences of a split, each with its shape.
 
     Args:
         split: `"train"`, `"validation"` or `"test"`.
-        count: Sentences.
-        stream: Which stream: 0 is the corpus itself, others are more text of the same kind.
+        count: the number of sentences.
+        stream: the number of the random stream. 0 gives the corpus itself, others give more text of the same kind.
     """
     rng = Random(1_000 * stream + SPLITS.index(split))
     names = name_pools(_NAMES)[split]
@@ -83,5 +84,5 @@ def generate_with_shapes(split: str, count: int, stream: int = 0) -> list[tuple[
 
 
 def ner_splits() -> dict[str, list[TaggedText]]:
-    """The corpus: split to (words, IOB2 tags), the same on every machine."""
+    """Make the corpus: (words, IOB2 tags) of each split. It is the same on every machine."""
     return {split: generate(split, count) for split, count in SIZES.items()}

@@ -33,14 +33,13 @@ class VecEnvAdapter(VecEnv):
     `indices` per row.
 
     Args:
-        vector_env: the environment, with autoreset `SAME_STEP` or `DISABLED` (the adapter then resets rows).
+        vector_env: the environment, with any autoreset mode: rows that end start another text in the same step.
 
     Attributes:
         vector: the environment.
 
     Raises:
         TypeError: `vector_env` is not a `TextVectorEnv`.
-        ValueError: its autoreset mode is `NEXT_STEP`.
     """
 
     def __init__(self, vector_env: gymnasium.vector.VectorEnv[Any, Any, Any]) -> None:
@@ -50,11 +49,6 @@ class VecEnvAdapter(VecEnv):
                 "wrappers of SB3 instead"
             )
         native = vector_env
-        if native.autoreset_mode is AutoresetMode.NEXT_STEP:
-            raise ValueError(
-                "SB3 does not support autoreset mode NEXT_STEP, in which resets are steps: make the environment with "
-                "autoreset_mode='SAME_STEP' (or 'DISABLED')"
-            )
         self.vector = native
         self._actions: Any = None
         self._pending: dict[str, Any] | None = None
@@ -88,6 +82,9 @@ class VecEnvAdapter(VecEnv):
         if "position_rewards" in info:
             for row_info, paid in zip(infos, info["position_rewards"], strict=True):
                 row_info["position_rewards"] = paid
+        if "decided" in info:
+            for row_info, count in zip(infos, info["decided"].tolist(), strict=True):
+                row_info["decided"] = count
         if "reward_terms" in info:
             terms = {name: paid for name, paid in info["reward_terms"].items() if not name.startswith("_")}
             for row_info, *paid in zip(infos, *terms.values(), strict=True):
@@ -96,7 +93,7 @@ class VecEnvAdapter(VecEnv):
             rows = np.flatnonzero(ended)
             if self.vector.autoreset_mode is AutoresetMode.SAME_STEP:
                 finals = [info["final_obs"][row] for row in rows.tolist()]
-            else:
+            else:  # a reset now leaves NEXT_STEP none to make
                 finals = [{key: leaf[row] for key, leaf in observation.items()} for row in rows.tolist()]
                 observation, info = self.vector.reset(options={"reset_mask": ended})
             self._report(rows, finals, truncated, infos)

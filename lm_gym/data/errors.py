@@ -1,7 +1,10 @@
-"""The errors of readers, and suggestions of known names."""
+"""The errors of readers."""
 
-import difflib
 from collections.abc import Iterable
+
+from lm_gym.naming import nearest
+
+__all__ = ["DataError", "OtherFields", "nearest"]
 
 
 class DataError(ValueError):
@@ -16,18 +19,12 @@ class DataError(ValueError):
 
 
 class OtherFields(DataError):  # noqa: N818
-    """Error: the data has other fields than the required ones, such as one label per text instead of a tag per word.
+    """Data that holds other fields than those asked for, such as one label per text instead of a tag per word.
 
     Attributes:
-        kinds: kinds of the fields that the data has (see `lm_gym.data.fields.Field`).
+        kinds: kinds of the fields that the data does hold (see `lm_gym.data.fields.Field`).
     """
 
     def __init__(self, message: str, *, kinds: Iterable[str] = ()) -> None:
         super().__init__(message)
         self.kinds = frozenset(kinds)
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return `" (did you mean 'x'?)"` for the known name closest to `name`, or an empty string."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer
 
+from lm_gym.bounds import PositiveInt, bounded
 from lm_gym.envs.sampler import SAMPLINGS
 from lm_gym.naming import among, check_choice
 from lm_gym.rewards import RewardSpec
@@ -19,6 +20,7 @@ UNITS = ("token", "sequence")
 ACTIONS = ("token", "distribution")
 
 
+@bounded
 @dataclass(frozen=True)
 class EnvArguments:
     """Arguments of every environment.
@@ -41,12 +43,13 @@ class EnvArguments:
 
     Raises:
         ValueError: a value is unknown or out of range, or two arguments conflict.
+        TypeError: the render mode is unknown.
     """
 
     dataset: "str | Path | Dataset" = "builtin"
     split: str = "train"
     tokenizer: str | Path | Tokenizer | TextTokenizer = "tiny"
-    max_length: int = 128
+    max_length: PositiveInt = 128
     unit: str = "token"
     actions: str = "token"
     reward: RewardSpec | None = None
@@ -54,19 +57,18 @@ class EnvArguments:
     dense: bool = True
     sampling: str = "shuffled"
     mask_actions: bool = False
-    max_episode_steps: int | None = None
+    max_episode_steps: PositiveInt | None = None
     render_mode: str | None = None
 
     def __post_init__(self) -> None:
         check_choice("unit", self.unit, UNITS)
         check_choice("actions", self.actions, ACTIONS)
         check_choice("sampling", self.sampling, SAMPLINGS)
-        if self.render_mode is not None:
-            check_choice("render_mode", self.render_mode, ("ansi",))
-        if isinstance(self.max_length, bool) or not isinstance(self.max_length, int) or self.max_length < 1:
-            raise ValueError(f"max_length={self.max_length!r} is not a positive number of sub-tokens")
-        if self.max_episode_steps is not None and self.max_episode_steps < 1:
-            raise ValueError(f"max_episode_steps={self.max_episode_steps} leaves no step: give 1 or more, or None")
+        if self.render_mode not in (
+            None,
+            "ansi",
+        ):  # Stable-Baselines3 asks for "rgb_array", and for none after a TypeError
+            raise TypeError(f"unknown render_mode={self.render_mode!r}: there are None and 'ansi'")
 
 
 def read_arguments(arguments: Mapping[str, Any], options: type[Any]) -> tuple[EnvArguments, Any]:

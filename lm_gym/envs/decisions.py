@@ -1,11 +1,14 @@
 """Conversion of actions to choices, with checks."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 _BLOCK = 2_000_000  # log-probabilities normalised at a time, to limit memory
+
+Score = Callable[[NDArray[np.float64]], NDArray[np.float64] | None]
 
 
 class Decisions(NamedTuple):
@@ -14,10 +17,12 @@ class Decisions(NamedTuple):
     Attributes:
         choices: int64 [...], a copy of the given choices, or the argmax of distributions; 0 where `asked` is False.
         log_probs: float64 [...], log-probability of each target, or None if actions are choices.
+        scores: float64 [...], the task's score of each distribution, or None if the task has none.
     """
 
     choices: NDArray[np.int64]
     log_probs: NDArray[np.float64] | None
+    scores: NDArray[np.float64] | None = None
 
 
 def read_choices(actions: Any, shape: tuple[int, ...], num_choices: int, asked: NDArray[np.bool_] | None) -> Decisions:
@@ -55,6 +60,7 @@ def read_distributions(
     num_choices: int,
     targets: NDArray[np.int64],
     asked: NDArray[np.bool_] | None,
+    score: Score | None = None,
 ) -> Decisions:
     """Check and normalise unnormalised log-probabilities.
 
@@ -64,6 +70,7 @@ def read_distributions(
         num_choices: n.
         targets: int64 `shape`, gold choices, n where padded.
         asked: bool `shape`, the actions to check; the others are ignored. None for all.
+        score: see `lm_gym.tasks.Task.score`; of normalised log-probabilities.
 
     Raises:
         TypeError: the actions are not numbers.
@@ -86,7 +93,7 @@ def read_distributions(
         )
     gold = np.broadcast_to(np.minimum(targets, num_choices - 1), scores.shape[:-1])
     everywhere = np.ones(gold.shape, np.bool_)
-    return _normalise(scores, gold, everywhere if asked is None else everywhere & asked)
+    return _normalise(scores, gold, everywhere if asked is None else everywhere & asked, score)
 
 
 def read_log_probs(log_probs: Any, shape: tuple[int, ...], asked: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -111,17 +118,27 @@ def read_log_probs(log_probs: Any, shape: tuple[int, ...], asked: NDArray[np.boo
     return np.minimum(read, 0.0)
 
 
-def _normalise(scores: NDArray[Any], gold: NDArray[np.int64], asked: NDArray[np.bool_]) -> Decisions:
-    """Return the argmax and the normalised log-probability of the gold choice, 0 where `asked` is False; in blocks."""
+def _normalise(
+    scores: NDArray[Any], gold: NDArray[np.int64], asked: NDArray[np.bool_], score: Score | None
+) -> Decisions:
+    """Return argmax, log-probability of the gold choice and score, 0 where `asked` is False; in blocks."""
     flat, targets = scores.reshape(-1, scores.shape[-1]), gold.reshape(-1)
     choices, log_probs = np.zeros(len(flat), np.int64), np.zeros(len(flat))
+    sure: NDArray[np.float64] | None = None
     rows = np.flatnonzero(asked.reshape(-1))
     for some in np.array_split(rows, 1 + len(rows) * flat.shape[1] // _BLOCK):
         block = flat[some].astype(np.float64)
         choices[some] = block.argmax(-1)
         block -= block.max(-1, keepdims=True)
-        log_probs[some] = block[np.arange(len(some)), targets[some]] - np.log(np.exp(block).sum(-1))
-    return Decisions(choices.reshape(gold.shape), log_probs.reshape(gold.shape))
+        total = np.log(np.exp(block).sum(-1))
+        log_probs[some] = block[np.arange(len(some)), targets[some]] - total
+        given = None if score is None else score(block - total[:, None])
+        if given is not None:
+            sure = np.zeros(len(flat)) if sure is None else sure
+            sure[some] = given
+    return Decisions(
+        choices.reshape(gold.shape), log_probs.reshape(gold.shape), None if sure is None else sure.reshape(gold.shape)
+    )
 
 
 def _check_shape(given: tuple[int, ...], expected: tuple[int, ...]) -> None:

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lm_gym.rewards import Board, Decision, Reward
-from lm_gym.tasks import DecidedText, Task
+from lm_gym.envs.decisions import Decisions
+from lm_gym.rewards import Board, Decision, Reward, Step
+from lm_gym.tasks import DecidedText, Progress, Task
 
 Observation = dict[str, NDArray[Any]]
 
@@ -27,11 +28,14 @@ class Episodes:
         targets: int64 [N, T], gold choices, n where padded.
         counts: int64 [N], number of positions.
         decided: int64 [N], number of decided positions.
+        steps: int64 [N], number of steps (only if `in_steps`).
+        order: int64 [N, T], slots in the order in which they are decided; None for left to right.
+        in_steps: whether each step decides some positions of every row (`decide_some`).
         text_index: int64 [N], index of the text of each row; -1 before the first text.
         visits: int64 [N], number of earlier visits of each text.
         keys: int64 [N], key of the random masks of each text.
         log_probs: float64 [N, T], log-probabilities of the targets of decided positions; None if actions are choices
-            or without a cursor.
+            or one step decides all.
     """
 
     def __init__(
@@ -55,7 +59,11 @@ class Episodes:
         self.text_index = np.full(num_rows, -1, np.int64)
         self.visits = np.zeros(num_rows, np.int64)
         self.keys = np.zeros(num_rows, np.int64)
-        self.log_probs = np.zeros((num_rows, positions)) if distributions and cursor else None
+        self.steps = np.zeros(num_rows, np.int64)
+        self.order: NDArray[np.int64] | None = None
+        self.in_steps = task.in_steps and not cursor
+        several = cursor or self.in_steps
+        self.log_probs = np.zeros((num_rows, positions)) if distributions and several else None
         self.observation: Observation = {
             "input_ids": np.zeros((num_rows, tokens), np.int64),
             "attention_mask": np.zeros((num_rows, tokens), np.int8),
@@ -67,6 +75,10 @@ class Episodes:
         self._cursor = np.zeros((num_rows, 1), np.int64)
         if cursor:
             self.observation["cursor"] = self._cursor
+        if self.in_steps:
+            self.observation["due"] = np.zeros((num_rows, positions), np.int8)
+            if task.max_steps is not None:
+                self.observation["steps_left"] = np.zeros((num_rows, 1), np.int64)
         self._write = task.writes
         self._masks = mask_actions and not task.static_masks
         if mask_actions:
@@ -91,15 +103,23 @@ class Episodes:
         observation["position_mask"][rows] = self._places < opened.counts[:, None]
         self._predictions[rows] = self.num_choices
         self._cursor[rows] = 0
+        if opened.order is not None:
+            if self.order is None:
+                self.order = np.tile(self._places, (len(self.counts), 1))
+            self.order[rows] = opened.order
+            self._cursor[rows, 0] = opened.order[:, 0]
         self.targets[rows] = opened.targets
         self.counts[rows] = opened.counts
         self._last[rows] = opened.counts - 1
         self.decided[rows] = 0
+        self.steps[rows] = 0
         self.text_index[rows] = texts
         self.visits[rows] = visits
         self.keys[rows] = key
         if self._masks:
             self._update_masks()
+        if self.in_steps:
+            self.update_due()
         self.track.enter(rows)
 
     def decide(
@@ -131,6 +151,8 @@ class Episodes:
         last = self.task.ended(self.decided, self.counts)
         rewards = self.track.pay(Decision(choices, targets, log_probs, cursor, last))
         np.minimum(self.decided, self._last, out=cursor)
+        if self.order is not None:
+            cursor[...] = self.order[self._rows, cursor]
         if self._masks:
             self._update_masks()
         if live is not None:
@@ -157,6 +179,57 @@ class Episodes:
         np.copyto(self.decided, self.counts, where=True if live is None else live)
         rewards = self.track.score(choices, log_probs)
         return rewards if live is None else np.where(live[:, None], rewards, np.float32(0.0))
+
+    def decide_some(self, decisions: Decisions, live: NDArray[np.bool_] | None) -> tuple[Step, NDArray[np.bool_]]:
+        """Decide some positions of every row: those due that the task takes.
+
+        Args:
+            decisions: choices int64 [N, T], n where a position is left open.
+            live: bool [N], the rows that play; None for all.
+
+        Returns:
+            The step, which `track.pay_step` rewards, and the rows that took it, bool [N]: those that play and had not
+            finished their text.
+        """
+        playing = ~self.finished if live is None else live & ~self.finished
+        due = (self.observation["due"] > 0) & playing[:, None]
+        last = self._is_last()
+        decided = self.task.taken(due, decisions.choices, decisions.scores, last)
+        np.copyto(self._predictions, decisions.choices, where=decided)
+        if self.log_probs is not None and decisions.log_probs is not None:
+            np.copyto(self.log_probs, decisions.log_probs, where=decided)
+        if self._write:
+            rows, slots = np.nonzero(decided)
+            self.task.write(self.observation, rows, slots, decisions.choices[rows, slots])
+        self.decided += decided.sum(-1)
+        self.steps += playing
+        self.update_due()
+        return Step(decided, playing & self.finished, self.log_probs), playing
+
+    def update_due(self) -> None:
+        """Which positions the next step of every row may decide, and how many steps are left."""
+        order = np.tile(self._places, (len(self.counts), 1)) if self.order is None else self.order
+        still = (self._predictions == self.num_choices) & ~self.finished[:, None]
+        still &= self.observation["position_mask"] > 0
+        self.observation["due"][...] = self.task.due(Progress(still, order, self.decided, self._is_last()))
+        if self.task.max_steps is not None:
+            self.observation["steps_left"][:, 0] = self.task.max_steps - self.steps
+
+    @property
+    def finished(self) -> NDArray[np.bool_]:
+        """Rows whose texts, which take several steps, have come to their end, bool [N]."""
+        limit = self.task.max_steps
+        over = self.task.ended(self.decided, self.counts)
+        return over if limit is None else over | (self.steps >= limit)
+
+    def _is_last(self) -> NDArray[np.bool_]:
+        limit = self.task.max_steps
+        return np.zeros(len(self.counts), np.bool_) if limit is None else self.steps >= limit - 1
+
+    @property
+    def targets_at_cursor(self) -> NDArray[np.int64]:
+        """The gold choices of the positions to decide now, int64 [N]."""
+        return self.targets[self._rows, self._cursor[:, 0]]
 
     def legal(self) -> NDArray[np.bool_]:
         """Return a mask of sensible choices, bool [N, n]."""

@@ -4,7 +4,6 @@ Each key has an entry for every row; `_key`, bool [N], marks the rows whose entr
 """
 
 from collections.abc import Callable
-from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -43,6 +42,11 @@ def paid_info(
     return info
 
 
+def decided_info(decided: NDArray[np.int64], rows: NDArray[np.bool_]) -> Info:
+    """Of texts that take several steps: how many positions this one decided, int64 [N]."""
+    return {"decided": decided, "_decided": rows.copy()}
+
+
 def final_info(leaves: dict[str, NDArray[Any]], info: Info, ended: NDArray[np.bool_]) -> Info:
     """Return the info of texts that ended in a step that also starts new ones: their last observation and info.
 
@@ -57,6 +61,19 @@ def final_info(leaves: dict[str, NDArray[Any]], info: Info, ended: NDArray[np.bo
     return {
         "final_obs": final,
         "_final_obs": ended.copy(),
-        "final_info": deepcopy(info),
+        "final_info": _of_rows(info, ended),
         "_final_info": ended.copy(),
     }
+
+
+def _of_rows(info: Info, rows: NDArray[np.bool_]) -> Info:
+    """A copy of an info that tells of some of its rows only; other rows have zeros."""
+    found: Info = {}
+    for key, value in info.items():
+        if isinstance(value, dict):
+            found[key] = _of_rows(value, rows)
+        elif key.startswith("_"):
+            found[key] = value & rows
+        else:
+            found[key] = np.where(rows.reshape(-1, *[1] * (value.ndim - 1)), value, np.zeros((), value.dtype))
+    return found

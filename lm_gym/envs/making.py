@@ -21,7 +21,13 @@ def make_task(kind: type[Task], dataset: Dataset, settings: EnvArguments, option
             f"mask_actions=True with unit='sequence': the legal choices of {kind.env_id} depend on earlier "
             "choices, so no mask can be given in advance; use unit='token'"
         )
-    return build_task(kind, dataset, settings.split, load_tokenizer(settings.tokenizer), settings.max_length, options)
+    task = build_task(kind, dataset, settings.split, load_tokenizer(settings.tokenizer), settings.max_length, options)
+    if task.needs_distributions and settings.actions != "distribution":
+        raise ValueError(
+            f"the order that these options of {kind.env_id} ask for goes by the policy's distributions: make the "
+            "environment with actions='distribution', or take an order that does not need them"
+        )
+    return task
 
 
 def reward_of(settings: EnvArguments, task: Task) -> Reward:

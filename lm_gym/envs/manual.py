@@ -32,6 +32,10 @@ _OBSERVATION = """A Dict of integer Boxes, padded to L sub-tokens, the length of
 | `cursor` | int64 [1] | index in `positions` of the {position} to decide; at the end, the last (`unit="token"`) |
 | `action_mask` | int8 [n] | 1 at {choices} that make sense (`mask_actions=True`) |"""
 
+_STEPS = """
+| `due` | int8 [T] | 1 at {positions} that the next step may decide (`unit="sequence"`, texts in steps) |
+| `steps_left` | int64 [1] | steps that are left (the same, with `max_steps`) |"""
+
 _REWARDS = """The default is `"{default}"`. Named rewards:
 
 {named}
@@ -45,6 +49,9 @@ holds its `index` and its `text`."""
 
 _END = """An episode terminates when its last {position} is decided. Only `max_episode_steps` truncates it."""
 
+_END_OF_STEPS = """An episode terminates when its last {position} is decided, or after `max_steps`; it is never
+truncated, except by `max_episode_steps`."""
+
 _MORE = """`gymnasium.make_vec` also accepts `autoreset_mode` and `group_size` (see `lm_gym.TextVectorEnv`)."""
 
 
@@ -52,13 +59,15 @@ def manual(task: type[Task]) -> str:
     """Return the manual of the task's environment as Markdown."""
     summary, _, description = inspect.cleandoc(task.__doc__ or task.name).partition("\n\n")
     words = task.nouns._asdict()
+    several = task.in_steps is not Task.in_steps  # whether it has texts in steps
+    observation, end = (_OBSERVATION + _STEPS, _END_OF_STEPS) if several else (_OBSERVATION, _END)
     sections = {
         "Description": description or "See above.",
         "Action Space": _SPACES.format(**words),
-        "Observation Space": _OBSERVATION.format(**words),
+        "Observation Space": observation.format(**words),
         "Rewards": _REWARDS.format(default=task.default_reward, named=_named_rewards(task), **words),
         "Starting State": _START,
-        "Episode End": _END.format(**words),
+        "Episode End": end.format(**words),
         "Arguments": "\n".join([*_arguments(task, EnvArguments), *_arguments(task, task.Options), "", _MORE]),
         "Version History": "- v0: first release",
     }

@@ -23,6 +23,10 @@ def observation_space(task: Task, settings: EnvArguments) -> spaces.Dict:
     }
     if settings.unit == "token":
         leaves["cursor"] = spaces.Box(0, max(1, positions - 1), (1,), np.int64)  # Gymnasium warns of a Box of one value
+    elif task.in_steps:
+        leaves["due"] = spaces.Box(0, 1, (positions,), np.int8)
+        if task.max_steps is not None:
+            leaves["steps_left"] = spaces.Box(0, task.max_steps, (1,), np.int64)
     if settings.mask_actions:
         leaves["action_mask"] = spaces.Box(0, 1, (choices,), np.int8)
     return spaces.Dict(leaves)
@@ -32,7 +36,11 @@ def action_space(task: Task, settings: EnvArguments) -> spaces.Space[object]:
     """Return the action space of a single environment."""
     _, positions, choices = task.shape
     token = settings.unit == "token"
+    if not token:
+        choices += task.may_wait
     if settings.actions == "distribution":
         shape = (choices,) if token else (positions, choices)
         return spaces.Box(-LOGIT_BOUND, LOGIT_BOUND, shape, np.float32)
-    return spaces.Discrete(choices) if token else spaces.MultiDiscrete(np.full(positions, choices))
+    if token:
+        return spaces.Discrete(choices)
+    return spaces.MultiDiscrete(np.full(positions, choices))

@@ -18,7 +18,7 @@ def save_episodes(episodes: Episodes) -> dict[str, Any]:
         text_index, visits, keys and decided, int64 [N] each; predictions, int64 [N, T]; and log_probs, float64 [N, T],
         if actions are distributions.
     """
-    state: dict[str, Any] = {name: getattr(episodes, name).copy() for name in _KEPT}
+    state: dict[str, Any] = {name: getattr(episodes, name).copy() for name in _kept(episodes)}
     state["predictions"] = episodes.observation["predictions"].copy()
     if episodes.log_probs is not None:
         state["log_probs"] = episodes.log_probs.copy()
@@ -39,9 +39,11 @@ def restore_episodes(episodes: Episodes, state: Mapping[str, Any]) -> None:
     decided = np.asarray(state["decided"])
     everyone = np.arange(len(decided))
     _enter(episodes, state, everyone)
-    if "cursor" not in episodes.observation:  # texts are decided at once, and their rewards have no memory
+    if "cursor" not in episodes.observation:  # rewards have no memory beside what is decided
         episodes.observation["predictions"][...] = state["predictions"]
         episodes.decided[...] = decided
+        if episodes.in_steps:
+            _write_again(episodes, state)
         return
     # All rows finish together: a row with d decisions starts when the longest has d left. Until then its reward tracks
     # dummy decisions, which it forgets when it starts.
@@ -52,11 +54,30 @@ def restore_episodes(episodes: Episodes, state: Mapping[str, Any]) -> None:
             _enter(episodes, state, np.flatnonzero(begins == step))
         live = begins <= step
         places = np.where(live, step - begins, 0)
+        if episodes.order is not None:
+            places = episodes.order[everyone, places]
         choices = np.where(live, state["predictions"][everyone, places], 0)
         log_probs = state["log_probs"][everyone, places] if "log_probs" in state else None
         episodes.decide(choices, log_probs, None if live.all() else live)
     if last:
         _enter(episodes, state, np.flatnonzero(decided == 0))
+
+
+def _write_again(episodes: Episodes, state: Mapping[str, Any]) -> None:
+    """Put what was decided into texts that take several steps."""
+    episodes.steps[...] = state["steps"]
+    if episodes.log_probs is not None:
+        episodes.log_probs[...] = state["log_probs"]
+    if episodes.task.writes:
+        predictions = episodes.observation["predictions"]
+        rows, slots = np.nonzero(predictions < episodes.num_choices)
+        episodes.task.write(episodes.observation, rows, slots, predictions[rows, slots])
+    episodes.update_due()
+
+
+def _kept(episodes: Episodes) -> tuple[str, ...]:
+    """What is kept of each row; where a step decides one position, steps are the positions decided."""
+    return (*_KEPT, "steps") if episodes.in_steps else _KEPT
 
 
 def _enter(episodes: Episodes, state: Mapping[str, Any], rows: NDArray[np.int64]) -> None:
@@ -67,7 +88,7 @@ def _enter(episodes: Episodes, state: Mapping[str, Any], rows: NDArray[np.int64]
 
 
 def _check(episodes: Episodes, state: Mapping[str, Any]) -> None:
-    expected = {**dict.fromkeys(_KEPT, episodes.text_index.shape), "predictions": episodes.targets.shape}
+    expected = {**dict.fromkeys(_kept(episodes), episodes.text_index.shape), "predictions": episodes.targets.shape}
     if episodes.log_probs is not None:
         expected["log_probs"] = episodes.targets.shape
     for name, shape in expected.items():

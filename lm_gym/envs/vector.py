@@ -9,12 +9,13 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from lm_gym.bounds import PositiveInt, bounded
 from lm_gym.data import Dataset
 from lm_gym.envs.arguments import read_arguments
 from lm_gym.envs.classes import remade
 from lm_gym.envs.decisions import Decisions, read_choices, read_distributions, read_log_probs
 from lm_gym.envs.episodes import Episodes, Observation
-from lm_gym.envs.infos import begun_info, final_info, paid_info
+from lm_gym.envs.infos import begun_info, decided_info, final_info, paid_info
 from lm_gym.envs.making import make_task, reward_of
 from lm_gym.envs.options import ResetOptions, read_options
 from lm_gym.envs.sampler import Sampler
@@ -22,8 +23,8 @@ from lm_gym.envs.spaces import action_space, observation_space
 from lm_gym.envs.state import restore_episodes, save_episodes
 from lm_gym.naming import check_choice
 from lm_gym.rendering import render_text
-from lm_gym.rewards import ChoiceRewards
-from lm_gym.tasks import Cut, Task, load_data
+from lm_gym.rewards import ChoiceRewards, Step
+from lm_gym.tasks import Cut, Prediction, Task, load_data
 
 _FIXED_KEY = 0x5EED  # key of the masks of texts played by `indices`, independent of the seed
 _MODES = {mode.value: mode for mode in AutoresetMode} | {mode.name: mode for mode in AutoresetMode}
@@ -32,6 +33,7 @@ _MODES = {mode.value: mode for mode in AutoresetMode} | {mode.name: mode for mod
 StepResult = tuple[Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
 
 
+@bounded
 class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
     """Base class of the vector environments, which play N texts at once (`lm_gym.envs.environment_class`).
 
@@ -41,7 +43,8 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             `NEXT_STEP`: in the next step, whose action is ignored. `SAME_STEP`: in the same step, with the last
             observation in `info["final_obs"]`. `DISABLED`: by `reset(options={"reset_mask": ended})`.
         group_size: G, the number of rows that play the same text, a divisor of N. Rows k·G … k·G + G - 1 share one
-            visit of a text (and so its masks), start and end together, and count as one draw.
+            visit of a text (and so its masks), start and end together, and count as one draw. In texts that
+            take several steps, a row that finishes first has nothing to decide until the others have finished.
         arguments: see `lm_gym.envs.arguments.EnvArguments`, and the manual of the task's environment.
 
     Attributes:
@@ -66,15 +69,13 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
 
     def __init__(
         self,
-        num_envs: int = 1,
+        num_envs: PositiveInt = 1,
         *,
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
-        group_size: int = 1,
+        group_size: PositiveInt = 1,
         **arguments: Any,
     ) -> None:
-        if num_envs < 1:
-            raise ValueError(f"num_envs={num_envs}: give 1 or more")
-        if group_size < 1 or num_envs % group_size:
+        if num_envs % group_size:
             raise ValueError(f"group_size={group_size} does not divide num_envs={num_envs}: give a divisor of it")
         settings, options = read_arguments(arguments, self.task_class.Options)
         self.settings = settings
@@ -140,6 +141,11 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
     def draws(self) -> int:
         """Number of texts drawn by the sampler so far, one per group."""
         return self._sampler.draws
+
+    @property
+    def at_once(self) -> bool:
+        """Whether one step decides all of a text (`unit="sequence"`, unless the task takes several steps)."""
+        return self.settings.unit == "sequence" and not self.task.in_steps
 
     # State
 
@@ -233,18 +239,30 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         decisions = self._read(actions, live)
         info: dict[str, Any] = {}
         truncated = np.zeros(self.num_envs, np.bool_)
-        if self.settings.unit == "sequence":
-            paid = self.episodes.decide_all(*decisions, live)
+        several = len(self.reward.term_names) > 1
+        steps = self.episodes.decided
+        if self.settings.unit == "token":
+            rewards, terminated = self.episodes.decide(decisions.choices, decisions.log_probs, live)
+        elif self.at_once:
+            paid = self.episodes.decide_all(decisions.choices, decisions.log_probs, live)
             rewards = paid.sum(-1, dtype=np.float64)
             terminated = np.ones(self.num_envs, np.bool_) if live is None else live.copy()
             if terminated.any():
-                terms = self.episodes.track.terms(*decisions) if len(self.reward.term_names) > 1 else {}
+                terms = self.episodes.track.terms(decisions.choices, decisions.log_probs) if several else {}
                 info |= paid_info(paid, terms, terminated)
         else:
-            rewards, terminated = self.episodes.decide(*decisions, live)
-            limit = self.settings.max_episode_steps
-            if limit is not None:
-                truncated = (self.episodes.decided >= limit) & ~terminated & (True if live is None else live)
+            step, moved = self.episodes.decide_some(decisions, live)
+            paid = np.where(moved[:, None], self.episodes.track.pay_step(step), np.float32(0.0))
+            rewards, steps = paid.sum(-1, dtype=np.float64) - self.task.step_cost * moved, self.episodes.steps
+            together = self.episodes.finished.reshape(-1, self.group_size).all(1)  # groups end when their last row does
+            terminated = np.repeat(together, self.group_size) & (True if live is None else live)
+            if live is None or live.any():
+                played = np.ones(self.num_envs, np.bool_) if live is None else live
+                terms = self.episodes.track.step_terms(step) if several else {}
+                info |= paid_info(paid, terms, played) | decided_info(step.decided.sum(-1), played)
+        limit = self.settings.max_episode_steps
+        if limit is not None and not self.at_once:
+            truncated = (steps >= limit) & ~terminated & (True if live is None else live)
         ended = terminated | truncated
         if live is not None and self.autoreset_mode is AutoresetMode.NEXT_STEP:
             self._begin(np.flatnonzero(~live), info)
@@ -273,9 +291,8 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             ValueError: as for `step`; or `target_log_probs` is given although actions are choices, or holds a value
                 above 0, NaN or infinite.
         """
-        if target_log_probs is None:
-            return self.episodes.track.score(*self._read_all(actions))
-        return self.episodes.track.score(*self._read_compact(actions, target_log_probs))
+        given = self._read_all(actions) if target_log_probs is None else self._read_compact(actions, target_log_probs)
+        return self.episodes.track.score(given.choices, given.log_probs)
 
     def choice_rewards(self) -> ChoiceRewards:
         """Return the reward of every choice at every position of the current texts, without taking any.
@@ -293,19 +310,41 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
 
         Arguments and shapes are those of `position_rewards`; `dense` has no effect.
         """
-        if target_log_probs is None:
-            return self.episodes.track.terms(*self._read_all(actions))
-        return self.episodes.track.terms(*self._read_compact(actions, target_log_probs))
+        given = self._read_all(actions) if target_log_probs is None else self._read_compact(actions, target_log_probs)
+        return self.episodes.track.terms(given.choices, given.log_probs)
+
+    def position_counts(self, texts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The number of positions that texts have when they are asked for by `indices`, int64 [R] → int64 [R]."""
+        return self.task.draw_counts(texts, np.zeros(len(texts), np.int64), _FIXED_KEY)
+
+    def decide(self, prediction: Prediction, live: NDArray[np.bool_]) -> tuple[Step, NDArray[np.bool_]]:
+        """Take a step of texts that take several by what a predictor says, without autoreset, and pay nothing.
+
+        Args:
+            prediction: choices; log-probabilities and scores where the environment's actions are distributions.
+            live: bool [N], the rows that play.
+
+        Returns:
+            The step, which `episodes.track.pay_step` rewards, and the rows that took it, bool [N].
+        """
+        log_probs = None if prediction.target_log_probs is None else prediction.target_log_probs.astype(np.float64)
+        scores = prediction.scores
+        if scores is None and self.task.needs_distributions:
+            scores = np.zeros(prediction.choices.shape)  # of one who is sure of nothing: from left to right
+        return self.episodes.decide_some(Decisions(prediction.choices, log_probs, scores), live)
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Return a mask of the actions that make sense; the environment accepts the others, too.
 
         Returns:
             bool [N, n]. With `unit="sequence"`, [N, T · n], position by position: the choices that make sense
-            regardless of the other positions.
+            regardless of the other positions (n + 1 each if positions may be left open).
         """
         if self.settings.unit == "sequence":
-            return np.tile(self.task.always_legal, (self.num_envs, self.task.shape.positions))
+            legal = self.task.always_legal
+            if self.task.may_wait:
+                legal = np.append(legal, True)
+            return np.tile(legal, (self.num_envs, self.task.shape.positions))
         return self.episodes.legal()
 
     def render(self) -> tuple[str, ...] | None:
@@ -350,12 +389,11 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         if self.settings.unit == "sequence":
             if np.ndim(actions) != len(self.action_space.shape or ()):
                 raise ValueError(f"actions have shape {np.shape(actions)}: it must be {self.action_space.shape}")
-            return self._read_all(actions, live)
+            return self._read_all(actions, live) if self.at_once else self._read_due(actions, live)
         shape, choices = (self.num_envs,), self.task.shape.choices
         if self.settings.actions == "token":
             return read_choices(actions, shape, choices, live)
-        cursor = np.minimum(self.episodes.decided, self.episodes.counts - 1)
-        targets = self.episodes.targets[np.arange(self.num_envs), cursor]
+        targets = self.episodes.targets_at_cursor
         return read_distributions(actions, shape, choices, targets, live)
 
     def _read_all(self, actions: Any, live: NDArray[np.bool_] | None = None) -> Decisions:
@@ -369,6 +407,16 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         if self.settings.actions == "token":
             return read_choices(actions, targets.shape, choices, asked)
         return read_distributions(actions, targets.shape, choices, targets, asked)
+
+    def _read_due(self, actions: Any, live: NDArray[np.bool_] | None) -> Decisions:
+        """Check the actions of a step that decides some positions; what stands at others is ignored."""
+        asked = self.episodes.observation["due"] > 0
+        if live is not None:
+            asked = asked & live[:, None]
+        targets, choices = self.episodes.targets, self.task.shape.choices + self.task.may_wait
+        if self.settings.actions == "token":
+            return read_choices(actions, targets.shape, choices, asked)
+        return read_distributions(actions, targets.shape, choices, targets, asked, self.task.score)
 
     def _read_compact(self, choices: Any, target_log_probs: Any) -> Decisions:
         """Check distributions given by the most probable choice and the log-probability of the gold choice."""

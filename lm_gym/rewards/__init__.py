@@ -4,14 +4,16 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from lm_gym.bounds import check_arguments
 from lm_gym.naming import among
 from lm_gym.registry import Registry
 from lm_gym.rewards.accuracy import Accuracy
 from lm_gym.rewards.compose import AtTheEnd, FunctionReward, RewardFunction, WeightedSum
 from lm_gym.rewards.cost import Cost
 from lm_gym.rewards.entity_f1 import EntityF1
+from lm_gym.rewards.exact_match import ExactMatch
 from lm_gym.rewards.log_likelihood import LogLikelihood
-from lm_gym.rewards.reward import Board, ChoiceRewards, Choices, Decision, GoldError, Reward, Separable, Track
+from lm_gym.rewards.reward import Board, ChoiceRewards, Choices, Decision, GoldError, Reward, Separable, Step, Track
 
 __all__ = [
     "REWARDS",
@@ -23,6 +25,7 @@ __all__ = [
     "Cost",
     "Decision",
     "EntityF1",
+    "ExactMatch",
     "FunctionReward",
     "GoldError",
     "LogLikelihood",
@@ -30,6 +33,7 @@ __all__ = [
     "RewardFunction",
     "RewardSpec",
     "Separable",
+    "Step",
     "Track",
     "WeightedSum",
     "bind_reward",
@@ -44,6 +48,7 @@ REWARDS: Registry[Callable[..., Any]] = Registry(
         "accuracy": Accuracy,
         "balanced_accuracy": partial(Accuracy, weights="balanced"),
         "cost": Cost,
+        "exact_match": ExactMatch,
         "f1": EntityF1,
         "log_likelihood": LogLikelihood,
     },
@@ -114,6 +119,7 @@ def _named(name: str, arguments: Mapping[str, Any]) -> Reward:
         if arguments:
             raise ValueError(f"reward {name!r} is a function and accepts no reward_kwargs, got {dict(arguments)}")
         return FunctionReward(make, name.rpartition(":")[2])
+    check_arguments(make.func if isinstance(make, partial) else make, arguments, "reward_kwargs.")
     try:
         reward: Reward = make(**arguments)
     except TypeError as error:

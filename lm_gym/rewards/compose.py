@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lm_gym.rewards.reward import Board, ChoiceRewards, Choices, Decision, Reward, Track
+from lm_gym.registry import UserCodeError
+from lm_gym.rewards.reward import Board, ChoiceRewards, Choices, Decision, Reward, Step, Track, at_the_end
 
 RewardFunction = Callable[[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]], NDArray[Any]]
 
@@ -86,6 +87,15 @@ class WeightedSumTrack(Track):
         paid = (weight * track.pay(decision) for weight, track in zip(self.weights, self.tracks, strict=True))
         return np.asarray(sum(paid), np.float64)
 
+    def pay_step(self, step: Step) -> NDArray[np.float32]:
+        """Reward a step that decided some positions of every row (see `Track.pay_step`)."""
+        paid = (weight * track.pay_step(step) for weight, track in zip(self.weights, self.tracks, strict=True))
+        return np.asarray(sum(paid), np.float32)
+
+    def step_terms(self, step: Step) -> dict[str, NDArray[np.float32]]:
+        """What each part pays for a step, unweighted, by name."""
+        return {name: track.pay_step(step) for name, track in zip(self.names, self.tracks, strict=True)}
+
     def score(self, choices: NDArray[np.int64], log_probs: NDArray[Any] | None) -> NDArray[np.float32]:
         """Reward whole texts, [..., N, T] (see `Reward.score`)."""
         scores = (w * track.score(choices, log_probs) for w, track in zip(self.weights, self.tracks, strict=True))
@@ -153,6 +163,16 @@ class AtTheEndTrack(Track):
         self._sum += self.inner.pay(decision)
         return np.where(decision.last, self._sum, 0.0)
 
+    def pay_step(self, step: Step) -> NDArray[np.float32]:
+        """Reward a step that decided some positions of every row (see `Track.pay_step`)."""
+        n = self.reward.choices.num_choices
+        whole = self.inner.pay_step(step._replace(decided=self.board.predictions < n))  # all that was decided so far
+        return at_the_end(np.where(step.last[:, None], whole, 0.0), self.board.targets < n)
+
+    def step_terms(self, step: Step) -> dict[str, NDArray[np.float32]]:
+        """What each term pays for a step, unweighted, by name."""
+        return self.inner.step_terms(step)
+
     def score(self, choices: NDArray[np.int64], log_probs: NDArray[Any] | None) -> NDArray[np.float32]:
         """Reward whole texts, [..., N, T] (see `Reward.score`)."""
         inside = self.board.targets < self.reward.choices.num_choices
@@ -161,15 +181,6 @@ class AtTheEndTrack(Track):
     def terms(self, choices: NDArray[np.int64], log_probs: NDArray[Any] | None) -> dict[str, NDArray[np.float32]]:
         """Return the unweighted rewards of each term by position."""
         return self.inner.terms(choices, log_probs)
-
-
-def at_the_end(rewards: NDArray[np.floating], inside: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Move the sum over the last axis to the last position of each text; rewards [..., N, T], inside bool [N, T]."""
-    last = np.zeros(inside.shape, np.float32)
-    counts = inside.sum(-1)
-    rows = np.flatnonzero(counts)
-    last[rows, counts[rows] - 1] = 1.0
-    return np.asarray(rewards.sum(-1, dtype=np.float64)[..., None] * last, np.float32)
 
 
 class FunctionReward(Reward):
@@ -203,27 +214,28 @@ class FunctionReward(Reward):
         paid = self.call(choices.reshape(many.shape), many)
         inside = many < self.choices.num_choices
         if paid.ndim == 1:
-            spread = np.zeros(many.shape)
-            spread[:, 0] = paid
-            paid = at_the_end(spread, inside).astype(np.float64)
+            paid = at_the_end(paid[:, None], inside).astype(np.float64)
         return np.where(inside, paid, 0.0).astype(np.float32).reshape(choices.shape)
 
     def call(self, predictions: NDArray[np.int64], targets: NDArray[np.int64]) -> NDArray[np.float64]:
         """Call the function on rows [N, T]; return its rewards, [N] or [N, T].
 
         Raises:
-            ValueError: the function returns another shape, NaN or infinity.
+            UserCodeError: the function raises, or returns another shape, NaN or infinity.
         """
         inside = targets < self.choices.num_choices
         given = np.where(inside, predictions, self.choices.num_choices)
-        paid = np.asarray(self.function(given, targets.copy(), inside), np.float64)
+        try:
+            paid = np.asarray(self.function(given, targets.copy(), inside), np.float64)
+        except Exception as error:
+            raise UserCodeError.of(f"the reward {self.name}", error) from error
         if paid.shape not in ((len(targets),), targets.shape):
-            raise ValueError(
+            raise UserCodeError(
                 f"the reward {self.name} returned shape {paid.shape} for {len(targets)} texts: it must return "
                 f"{(len(targets),)}, paid at the last position, or {targets.shape}"
             )
         if not np.isfinite(paid).all():
-            raise ValueError(f"the reward {self.name} returned NaN or infinity: it must be finite, also at padding")
+            raise UserCodeError(f"the reward {self.name} returned NaN or infinity: it must be finite, also at padding")
         return paid
 
     def track(self, board: Board) -> "FunctionTrack":
@@ -241,3 +253,12 @@ class FunctionTrack(Track):
         if paid.ndim == 1:
             return np.where(decision.last, paid, 0.0)
         return np.asarray(paid[np.arange(len(paid)), decision.cursor])
+
+    def pay_step(self, step: Step) -> NDArray[np.float32]:
+        """Reward a step that decided some positions of every row (see `Track.pay_step`)."""
+        assert isinstance(self.reward, FunctionReward)
+        paid = self.reward.call(self.board.predictions, self.board.targets)
+        if paid.ndim == 1:
+            inside = self.board.targets < self.reward.choices.num_choices
+            return at_the_end(np.where(step.last, paid, 0.0)[:, None], inside)
+        return np.where(step.decided, paid, 0.0).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Minus what a choice costs."""
+"""The negative cost of a choice."""
 
 from typing import Any
 
@@ -10,21 +10,21 @@ from lm_gym.rewards.reward import Separable
 
 
 class Cost(Separable):
-    """A choice pays minus its cost.
+    """The reward of a choice is its negative cost.
 
-    The mean reward of a position is minus the expected cost. What maximises it is the choice of least expected cost,
-    which need not be the one most often right.
+    The mean reward per position is the negative expected cost. It is maximal for the choice with the lowest expected
+    cost, which need not be the most probable choice.
 
     Args:
-        costs: by gold choice, then by the choice made (see `lm_gym.costs.Costs`). None for the costs of the task (its
-            option `costs`) or, if it has none, 1 for each wrong choice.
+        costs: costs by gold choice and choice made (see `lm_gym.costs.Costs`). None: the costs of the task (its option
+            `costs`), or 1 for each wrong choice if the task has none.
 
     Raises:
-        ValueError: when it is bound to a task that has no such choice, or if a cost is negative or not finite.
+        ValueError: the task lacks a choice named in `costs`, or a cost is negative or not finite.
     """
 
     name = "cost"
-    summary = "minus what the {choice} costs where another one is gold; 1 unless `costs` says otherwise"
+    summary = "the negative cost of the {choice}: 0 if it is correct, and -1 or what `costs` says if it is wrong"
 
     def __init__(self, costs: CostsByName | None = None) -> None:
         self.costs = costs

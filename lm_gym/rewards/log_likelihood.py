@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lm_gym.bounds import OpenUnitInterval
 from lm_gym.rewards.reward import Board, ChoiceRewards, Decision, Observation, Separable, Track
 
 Reference = Callable[[Observation], NDArray[Any]]
@@ -39,9 +40,7 @@ class LogLikelihood(Separable):
         "log-likelihood under a noisy channel (`lm_gym.rewards.LogLikelihood`)"
     )
 
-    def __init__(self, epsilon: float = 0.001, reference: Reference | None = None) -> None:
-        if not 0.0 < epsilon < 1.0:
-            raise ValueError(f"epsilon={epsilon} must be in (0, 1); the default is 0.001")
+    def __init__(self, epsilon: OpenUnitInterval = 0.001, reference: Reference | None = None) -> None:
         self.epsilon = epsilon
         self.reference = reference
 

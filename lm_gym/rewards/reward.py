@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lm_gym.bounds import Bounded
 from lm_gym.costs import Costs
 from lm_gym.naming import among
 
@@ -68,6 +69,21 @@ class Decision(NamedTuple):
     last: NDArray[np.bool_]
 
 
+class Step(NamedTuple):
+    """A step that decided some positions of every row.
+
+    Attributes:
+        decided: bool [N, T], the positions decided, whose choices are already written into the predictions.
+        last: bool [N], whether the text ends with this step.
+        log_probs: float64 [N, T], log-probability of each target when its position was decided, where actions are
+            distributions, else None.
+    """
+
+    decided: NDArray[np.bool_]
+    last: NDArray[np.bool_]
+    log_probs: NDArray[np.float64] | None
+
+
 class ChoiceRewards(NamedTuple):
     """The reward of every choice at every position.
 
@@ -97,7 +113,7 @@ class Board(NamedTuple):
     observe: Callable[[NDArray[np.int64]], Observation]
 
 
-class Reward(ABC):
+class Reward(Bounded, ABC):
     """Base class of rewards.
 
     Attributes:
@@ -140,7 +156,7 @@ class Reward(ABC):
         bound._prepare()
         return bound
 
-    def _prepare(self) -> None:  # noqa: B027  (by default there is nothing to prepare)
+    def _prepare(self) -> None:
         """Compute everything that depends on `self.choices`."""
 
     @abstractmethod
@@ -195,6 +211,28 @@ class Track:
         assert isinstance(self.reward, Separable)
         return self.reward.at(decision.choices, decision.targets, decision.log_probs)
 
+    def pay_step(self, step: Step) -> NDArray[np.float32]:
+        """Reward a step that decided some positions of every row.
+
+        Positions that pay for themselves pay when they are decided, and the reward's minimum if the text ends with
+        them open. Any other reward pays the whole text when it ends, at its last position.
+
+        Returns:
+            float32 [N, T].
+        """
+        predictions, n = self.board.predictions, self.reward.choices.num_choices
+        if not self.reward.separable:
+            scores = np.where(step.last[:, None], self.score(predictions, step.log_probs), 0.0)
+            return at_the_end(scores, self.board.targets < n)
+        made = predictions < n
+        paid = np.where(step.decided, self.score(np.where(made, predictions, 0), step.log_probs), 0.0)
+        left = step.last[:, None] & ~made & (self.board.targets < n)
+        return np.where(left, min(self.reward.minimum, 0.0), paid).astype(np.float32)
+
+    def step_terms(self, step: Step) -> dict[str, NDArray[np.float32]]:
+        """What each term pays for a step, unweighted, by name."""
+        return {self.reward.name: self.pay_step(step)}
+
     def score(self, choices: NDArray[np.int64], log_probs: NDArray[Any] | None) -> NDArray[np.float32]:
         """Reward whole texts, [..., N, T] (see `Reward.score`)."""
         return self.reward.score(choices, self.board.targets, log_probs)
@@ -206,6 +244,15 @@ class Track:
     def terms(self, choices: NDArray[np.int64], log_probs: NDArray[Any] | None) -> dict[str, NDArray[np.float32]]:
         """Return the unweighted rewards of each term by position."""
         return {self.reward.name: self.score(choices, log_probs)}
+
+
+def at_the_end(rewards: NDArray[np.floating], inside: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Move the sum over the last axis to each text's last position; rewards [..., N, T], inside bool [N, T]."""
+    last = np.zeros(inside.shape, np.float32)
+    counts = inside.sum(-1)
+    rows = np.flatnonzero(counts)
+    last[rows, counts[rows] - 1] = 1.0
+    return np.asarray(rewards.sum(-1, dtype=np.float64)[..., None] * last, np.float32)
 
 
 class Separable(Reward):

@@ -10,8 +10,9 @@ from lm_gym.tasks.metric import METRICS, Metric
 from lm_gym.tasks.ner import NER
 from lm_gym.tasks.parts import Mark, Nouns, Part
 from lm_gym.tasks.registry import TASKS, add_task, load_data
-from lm_gym.tasks.task import OpenedTexts, Shape, Task
+from lm_gym.tasks.task import OpenedTexts, Progress, Shape, Task
 from lm_gym.tasks.text_classification import TextClassification
+from lm_gym.tasks.unmasking import Unmasking
 from lm_gym.tasks.words import WordLabels
 
 __all__ = [
@@ -32,9 +33,11 @@ __all__ = [
     "OpenedTexts",
     "Part",
     "Prediction",
+    "Progress",
     "Shape",
     "Task",
     "TextClassification",
+    "Unmasking",
     "WordLabels",
     "add_task",
     "build_task",

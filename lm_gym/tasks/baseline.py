@@ -34,11 +34,13 @@ class Prediction(NamedTuple):
         choices: int64 [N, T]; arbitrary where padded.
         target_log_probs: log P(gold choice), float32 [N, T]; None if the predictor gives no probabilities.
         choice_log_probs: log P(choice made), float32 [N, T]; None if unknown.
+        scores: float64 [N, T], `Task.score` of each distribution; None if the predictor or the task has none.
     """
 
     choices: NDArray[np.int64]
     target_log_probs: NDArray[np.float32] | None
     choice_log_probs: NDArray[np.float32] | None = None
+    scores: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ class Encoded:
         position_offsets: int64 [N + 1]; None if positions are random.
         positions: uint16 or int32 [P], index of each position in its text's ids; None if positions are random.
         targets: int16 or wider [P], the gold choices; None if positions are random.
+        fixed: bool [S], sub-tokens that never become positions; None if there are none.
+        mean_positions: mean number of positions in one pass over the texts if their number is random; else None.
     """
 
     ids: NDArray[np.integer]
@@ -49,6 +51,8 @@ class Encoded:
     position_offsets: NDArray[np.int64] | None = None
     positions: NDArray[np.integer] | None = None
     targets: NDArray[np.integer] | None = None
+    fixed: NDArray[np.bool_] | None = None
+    mean_positions: int | None = None
 
     @property
     def num_texts(self) -> int:
@@ -68,7 +72,7 @@ class Encoded:
     @cached_property
     def num_positions(self) -> int:
         """Number of positions in one pass over all texts."""
-        return int(self.counts.sum(dtype=np.int64))
+        return self.mean_positions or int(self.counts.sum(dtype=np.int64))
 
 
 class WordTable(NamedTuple):

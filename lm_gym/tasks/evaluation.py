@@ -47,6 +47,7 @@ class Evaluation:
         target_log_probs: float32 [P], log P(gold); None if the predictor gives no probabilities.
         returns: float32 [M], the reward of each text; NaN if it needs probabilities that the predictor does not give.
         choice_log_probs: float32 [P], log P(choice made), or None where it is not known.
+        steps: int64 [M], steps that each text took, or None where texts are decided at once.
     """
 
     task: Task
@@ -58,6 +59,7 @@ class Evaluation:
     target_log_probs: NDArray[np.float32] | None
     returns: NDArray[np.float32]
     choice_log_probs: NDArray[np.float32] | None = None
+    steps: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -75,5 +77,5 @@ class Evaluation:
     @cached_property
     def metrics(self) -> dict[str, float]:
         """Metrics by name: the task's own metrics, then cross_entropy, perplexity and mean_reward."""
-        found = {metric.name: None if metric.of is None else metric.of(self) for metric in self.task.all_metrics()}
-        return {name: float(value) for name, value in found.items() if value is not None and value == value}  # no NaN
+        found = {metric.name: metric.value(self) for metric in self.task.all_metrics()}
+        return {name: value for name, value in found.items() if value is not None}

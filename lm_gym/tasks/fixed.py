@@ -1,4 +1,4 @@
-"""Tasks whose positions and gold choices are known before a text is played: nothing is drawn."""
+"""Tasks whose positions and gold choices are fixed: nothing is drawn when a text is played."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class FixedPositions(Task):
-    """A base for tasks whose `encode` gives the positions and the targets of every text."""
+    """Base class of tasks whose `encode` returns the positions and targets of every text."""
 
     def __init__(self, encoded: Encoded, *arguments: Any) -> None:
         super().__init__(encoded, *arguments)
@@ -33,11 +33,11 @@ class FixedPositions(Task):
 
     @classmethod
     def count_targets(cls, encoded: Encoded, tokenizer: TextTokenizer, num_choices: int) -> NDArray[np.int64]:
-        """How often each choice is gold, int64 [n]."""
+        """Return the frequency of each choice as gold, int64 [n]."""
         return np.bincount(np.asarray(encoded.targets), minlength=num_choices).astype(np.int64)
 
     def open(self, texts: NDArray[np.int64], visits: NDArray[np.int64], key: int) -> OpenedTexts:
-        """Padded rows of texts; nothing is drawn."""
+        """Return padded rows of texts."""
         ids, lengths, _ = self._rows(texts)
         starts = self._starts[texts]
         counts = self._starts[texts + 1] - starts

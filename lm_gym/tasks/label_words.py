@@ -20,14 +20,14 @@ CONTENT_FREE = ("N/A", "[MASK]", "")  # Zhao et al. 2021
 
 @dataclass(frozen=True)
 class LabelWords:
-    """What a policy must know of label words.
+    """The label words of a task, for a policy.
 
     Attributes:
-        template: what texts are put into, for a reader.
+        template: the template, for documentation.
         words: the words of each label, in the order of the labels.
-        ids: the same as token ids: label, word, token.
-        content_free: texts without content in the template, as token ids; empty where nothing is calibrated.
-        places: where a label is read in each of these.
+        ids: token ids by label, word and token.
+        content_free: token ids of texts without content, in the template; empty without calibration.
+        places: the position of the label in each of these texts.
     """
 
     template: str
@@ -37,24 +37,24 @@ class LabelWords:
     places: tuple[int, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists by name, for JSON."""
+        """Return plain lists by name, for JSON."""
         return {name: _listed(value) for name, value in asdict(self).items()}
 
 
 def read_label_words(
     options: TextClassificationOptions, template: Template, labels: Sequence[str], tokenizer: TextTokenizer
 ) -> LabelWords:
-    """The words and token ids of each label and, where they are calibrated, texts without content.
+    """Encode the words of each label and, for calibration, texts without content.
 
     Args:
-        options: with template and label words.
-        template: the same, read.
-        labels: in order.
-        tokenizer: encodes each word as it stands behind a blank.
+        options: options with a template and label words.
+        template: the parsed template.
+        labels: the labels, in order.
+        tokenizer: encodes each word as it appears after a blank.
 
     Raises:
-        ValueError: a label without words, words without a label, a word that the tokenizer does not know, or one that
-            two labels share.
+        ValueError: a label has no words, words have no label, a word is unknown to the tokenizer, or two labels share a
+            word.
     """
     given = dict(options.label_words or ())
     for label in given:
@@ -62,7 +62,7 @@ def read_label_words(
             raise ValueError(f"label_words: no label {label!r}{among(label, labels)}")
     missing = [label for label in labels if not given.get(label)]
     if missing:
-        raise ValueError(f"label_words: no word for {', '.join(missing)}: give one for each label of the data")
+        raise ValueError(f"label_words: no word for {', '.join(missing)}: give at least one per label")
     words = tuple((given[label],) if isinstance(given[label], str) else tuple(given[label]) for label in labels)
     ids = tuple(tuple(_ids(word, tokenizer) for word in of_label) for of_label in words)
     _refuse_shared(labels, words, ids)
@@ -77,7 +77,7 @@ def read_label_words(
 
 
 def _content_free(tokenizer: TextTokenizer) -> Texts:
-    """Texts that say nothing, for which a model gives its prior (contextual calibration, Zhao et al. 2021)."""
+    """Return texts without content, whose predictions are the model's prior (Zhao et al. 2021)."""
     pieces = [tokenizer.encode_words([text])[0] if text else np.zeros(0, np.int32) for text in CONTENT_FREE]
     return Texts(np.concatenate(pieces), np.array([len(piece) for piece in pieces]))
 

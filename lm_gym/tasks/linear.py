@@ -1,4 +1,4 @@
-"""A classical baseline: logistic regression on TF-IDF of words and pairs of words."""
+"""A classical baseline: logistic regression on TF-IDF features of words and word pairs."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _UNSEEN = -30.0  # log-probability of a label that no training text has
 
 
 def tfidf_regression(task: Task) -> Callable[[Batch], Prediction]:
-    """A predictor that scikit-learn fits on the training split, for tasks with one label a text.
+    """Fit scikit-learn's logistic regression on the training split of a task with one label per text.
 
-    Words and pairs of neighbouring words in lower case, sublinear TF-IDF, multinomial logistic regression. Where all
-    training texts have one label, the most frequent label.
+    The features are the sublinear TF-IDF values of lower-case words and pairs of adjacent words. If all training texts
+    have the same label, the baseline predicts that label.
 
     Raises:
-        ValueError: there is no training split.
+        ValueError: the dataset has no training split.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -57,7 +57,7 @@ def tfidf_regression(task: Task) -> Callable[[Batch], Prediction]:
 
 
 def _texts(corpus: Corpus) -> list[list[str]]:
-    """The words of each text in lower case, then, set apart by a bar, those of texts beside it."""
+    """Return the lower-case words of each text; words of its second text are marked with a bar."""
     texts = [[word.lower() for word in corpus.text(number)] for number in range(len(corpus))]
     for column in corpus.columns.values():
         if isinstance(column, TextsColumn):

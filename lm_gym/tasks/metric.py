@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lm_gym.metrics import accuracy, cross_entropy, perplexity
-from lm_gym.registry import Registry
+from lm_gym.registry import Registry, UserCodeError
 
 if TYPE_CHECKING:
     from lm_gym.tasks.evaluation import Evaluation
@@ -35,6 +35,21 @@ class Metric:
     lower_is_better: bool = False
     while_training: bool = False
     in_terminal: bool = True
+
+    def value(self, evaluation: Evaluation) -> float | None:
+        """The number of an evaluation; None where it is not defined.
+
+        Raises:
+            UserCodeError: its function raises, or gives no number.
+        """
+        if self.of is None:
+            return None
+        try:
+            found = self.of(evaluation)
+            number = None if found is None else float(found)
+        except Exception as error:
+            raise UserCodeError.of(f"metric {self.name!r} of {evaluation.task.env_id}", error) from error
+        return None if number != number else number  # NaN
 
     def same_as(self, other: Metric) -> bool:
         """Return whether another metric has the same definition, for example after rerunning a module."""

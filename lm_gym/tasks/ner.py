@@ -38,7 +38,7 @@ class NER(WordLabels):
     name = "ner"
     env_id = "lm_gym/NER-v0"
     builtin = "builtin/ner"
-    default_reward = "f1"
+    default_reward = "accuracy"
     gold = frozenset({"choice", "iob2"})
     metrics = (
         Metric("entity_f1", "entity F1", lambda played: played.reports["entity"].micro.f1, while_training=True),

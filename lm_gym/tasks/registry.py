@@ -10,6 +10,7 @@ from lm_gym.tasks.metric import METRICS
 from lm_gym.tasks.ner import NER
 from lm_gym.tasks.task import Task
 from lm_gym.tasks.text_classification import TextClassification
+from lm_gym.tasks.unmasking import Unmasking
 
 TASKS: Registry[type[Task]] = Registry("task", {})
 
@@ -53,5 +54,5 @@ def _required(kind: type[Task]) -> frozenset[str]:
     return frozenset(field.kind for field in kind.fields[1:] if field.required)
 
 
-for _kind in (NER, MaskedLM, TextClassification):
+for _kind in (NER, MaskedLM, TextClassification, Unmasking):
     add_task(_kind)

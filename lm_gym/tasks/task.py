@@ -36,6 +36,8 @@ class OpenedTexts(NamedTuple):
         positions: int64 [R, T]; 0 where padded.
         counts: int64 [R], number of positions.
         targets: int64 [R, T]; n where padded.
+        order: int64 [R, T], slots of each row in the order in which they are decided, padded ones last; None for left
+            to right.
     """
 
     input_ids: NDArray[np.int64]
@@ -43,6 +45,23 @@ class OpenedTexts(NamedTuple):
     positions: NDArray[np.int64]
     counts: NDArray[np.int64]
     targets: NDArray[np.int64]
+    order: NDArray[np.int64] | None = None
+
+
+class Progress(NamedTuple):
+    """How far texts in steps have come.
+
+    Attributes:
+        open: bool [N, T], positions that are not decided.
+        order: int64 [N, T], slots in the order in which they are decided (see `OpenedTexts.order`).
+        decided: int64 [N], number of positions decided.
+        last: bool [N], whether no step but the next one is left.
+    """
+
+    open: NDArray[np.bool_]
+    order: NDArray[np.int64]
+    decided: NDArray[np.int64]
+    last: NDArray[np.bool_]
 
 
 class Shape(NamedTuple):
@@ -88,6 +107,7 @@ class Task(ABC):
         Options: frozen dataclass of the task's own arguments; its fields become arguments of the environment and
             `--env.<name>` on the command line.
         static_masks: whether the legal choices are independent of earlier choices.
+        weighting: what has equal weight in supervised learning: every `"position"`, or every `"text"`.
         choice_is_text: whether a choice replaces text (a token) instead of labelling it (a tag).
         quiet: the choice that is not displayed when it is correct, such as O; None to display all.
         predictions_suffix: suffix of files of predictions.
@@ -113,6 +133,7 @@ class Task(ABC):
     nouns: ClassVar[Nouns] = Nouns()
     Options: ClassVar[type[Any]] = NoOptions
     static_masks: ClassVar[bool] = True
+    weighting: ClassVar[Literal["position", "text"]] = "position"
     choice_is_text: ClassVar[bool] = False
     quiet: ClassVar[int | None] = None
     predictions_suffix: ClassVar[str] = "jsonl"
@@ -198,6 +219,20 @@ class Task(ABC):
         """Return the options for deciding whole texts (`unit="sequence"`), as evaluations do."""
         return options
 
+    @classmethod
+    def evaluated_in(cls, options: Any) -> dict[str, Any]:
+        """Arguments of the environment that evaluations need for these options, beside `unit="sequence"`."""
+        return {}
+
+    @classmethod
+    def learned_from(cls, options: Any) -> Any:
+        """The options to learn from gold choices with (the supervised twin)."""
+        return options
+
+    def draw_counts(self, texts: NDArray[np.int64], visits: NDArray[np.int64], key: int) -> NDArray[np.int64]:
+        """The number of positions of each text at a visit, int64 [R]; arguments as those of `open`."""
+        return self.encoded.counts[texts].astype(np.int64)
+
     @abstractmethod
     def open(self, texts: NDArray[np.int64], visits: NDArray[np.int64], key: int) -> OpenedTexts:
         """Return padded rows of texts at the start of episodes.
@@ -237,6 +272,57 @@ class Task(ABC):
             slots: int64 [R], the decided position of each row.
             choices: int64 [R], the choice of each row.
         """
+
+    @property
+    def in_steps(self) -> bool:
+        """Whether texts take several steps with `unit="sequence"`, each of which decides some positions."""
+        return False
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether an action may leave positions open: their choice is n (only where `in_steps`)."""
+        return False
+
+    @property
+    def max_steps(self) -> int | None:
+        """Most steps of a text, after which it ends; None for any number (only where `in_steps`)."""
+        return None
+
+    @property
+    def may_end_open(self) -> bool:
+        """Whether a text may end with open positions (only where `in_steps`)."""
+        return self.may_wait
+
+    @property
+    def step_cost(self) -> float:
+        """What each step costs, subtracted from its reward (only where `in_steps`)."""
+        return 0.0
+
+    @property
+    def needs_distributions(self) -> bool:
+        """Whether only distributions as actions can be played (because `taken` needs scores)."""
+        return False
+
+    def due(self, progress: Progress) -> NDArray[np.bool_]:
+        """Which positions the next step may decide, bool [N, T] (only called where `in_steps`)."""
+        return progress.open
+
+    def taken(
+        self, due: NDArray[np.bool_], choices: NDArray[np.int64], scores: NDArray[np.float64] | None, last: NDArray[Any]
+    ) -> NDArray[np.bool_]:
+        """Which of the positions that are due a step decides, bool [N, T] (only called where `in_steps`).
+
+        Args:
+            due: bool [N, T].
+            choices: int64 [N, T], n where a position is left open.
+            scores: float64 [N, T], what `score` says of each distribution; None where actions are choices.
+            last: bool [N], whether it is the last step.
+        """
+        return due & (choices < self.shape.choices)
+
+    def score(self, log_probs: NDArray[Any]) -> NDArray[np.float64] | None:
+        """How sure distributions are, [..., n] log-probabilities → float64 [...]; None if the task never asks."""
+        return None
 
     def ended(self, decided: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which episodes have ended, bool [N], by the numbers of decided and of all positions, int64 [N]."""

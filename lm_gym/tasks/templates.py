@@ -1,4 +1,4 @@
-"""Templates such as `{text} It was {mask}.`: what texts are put into before a model reads them."""
+"""Templates: prompts such as `{text} It was {mask}.` that texts are inserted into."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ MASK = "mask"
 
 
 class Texts(NamedTuple):
-    """Ragged texts: their sub-tokens int32 [S], and how many each has, int64 [N]."""
+    """Ragged texts: their sub-tokens, int32 [S], and their lengths, int64 [N]."""
 
     flat: NDArray[np.int32]
     lengths: NDArray[np.int64]
 
     def cut(self, most: NDArray[np.int64]) -> Texts:
-        """The texts without the sub-tokens beyond `most` [N] of each."""
+        """Cut each text to at most `most` [N] sub-tokens."""
         if (self.lengths <= most).all():
             return self
         inside = _counted(self.lengths) < np.repeat(most, self.lengths)
@@ -35,14 +35,14 @@ class Texts(NamedTuple):
 
 @dataclass(frozen=True)
 class Template:
-    """What each text is put into.
+    """A prompt for texts.
 
     Attributes:
-        parts: in order, the name of a text, or token ids that are the same for all.
-        prefix: special tokens in front of it.
-        suffix: special tokens behind it.
-        place: where a decision is read: number of the part that is the mask, `"first"` token of all, `"end"` of the
-            template, or `"last"` token of all.
+        parts: in order, the name of a text, or token ids that are the same for all texts.
+        prefix: special tokens before the parts.
+        suffix: special tokens after the parts.
+        place: where the decision is made: the index of the part that is the mask; at the `"first"` token, including
+            special ones; at the `"end"` of the parts; or at the `"last"` token, including special ones.
     """
 
     parts: tuple[str | tuple[int, ...], ...]
@@ -52,30 +52,30 @@ class Template:
 
     @property
     def names(self) -> list[str]:
-        """The texts that stand in it, in order."""
+        """The names of the texts in it, in order."""
         return [part for part in self.parts if isinstance(part, str)]
 
     @property
     def literal(self) -> int:
-        """Number of sub-tokens that are the same for all texts, special ones left out."""
+        """Number of sub-tokens that are the same for all texts, without special tokens."""
         return sum(len(part) for part in self.parts if not isinstance(part, str))
 
     def fill(self, texts: Mapping[str, Texts], room: int) -> tuple[Texts, NDArray[np.int64], NDArray[np.bool_]]:
-        """Put texts into the template; where they are too long, the longer one of a pair loses its end first.
+        """Insert texts. Texts that are too long lose their ends; of a pair, the longer text is cut first.
 
         Args:
-            texts: by name, N of each.
-            room: most sub-tokens of a filled template, special ones left out.
+            texts: N texts for each name.
+            room: maximum number of sub-tokens of a filled template, without special tokens.
 
         Returns:
-            The filled templates, without special tokens; the place of the decision in each, special tokens counted,
+            The filled templates without special tokens; the position of the decision in each, counting special tokens,
             int64 [N]; and which texts were cut, bool [N].
         """
         given = _cut_to([texts[name] for name in self.names], room - self.literal)
         cut = np.any([kept.lengths < texts[name].lengths for name, kept in zip(self.names, given, strict=True)], axis=0)
         filled = dict(zip(self.names, given, strict=True))
         pieces = [filled[part] if isinstance(part, str) else _repeated(part, len(cut)) for part in self.parts]
-        ends = np.cumsum([piece.lengths for piece in pieces], axis=0)  # [parts, N], counted from the text's start
+        ends = np.cumsum([piece.lengths for piece in pieces], axis=0)  # [parts, N], relative to the start of the text
         starts = to_offsets(ends[-1])[:-1]
         flat = np.empty(int(ends[-1].sum()), np.int32)
         for piece, end in zip(pieces, ends, strict=True):
@@ -91,9 +91,10 @@ class Template:
 
 
 def joined(names: Sequence[str], tokenizer: TextTokenizer) -> Template:
-    """The texts alone, as the tokenizer joins a pair, for a classifier.
+    """Return the template for a classifier without a prompt: the texts as the tokenizer joins a pair.
 
-    It reads the first token where the tokenizer frames texts on both sides (BERT's [CLS]), and the last one elsewhere.
+    The decision is made at the first token if the tokenizer adds tokens on both sides (BERT's [CLS]), and at the last
+    token otherwise.
     """
     parts: list[str | tuple[int, ...]] = [names[0]]
     for name in names[1:]:
@@ -104,17 +105,17 @@ def joined(names: Sequence[str], tokenizer: TextTokenizer) -> Template:
 
 
 def read_template(template: str, names: Sequence[str], tokenizer: TextTokenizer, *, answers: bool) -> Template:
-    """The template that a string with placeholders describes.
+    """Parse a template.
 
     Args:
-        template: each of `names` in braces once, and `{mask}` once or not at all.
-        names: of the texts.
-        tokenizer: encodes what stands between placeholders.
-        answers: whether a word of the vocabulary answers at the mask, or behind the end; else a classifier.
+        template: text with each of `names` in braces once, and `{mask}` at most once.
+        names: names of the texts.
+        tokenizer: encodes the text between placeholders.
+        answers: whether label words are predicted, at the mask or after the end; otherwise a classifier reads it.
 
     Raises:
-        ValueError: a placeholder that is unknown, missing or there twice; a mask that the tokenizer has not, or, of a
-            tokenizer that has one, no mask where a word answers.
+        ValueError: a placeholder is unknown, missing or repeated; the template has a mask and the tokenizer none; or
+            label words are predicted, the tokenizer has a mask token, and the template has none.
     """
     try:
         pieces = [(literal, name) for literal, name, *_ in Formatter().parse(template)]
@@ -129,8 +130,8 @@ def read_template(template: str, names: Sequence[str], tokenizer: TextTokenizer,
         if name == MASK:
             if tokenizer.mask is None:
                 raise ValueError(
-                    f"template {template!r} has a {{mask}}, and the tokenizer {tokenizer.source} has no mask token: "
-                    "leave it out, and the answer is read at the template's end"
+                    f"template {template!r} has a {{mask}}, but the tokenizer {tokenizer.source} has no mask token: "
+                    "leave {mask} out, and the label word is predicted after the template"
                 )
             place = len(parts)
             parts.append((tokenizer.mask,))
@@ -138,8 +139,8 @@ def read_template(template: str, names: Sequence[str], tokenizer: TextTokenizer,
             parts.append(name)
     if place == "end" and tokenizer.mask is not None:
         raise ValueError(
-            f"template {template!r} has no {{mask}}, where the tokenizer {tokenizer.source} has a mask token: say "
-            "where the label word stands, such as '{text} It was {mask}.'"
+            f"template {template!r} has no {{mask}}, but the tokenizer {tokenizer.source} has a mask token: mark the "
+            "place of the label word, as in '{text} It was {mask}.'"
         )
     return Template(tuple(parts), tokenizer.prefix, tokenizer.suffix, place)
 
@@ -149,10 +150,10 @@ def _check(template: str, found: Sequence[str], names: Sequence[str]) -> None:
         if name not in (*names, MASK):
             raise ValueError(f"template {template!r}: no placeholder {{{name}}}{among(name, [*names, MASK])}")
         if found.count(name) > 1:
-            raise ValueError(f"template {template!r}: {{{name}}} stands in it twice")
+            raise ValueError(f"template {template!r}: {{{name}}} occurs twice")
     for name in names:
         if name not in found:
-            raise ValueError(f"template {template!r} has no {{{name}}}: say where this text goes")
+            raise ValueError(f"template {template!r} has no {{{name}}}: add it where the text belongs")
 
 
 def _classified_at(tokenizer: TextTokenizer) -> Literal["first", "last"]:
@@ -160,7 +161,7 @@ def _classified_at(tokenizer: TextTokenizer) -> Literal["first", "last"]:
 
 
 def _between(tokenizer: TextTokenizer) -> tuple[int, ...]:
-    """What the tokenizer puts between the two texts of a pair, such as [SEP]."""
+    """Return the ids that the tokenizer inserts between the two texts of a pair, such as [SEP]."""
     one = tokenizer.tokenizer.encode("a", add_special_tokens=False).ids
     pair = tokenizer.tokenizer.encode("a", "a").ids
     inner = pair[len(tokenizer.prefix) + len(one) : len(pair) - len(tokenizer.suffix) - len(one)]
@@ -168,7 +169,7 @@ def _between(tokenizer: TextTokenizer) -> tuple[int, ...]:
 
 
 def encode_literal(tokenizer: TextTokenizer, literal: str, *, begins: bool) -> tuple[int, ...]:
-    """Token ids of a piece of a template; blanks at its end belong to the word that follows."""
+    """Return the token ids of a piece of a template, without trailing blanks, which belong to the next word."""
     piece = literal.rstrip(" ")
     if not piece:
         return ()
@@ -176,15 +177,13 @@ def encode_literal(tokenizer: TextTokenizer, literal: str, *, begins: bool) -> t
     def ids(text: str) -> list[int]:
         return list(tokenizer.tokenizer.encode(text, add_special_tokens=False).ids)
 
-    behind = ids(
-        "a"
-    )  # a piece that does not begin the text is encoded behind a word: some tokenizers tell the two apart
+    behind = ids("a")  # some tokenizers encode a piece differently after a word
     whole = [] if begins else ids("a" + piece)
     return tuple(whole[len(behind) :] if whole[: len(behind)] == behind and whole else ids(piece))
 
 
 def _cut_to(texts: list[Texts], room: int) -> list[Texts]:
-    """One text or two cut to at most `room` sub-tokens together, the longer one first."""
+    """Cut one or two texts to at most `room` sub-tokens in total, the longer text first."""
     if len(texts) == 1:
         return [texts[0].cut(np.full(len(texts[0].lengths), room))]
     one, other = texts
@@ -197,5 +196,5 @@ def _repeated(ids: tuple[int, ...], times: int) -> Texts:
 
 
 def _counted(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Number of each element in its row, int64 [sum(lengths)]."""
+    """Return the index of each element in its row, int64 [sum(lengths)]."""
     return np.arange(int(lengths.sum())) - np.repeat(to_offsets(lengths)[:-1], lengths)

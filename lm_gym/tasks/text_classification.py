@@ -1,4 +1,4 @@
-"""Text classification: every text, or pair of texts, gets one label."""
+"""Text classification: one label for each text or pair of texts."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ class TextClassificationOptions:
     r"""Arguments of text classification.
 
     Args:
-        template: what a text is put into, such as `"{{text}} It was {{mask}}."` for a masked LM and
-            `"Review: {{text}}\nSentiment:"` for a causal LM; of pairs, the other one is `{{second}}`. None: the text
-            alone, or a pair as the tokenizer joins it
-        label_words: the words that stand for each label, `{{label: word}}` or `{{label: [word, …]}}`: the model's own
-            vocabulary head answers with them, at the mask or at the end of the template. None: a classification head
-        calibrate: whether label words are calibrated: what the model says of texts without content is subtracted
+        template: the prompt for each text, such as `"{{text}} It was {{mask}}."` for a masked LM or
+            `"Review: {{text}}\nSentiment:"` for a causal LM; `{{second}}` is the second text of a pair. None: the text
+            alone, or the pair as the tokenizer joins it
+        label_words: words that stand for each label, `{{label: word}}` or `{{label: [word, …]}}`. The model's own
+            vocabulary head predicts them, at the mask or after the template. None: use a classification head
+        calibrate: whether to calibrate label words by subtracting the predictions for texts without content
             (contextual calibration)
-        costs: what wrong {choices} cost, `{{gold: {{chosen: cost}}}}`, 1 where it is not said: of the reward `"cost"`
-            and the metric `expected_cost`
+        costs: costs of wrong {choices}, `{{gold: {{chosen: cost}}}}`, for the reward `"cost"` and the metric
+            `expected_cost`; mistakes that are not listed cost 1
 
     Raises:
-        ValueError: options that need one another, or a template or costs that are not of their form.
+        ValueError: an option is missing or useless beside the others, or is malformed.
     """
 
     template: str | None = None
@@ -70,21 +70,21 @@ class TextClassificationOptions:
                 "'{text} It was' for a causal one"
             )
         if self.calibrate and not self.label_words:
-            raise ValueError("calibrate=True is for label words: give label_words, or leave it out")
+            raise ValueError("calibrate=True needs label words: give label_words, or omit calibrate")
         if self.template is not None and "{mask}" in self.template and not self.label_words:
-            raise ValueError(f"template {self.template!r} has a {{mask}}: give the label_words that may fill it")
+            raise ValueError(f"template {self.template!r} has a {{mask}}: give the label_words that can fill it")
 
 
 class TextClassification(FixedPositions):
     """Give a text, or a pair of texts, one of several labels.
 
-    An episode is one text with one position, so that a step decides it. A record has a text, a label, and a second
-    text if it is a pair. Words beyond `max_length` are cut off at the end, of a pair the longer text's first.
+    An episode is one text with one position, so that a single step decides it. A record has a text, a label, and for
+    pairs a second text. Texts longer than `max_length` lose their last words; of a pair, the longer text is cut first.
 
-    Without `label_words` the policy is a text classifier, which reads the label at the first token where the tokenizer
-    frames texts on both sides (BERT's `[CLS]`), and at the last one elsewhere. With them it is a language model with
-    its own vocabulary head: the score of a label is the mean log-probability of the tokens of its words, at the mask or
-    at the last token of the template, and a softmax over labels makes probabilities of scores.
+    Without `label_words` the policy is a text classifier. It predicts the label at the first token if the tokenizer
+    adds tokens on both sides of a text (BERT's `[CLS]`), and at the last token otherwise. With `label_words` it is a
+    language model: the score of a label is the mean log-probability of the tokens of its words, at the mask or at the
+    last token of the template, and a softmax over the labels turns scores into probabilities.
     """
 
     name = "text_classification"
@@ -120,10 +120,10 @@ class TextClassification(FixedPositions):
 
     @classmethod
     def relabel(cls, dataset: Dataset, labels: Sequence[str]) -> Dataset:
-        """The dataset with labels that index those of a trained model.
+        """Return the dataset with its labels numbered as in a trained model.
 
         Raises:
-            DataError: a label in use that the model lacks.
+            DataError: the model lacks a label that the data uses.
         """
         return dataset.with_label_names(LABEL.name, labels)
 
@@ -140,7 +140,7 @@ class TextClassification(FixedPositions):
         """Encode a labelled split (see `Task.encode`).
 
         Raises:
-            ValueError: the corpus has no labels, the template does not suit the tokenizer, or `max_length` leaves no
+            ValueError: the corpus has no labels, the template does not fit the tokenizer, or `max_length` leaves no
                 room for a text.
         """
         room = cls.room(tokenizer, max_length)
@@ -165,45 +165,45 @@ class TextClassification(FixedPositions):
 
     @classmethod
     def choices(cls, corpus: Corpus, tokenizer: TextTokenizer) -> tuple[int, tuple[str, ...] | None]:
-        """The labels.
+        """Return the number of labels and their names.
 
         Raises:
-            DataError: there is but one.
+            DataError: there is only one label.
         """
         names = _labels(corpus).names
         if len(names) < 2:
-            raise DataError(f"all texts have the label {', '.join(names)}: two labels at least are needed")
+            raise DataError(f"all texts have the label {', '.join(names)}: at least two are needed")
         return len(names), names
 
     @property
     def policy_arguments(self) -> dict[str, Any]:
-        """The head, the labels and, if there are any, the label words (see `lm_gym.tasks.label_words.LabelWords`)."""
+        """The head, the labels and the label words, if any (see `lm_gym.tasks.label_words.LabelWords`)."""
         words = {} if self._label_words is None else {"label_words": self._label_words.to_dict()}
         return {**super().policy_arguments, **words}
 
     @property
     def costs(self) -> Costs:
-        """What wrong labels cost."""
+        """The costs of wrong labels."""
         return self._costs
 
     def reports(self, played: Evaluation) -> dict[str, Report]:
-        """Precision, recall and F1 by label, and the confusion matrix."""
+        """Return precision, recall and F1 by label, and the confusion matrix."""
         assert self.choice_names is not None
         return {"label": confusion_report(played.targets, played.choices, self.choice_names, "Report by label")}
 
     def parts(self, text: DecidedText) -> list[Part]:
-        """The words, of both texts of a pair, and the label behind an arrow."""
+        """Return the words, those of both texts of a pair, and the label after an arrow."""
         words = [word for words in self._texts(text.index).values() for word in [*words, "|"]][:-1]
         return [*map(Part, words), Part("→"), Part("label", slot=0)]
 
     def format_prediction(self, text: DecidedText) -> str:
-        """A JSON object: the text or the pair, and the gold and the predicted label."""
+        """Return a JSON object with the text or pair, the gold label and the predicted label."""
         texts = {name: " ".join(words) for name, words in self._texts(text.index).items()}
         labels = {"gold": self.choice_name(int(text.targets[0])), "predicted": self.choice_name(int(text.choices[0]))}
         return json.dumps(texts | labels, ensure_ascii=False) + "\n"
 
     def _texts(self, index: int) -> dict[str, list[str]]:
-        """The words of a text, and of the second one of a pair."""
+        """Return the words of a text, and of the second text of a pair, by name."""
         second = self.corpus.columns.get(SECOND.name)
         pair = {} if second is None else {SECOND.name: second.of(index)[0]}
         return {"text": self.corpus.text(index), **pair}
@@ -224,25 +224,25 @@ def _encode_chunk(
 
 
 def _expanded(table: WordTable, words: NDArray[np.int32], offsets: NDArray[np.int64]) -> Texts:
-    """The sub-tokens of texts whose words begin at `offsets`."""
+    """Return the sub-tokens of the texts that start at `offsets`."""
     own = words[offsets[0] : offsets[-1]]
     return Texts(expand(table, own), ragged.sums(table.counts[own], offsets - offsets[0]))
 
 
 def _names(corpus: Corpus) -> tuple[str, ...]:
-    """What a template calls the texts of a record."""
+    """Return the names of a record's texts in templates."""
     return ("text", SECOND.name) if SECOND.name in corpus.columns else ("text",)
 
 
 def _labels(corpus: Corpus) -> LabelColumn:
     column = corpus.columns.get(LABEL.name)
     if not isinstance(column, LabelColumn):
-        raise DataError("the data has no labels: text classification needs one for each text")
+        raise DataError("the data has no labels: text classification needs one per text")
     return column
 
 
 def _template(corpus: Corpus, tokenizer: TextTokenizer, options: TextClassificationOptions) -> Template:
-    """What the texts of a corpus are put into."""
+    """Return the template for the texts of a corpus."""
     if options.template is None:
         return joined(_names(corpus), tokenizer)
     return read_template(options.template, _names(corpus), tokenizer, answers=bool(options.label_words))
@@ -264,11 +264,11 @@ def _calibration_error(played: Evaluation) -> float | None:
 
 
 def _frozen(value: Any, name: str) -> Any:
-    """Mappings and lists as tuples; a frozen value stays."""
+    """Convert mappings and lists to tuples."""
     if value is None or isinstance(value, tuple):
         return value or None
     if not isinstance(value, Mapping):
-        raise ValueError(f"{name}={value!r} is no mapping: give {{label: …}}")
+        raise ValueError(f"{name}={value!r} is not a mapping: give {{label: …}}")
     return (
         tuple((key, _frozen(of, name) if isinstance(of, Mapping) else _tupled(of)) for key, of in value.items()) or None
     )

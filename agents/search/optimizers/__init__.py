@@ -20,7 +20,7 @@ from lm_gym.agents.search.optimizers.sep_cma_es import SepCMAES
 from lm_gym.agents.search.optimizers.snes import SNES
 from lm_gym.agents.search.optimizers.subzero import SubZero
 from lm_gym.agents.search.optimizers.zo_sgd import ZOSGD
-from lm_gym.registry import Registry
+from lm_gym.registry import Registry, class_registrar
 
 _ENTRIES: dict[str, type[Optimizer]] = {
     "es": ES,
@@ -44,16 +44,4 @@ _ENTRIES: dict[str, type[Optimizer]] = {
     "random_search": RandomSearch,
 }
 OPTIMIZERS = Registry("optimizer", _ENTRIES)
-
-
-def register_optimizer(kind: type[Optimizer], name: str | None = None) -> type[Optimizer]:
-    """Add an optimizer of your own; also a decorator.
-
-    Args:
-        kind: a subclass of Optimizer.
-        name: what it is called, by default as the class.
-
-    Raises:
-        ValueError: the name is taken.
-    """
-    return OPTIMIZERS.register(name or kind.__name__, kind)
+register_optimizer = class_registrar(OPTIMIZERS)

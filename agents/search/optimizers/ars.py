@@ -9,6 +9,7 @@ import torch as th
 from lm_gym.agents.search.optimizers.ascent import Ascent
 from lm_gym.agents.search.optimizers.optimizer import VectorOptimizer
 from lm_gym.agents.search.population.population import Domain, Population, Sampled, check_pairs
+from lm_gym.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveFraction, PositiveInt
 
 
 class ARS(VectorOptimizer):
@@ -39,19 +40,15 @@ class ARS(VectorOptimizer):
         initial: th.Tensor,
         domain: Domain | None = None,
         *,
-        seed: int = 0,
-        popsize: int = 64,
-        sigma: float = 1.0,
-        learning_rate: float | None = None,
-        top: float = 0.5,
-        decay: float = 1.0,
+        seed: NonNegativeInt = 0,
+        popsize: PositiveInt = 64,
+        sigma: PositiveFloat = 1.0,
+        learning_rate: NonNegativeFloat | None = None,
+        top: PositiveFraction = 0.5,
+        decay: PositiveFraction = 1.0,
     ) -> None:
         super().__init__(initial, domain, seed=seed, popsize=popsize)
         check_pairs(popsize)
-        if sigma <= 0:
-            raise ValueError(f"sigma={sigma}: give more than 0")
-        if not 0 < top <= 1:
-            raise ValueError(f"top={top}: give a share in (0, 1]")
         self.sigma, self.best = sigma, max(1, -int(-top * popsize // 2))
         self.mean = initial.clone()
         self.ascent = Ascent("sgd", sigma / 2 if learning_rate is None else learning_rate, [self.mean], decay)

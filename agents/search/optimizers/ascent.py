@@ -39,10 +39,6 @@ class Ascent:
 
     def __init__(self, rule: Rule, learning_rate: float, tensors: Sequence[th.Tensor], decay: float = 1.0) -> None:
         check_choice("rule", rule, MOMENTS)
-        if learning_rate < 0:
-            raise ValueError(f"learning_rate={learning_rate}: give 0 or more")
-        if not 0 < decay <= 1:
-            raise ValueError(f"decay={decay}: give a share in (0, 1]")
         self.rule, self.learning_rate, self.decay = rule, learning_rate, decay
         self.moments = [tuple(th.zeros_like(x) for _ in range(MOMENTS[rule])) for x in tensors]
 

@@ -1,10 +1,10 @@
-"""Full CMA-ES by the `cma` package, with randomness of our own and a state that can be saved."""
+"""Full CMA-ES by the `cma` package, with keyed randomness and a state that can be saved."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch as th
@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from lm_gym.agents.search.optimizers.optimizer import VectorOptimizer
 from lm_gym.agents.search.population.population import Domain, Population, Sampled
+from lm_gym.bounds import Interval, NonNegativeInt, PositiveFloat
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "Could not import matplotlib", UserWarning)
     import cma
 
-LIMIT = 2000  # dimensions: covariance, eigenvectors and copies are d² numbers each, an eigendecomposition d³ operations
-# What a generation depends on: numbers and vectors of the strategy, numbers and matrices of its sampler.
+LIMIT = 2000  # dimensions: the matrices have d² entries each, and an eigendecomposition takes d³ operations
+# The state of a generation: numbers and vectors of the strategy, numbers and matrices of its sampler.
 _COUNTS, _VECTORS = ("countiter", "countevals"), ("mean", "mean_old", "pc", "pc2")
 _SAMPLER_COUNTS, _MATRICES = ("last_update", "count_tell", "count_eigen"), ("C", "B", "D")
 
@@ -26,12 +27,12 @@ _SAMPLER_COUNTS, _MATRICES = ("last_update", "count_tell", "count_eigen"), ("C",
 class CMAES(VectorOptimizer):
     """CMA-ES: Hansen & Ostermeier, 2001; "The CMA Evolution Strategy: A Tutorial", 2016; pycma's implementation.
 
-    Members x_i ~ N(m, σ² C); the mean moves to the weighted mean of the better half, σ follows the length of the path
-    of the mean, C the path and the members (also the worse half, with negative weights). Invariant to rotations and to
-    any order-preserving change of fitness.
+    Members are x_i ~ N(m, σ² C). The mean moves to the weighted mean of the better half. σ adapts to the length of the
+    mean's path, and C to the path and to the members, with negative weights for the worse half. The search is invariant
+    under rotations and under any change of fitness that preserves the order.
 
-    Sampling, the mean and C are float64 and told back as they were drawn; only what is evaluated is rounded. A
-    generation in which all tie teaches nothing; other ties count in the order of their members, which is random.
+    Samples, mean and C are float64; only evaluated members are rounded. If all members of a generation tie, nothing
+    changes; other ties are broken by the order of members, which is random.
 
     Args:
         initial, domain, seed: see VectorOptimizer.
@@ -47,24 +48,22 @@ class CMAES(VectorOptimizer):
         initial: th.Tensor,
         domain: Domain | None = None,
         *,
-        seed: int = 0,
-        popsize: int | None = None,
-        sigma: float = 1.0,
+        seed: NonNegativeInt = 0,
+        popsize: Annotated[int, Interval(2)] | None = None,
+        sigma: PositiveFloat = 1.0,
     ) -> None:
         d = len(initial)
         if d > LIMIT:
             raise ValueError(
-                f"{d:,} dimensions: full CMA-ES holds several {d:,} × {d:,} matrices and is for {LIMIT:,} at most. "
-                "Take snes, sep_cma_es or es, or a smaller search space"
+                f"{d:,} dimensions: full CMA-ES holds several {d:,} × {d:,} matrices and supports at most {LIMIT:,}. "
+                "Use snes, sep_cma_es or es, or a smaller search space"
             )
         super().__init__(initial, domain, seed=seed, popsize=popsize or 4 + int(3 * math.log(d)))
-        if sigma <= 0:
-            raise ValueError(f"sigma={sigma}: give more than 0")
         self.initial, self.sigma = initial.double().cpu().numpy(), sigma
         self.strategy = self._new_strategy()
 
     def _new_strategy(self) -> Any:
-        """The strategy as it begins."""
+        """Return a new strategy."""
         options = {"popsize": self.popsize, "seed": math.nan, "randn": Normal(), "verbose": -9, "verb_log": 0}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -104,7 +103,7 @@ class CMAES(VectorOptimizer):
         }
 
     def _state(self) -> dict[str, Any]:
-        """What the strategy was before it was asked: asked again, it draws the same members."""
+        """Return the strategy's state before `ask`, so that it draws the same members again."""
         return as_state(parts(self.strategy) if self._asked is None else self._before)
 
     def _load(self, state: dict[str, Any]) -> None:
@@ -124,7 +123,7 @@ class CMAES(VectorOptimizer):
 
 
 def parts(strategy: Any) -> dict[str, Any]:
-    """What the next generation of a strategy depends on, by name: arrays (not copied) and numbers."""
+    """Return the state of a strategy by name: arrays (not copied) and numbers."""
     sampler, steps = strategy.sm, strategy.adapt_sigma
     return {
         **{name: int(getattr(strategy, name)) for name in _COUNTS},
@@ -138,18 +137,18 @@ def parts(strategy: Any) -> dict[str, Any]:
 
 
 def as_state(found: dict[str, Any]) -> dict[str, Any]:
-    """What `parts` has found, as copied tensors and numbers."""
+    """Return the result of `parts` as copied tensors and numbers."""
     arrays = {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
     tensors = {name: th.from_numpy(np.array(array, order="C")) for name, array in arrays.items()}
-    return {**found, **tensors, "columns_first": bool(np.isfortran(found["B"]))}  # B's order decides how products round
+    return {**found, **tensors, "columns_first": bool(np.isfortran(found["B"]))}  # B's memory order affects rounding
 
 
 class Normal:
-    """Standard Gaussian numbers as `cma` asks for them, from whatever generator it is given."""
+    """Standard Gaussian numbers for `cma` from a given generator."""
 
     generator: th.Generator
 
     def __call__(self, *shape: int) -> NDArray[np.float64]:
-        """Float64 numbers of a shape."""
+        """Return float64 numbers of a shape."""
         drawn = th.randn(shape, generator=self.generator, device=self.generator.device, dtype=th.float64)
         return drawn.cpu().numpy()

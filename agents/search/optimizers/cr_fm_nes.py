@@ -12,6 +12,7 @@ from lm_gym.agents.search.optimizers.optimizer import VectorOptimizer
 from lm_gym.agents.search.optimizers.shaping import by_rank
 from lm_gym.agents.search.optimizers.snes import utilities
 from lm_gym.agents.search.population.population import Domain, Population, Sampled, check_pairs
+from lm_gym.bounds import NonNegativeInt, PositiveFloat, PositiveInt
 
 
 class CRFMNES(VectorOptimizer):
@@ -40,9 +41,9 @@ class CRFMNES(VectorOptimizer):
         initial: th.Tensor,
         domain: Domain | None = None,
         *,
-        seed: int = 0,
-        popsize: int | None = None,
-        sigma: float = 1.0,
+        seed: NonNegativeInt = 0,
+        popsize: PositiveInt | None = None,
+        sigma: PositiveFloat = 1.0,
     ) -> None:
         d = len(initial)
         super().__init__(initial, domain, seed=seed, popsize=popsize or 2 * math.ceil((4 + int(3 * math.log(d))) / 2))
@@ -51,8 +52,6 @@ class CRFMNES(VectorOptimizer):
             raise ValueError(f"popsize={popsize}: ranks need 4 members or more")
         if d < 6:
             raise ValueError(f"initial has {d} entries: CR-FM-NES is defined from 6 on; take cma_es")
-        if sigma <= 0:
-            raise ValueError(f"sigma={sigma}: give more than 0")
         self.sigma, P = sigma, self.popsize
         self.mean, self.D = initial.clone(), th.ones_like(initial)
         self.v = self._randn(1, stream=1)[0] / math.sqrt(d)

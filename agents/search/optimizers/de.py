@@ -11,38 +11,39 @@ from lm_gym.agents.search.optimizers.operators import diversity, scatter
 from lm_gym.agents.search.optimizers.optimizer import VectorOptimizer
 from lm_gym.agents.search.optimizers.pso import warn_if_large
 from lm_gym.agents.search.population.population import Domain, Population, Sampled, check_pairs
+from lm_gym.bounds import NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval
 from lm_gym.naming import check_choice
 
 VARIANTS = ("current-to-pbest/1/bin", "rand/1/bin", "best/1/bin")
-TOP, PACE = 0.1, 0.1  # JADE: p, the share of the best; c, the pace at which the means follow
+TOP, PACE = 0.1, 0.1  # JADE: p, the fraction of best parents; c, the rate at which the means adapt
 
 
 class DE(VectorOptimizer):
     """Differential evolution: Storn & Price, 1997; JADE: Zhang & Sanderson, 2009.
 
-    Each parent x_i meets a trial that differs in the entries where a coin of probability CR falls (one at least):
+    Each parent x_i competes with a trial, which differs from it in each entry with probability CR (in at least one):
 
         rand/1/bin              x_a + F (x_b − x_c)
         best/1/bin              x_best + F (x_b − x_c)
         current-to-pbest/1/bin  x_i + F_i (x_p − x_i) + F_i (x_b − x̃_c)
 
-    and the better of the two lives. In the last, JADE's, x_p is one of the best tenth and x̃_c may be a parent that
-    lost (the archive). JADE's F_i ~ Cauchy(μ_F, 0.1) and CR_i ~ N(μ_CR, 0.1), whose means follow what has succeeded,
-    serve all three.
+    The better of the two survives. The last variant is JADE's: x_p is one of the best tenth, and x̃_c may be a defeated
+    parent from the archive. All variants can use JADE's F_i ~ Cauchy(μ_F, 0.1) and CR_i ~ N(μ_CR, 0.1), whose means
+    adapt to successful values.
 
     Args:
         initial, domain, seed: see VectorOptimizer.
-        popsize: P members. Parents: P, or P/2 with `reevaluate`; 4 at least.
-        variant: one of the three.
-        F: differential weight; where μ_F begins.
-        CR: crossover rate; where μ_CR begins.
-        adaptive: whether F and CR follow success; else they are as given.
-        spread: how far the first parents are scattered around the start (`operators.scatter`).
-        bound: members stay within so much of the start: an entry beyond it is set midway between its parent's and the
-            bound. None: no bound.
-        reevaluate: parents are evaluated again beside their trials, so that both are judged on the same texts and a
-            lucky evaluation doesn't last: for fitness that changes from one generation to the next. It takes half of
-            the evaluations. False: a parent's fitness counts for as long as it lives.
+        popsize: P, number of members. There are P parents, or P/2 with `reevaluate`; at least 4.
+        variant: name of the variant.
+        F: differential weight, or initial μ_F.
+        CR: crossover rate, or initial μ_CR.
+        adaptive: whether F and CR adapt to successful values; False keeps them fixed.
+        spread: distance of the initial parents from the start (`operators.scatter`).
+        bound: maximum distance of an entry from the start; an entry beyond it is set midway between its parent's entry
+            and the bound. None for no bound.
+        reevaluate: whether parents are evaluated again together with their trials, on the same texts, so that a lucky
+            evaluation does not persist. Use it if the fitness changes between generations; it takes half of the
+            evaluations. False keeps a parent's fitness as long as it survives.
 
     Warns:
         UserWarning: above 500 dimensions, where differential evolution is weak.
@@ -55,14 +56,14 @@ class DE(VectorOptimizer):
         initial: th.Tensor,
         domain: Domain | None = None,
         *,
-        seed: int = 0,
-        popsize: int = 64,
+        seed: NonNegativeInt = 0,
+        popsize: PositiveInt = 64,
         variant: str = "current-to-pbest/1/bin",
-        F: float = 0.5,
-        CR: float = 0.5,
+        F: PositiveFloat = 0.5,
+        CR: UnitInterval = 0.5,
         adaptive: bool = True,
-        spread: float = 1.0,
-        bound: float | None = None,
+        spread: PositiveFloat = 1.0,
+        bound: PositiveFloat | None = None,
         reevaluate: bool = True,
     ) -> None:
         super().__init__(initial, domain, seed=seed, popsize=popsize)
@@ -70,7 +71,7 @@ class DE(VectorOptimizer):
             check_pairs(popsize)
         n = popsize // 2 if reevaluate else popsize
         if n < 4:
-            raise ValueError(f"popsize={popsize} makes {n} parents: a difference beside a third and itself needs 4")
+            raise ValueError(f"popsize={popsize} makes {n} parents: differential evolution needs at least 4")
         warn_if_large("DE", self.domain.dim)
         self.variant = check_choice("variant", variant, VARIANTS)
         self.adaptive, self.to_best = adaptive, self.variant == "current-to-pbest/1/bin"
@@ -82,7 +83,7 @@ class DE(VectorOptimizer):
 
     @property
     def centre(self) -> th.Tensor:
-        """[d], the best parent, by the last evaluation where parents are evaluated again."""
+        """[d], the best parent by its last evaluation."""
         return self.parents[int(self.fitness.argmax())]
 
     def _ask(self) -> Population:
@@ -102,7 +103,7 @@ class DE(VectorOptimizer):
         return Sampled(trials, th.stack([F, CR]))
 
     def _draw_parameters(self, generator: th.Generator) -> tuple[th.Tensor, th.Tensor]:
-        """F and CR of each parent, [n] and [n]."""
+        """Return F and CR of each parent, [n] each."""
         n = len(self.parents)
         if not self.adaptive:
             return self.parents.new_full((n,), self.mean_F), self.parents.new_full((n,), self.mean_CR)
@@ -112,7 +113,7 @@ class DE(VectorOptimizer):
         return F.abs().clamp(0.05, 1.0), (self.mean_CR + 0.1 * normal).clamp(0, 1)
 
     def _mutants(self, F: th.Tensor, generator: th.Generator) -> th.Tensor:
-        """The differences added to their bases, [n, d]; F [n, 1]."""
+        """Return the mutants, [n, d]; F [n, 1]."""
         x, n = self.parents, len(self.parents)
         lots = th.rand((n, n), generator=generator, device=self.device).fill_diagonal_(2)  # itself last
         a, b, c = lots.topk(3, dim=1, largest=False).indices.unbind(1)
@@ -146,13 +147,13 @@ class DE(VectorOptimizer):
         self.fitness = th.maximum(fitness, self.fitness)
 
     def _follow(self, F: th.Tensor, CR: th.Tensor) -> None:
-        """The means move toward what succeeded: F's Lehmer mean Σ F²/Σ F, CR's mean."""
+        """Move the means towards the successful values: the Lehmer mean Σ F²/Σ F and the mean of CR."""
         if len(F):
             self.mean_F += PACE * ((F.square().sum() / F.sum()).item() - self.mean_F)
             self.mean_CR += PACE * (CR.mean().item() - self.mean_CR)
 
     def _keep(self, losers: th.Tensor) -> None:
-        """Parents that lost join the archive, any n of them stay."""
+        """Add defeated parents to the archive, which keeps a random n of them."""
         self.archive = th.cat([self.archive, losers])
         if len(self.archive) > len(self.parents):
             order = th.randperm(len(self.archive), generator=self._generator(2), device=self.device)

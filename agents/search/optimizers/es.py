@@ -10,6 +10,15 @@ from lm_gym.agents.search.optimizers.ascent import Ascent, Rule
 from lm_gym.agents.search.optimizers.optimizer import VectorOptimizer
 from lm_gym.agents.search.optimizers.shaping import SHAPINGS, Shaping
 from lm_gym.agents.search.population.population import Domain, Population, Sampled, check_pairs
+from lm_gym.bounds import (
+    Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveFraction,
+    PositiveInt,
+    UnitInterval,
+)
 from lm_gym.naming import check_choice
 
 
@@ -44,24 +53,20 @@ class ES(VectorOptimizer):
         initial: th.Tensor,
         domain: Domain | None = None,
         *,
-        seed: int = 0,
-        popsize: int = 64,
-        sigma: float = 1.0,
-        learning_rate: float | None = None,
+        seed: NonNegativeInt = 0,
+        popsize: PositiveInt = 64,
+        sigma: PositiveFloat = 1.0,
+        learning_rate: NonNegativeFloat | None = None,
         shaping: Shaping = "centred_ranks",
         rule: Rule = "adam",
-        weight_decay: float = 0.0,
-        decay: float = 1.0,
-        averaging: float = 0.0,
+        weight_decay: UnitInterval = 0.0,
+        decay: PositiveFraction = 1.0,
+        averaging: Fraction = 0.0,
     ) -> None:
         super().__init__(initial, domain, seed=seed, popsize=popsize)
         check_pairs(popsize)
         check_choice("shaping", shaping, SHAPINGS)
-        if sigma <= 0:
-            raise ValueError(f"sigma={sigma}: give more than 0")
         self.sigma, self.shaping, self.weight_decay = sigma, shaping, weight_decay
-        if not 0 <= averaging < 1:
-            raise ValueError(f"averaging={averaging}: give a share in [0, 1)")
         self.averaging = averaging
         self.start, self.mean, self.average = initial.clone(), initial.clone(), initial.clone()
         self.ascent = Ascent(rule, sigma / 2 if learning_rate is None else learning_rate, [self.mean], decay)

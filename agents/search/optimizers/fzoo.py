@@ -11,6 +11,7 @@ from lm_gym.agents.search.optimizers.ascent import Anchor
 from lm_gym.agents.search.optimizers.estimate import combined
 from lm_gym.agents.search.optimizers.optimizer import StructuredOptimizer
 from lm_gym.agents.search.population.population import Block, Noise, Pattern, Perturbed, Population, check_units
+from lm_gym.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveFraction, PositiveInt
 
 
 class RademacherNoise(Noise):
@@ -40,7 +41,7 @@ class FZOO(StructuredOptimizer):
         popsize: P, a multiple of N + 1.
         directions: N, 2 or more.
         sigma: σ, in natural steps.
-        learning_rate: α, in natural steps. None: σ/2.
+        learning_rate: α, in natural steps. None: 0.3 σ.
         rank: None draws every sign on its own, as the paper; 1: matrices get products of two vectors of signs, which
             are much cheaper to evaluate.
         decay: share of α that is left after each generation; a half-life of h generations is 0.5^(1/h).
@@ -54,27 +55,23 @@ class FZOO(StructuredOptimizer):
         centre: Sequence[th.Tensor],
         blocks: Sequence[Block],
         *,
-        seed: int = 0,
-        popsize: int = 9,
-        directions: int = 8,
-        sigma: float = 1.0,
-        learning_rate: float | None = None,
-        rank: int | None = None,
-        decay: float = 1.0,
-        weight_decay: float = 0.0,
+        seed: NonNegativeInt = 0,
+        popsize: PositiveInt = 9,
+        directions: PositiveInt = 8,
+        sigma: PositiveFloat = 1.0,
+        learning_rate: NonNegativeFloat | None = None,
+        rank: PositiveInt | None = None,
+        decay: PositiveFraction = 1.0,
+        weight_decay: NonNegativeFloat = 0.0,
     ) -> None:
         super().__init__(centre, blocks, seed=seed, popsize=popsize)
         if directions < 2:
             raise ValueError(f"directions={directions}: a deviation needs 2 or more")
         check_units(popsize, directions + 1)
-        if sigma <= 0:
-            raise ValueError(f"sigma={sigma}: give more than 0")
         if rank not in (None, 1):
             raise ValueError(f"rank={rank}: give 1, or None for signs drawn one by one")
-        if not 0 < decay <= 1:
-            raise ValueError(f"decay={decay}: give a share in (0, 1]")
         self.directions, self.sigma, self.rank, self.decay = directions, sigma, rank, decay
-        self.learning_rate = sigma / 2 if learning_rate is None else learning_rate
+        self.learning_rate = 0.3 * sigma if learning_rate is None else learning_rate
         self.anchor = Anchor(weight_decay, self.centre)
         self.pattern = Pattern((0, *range(directions)), (0.0, *[1.0] * directions))
         self.deviation = 0.0
@@ -94,7 +91,7 @@ class FZOO(StructuredOptimizer):
 
     def _weights(self, fitness: th.Tensor) -> th.Tensor:
         """What each direction counts, float64 [batches, N]; 0 where it is left out."""
-        first, others = fitness.view(-1, self.directions + 1).split([1, self.directions], 1)
+        first, others = th.split(fitness.view(-1, self.directions + 1), [1, self.directions], 1)
         valid = others.isfinite() & first.isfinite()
         number = valid.sum(1, keepdim=True)
         mean = th.where(valid, others, 0.0).sum(1, keepdim=True) / number.clamp(min=1)

@@ -17,31 +17,32 @@ from lm_gym.agents.search.optimizers.operators import (
 )
 from lm_gym.agents.search.optimizers.optimizer import VectorOptimizer
 from lm_gym.agents.search.population.population import Dense, Domain, Kind, Population
+from lm_gym.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval
 from lm_gym.naming import check_choice
 
-DECADES = 4.0  # between the largest and the smallest step of real mutation
+DECADES = 4.0  # decades between the largest and the smallest step of real mutation
 
 
 class GA(VectorOptimizer):
     """Genetic algorithm: Holland, 1975; Goldberg, 1989.
 
-    Each child has two parents by `selection`, is their crossover (with probability `crossover_rate`, else a copy of
-    the first) and is then mutated: bits flip, tokens are drawn anew, real genes move by Gaussian steps of all sizes
-    down to 1e-4 of the largest (`operators.gaussian`).
+    Each child has two parents chosen by `selection`. It is their crossover with probability `crossover_rate`, else a
+    copy of the first. Then it mutates: bits flip, tokens are redrawn, and real genes move by Gaussian steps of all
+    sizes down to 1e-4 of the largest (`operators.gaussian`).
 
     Args:
         initial, domain, seed: see VectorOptimizer.
         popsize: P.
         selection: `"tournament"` (of 3), `"roulette"`, `"rank"` or `"truncation"`.
-        crossover: `"single_point"`, `"two_point"`, `"uniform"` or, of real genes, `"sbx"`.
+        crossover: `"single_point"`, `"two_point"`, `"uniform"` or, for real genes, `"sbx"`.
         crossover_rate: probability that a child has two parents.
-        mutation_rate: of a gene; None: 1/d.
-        mutation_step: the largest standard deviation of a real gene's mutation, in natural steps.
-        elites: best members that live on unchanged.
-        spread: how far the first members are scattered around the start (`operators.scatter`).
-        reevaluate: elites are members of the next generation and must win again, in place of as many children: for
-            fitness that changes from one generation to the next (other texts). False: parents keep their fitness, and
-            the best P of parents and children live on (μ + λ).
+        mutation_rate: probability that a gene mutates; None: 1/d.
+        mutation_step: largest standard deviation of a real mutation, in natural steps.
+        elites: number of best members that survive unchanged.
+        spread: distance of the initial members from the start (`operators.scatter`).
+        reevaluate: whether elites are evaluated again as members of the next generation, in place of children. Use it
+            if the fitness changes between generations. False: parents keep their fitness, and the best P of parents and
+            children survive (μ + λ).
     """
 
     kinds: ClassVar[frozenset[Kind]] = frozenset({"real", "binary", "categorical"})
@@ -52,15 +53,15 @@ class GA(VectorOptimizer):
         initial: th.Tensor,
         domain: Domain | None = None,
         *,
-        seed: int = 0,
-        popsize: int = 64,
+        seed: NonNegativeInt = 0,
+        popsize: PositiveInt = 64,
         selection: str = "tournament",
         crossover: str = "uniform",
-        crossover_rate: float = 0.9,
-        mutation_rate: float | None = None,
-        mutation_step: float = 1.0,
-        elites: int = 1,
-        spread: float = 1.0,
+        crossover_rate: UnitInterval = 0.9,
+        mutation_rate: UnitInterval | None = None,
+        mutation_step: PositiveFloat = 1.0,
+        elites: NonNegativeInt = 1,
+        spread: NonNegativeFloat = 1.0,
         reevaluate: bool = True,
     ) -> None:
         super().__init__(initial, domain, seed=seed, popsize=popsize)
@@ -78,7 +79,7 @@ class GA(VectorOptimizer):
 
     @property
     def centre(self) -> th.Tensor:
-        """[d], the best member of the last generation, or where fitness is kept of all."""
+        """[d], the best member of the last generation, or of all if fitness is kept."""
         return self.pool[int(self.fitness.argmax())]
 
     def _ask(self) -> Population:
@@ -105,7 +106,7 @@ class GA(VectorOptimizer):
         if self.reevaluate or self.generation == 0:
             self.pool, self.fitness = members.clone(), fitness
             return
-        order = th.cat([fitness, self.fitness]).argsort(descending=True, stable=True)  # of those that tie the younger
+        order = th.cat([fitness, self.fitness]).argsort(descending=True, stable=True)  # among ties, children come first
         lives = th.zeros(2 * self.popsize, dtype=th.bool, device=self.device)
         lives[order[: self.popsize]] = True
         born, dead = lives[: self.popsize], ~lives[self.popsize :]

@@ -11,6 +11,7 @@ import torch as th
 from lm_gym.agents.search.optimizers.ascent import Anchor
 from lm_gym.agents.search.optimizers.optimizer import StructuredOptimizer
 from lm_gym.agents.search.population.population import Block, Noise, Pattern, Perturbed, Population, check_units
+from lm_gym.bounds import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveFraction, PositiveInt
 
 TRIPLE = Pattern((0, 0, 0), (0.0, 1.0, -1.0))  # the centre and both sides of a direction
 
@@ -62,18 +63,16 @@ class HiZOO(StructuredOptimizer):
         centre: Sequence[th.Tensor],
         blocks: Sequence[Block],
         *,
-        seed: int = 0,
-        popsize: int = 3,
-        sigma: float = 1.0,
-        learning_rate: float = 1.0,
-        smoothing: float = 1e-3,
-        decay: float = 1.0,
-        weight_decay: float = 0.0,
+        seed: NonNegativeInt = 0,
+        popsize: PositiveInt = 3,
+        sigma: PositiveFloat = 1.0,
+        learning_rate: NonNegativeFloat = 1.0,
+        smoothing: Fraction = 1e-3,
+        decay: PositiveFraction = 1.0,
+        weight_decay: NonNegativeFloat = 0.0,
     ) -> None:
         super().__init__(centre, blocks, seed=seed, popsize=popsize)
         check_units(popsize, 3)
-        if sigma <= 0:
-            raise ValueError(f"sigma={sigma}: give more than 0")
         for name, value in (("smoothing", smoothing), ("1 - decay", 1 - decay)):
             if not 0 <= value < 1:
                 raise ValueError(f"{name}={value}: give a share in [0, 1)")

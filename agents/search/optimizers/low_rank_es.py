@@ -12,6 +12,7 @@ from lm_gym.agents.search.optimizers.estimate import Scaling, combined, scale_of
 from lm_gym.agents.search.optimizers.optimizer import StructuredOptimizer
 from lm_gym.agents.search.optimizers.shaping import SHAPINGS, Shaping
 from lm_gym.agents.search.population.population import Block, Noise, Perturbed, Population, check_pairs
+from lm_gym.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveFraction, PositiveInt
 from lm_gym.naming import check_choice
 
 
@@ -48,24 +49,20 @@ class LowRankES(StructuredOptimizer):
         centre: Sequence[th.Tensor],
         blocks: Sequence[Block],
         *,
-        seed: int = 0,
-        popsize: int = 64,
-        rank: int | None = 1,
-        sigma: float = 1.0,
-        learning_rate: float | None = None,
+        seed: NonNegativeInt = 0,
+        popsize: PositiveInt = 64,
+        rank: PositiveInt | None = 1,
+        sigma: PositiveFloat = 1.0,
+        learning_rate: NonNegativeFloat | None = None,
         shaping: Shaping = "z_scores",
         rule: Rule = "sgd",
-        decay: float = 1.0,
-        weight_decay: float = 0.0,
+        decay: PositiveFraction = 1.0,
+        weight_decay: NonNegativeFloat = 0.0,
         scaling: Scaling = "mean",
     ) -> None:
         super().__init__(centre, blocks, seed=seed, popsize=popsize)
         check_pairs(popsize)
         check_choice("shaping", shaping, SHAPINGS)
-        if sigma <= 0:
-            raise ValueError(f"sigma={sigma}: give more than 0")
-        if rank is not None and rank < 1:
-            raise ValueError(f"rank={rank}: give 1 or more, or None for full rank")
         self.rank, self.sigma, self.shaping = rank, sigma, shaping
         self.ascent = Ascent(rule, sigma / 2 if learning_rate is None else learning_rate, self.centre, decay)
         self.anchor = Anchor(weight_decay, self.centre)

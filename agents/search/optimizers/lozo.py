@@ -11,6 +11,7 @@ import torch as th
 from lm_gym.agents.search.optimizers.estimate import Scaling, combined
 from lm_gym.agents.search.optimizers.spsa import SPSA
 from lm_gym.agents.search.population.population import Block, Noise, Perturbed, Population, keyed_seed
+from lm_gym.bounds import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveFraction, PositiveInt
 
 _LAZY = 2  # keeps the key of a right factor apart from those of a generation's numbers
 
@@ -60,7 +61,7 @@ class LOZO(SPSA):
         momentum: β, in [0, 1); the paper's LOZO-M has 0.9.
         sigma: σ, in natural steps.
         learning_rate: α, in natural steps; without `adaptive`, for a slope of one unit of fitness a natural step.
-            None: σ/2.
+            None: 0.3 σ.
         clip, adaptive, decay, weight_decay, scaling: as MeZO's.
     """
 
@@ -69,17 +70,17 @@ class LOZO(SPSA):
         centre: Sequence[th.Tensor],
         blocks: Sequence[Block],
         *,
-        seed: int = 0,
-        popsize: int = 64,
-        rank: int = 2,
-        interval: int = 50,
-        momentum: float = 0.0,
-        sigma: float = 1.0,
-        learning_rate: float | None = None,
-        clip: float | None = None,
+        seed: NonNegativeInt = 0,
+        popsize: PositiveInt = 64,
+        rank: PositiveInt = 2,
+        interval: PositiveInt = 50,
+        momentum: Fraction = 0.0,
+        sigma: PositiveFloat = 1.0,
+        learning_rate: NonNegativeFloat | None = None,
+        clip: PositiveFloat | None = None,
         adaptive: bool = True,
-        decay: float = 1.0,
-        weight_decay: float = 0.0,
+        decay: PositiveFraction = 1.0,
+        weight_decay: NonNegativeFloat = 0.0,
         scaling: Scaling = "mean",
     ) -> None:
         super().__init__(
@@ -94,13 +95,8 @@ class LOZO(SPSA):
             weight_decay=weight_decay,
             scaling=scaling,
         )
-        for name, value in (("rank", rank), ("interval", interval)):
-            if value < 1:
-                raise ValueError(f"{name}={value}: give 1 or more")
-        if not 0 <= momentum < 1:
-            raise ValueError(f"momentum={momentum}: give a share in [0, 1)")
         self.rank, self.interval, self.momentum = rank, interval, momentum
-        self.learning_rate = sigma / 2 if learning_rate is None else learning_rate
+        self.learning_rate = 0.3 * sigma if learning_rate is None else learning_rate
         self.moments = {
             index: tensor.new_zeros(tensor.shape[0], rank, dtype=th.float32)
             for index, tensor in enumerate(self.centre)

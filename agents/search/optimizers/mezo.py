@@ -9,6 +9,7 @@ import torch as th
 from lm_gym.agents.search.optimizers.estimate import Scaling
 from lm_gym.agents.search.optimizers.spsa import SPSA
 from lm_gym.agents.search.population.population import Block, Noise, Perturbed, Population
+from lm_gym.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveFraction, PositiveInt
 
 
 class MeZO(SPSA):
@@ -26,7 +27,7 @@ class MeZO(SPSA):
         popsize: P = 2q.
         sigma: σ, in natural steps (the paper's ε, where a natural step is 1e-3).
         learning_rate: α, natural steps for a slope of one unit of fitness a natural step; with `adaptive`, natural
-            steps. None: σ/2 with `adaptive`, else 1.
+            steps. None: 0.3 σ with `adaptive`, else 1.
         clip: bound of |g_i|, None: none. A single probe's slope may be far off.
         decay: share of α that is left after each generation; a half-life of h generations is 0.5^(1/h).
         adaptive: divide slopes by their running root mean square, so that α need not be found anew for each reward,
@@ -40,14 +41,14 @@ class MeZO(SPSA):
         centre: Sequence[th.Tensor],
         blocks: Sequence[Block],
         *,
-        seed: int = 0,
-        popsize: int = 2,
-        sigma: float = 1.0,
-        learning_rate: float | None = None,
-        clip: float | None = None,
-        decay: float = 1.0,
+        seed: NonNegativeInt = 0,
+        popsize: PositiveInt = 2,
+        sigma: PositiveFloat = 1.0,
+        learning_rate: NonNegativeFloat | None = None,
+        clip: PositiveFloat | None = None,
+        decay: PositiveFraction = 1.0,
         adaptive: bool = False,
-        weight_decay: float = 0.0,
+        weight_decay: NonNegativeFloat = 0.0,
         scaling: Scaling = "mean",
     ) -> None:
         super().__init__(
@@ -62,7 +63,7 @@ class MeZO(SPSA):
             weight_decay=weight_decay,
             scaling=scaling,
         )
-        self.learning_rate = (sigma / 2 if adaptive else 1.0) if learning_rate is None else learning_rate
+        self.learning_rate = (0.3 * sigma if adaptive else 1.0) if learning_rate is None else learning_rate
 
     def _noise(self) -> Noise:
         return Noise(self.seed, self.generation, rank=None)

@@ -1,7 +1,7 @@
-"""Operators of evolutionary search: selection, crossover, mutation; pure functions of arrays and a generator.
+"""Operators of evolutionary search as pure functions of arrays and a generator: selection, crossover, mutation.
 
-Fitness is [n], higher is better, -inf where an evaluation failed. Genes are [n, d]: real, binary (bool) or categorical
-(int64). Generators live on the genes' device.
+Fitness is [n]; higher is better, and -inf marks a failed evaluation. Genes are [n, d]: real, binary (bool) or
+categorical (int64). Generators are on the genes' device.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lm_gym.agents.search.population.population import Domain
 
 
 def roulette(fitness: th.Tensor, count: int, generator: th.Generator) -> th.Tensor:
-    """Parents with probability proportional to f − (the worst f); all alike where all tie; failed ones never."""
+    """Choose parents with probability proportional to f − min f, or uniformly if all tie; never failed ones."""
     worked = fitness > -th.inf
     weights = th.where(worked, fitness - th.where(worked, fitness, th.inf).min(), 0.0)
     if not weights.any():
@@ -27,23 +27,23 @@ def roulette(fitness: th.Tensor, count: int, generator: th.Generator) -> th.Tens
 
 
 def tournament(fitness: th.Tensor, count: int, generator: th.Generator, size: float = 3) -> th.Tensor:
-    """The best of `size` members drawn with replacement; the first drawn of those that tie."""
+    """Choose the best of `size` members drawn with replacement; among ties, the first drawn."""
     shape = (count, int(size))
     drawn = th.randint(len(fitness), shape, generator=generator, device=fitness.device)
     return drawn.gather(1, fitness[drawn].argmax(1, keepdim=True)).squeeze(1)
 
 
 def rank(fitness: th.Tensor, count: int, generator: th.Generator, pressure: float = 1.8) -> th.Tensor:
-    """Linear ranking (Baker, 1985): the best is drawn `pressure` times as often as the mean, the worst 2 − `pressure`.
+    """Choose by linear ranking (Baker, 1985): the best `pressure` times as often as the mean, the worst 2 − `pressure`.
 
-    Ties share the mean of their ranks. `pressure` is from 1 (all alike) to 2.
+    Ties share the mean of their ranks. `pressure` ranges from 1 (uniform) to 2.
     """
     weights = th.as_tensor(1 + 2 * (pressure - 1) * centred_ranks(fitness.cpu().numpy()), device=fitness.device)
     return th.multinomial(weights, count, replacement=True, generator=generator)
 
 
 def truncation(fitness: th.Tensor, count: int, generator: th.Generator, share: float = 0.5) -> th.Tensor:
-    """Any of the best `share` of the members (at least one), all alike."""
+    """Choose uniformly from the best fraction `share` of the members, at least one."""
     best = fitness.argsort(descending=True, stable=True)[: max(1, round(share * len(fitness)))]
     return best[th.randint(len(best), (count,), generator=generator, device=fitness.device)]
 
@@ -52,14 +52,14 @@ def truncation(fitness: th.Tensor, count: int, generator: th.Generator, share: f
 
 
 def single_point(a: th.Tensor, b: th.Tensor, generator: th.Generator) -> th.Tensor:
-    """`a` up to a cut after gene 1 … d−1, `b` from there on."""
+    """Take `a` up to a cut after gene 1 … d−1, and `b` from there."""
     n, d = a.shape
     cut = th.randint(1, max(d, 2), (n, 1), generator=generator, device=a.device)
     return th.where(th.arange(d, device=a.device) < cut, a, b)
 
 
 def two_point(a: th.Tensor, b: th.Tensor, generator: th.Generator) -> th.Tensor:
-    """`b` between two different cuts in 0 … d, `a` around it; so some gene always comes from `b`."""
+    """Take `b` between two different cuts in 0 … d, and `a` elsewhere; at least one gene comes from `b`."""
     n, d = a.shape
     first = th.randint(d + 1, (n, 1), generator=generator, device=a.device)
     second = (first + th.randint(1, d + 1, (n, 1), generator=generator, device=a.device)) % (d + 1)
@@ -68,15 +68,15 @@ def two_point(a: th.Tensor, b: th.Tensor, generator: th.Generator) -> th.Tensor:
 
 
 def uniform(a: th.Tensor, b: th.Tensor, generator: th.Generator) -> th.Tensor:
-    """Every gene of either parent, as a coin falls."""
+    """Take each gene from either parent with equal probability."""
     return th.where(_coins(a.shape, generator), a, b)
 
 
 def sbx(a: th.Tensor, b: th.Tensor, generator: th.Generator, eta: float = 15.0) -> th.Tensor:
-    """Simulated binary crossover of real genes (Deb & Agrawal, 1995): a child as near to `a` as to `b` in the mean.
+    """Apply simulated binary crossover to real genes (Deb & Agrawal, 1995).
 
-    With u uniform, β = (2u)^{1/(η+1)} for u ≤ 1/2, else (2(1 − u))^{−1/(η+1)}: the child is ((1 ± β) a + (1 ∓ β) b)/2,
-    the sign by a coin for each gene. The larger η, the nearer to a parent.
+    With u uniform, β = (2u)^{1/(η+1)} for u ≤ 1/2, else (2(1 − u))^{−1/(η+1)}. The child is ((1 ± β) a + (1 ∓ β) b)/2
+    with a random sign for each gene. A larger η gives children closer to a parent.
     """
     u = th.rand(a.shape, generator=generator, device=a.device, dtype=a.dtype)
     beta = th.where(u <= 0.5, 2 * u, 1 / (2 * (1 - u))) ** (1 / (eta + 1))
@@ -88,21 +88,21 @@ def sbx(a: th.Tensor, b: th.Tensor, generator: th.Generator, eta: float = 15.0) 
 
 
 def bit_flip(genes: th.Tensor, rate: float | th.Tensor, generator: th.Generator) -> th.Tensor:
-    """Every bit the other way with probability `rate` (a number, or [n, 1])."""
+    """Flip each bit with probability `rate` (a number, or [n, 1])."""
     return genes.logical_xor_(_chance(genes.shape, rate, generator))
 
 
 def resample(genes: th.Tensor, rate: float | th.Tensor, choices: int, generator: th.Generator) -> th.Tensor:
-    """Every gene, with probability `rate`, another of its `choices` values (a token), all others alike."""
+    """Replace each gene with probability `rate` by another of its `choices` values, chosen uniformly."""
     other = th.randint(1, max(choices, 2), genes.shape, generator=generator, device=genes.device)
     return genes.add_(other.mul_(_chance(genes.shape, rate, generator))).remainder_(choices)
 
 
 def gaussian(genes: th.Tensor, rate: float, step: float, generator: th.Generator, decades: float = 0.0) -> th.Tensor:
-    """Every real gene, with probability `rate`, moved by N(0, s²), s between `step` and `step`/10^`decades`.
+    """Move each real gene with probability `rate` by N(0, s²), with s between `step` and `step`/10^`decades`.
 
-    s is log-uniform, drawn for each gene: some steps are always of the size that helps now, as in the breeder genetic
-    algorithm (Mühlenbein & Schlierkamp-Voosen, 1993). With no decades all are of one size.
+    s is log-uniform and drawn for each gene, so that some steps always have a useful size, as in the breeder genetic
+    algorithm (Mühlenbein & Schlierkamp-Voosen, 1993). With 0 decades all steps have the same size.
     """
     at = _hits(genes.numel(), rate, generator)
     u = th.rand(len(at), generator=generator, device=genes.device, dtype=genes.dtype)
@@ -115,15 +115,15 @@ def gaussian(genes: th.Tensor, rate: float, step: float, generator: th.Generator
 
 
 def scatter(initial: th.Tensor, domain: Domain, count: int, spread: float, generator: th.Generator) -> th.Tensor:
-    """Members around the start, [count, d]; the first is the start itself.
+    """Draw members around the start, [count, d]; the first one is the start itself.
 
     Args:
         initial: [d], the start.
-        domain: what its entries are.
-        count: how many.
-        spread: a real entry is uniform within so much of the start's; another one is, with this probability, drawn
-            anew from all its values.
-        generator: of the draws.
+        domain: the domain of its entries.
+        count: number of members.
+        spread: a real entry is uniform within this distance of the start; an entry of another kind is redrawn from all
+            its values with this probability.
+        generator: source of randomness.
     """
     shape, device = (count, domain.dim), initial.device
     if domain.kind == "real":
@@ -137,7 +137,7 @@ def scatter(initial: th.Tensor, domain: Domain, count: int, spread: float, gener
 
 
 def diversity(members: th.Tensor) -> float:
-    """Mean standard deviation of a real entry, or mean share of other entries that differ from the first member's."""
+    """Return the mean standard deviation of real entries, or the mean fraction of entries that differ from member 0."""
     if members.is_floating_point():
         return members.std(0, correction=0).mean().item()
     return (members != members[0]).double().mean().item()
@@ -153,10 +153,10 @@ def _chance(shape: tuple[int, ...], rate: float | th.Tensor, generator: th.Gener
 
 
 def _hits(count: int, rate: float, generator: th.Generator) -> th.Tensor:
-    """Which of `count` trials of probability `rate` succeed, sorted; work in proportion to how many do.
+    """Return the sorted successes among `count` trials of probability `rate`, in time proportional to their number.
 
-    From one success to the next it is ⌈ln u/ln(1 − rate)⌉ trials, u uniform in (0, 1]. As many are drawn as are needed
-    to pass the end but once in 1e9 times; then the last few trials count as failed.
+    The gaps between successes are ⌈ln u/ln(1 − rate)⌉ trials with u uniform in (0, 1]. The number of draws suffices
+    except once in 1e9 times, when the last few trials count as failed.
     """
     if rate <= 0:
         return th.empty(0, dtype=th.int64, device=generator.device)
@@ -170,7 +170,7 @@ def _hits(count: int, rate: float, generator: th.Generator) -> th.Tensor:
 
 
 def _coins(shape: tuple[int, ...], generator: th.Generator) -> th.Tensor:
-    """Fair coins, 64 out of every random number."""
+    """Draw fair coins, 64 from each random number."""
     count, device = math.prod(shape), generator.device
     numbers = th.empty(-(-count // 64), dtype=th.int64, device=device)
     octets = numbers.random_(-(2**63), None, generator=generator).view(th.uint8)

@@ -12,9 +12,10 @@ import torch as th
 from numpy.typing import NDArray
 
 from lm_gym.agents.search.population.population import Block, Domain, Kind, Population, keyed_seed
+from lm_gym.bounds import Bounded, NonNegativeInt, PositiveInt
 
 
-class Optimizer(ABC):
+class Optimizer(Bounded, ABC):
     """A maximiser of a black box: `ask` for members, evaluate them, `tell` their fitness.
 
     A generation is a pure function of (state, seed, generation): all randomness is keyed by the two counters. So a
@@ -38,9 +39,7 @@ class Optimizer(ABC):
     structured: ClassVar[bool] = False  # True: a StructuredOptimizer
     remembers: ClassVar[tuple[str, ...]] = ()  # attributes that the next generation depends on
 
-    def __init__(self, *, seed: int, popsize: int, device: th.device) -> None:
-        if popsize < 1:
-            raise ValueError(f"popsize={popsize}: give 1 or more")
+    def __init__(self, *, seed: NonNegativeInt, popsize: PositiveInt, device: th.device) -> None:
         self.seed, self.popsize, self.device = seed, popsize, device
         self.generation = self.evaluations = 0
         self._asked: Population | None = None

@@ -10,6 +10,7 @@ from lm_gym.agents.search.optimizers.ascent import Ascent, Rule
 from lm_gym.agents.search.optimizers.optimizer import VectorOptimizer
 from lm_gym.agents.search.optimizers.shaping import SHAPINGS, Shaping
 from lm_gym.agents.search.population.population import Domain, Population, Sampled, check_pairs
+from lm_gym.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveFraction, PositiveInt
 from lm_gym.naming import check_choice
 
 
@@ -43,22 +44,18 @@ class PGPE(VectorOptimizer):
         initial: th.Tensor,
         domain: Domain | None = None,
         *,
-        seed: int = 0,
-        popsize: int = 64,
-        sigma: float = 1.0,
-        learning_rate: float | None = None,
-        std_learning_rate: float = 0.1,
+        seed: NonNegativeInt = 0,
+        popsize: PositiveInt = 64,
+        sigma: PositiveFloat = 1.0,
+        learning_rate: NonNegativeFloat | None = None,
+        std_learning_rate: NonNegativeFloat = 0.1,
         shaping: Shaping = "centred_ranks",
         rule: Rule = "adam",
-        decay: float = 1.0,
+        decay: PositiveFraction = 1.0,
     ) -> None:
         super().__init__(initial, domain, seed=seed, popsize=popsize)
         check_pairs(popsize)
         check_choice("shaping", shaping, SHAPINGS)
-        if sigma <= 0:
-            raise ValueError(f"sigma={sigma}: give more than 0")
-        if std_learning_rate < 0:
-            raise ValueError(f"std_learning_rate={std_learning_rate}: give 0 or more")
         self.shaping, self.eta = shaping, std_learning_rate
         self.mean, self.std = initial.clone(), th.full_like(initial, sigma)
         self.ascent = Ascent(rule, sigma / 2 if learning_rate is None else learning_rate, [self.mean], decay)

@@ -11,6 +11,7 @@ import torch as th
 from lm_gym.agents.search.optimizers.operators import diversity, scatter
 from lm_gym.agents.search.optimizers.optimizer import VectorOptimizer
 from lm_gym.agents.search.population.population import Dense, Domain, Kind, Population, check_pairs
+from lm_gym.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from lm_gym.naming import check_choice
 
 WEAK_ABOVE = 500  # dimensions
@@ -21,29 +22,30 @@ NEIGHBOURHOODS = ("global", "ring")
 class PSO(VectorOptimizer):
     """Particle swarm: Kennedy & Eberhart, 1995; with inertia, Shi & Eberhart, 1998.
 
-    With p a particle's best place, g its neighbourhood's, r uniform in [0, 1) for each entry:
+    With p the best position of a particle, g that of its neighbourhood, and r uniform in [0, 1) for each entry:
 
         v ← w v + c₁ r₁ (p − x) + c₂ r₂ (g − x)        x ← x + v
 
-    In binary spaces a bit is 1 with probability 1/(1 + exp(−v)) (Kennedy & Eberhart, 1997): there velocities must add
-    up, w = 1, or no bit is ever sure.
+    In binary spaces a bit is 1 with probability 1/(1 + exp(−v)) (Kennedy & Eberhart, 1997). There w = 1, because
+    otherwise velocities would not accumulate and no bit would become certain.
 
     Args:
         initial, domain, seed: see VectorOptimizer.
-        popsize: P members. Particles: P, or P/2 with `reevaluate`.
-        inertia: `"adaptive"`: w, c₁ and c₂ follow how spread the swarm is (`evolutionary_factor`; Zhan et al., 2009).
+        popsize: P, number of members. There are P particles, or P/2 with `reevaluate`.
+        inertia: `"adaptive"`: w, c₁ and c₂ adapt to the spread of the swarm (`evolutionary_factor`; Zhan et al., 2009).
             `"constriction"`: w = 0.7298, c₁ = c₂ = 1.4962 (Clerc & Kennedy, 2002). `"constant"`: `weights`.
-            `"linear"`: w falls from the given one to 0.4 in 500 generations. None: adaptive, in binary spaces constant.
-        weights: w, c₁, c₂, for `"constant"` and `"linear"`. None: 0.9, 2, 2, in binary spaces 1, 2, 2.
-        neighbourhood: `"global"`, or `"ring"`: the two beside it and itself; slower and less easily trapped.
-        velocity_limit: bound of |v|; None: 0.4 `spread`, in binary spaces ln(d − 1), 2 to 6: the surest bit still flips
-            once in d times.
-        spread: how far particles begin from the start (`operators.scatter`).
-        bound: particles stay within so much of the start; one that reaches it stops there, its velocity becoming what
-            it has moved. None: no bound.
-        reevaluate: best places are evaluated again beside the particles, so that both are judged on the same texts and
-            a lucky evaluation doesn't last: for fitness that changes from one generation to the next. It takes half of
-            the evaluations. False: a best place's fitness counts for ever.
+            `"linear"`: w falls from its given value to 0.4 in 500 generations. None: adaptive, or constant in binary
+            spaces.
+        weights: w, c₁, c₂ for `"constant"` and `"linear"`. None: 0.9, 2, 2, or 1, 2, 2 in binary spaces.
+        neighbourhood: `"global"`, or `"ring"`: a particle and its two neighbours, which is slower and less easily
+            trapped.
+        velocity_limit: bound of |v|; None: 0.4 `spread`, or in binary spaces ln(d − 1) within 2 to 6, so that the most
+            certain bit still flips once in d times.
+        spread: distance of the initial particles from the start (`operators.scatter`).
+        bound: maximum distance of an entry from the start, where a particle stops. None for no bound.
+        reevaluate: whether best positions are evaluated again together with the particles, on the same texts, so that a
+            lucky evaluation does not persist. Use it if the fitness changes between generations; it takes half of the
+            evaluations. False keeps the fitness of a best position.
 
     Warns:
         UserWarning: above 500 dimensions, where swarms are weak.
@@ -57,14 +59,14 @@ class PSO(VectorOptimizer):
         initial: th.Tensor,
         domain: Domain | None = None,
         *,
-        seed: int = 0,
-        popsize: int = 64,
+        seed: NonNegativeInt = 0,
+        popsize: PositiveInt = 64,
         inertia: str | None = None,
-        weights: tuple[float, float, float] | None = None,
+        weights: tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat] | None = None,
         neighbourhood: str = "global",
-        velocity_limit: float | None = None,
-        spread: float = 1.0,
-        bound: float | None = None,
+        velocity_limit: PositiveFloat | None = None,
+        spread: PositiveFloat = 1.0,
+        bound: PositiveFloat | None = None,
         reevaluate: bool = True,
     ) -> None:
         super().__init__(initial, domain, seed=seed, popsize=popsize)
@@ -90,7 +92,7 @@ class PSO(VectorOptimizer):
 
     @property
     def centre(self) -> th.Tensor:
-        """[d], the best place of the swarm, by the last evaluation where places are evaluated again."""
+        """[d], the best position of the swarm by its last evaluation."""
         return self.places[int(self.fitness.argmax())]
 
     def _ask(self) -> Population:
@@ -116,7 +118,7 @@ class PSO(VectorOptimizer):
             th.sub(self.x, x, out=self.v)
 
     def _fly(self, x: th.Tensor, generator: th.Generator) -> None:
-        """New velocities, w v + c₁ r₁ (p − x) + c₂ r₂ (g − x), within the limit."""
+        """Update velocities to w v + c₁ r₁ (p − x) + c₂ r₂ (g − x), within the limit."""
         r = th.rand(x.shape, generator=generator, device=self.device, dtype=x.dtype)
         places = self.places if x is self.x else self.places.to(x.dtype)
         leaders = places[self._leaders()]
@@ -125,7 +127,7 @@ class PSO(VectorOptimizer):
         self.v.addcmul_(r, leaders - x, value=self.c2).clamp_(-self.limit, self.limit)
 
     def _leaders(self) -> th.Tensor:
-        """Whose place each particle follows: an index [1], or [n]."""
+        """Return the particle that each particle follows, [1] or [n]."""
         if self.neighbourhood == "global":
             return self.fitness.argmax()[None]
         return ring(self.fitness)
@@ -148,27 +150,27 @@ class PSO(VectorOptimizer):
 
 
 def warn_if_large(name: str, dim: int) -> None:
-    """Warn where a search by differences of members is weak."""
+    """Warn about many dimensions, in which the optimizer is weak."""
     if dim > WEAK_ABOVE:
         warnings.warn(
-            f"{name} over {dim:,} dimensions: it is weak above {WEAK_ABOVE}; take es, snes or sep_cma_es", stacklevel=3
+            f"{name} over {dim:,} dimensions: it is weak above {WEAK_ABOVE}; use es, snes or sep_cma_es", stacklevel=3
         )
 
 
 def ring(fitness: th.Tensor) -> th.Tensor:
-    """Index of the best of each particle and its two neighbours on a ring, [n]; the particle itself where they tie."""
+    """Return the best of each particle and its two neighbours on a ring, [n]; the particle itself if they tie."""
     n = len(fitness)
     around = (th.arange(n, device=fitness.device)[:, None] + th.tensor([0, -1, 1], device=fitness.device)) % n
     return around.gather(1, fitness[around].argmax(1, keepdim=True)).squeeze(1)
 
 
 def evolutionary_factor(x: th.Tensor, best: int) -> float:
-    """How far the best particle is from the others, 0 … 1 (Zhan et al., 2009, equation 8).
+    """Return the relative distance of the best particle from the others, 0 to 1 (Zhan et al., 2009, equation 8).
 
-    f = (d_g − d_min)/(d_max − d_min), d the mean distance of a particle to the others: 0 where the swarm has settled
-    around its best, 1 where the best has left it.
+    f = (d_g − d_min)/(d_max − d_min), where d is the mean distance of a particle to the others: 0 if the swarm has
+    settled around its best particle, 1 if the best particle has left it.
     """
-    moved = x - x[best]  # else what settles far from 0 would be lost in rounding
+    moved = x - x[best]  # avoids rounding errors for swarms far from 0
     products = moved @ moved.T
     squares = products.diagonal()
     distances = (squares[:, None] + squares - 2 * products).clamp(min=0).sqrt().mean(1)
@@ -177,10 +179,10 @@ def evolutionary_factor(x: th.Tensor, best: int) -> float:
 
 
 def accelerations(c1: float, c2: float, factor: float, pace: float) -> tuple[float, float]:
-    """c₁ and c₂ of the next generation (Zhan et al., 2009, table 1): explore, exploit, settle, or jump out.
+    """Return c₁ and c₂ of the next generation (Zhan et al., 2009, table 1): explore, exploit, settle, or jump out.
 
-    The states' borders are those at which the paper's memberships are equal. Both stay within 1.5 … 2.5, their sum
-    within 4.
+    The borders between states are where the paper's memberships are equal. Both values stay within 1.5 … 2.5, and their
+    sum within 4.
     """
     if factor <= 0.23:  # settle
         c1, c2 = c1 + pace / 2, c2 + pace / 2

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch as th
 
 from lm_gym.agents.search.optimizers.operators import scatter
 from lm_gym.agents.search.optimizers.optimizer import VectorOptimizer
 from lm_gym.agents.search.population.population import Dense, Domain, Kind, Population
+from lm_gym.bounds import Interval, NonNegativeInt, PositiveFloat, PositiveFraction
 
 
 class RandomSearch(VectorOptimizer):
@@ -34,15 +35,13 @@ class RandomSearch(VectorOptimizer):
         initial: th.Tensor,
         domain: Domain | None = None,
         *,
-        seed: int = 0,
-        popsize: int = 64,
-        sigma: float = 1.0,
-        rate: float = 1.0,
+        seed: NonNegativeInt = 0,
+        popsize: Annotated[int, Interval(2)] = 64,
+        sigma: PositiveFloat = 1.0,
+        rate: PositiveFraction = 1.0,
         reevaluate: bool = True,
     ) -> None:
         super().__init__(initial, domain, seed=seed, popsize=popsize)
-        if popsize < 2:
-            raise ValueError(f"popsize={popsize}: the start and a draw need 2 or more")
         self.sigma, self.rate, self.reevaluate = sigma, rate, reevaluate
         self.start, self.best = initial.clone(), initial.clone()
         self.fitness = -th.inf

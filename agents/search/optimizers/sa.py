@@ -11,6 +11,7 @@ import torch as th
 from lm_gym.agents.search.optimizers.operators import bit_flip, diversity, resample
 from lm_gym.agents.search.optimizers.optimizer import VectorOptimizer
 from lm_gym.agents.search.population.population import Dense, Domain, Kind, Population, check_pairs
+from lm_gym.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveFraction, PositiveInt
 from lm_gym.naming import check_choice
 
 COOLINGS: dict[str, Callable[[th.Tensor, float], th.Tensor]] = {
@@ -57,20 +58,18 @@ class SA(VectorOptimizer):
         initial: th.Tensor,
         domain: Domain | None = None,
         *,
-        seed: int = 0,
-        popsize: int = 16,
-        step: float | None = None,
-        temperature: float | None = None,
+        seed: NonNegativeInt = 0,
+        popsize: PositiveInt = 16,
+        step: PositiveFloat | None = None,
+        temperature: NonNegativeFloat | None = None,
         cooling: str = "geometric",
-        rate: float = 0.95,
-        restart_after: int | None = None,
+        rate: PositiveFraction = 0.95,
+        restart_after: PositiveInt | None = None,
         reevaluate: bool = True,
     ) -> None:
         super().__init__(initial, domain, seed=seed, popsize=popsize)
         if reevaluate:
             check_pairs(popsize)
-        if temperature is not None and temperature < 0:
-            raise ValueError(f"temperature={temperature}: give 0 or more, or None to have it measured")
         self.cool = COOLINGS[check_choice("cooling", cooling, COOLINGS)]
         self.rate, self.restart_after, self.reevaluate = rate, restart_after, reevaluate
         n, d = popsize // 2 if reevaluate else popsize, self.domain.dim

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch as th
@@ -11,6 +11,7 @@ import torch as th
 from lm_gym.agents.search.optimizers.optimizer import VectorOptimizer
 from lm_gym.agents.search.optimizers.shaping import by_rank
 from lm_gym.agents.search.population.population import Domain, Population, Sampled
+from lm_gym.bounds import Interval, NonNegativeInt, PositiveFloat
 
 
 class SepCMAES(VectorOptimizer):
@@ -40,16 +41,12 @@ class SepCMAES(VectorOptimizer):
         initial: th.Tensor,
         domain: Domain | None = None,
         *,
-        seed: int = 0,
-        popsize: int | None = None,
-        sigma: float = 1.0,
+        seed: NonNegativeInt = 0,
+        popsize: Annotated[int, Interval(4)] | None = None,
+        sigma: PositiveFloat = 1.0,
     ) -> None:
         d = len(initial)
         super().__init__(initial, domain, seed=seed, popsize=popsize or 4 + int(3 * math.log(d)))
-        if self.popsize < 4:
-            raise ValueError(f"popsize={popsize}: ranks need 4 members or more")
-        if sigma <= 0:
-            raise ValueError(f"sigma={sigma}: give more than 0")
         self.sigma, self.updates = sigma, 0
         self.mean, self.variance = initial.clone(), th.ones_like(initial)
         self.path_sigma, self.path_c = th.zeros_like(initial), th.zeros_like(initial)

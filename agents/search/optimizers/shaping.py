@@ -1,9 +1,9 @@
-"""What fitness counts for: ranks and scores that don't change with its units, pure functions of [P] numbers.
+"""Shaping of fitness to ranks and scores that are independent of its units, as pure functions of [P] numbers.
 
-Fitness is float64, higher is better, -inf where an evaluation failed. Members that tie count the same: F1 and accuracy
-tie all the time, and an optimizer that told ties apart by their order would drift where there is nothing to learn.
+Fitness is float64; higher is better, and -inf marks a failed evaluation. Tied members get equal values: F1 and accuracy
+often tie, and an optimizer that broke ties by order would drift without learning.
 
-In numpy, whose calls on a handful of numbers take a quarter of torch's time.
+The functions use numpy, which takes a quarter of torch's time on few numbers.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ Shaping = Literal["centred_ranks", "z_scores"]
 
 
 def by_rank(fitness: Floats, worth: Floats) -> Floats:
-    """What each member's rank is worth; members that tie share the mean of their ranks' worth.
+    """Return the value of each member's rank; tied members share the mean of their ranks' values.
 
     Args:
         fitness: [P].
-        worth: [P] or [P, k], of the ranks, the worst first.
+        worth: values of the ranks, the worst rank first, [P] or [P, k].
 
     Returns:
-        Of the shape of `worth`, in the order of the members.
+        The values in the order of the members, with the shape of `worth`.
     """
     order = fitness.argsort()
     ordered = fitness[order]
@@ -39,7 +39,7 @@ def by_rank(fitness: Floats, worth: Floats) -> Floats:
 
 
 def centred_ranks(fitness: Floats) -> Floats:
-    """Ranks from −1/2, the worst, to 1/2, ties averaged, [P]; their sum is zero.
+    """Return ranks from −1/2 (worst) to 1/2 with ties averaged, [P]; their sum is zero.
 
     Source: Wierstra et al., 2014 (fitness shaping); Salimans et al., 2017, section 2.1.
     """
@@ -48,9 +48,9 @@ def centred_ranks(fitness: Floats) -> Floats:
 
 
 def z_scores(fitness: Floats) -> Floats:
-    """(f − mean)/standard deviation, [P]; zeros where all members tie.
+    """Return (f − mean)/standard deviation, [P]; zeros if all members tie.
 
-    Failed members stand one standard deviation of the others below the worst of these (by 1 where the others tie).
+    Failed members count as one standard deviation below the worst of the others (or 1 below, if the others tie).
     """
     worked = fitness[fitness > -np.inf]
     low, high = worked.min(), worked.max()

@@ -1,9 +1,9 @@
-"""SNES: the natural gradient of a Gaussian with a standard deviation for each entry."""
+"""SNES: the natural gradient of a Gaussian with a separate standard deviation for each entry."""
 
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch as th
@@ -11,19 +11,20 @@ import torch as th
 from lm_gym.agents.search.optimizers.optimizer import VectorOptimizer
 from lm_gym.agents.search.optimizers.shaping import Floats, by_rank
 from lm_gym.agents.search.population.population import Domain, Population, Sampled
+from lm_gym.bounds import Interval, NonNegativeFloat, NonNegativeInt, PositiveFloat
 
 
 class SNES(VectorOptimizer):
     """Separable natural evolution strategy: Schaul, Glasmachers & Schmidhuber, 2011, algorithm 2.
 
-    Members μ + σ ⊙ s_i, s_i ~ N(0, I). With the utilities u of the ranks (zero-sum, ties averaged):
+    Members are μ + σ ⊙ s_i with s_i ~ N(0, I). With the utilities u of the ranks (zero-sum, ties averaged):
 
         μ ← μ + σ ⊙ Σ_i u_i s_i        σ ← σ exp((η/2) Σ_i u_i (s_i² − 1))
 
     Args:
         initial, domain, seed: see VectorOptimizer.
         popsize: P; None: 4 + ⌊3 ln d⌋.
-        sigma: of every entry at the start, in natural steps.
+        sigma: initial σ of every entry, in natural steps.
         learning_rate: η; None: (3 + ln d)/(5 √d).
     """
 
@@ -34,15 +35,13 @@ class SNES(VectorOptimizer):
         initial: th.Tensor,
         domain: Domain | None = None,
         *,
-        seed: int = 0,
-        popsize: int | None = None,
-        sigma: float = 1.0,
-        learning_rate: float | None = None,
+        seed: NonNegativeInt = 0,
+        popsize: Annotated[int, Interval(2)] | None = None,
+        sigma: PositiveFloat = 1.0,
+        learning_rate: NonNegativeFloat | None = None,
     ) -> None:
         d = len(initial)
         super().__init__(initial, domain, seed=seed, popsize=popsize or 4 + int(3 * math.log(d)))
-        if sigma <= 0:
-            raise ValueError(f"sigma={sigma}: give more than 0")
         self.eta = (3 + math.log(d)) / (5 * math.sqrt(d)) if learning_rate is None else learning_rate
         self.mean, self.std = initial.clone(), th.full_like(initial, sigma)
         self.utilities = utilities(self.popsize)

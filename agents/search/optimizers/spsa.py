@@ -12,6 +12,7 @@ from lm_gym.agents.search.optimizers.ascent import Anchor
 from lm_gym.agents.search.optimizers.estimate import Scaling, scale_of
 from lm_gym.agents.search.optimizers.optimizer import StructuredOptimizer
 from lm_gym.agents.search.population.population import Block, Noise, Perturbed, Population, check_pairs
+from lm_gym.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveFraction, PositiveInt
 
 FORGETTING = 0.1  # 1 − β of the running mean square of slopes
 
@@ -47,21 +48,17 @@ class SPSA(StructuredOptimizer):
         centre: Sequence[th.Tensor],
         blocks: Sequence[Block],
         *,
-        seed: int,
-        popsize: int,
-        sigma: float,
-        clip: float | None = None,
-        decay: float = 1.0,
+        seed: NonNegativeInt,
+        popsize: PositiveInt,
+        sigma: PositiveFloat,
+        clip: PositiveFloat | None = None,
+        decay: PositiveFraction = 1.0,
         adaptive: bool = False,
-        weight_decay: float = 0.0,
+        weight_decay: NonNegativeFloat = 0.0,
         scaling: Scaling = "mean",
     ) -> None:
         super().__init__(centre, blocks, seed=seed, popsize=popsize)
         check_pairs(popsize)
-        if sigma <= 0:
-            raise ValueError(f"sigma={sigma}: give more than 0")
-        if not 0 < decay <= 1:
-            raise ValueError(f"decay={decay}: give a share in (0, 1]")
         scale_of(scaling, 1)
         self.sigma, self.clip, self.decay, self.adaptive, self.scaling = sigma, clip, decay, adaptive, scaling
         self.anchor = Anchor(weight_decay, self.centre)

@@ -10,6 +10,7 @@ import torch as th
 from lm_gym.agents.search.optimizers.estimate import Scaling, combined
 from lm_gym.agents.search.optimizers.spsa import SPSA
 from lm_gym.agents.search.population.population import Block, Noise, Perturbed, Population, keyed_seed
+from lm_gym.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveFraction, PositiveInt
 
 _LAZY = 3  # keeps the key of the bases apart from those of a generation's numbers
 
@@ -30,8 +31,8 @@ class SubspaceNoise(Noise):
         rank = min(self.rank or 1, rows, columns)
         Z = self._draw((directions, rank, rank), self._generator(device, index, 0, 1))
         key = keyed_seed(self.seed, self.generation // self.interval, index, 0, _LAZY)
-        U, V = self._draw((rows + columns, rank), th.Generator(device).manual_seed(key)).split([rows, columns])
-        U, V = th.linalg.qr(U).Q, th.linalg.qr(V).Q
+        both = self._draw((rows + columns, rank), th.Generator(device).manual_seed(key))
+        U, V = (th.linalg.qr(part).Q for part in (both[:rows], both[rows:]))
         return U @ Z * ((rows * columns) ** 0.5 / rank), V.expand(directions, columns, rank)
 
 
@@ -53,7 +54,7 @@ class SubZero(SPSA):
         interval: T₀. The paper's 2,000 are steps of two forwards.
         sigma: σ, in natural steps.
         learning_rate: α, in natural steps; without `adaptive`, for a slope of one unit of fitness a natural step.
-            None: σ/2.
+            None: 0.3 σ.
         clip, adaptive, decay, weight_decay, scaling: as MeZO's.
     """
 
@@ -62,16 +63,16 @@ class SubZero(SPSA):
         centre: Sequence[th.Tensor],
         blocks: Sequence[Block],
         *,
-        seed: int = 0,
-        popsize: int = 64,
-        rank: int = 8,
-        interval: int = 50,
-        sigma: float = 1.0,
-        learning_rate: float | None = None,
-        clip: float | None = None,
+        seed: NonNegativeInt = 0,
+        popsize: PositiveInt = 64,
+        rank: PositiveInt = 8,
+        interval: PositiveInt = 50,
+        sigma: PositiveFloat = 1.0,
+        learning_rate: NonNegativeFloat | None = None,
+        clip: PositiveFloat | None = None,
         adaptive: bool = True,
-        decay: float = 1.0,
-        weight_decay: float = 0.0,
+        decay: PositiveFraction = 1.0,
+        weight_decay: NonNegativeFloat = 0.0,
         scaling: Scaling = "mean",
     ) -> None:
         super().__init__(
@@ -86,11 +87,8 @@ class SubZero(SPSA):
             weight_decay=weight_decay,
             scaling=scaling,
         )
-        for name, value in (("rank", rank), ("interval", interval)):
-            if value < 1:
-                raise ValueError(f"{name}={value}: give 1 or more")
         self.rank, self.interval = rank, interval
-        self.learning_rate = sigma / 2 if learning_rate is None else learning_rate
+        self.learning_rate = 0.3 * sigma if learning_rate is None else learning_rate
 
     def _noise(self) -> Noise:
         return SubspaceNoise(self.seed, self.generation, self.rank, self.interval)

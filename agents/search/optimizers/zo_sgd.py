@@ -11,6 +11,7 @@ from lm_gym.agents.search.optimizers.ascent import Ascent, Rule
 from lm_gym.agents.search.optimizers.estimate import Scaling, combined
 from lm_gym.agents.search.optimizers.spsa import SPSA
 from lm_gym.agents.search.population.population import Block, Noise, Perturbed, Population
+from lm_gym.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveFraction, PositiveInt
 
 
 class ZOSGD(SPSA):
@@ -40,16 +41,16 @@ class ZOSGD(SPSA):
         centre: Sequence[th.Tensor],
         blocks: Sequence[Block],
         *,
-        seed: int = 0,
-        popsize: int = 64,
-        sigma: float = 1.0,
-        learning_rate: float | None = None,
+        seed: NonNegativeInt = 0,
+        popsize: PositiveInt = 64,
+        sigma: PositiveFloat = 1.0,
+        learning_rate: NonNegativeFloat | None = None,
         rule: Rule = "momentum",
-        rank: int | None = None,
-        clip: float | None = None,
+        rank: PositiveInt | None = None,
+        clip: PositiveFloat | None = None,
         adaptive: bool = True,
-        decay: float = 1.0,
-        weight_decay: float = 0.0,
+        decay: PositiveFraction = 1.0,
+        weight_decay: NonNegativeFloat = 0.0,
         scaling: Scaling = "mean",
     ) -> None:
         super().__init__(
@@ -64,8 +65,6 @@ class ZOSGD(SPSA):
             weight_decay=weight_decay,
             scaling=scaling,
         )
-        if rank is not None and rank < 1:
-            raise ValueError(f"rank={rank}: give 1 or more, or None for full rank")
         self.rank = rank
         self.ascent = Ascent(rule, sigma / 10 if learning_rate is None else learning_rate, self.centre, decay)
 

@@ -125,7 +125,7 @@ class Drawn(Own):
     def own_rows(self, numbers: th.Tensor) -> th.Tensor:
         """See Own."""
         found = self._centre.new_empty(*numbers.shape, *self.block.shape[1:])
-        for slab, values in self._slabs(set((numbers // self.block.slab_rows).unique().tolist())):
+        for slab, values in self._slabs(set((numbers // self.block.slab_rows).flatten().tolist())):
             members, places = ((numbers >= slab.start) & (numbers < slab.stop)).nonzero(as_tuple=True)
             found[members, places] = values[members, numbers[members, places] - slab.start]
         return found

@@ -1,4 +1,4 @@
-"""Whether a batched forward gives what members give alone: texts to try it on, and the comparison."""
+"""Checks that a batched forward gives the same results as members evaluated alone: the texts and the comparison."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import nn
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.model.text_encoder import TensorObservation
 
-_LENGTHS = (11, 7, 9)  # three texts: no multiple of two members, so that rows of one are never taken for another's
+_LENGTHS = (11, 7, 9)  # three texts for two members, so that a mix-up of members' rows is found
 
 
 def trial_texts(policy: LMPolicy) -> TensorObservation:
-    """A few texts of random ordinary tokens, of different lengths, padded; every token is a position."""
+    """Make a few padded texts of different lengths from random ordinary tokens. Every token is a position."""
     config = policy.network.config
     special = [i for name, i in config.to_dict().items() if name.endswith("_token_id") and isinstance(i, int)]
     ordinary = th.tensor(sorted(set(range(config.vocab_size)) - set(special)))
@@ -33,14 +33,14 @@ def trial_texts(policy: LMPolicy) -> TensorObservation:
 
 
 def find_fault(batched: Callable[[], th.Tensor], alone: th.Tensor) -> str | None:
-    """What is wrong with a batched forward; None: nothing.
+    """Describe what is wrong with a batched forward, or return None if nothing is.
 
     Log-probabilities may differ by 1e-4 of their spread over a position's choices. In float32, rounding reaches 6e-6 of
-    it in models of 32 layers; a parameter that a batched forward misses shifts it by 1e-2 and more.
+    the spread in models of 32 layers. A parameter that the batched forward misses changes them by 1e-2 and more.
 
     Args:
-        batched: computes log-probabilities [p, Q, n] in one forward.
-        alone: of the same members one by one, the same shape.
+        batched: a function that computes log-probabilities [p, Q, n] in one forward.
+        alone: a function that computes them member by member, with the same shape.
     """
     try:
         together = batched()
@@ -48,6 +48,8 @@ def find_fault(batched: Callable[[], th.Tensor], alone: th.Tensor) -> str | None
         raise
     except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
         return f"its batched forward fails: {(str(error).splitlines() or [type(error).__name__])[0]}"
+    if together.shape != alone.shape:
+        return f"its batched forward gives shape {tuple(together.shape)}, not {tuple(alone.shape)}"
     spread = alone.std(-1).max().clamp(min=th.finfo(alone.dtype).tiny)
     off = ((together - alone).abs().max() / spread).item()
     return None if off < 1e-4 else f"its batched forward is off by {off:.0e} of the spread of logits"
@@ -55,7 +57,7 @@ def find_fault(batched: Callable[[], th.Tensor], alone: th.Tensor) -> str | None
 
 @contextmanager
 def full_precision(model: nn.Module) -> Iterator[None]:
-    """Weights are held in float32 and multiplied as such meanwhile, so that no rounding is taken for a fault."""
+    """Hold and multiply weights in float32 inside the `with` block, so that rounding isn't taken for a fault."""
     precision = th.get_float32_matmul_precision()
     tensors = [t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point() and t.itemsize < 4]
     values = [tensor.data for tensor in tensors]

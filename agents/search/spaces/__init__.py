@@ -8,7 +8,7 @@ from lm_gym.agents.search.spaces.head_mask import HeadMask
 from lm_gym.agents.search.spaces.lora import LoRA
 from lm_gym.agents.search.spaces.soft_prompt import SoftPrompt
 from lm_gym.agents.search.spaces.space import SearchSpace
-from lm_gym.registry import Registry
+from lm_gym.registry import Registry, class_registrar
 
 _ENTRIES: dict[str, type[SearchSpace]] = {
     "full": Full,
@@ -21,16 +21,4 @@ _ENTRIES: dict[str, type[SearchSpace]] = {
     "discrete_prompt": DiscretePrompt,
 }
 SEARCH_SPACES = Registry("search space", _ENTRIES)
-
-
-def register_search_space(kind: type[SearchSpace], name: str | None = None) -> type[SearchSpace]:
-    """Add a search space of your own; also a decorator.
-
-    Args:
-        kind: a subclass of SearchSpace.
-        name: what it is called, by default as the class.
-
-    Raises:
-        ValueError: the name is taken.
-    """
-    return SEARCH_SPACES.register(name or kind.__name__, kind)
+register_search_space = class_registrar(SEARCH_SPACES)

@@ -1,4 +1,4 @@
-"""A prompt of real tokens."""
+"""The search space of prompts of real tokens."""
 
 from __future__ import annotations
 
@@ -15,40 +15,39 @@ from lm_gym.agents.search.population.population import Domain, Population
 from lm_gym.agents.search.population.reading import Reading
 from lm_gym.agents.search.spaces.soft_prompt import read_with
 from lm_gym.agents.search.spaces.space import SearchSpace, require_language_model
+from lm_gym.bounds import NonNegativeInt, PositiveInt
 
 
 class DiscretePrompt(SearchSpace):
-    """k tokens in every text, each out of a list of candidates.
+    """A prompt of k tokens, each from a list of candidates.
 
-    The list is the vocabulary pruned to the first tokens that begin a word and are two letters or more: vocabularies of
-    WordPiece and byte-pair encodings are numbered about by frequency. Making the space puts a random prompt into the
-    policy.
+    By default the candidates are the first tokens of the vocabulary that begin a word and have at least two letters;
+    vocabularies of WordPiece and byte-pair encodings are roughly sorted by frequency. Creating the space adds a random
+    prompt to the policy.
 
     Args:
         policy: an LMPolicy.
         tokens: k.
-        candidates: how many of them, or the token ids themselves.
+        candidates: number of candidates, or their token ids.
         place: see SoftPrompt.
-        seed: of the first prompt.
+        seed: seed of the initial prompt.
 
     Raises:
-        TypeError: a policy that is no LMPolicy.
-        ValueError: texts and prompt longer than the model takes, fewer than two candidates, ids outside the
-            vocabulary, or a policy whose tokenizer isn't known and no list of ids.
+        TypeError: the policy is not an LMPolicy.
+        ValueError: texts and prompt are too long for the model, there are fewer than two candidates, an id is outside
+            the vocabulary, or the policy's tokenizer is unknown and no ids are given.
     """
 
     def __init__(
         self,
         policy: nn.Module,
         *,
-        tokens: int = 4,
-        candidates: int | Sequence[int] = 500,
+        tokens: PositiveInt = 4,
+        candidates: PositiveInt | Sequence[int] = 500,
         place: Place | None = None,
-        seed: int = 0,
+        seed: NonNegativeInt = 0,
     ) -> None:
         self.policy = require_language_model(policy, "discrete_prompt")
-        if tokens < 1:
-            raise ValueError(f"tokens={tokens}: give 1 or more")
         ids = frequent_words(self.policy, candidates) if isinstance(candidates, int) else list(candidates)
         size = int(self.policy.network.config.vocab_size)
         if len(set(ids)) < 2 or not all(0 <= i < size for i in ids):
@@ -62,7 +61,7 @@ class DiscretePrompt(SearchSpace):
         self.check_batching()
 
     def initial(self) -> th.Tensor:
-        """The first prompt: tokens drawn from the candidates."""
+        """Return the initial prompt, drawn from the candidates."""
         return self._start.clone()
 
     def write(self, vector: th.Tensor) -> None:
@@ -75,7 +74,7 @@ class DiscretePrompt(SearchSpace):
 
 
 def frequent_words(policy: LMPolicy, count: int) -> list[int]:
-    """Ids of the first tokens that begin a word: letters only, two or more, no special tokens."""
+    """Return ids of the first tokens that begin a word and consist of at least two letters."""
     if policy.tokenizer is None:
         raise ValueError("the policy's tokenizer isn't known: give candidates as a list of token ids")
     tokenizer: Any = load_tokenizer(policy.tokenizer)
@@ -83,7 +82,7 @@ def frequent_words(policy: LMPolicy, count: int) -> list[int]:
     marks = [mark for mark in ("Ġ", "▁") if any(token.startswith(mark) for token in tokens)]
     words = []
     for i, token in enumerate(tokens):
-        word = token.removeprefix(marks[0]) if marks else token  # WordPiece marks the other ones, by ##
+        word = token.removeprefix(marks[0]) if marks else token  # WordPiece marks the others by ##
         begins = not marks or word != token
         if begins and len(word) > 1 and word.isalpha() and token not in tokenizer.all_special_tokens:
             words.append(i)

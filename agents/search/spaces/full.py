@@ -1,4 +1,4 @@
-"""The whole model, parts of it by name, or its last layers."""
+"""The search spaces of the whole model, of parts by name, and of the last layers."""
 
 from __future__ import annotations
 
@@ -10,30 +10,31 @@ from torch import nn
 from lm_gym.agents.search.population.forward import encoder_layers
 from lm_gym.agents.search.spaces.parameters import ParameterSpace, acting_parameters
 from lm_gym.agents.search.spaces.space import require_language_model
+from lm_gym.bounds import PositiveFloat, PositiveInt
 
 
 class Full(ParameterSpace):
-    """All parameters, or those whose names match a pattern, e.g. `only=("*layer.3.*",)` for one layer.
+    """All parameters, or those whose names match a pattern, such as `only=("*layer.3.*",)` for one layer.
 
-    Scale: with step size 1, noise of 5% of the size of every module's output.
+    With step size 1, the noise is 5% of the size of every module's output.
 
     Args:
         policy: an LMPolicy, or any SB3 policy.
-        only: glob patterns over parameter names; None: all.
+        only: glob patterns over parameter names; None for all.
         scale: see ParameterSpace.
 
     Raises:
-        ValueError: a pattern that matches nothing; see also ParameterSpace.
+        ValueError: a pattern matches nothing; see also ParameterSpace.
     """
 
-    def __init__(self, policy: nn.Module, *, only: Sequence[str] | None = None, scale: float = 0.05) -> None:
+    def __init__(self, policy: nn.Module, *, only: Sequence[str] | None = None, scale: PositiveFloat = 0.05) -> None:
         parameters = acting_parameters(policy)
         if only is not None:
             for pattern in only:
                 if not any(fnmatch(name, pattern) for name in parameters):
                     first, *_, last = parameters
                     raise ValueError(
-                        f"only={pattern!r} matches no parameter that is free; names look like {first!r}, {last!r}"
+                        f"only={pattern!r} matches no free parameter; examples of names: {first!r}, {last!r}"
                     )
             parameters = {n: p for n, p in parameters.items() if any(fnmatch(n, pattern) for pattern in only)}
         super().__init__(policy, parameters, scale)
@@ -41,21 +42,19 @@ class Full(ParameterSpace):
 
 
 class LastLayers(ParameterSpace):
-    """The last k transformer layers and the head.
-
-    The layers below run once for all members.
+    """The last k transformer layers and the head; lower layers run once for all members.
 
     Args:
         policy: an LMPolicy.
-        k: how many, 1 … the model's.
+        k: number of layers, from 1 to all.
         scale: see ParameterSpace.
 
     Raises:
-        TypeError: a policy that is no LMPolicy.
-        ValueError: a k that is out of range, or a model without a list of layers.
+        TypeError: the policy is not an LMPolicy.
+        ValueError: k is out of range, or the model has no list of layers.
     """
 
-    def __init__(self, policy: nn.Module, *, k: int = 1, scale: float = 0.05) -> None:
+    def __init__(self, policy: nn.Module, *, k: PositiveInt = 1, scale: PositiveFloat = 0.05) -> None:
         policy = require_language_model(policy, "last_k_layers")
         layers = encoder_layers(policy.network)
         if not 1 <= k <= len(layers):

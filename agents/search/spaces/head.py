@@ -1,4 +1,4 @@
-"""The head alone."""
+"""The search space of the head."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from torch import nn
 
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.search.spaces.parameters import ParameterSpace, acting_parameters
+from lm_gym.bounds import PositiveFloat
 
 
 class Head(ParameterSpace):
-    """What is above the encoder: a classifier, or a masked LM's head without the output matrix where that is tied.
+    """Everything above the encoder: a classifier, or a masked LM's head without a tied output matrix.
 
-    The texts are encoded once for all members. Scale: with step size 1, logits move by about 1.
+    Texts are encoded once for all members. With step size 1, logits move by about 1.
 
     Args:
         policy: an LMPolicy, or an SB3 policy (its `action_net`).
         scale: see ParameterSpace.
     """
 
-    def __init__(self, policy: nn.Module, *, scale: float = 1.0) -> None:
+    def __init__(self, policy: nn.Module, *, scale: PositiveFloat = 1.0) -> None:
         parameters = acting_parameters(policy)
         if isinstance(policy, LMPolicy):
             encoder = {id(p) for p in policy.network.base_model.parameters()}

@@ -1,4 +1,4 @@
-"""Which attention heads to keep."""
+"""The search space of masks of attention heads."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from lm_gym.agents.search.population.forward import answering, encoder_layers, r
 from lm_gym.agents.search.population.population import Domain, Population
 from lm_gym.agents.search.population.reading import Reading
 from lm_gym.agents.search.spaces.space import SearchSpace, require_language_model
+from lm_gym.bounds import NonNegativeFloat
 from lm_gym.tasks import METRICS, Metric
 
 METRICS.register("heads_kept", Metric("heads_kept", "heads kept"))
@@ -23,24 +24,21 @@ _OUTPUTS = ("attention.output.dense", "attention.out_lin", "attn.c_proj")  # BER
 
 
 class HeadMask(SearchSpace):
-    """One bit for each attention head, layer by layer: True keeps it (Michel et al. 2019).
+    """A bit for each attention head, layer by layer; True keeps the head (Michel et al. 2019).
 
-    A head is removed by zeroing what the attention's output projection takes from it, so the result is an ordinary
-    checkpoint.
+    A head is removed by zeroing its part of the attention's output projection, so the result is an ordinary checkpoint.
 
     Args:
         policy: an LMPolicy.
-        price: what keeping all heads costs, in units of fitness; a member pays its share of heads kept.
+        price: cost of keeping all heads in units of fitness; a member pays in proportion to the heads it keeps.
 
     Raises:
-        TypeError: a policy that is no LMPolicy.
-        ValueError: layers whose output projection isn't known, or a negative price.
+        TypeError: the policy is not an LMPolicy.
+        ValueError: the output projection of a layer is unknown, or the price is negative.
     """
 
-    def __init__(self, policy: nn.Module, *, price: float = 0.0) -> None:
+    def __init__(self, policy: nn.Module, *, price: NonNegativeFloat = 0.0) -> None:
         self.policy = require_language_model(policy, "head_mask")
-        if price < 0:
-            raise ValueError(f"price={price}: give 0 or more")
         self._price = price
         self._outputs = _find_outputs(self.policy)
         self._heads = int(self.policy.network.config.num_attention_heads)
@@ -49,7 +47,7 @@ class HeadMask(SearchSpace):
         self.check_batching()
 
     def initial(self) -> th.Tensor:
-        """Every head is kept."""
+        """Return the mask that keeps every head."""
         return th.ones(self.domain.dim, dtype=th.bool, device=self.policy.device)
 
     def write(self, vector: th.Tensor) -> None:
@@ -80,29 +78,29 @@ class HeadMask(SearchSpace):
         return self._price * population.vectors().double().mean(1) if self._price else None
 
     def summary(self) -> dict[str, float]:
-        """`heads_kept`, the share of heads whose part of the output projection is not zero."""
+        """Return `heads_kept`, the fraction of heads whose part of the output projection is not zero."""
         kept = [_by_head(module, self._heads).any(1) for module in self._outputs]
         return {"heads_kept": th.cat(kept).double().mean().item()}
 
     def state_dict(self) -> dict[str, Any]:
-        """The projections with every head in them, once some were removed."""
+        """Return the original projections, once heads have been removed."""
         return {} if self._origin is None else {"origin": list(self._origin)}
 
     def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
-        """Take `state_dict`'s; `strict` is there for Stable-Baselines3."""
+        """Load a `state_dict`; `strict` exists for Stable-Baselines3."""
         device = self.policy.device
         self._origin = [tensor.to(device) for tensor in state["origin"]] if "origin" in state else None
 
 
 def _masked(module: nn.Linear | Conv1D, weight: th.Tensor, kept: th.Tensor, x: th.Tensor) -> th.Tensor:
-    """The projection of x [p·B, L, heads·size] without what a member's heads [p, heads] leave out."""
+    """Project x [p·B, L, heads·size] with only the heads that members keep, [p, heads]."""
     by_head = x.reshape(len(kept), -1, kept.shape[1], x.shape[-1] // kept.shape[1])
     x = (by_head * kept[:, None, :, None]).view(x.shape)
     return F.linear(x, weight.T if isinstance(module, Conv1D) else weight, module.bias)
 
 
 def _by_head(module: nn.Linear | Conv1D, heads: int) -> th.Tensor:
-    """The projection's weights [heads, numbers of each]."""
+    """Return the projection's weights by head, [heads, *]."""
     weight = module.weight if isinstance(module, Conv1D) else module.weight.T
     return weight.detach().reshape(heads, -1)
 
@@ -114,8 +112,8 @@ def _find_outputs(policy: LMPolicy) -> list[Any]:
         names = [name for name in _OUTPUTS if name in modules]
         if not names:
             raise ValueError(
-                f"head_mask does not know the attention's output projection in layer {number} of "
-                f"{type(policy.network).__name__}: looked for {', '.join(_OUTPUTS)}"
+                f"head_mask does not find the attention's output projection in layer {number} of "
+                f"{type(policy.network).__name__}: it looked for {', '.join(_OUTPUTS)}"
             )
         found.append(modules[names[0]])
     return found

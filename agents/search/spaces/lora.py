@@ -1,4 +1,4 @@
-"""Low-rank terms added to chosen matrices."""
+"""The search space of low-rank terms added to matrices (LoRA)."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from lm_gym.agents.search.population.population import Dense, Domain, Population
 from lm_gym.agents.search.population.reading import Reading
 from lm_gym.agents.search.spaces.parameters import first_unbatched
 from lm_gym.agents.search.spaces.space import SearchSpace, require_language_model
+from lm_gym.bounds import NonNegativeInt, PositiveFloat, PositiveInt
 
 _ATTENTION = (
     *("*query", "*value", "*query_proj", "*value_proj", "*q_lin", "*v_lin", "*q_proj", "*v_proj"),
@@ -29,34 +30,34 @@ _ATTENTION = (
 
 
 class LoRA(SearchSpace):
-    """W' = W + L R for chosen matrices, L [out, r], R [r, in] (Hu et al. 2021), merged into the weights.
+    """W' = W + L R for selected matrices, with L [out, r] and R [r, in] (Hu et al. 2021), merged into the weights.
 
-    At v = 0 L is zero and R is random, fixed by the seed: the policy is unchanged, and moving L changes it at once,
-    moving R as soon as L has moved. One unit of an entry of L is 1/√r, of R 1/√in, its own size; times `scale`.
+    At v = 0, L is zero and R is random, fixed by the seed, so the policy is unchanged. A move of L changes the policy
+    at once, a move of R as soon as L has moved. One unit of an entry of L is 1/√r, and of R 1/√in, times `scale`.
 
     Args:
         policy: an LMPolicy.
         rank: r.
         targets: glob patterns over the names of Linear (or GPT-2's Conv1D) modules; by default the attention's query
             and value projections.
-        factors: `"both"` are searched, or the `"output"` factor L alone (R stays random; half the numbers).
+        factors: `"both"` to search both factors, or `"output"` to search only L with a fixed random R.
         scale: one unit of the vector.
-        seed: of R.
+        seed: seed of R.
 
     Raises:
-        TypeError: a policy that is no LMPolicy.
-        ValueError: patterns that match no such module, a rank that is out of range, or factors that give no signal.
+        TypeError: the policy is not an LMPolicy.
+        ValueError: patterns match no such module, the rank is out of range, or the factors give no signal.
     """
 
     def __init__(
         self,
         policy: nn.Module,
         *,
-        rank: int = 4,
+        rank: PositiveInt = 4,
         targets: Sequence[str] = _ATTENTION,
         factors: str = "both",
-        scale: float = 0.3,
-        seed: int = 0,
+        scale: PositiveFloat = 0.3,
+        seed: NonNegativeInt = 0,
     ) -> None:
         self.policy = require_language_model(policy, "lora")
         if factors == "input":
@@ -70,7 +71,7 @@ class LoRA(SearchSpace):
         self._rank, self._both, self._scale = rank, factors == "both", scale
         self._shapes = [_inputs_outputs(module) for module in self._modules.values()]
         least = min(min(shape) for shape in self._shapes)
-        if not 1 <= rank <= least:
+        if rank > least:
             raise ValueError(f"rank={rank}: the smallest side of a chosen matrix is {least}, give 1 to {least}")
         generator = th.Generator().manual_seed(seed)
         self._start = [

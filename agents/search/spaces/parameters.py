@@ -16,6 +16,7 @@ from lm_gym.agents.search.population.forward import PopulationForward
 from lm_gym.agents.search.population.population import Block, Domain, Noise, Perturbed, Population
 from lm_gym.agents.search.population.reading import Reading
 from lm_gym.agents.search.spaces.space import SearchSpace
+from lm_gym.bounds import PositiveFloat
 
 
 class ParameterSpace(SearchSpace):
@@ -36,11 +37,9 @@ class ParameterSpace(SearchSpace):
         ValueError: no parameters, or a scale that isn't positive.
     """
 
-    def __init__(self, policy: nn.Module, parameters: Mapping[str, nn.Parameter], scale: float) -> None:
+    def __init__(self, policy: nn.Module, parameters: Mapping[str, nn.Parameter], scale: PositiveFloat) -> None:
         if not parameters:
             raise ValueError(f"{type(self).__name__} has no parameter to search")
-        if not scale > 0:
-            raise ValueError(f"scale={scale}: give a positive number")
         self.policy = policy
         self._parameters = dict(parameters)
         root = policy.network if isinstance(policy, LMPolicy) else policy
@@ -132,6 +131,6 @@ def first_unbatched(policy: LMPolicy, parameters: Mapping[str, nn.Parameter]) ->
 
 def _unit(root: nn.Module, name: str, parameter: nn.Parameter) -> float:
     owner = root.get_submodule(name.rpartition(".")[0])
-    if parameter.dim() < 2:
+    if parameter.dim() < 2 or not parameter.numel():
         return 1.0
     return 1 / math.sqrt(parameter.shape[0] if isinstance(owner, Conv1D) else parameter[0].numel())

@@ -1,4 +1,4 @@
-"""A prompt of virtual tokens."""
+"""The search space of prompts of virtual tokens."""
 
 from __future__ import annotations
 
@@ -14,48 +14,47 @@ from lm_gym.agents.search.population.forward import read_together
 from lm_gym.agents.search.population.population import Block, Domain, Perturbed, Population
 from lm_gym.agents.search.population.reading import Reading
 from lm_gym.agents.search.spaces.space import SearchSpace, require_language_model
+from lm_gym.bounds import NonNegativeInt, PositiveFloat, PositiveInt
 
 
 class SoftPrompt(SearchSpace):
-    """k virtual tokens in every text: p0 + A z, A a fixed random projection from d numbers (BBT, Sun et al. 2022).
+    """A prompt of k virtual tokens, p0 + A z, with a fixed random projection A from d numbers (BBT, Sun et al. 2022).
 
-    p0 is the embeddings of k tokens drawn from the vocabulary, or the soft prompt of k tokens that the policy has
-    already. A is N(0, s²/d) with s the standard deviation of the model's token embeddings, so that z ~ N(0, 1) moves
-    the prompt by what embeddings differ from one another (BBTv2's calibration). Without a projection the vector is the
-    displacement itself, in units of s.
+    p0 consists of the embeddings of k random tokens, or of the policy's soft prompt if it already has one of k tokens.
+    A is N(0, s²/d), where s is the standard deviation of the model's token embeddings, so that z ~ N(0, 1) moves the
+    prompt by about the distance between tokens (the calibration of BBTv2). Without a projection the vector is the
+    displacement in units of s.
 
-    Making the space puts the prompt into the policy.
+    Creating the space adds the prompt to the policy.
 
     Args:
         policy: an LMPolicy.
         tokens: k.
-        dim: d, less than k times the width of embeddings; None: no projection.
-        place: `"after_first"` token ([CLS]) or at the `"front"`; None: the front of a causal model's texts, else after
-            the first token.
-        scale: one unit of the vector, in those units.
-        seed: of p0 and A.
+        dim: d, less than k times the width of embeddings; None for no projection.
+        place: `"after_first"`: after the first token ([CLS]); or `"front"`. None: the front for causal models, else
+            after the first token.
+        scale: one unit of the vector, in these units.
+        seed: seed of p0 and A.
 
     Raises:
-        TypeError: a policy that is no LMPolicy.
-        ValueError: texts and prompt longer than the model takes, or a d that is out of range.
+        TypeError: the policy is not an LMPolicy.
+        ValueError: texts and prompt are too long for the model, or d is out of range.
     """
 
     def __init__(
         self,
         policy: nn.Module,
         *,
-        tokens: int = 10,
-        dim: int | None = 500,
+        tokens: PositiveInt = 10,
+        dim: PositiveInt | None = 500,
         place: Place | None = None,
-        scale: float = 1.0,
-        seed: int = 0,
+        scale: PositiveFloat = 1.0,
+        seed: NonNegativeInt = 0,
     ) -> None:
         self.policy = require_language_model(policy, "soft_prompt")
-        if tokens < 1:
-            raise ValueError(f"tokens={tokens}: give 1 or more")
         table = self.policy.network.get_input_embeddings().weight.detach()
         self._shape, full = (tokens, table.shape[1]), tokens * table.shape[1]
-        if dim is not None and not 1 <= dim < full:
+        if dim is not None and dim >= full:
             raise ValueError(
                 f"dim={dim}: {tokens} tokens of {table.shape[1]} are {full} numbers, project from fewer to them, "
                 "or give dim=None to search them directly"
@@ -77,11 +76,11 @@ class SoftPrompt(SearchSpace):
         self.check_batching()
 
     def tensors(self) -> Sequence[th.Tensor]:
-        """The prompt itself, where nothing is projected."""
+        """Return the prompt itself, if there is no projection."""
         return (self._prompt.values,) if self._projection is None else super().tensors()
 
     def initial(self) -> th.Tensor:
-        """Zeros."""
+        """Return zeros."""
         return th.zeros(self.domain.dim, device=self._start.device)
 
     def write(self, vector: th.Tensor) -> None:
@@ -89,7 +88,7 @@ class SoftPrompt(SearchSpace):
         self._prompt.values.copy_(self._prompts(vector[None])[0])
 
     def _prompts(self, vectors: th.Tensor) -> th.Tensor:
-        """[p, d] to [p, k, H]."""
+        """Map vectors [p, d] to prompts [p, k, H]."""
         moved = vectors * self._unit if self._projection is None else vectors @ self._projection.T
         prompts: th.Tensor = (self._start + moved.view(-1, *self._shape)).to(self._start.dtype)
         return prompts
@@ -103,11 +102,11 @@ class SoftPrompt(SearchSpace):
         return lambda chunk: read_with(self.policy, self._prompt, prompts(chunk), reading, chunk)
 
     def state_dict(self) -> dict[str, Any]:
-        """p0."""
+        """Return p0."""
         return {"origin": self._start}
 
     def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
-        """Take `state_dict`'s; `strict` is there for Stable-Baselines3."""
+        """Load a `state_dict`; `strict` exists for Stable-Baselines3."""
         self._start = state["origin"].to(self._start.device)
 
 

@@ -16,9 +16,10 @@ from lm_gym.agents.search.population.forward import read_together
 from lm_gym.agents.search.population.population import Block, Dense, Domain, Perturbed, Population
 from lm_gym.agents.search.population.reading import Reading
 from lm_gym.agents.search.population.trial import find_fault, full_precision, trial_texts
+from lm_gym.bounds import Bounded
 
 
-class SearchSpace(ABC):
+class SearchSpace(Bounded, ABC):
     """A part of a policy as a vector. The space owns the vector's meaning, scale and type.
 
     Args:
@@ -130,7 +131,14 @@ class SearchSpace(ABC):
         self.policy.set_training_mode(False)
         try:
             with full_precision(self.policy):
-                alone = th.cat([said for _, said in self._one_by_one(reading, population, 1)])
+                try:
+                    alone = th.cat([said for _, said in self._one_by_one(reading, population, 1)])
+                except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
+                    reason = (str(error).splitlines() or [type(error).__name__])[0]
+                    raise ValueError(
+                        f"{type(self).__name__} cannot search {type(self.policy.network).__name__}: a member written "
+                        f"into it cannot read a text ({reason}); take another search space, or another model"
+                    ) from error
                 return find_fault(lambda: th.cat([said for _, said in self._together(reading, population, 99)]), alone)
         finally:
             self.policy.set_training_mode(training)
@@ -185,7 +193,7 @@ class SearchSpace(ABC):
         """What a rebuilt space needs beside the policy's weights (where vectors are measured from)."""
         return {}
 
-    def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:  # noqa: B027  (most keep nothing)
+    def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
         """Take `state_dict`'s."""
 
     def save_pretrained(self, folder: Path) -> None:

@@ -1,0 +1,111 @@
+"""Default settings by algorithm, by what the model is when training begins, and by its size: one table.
+
+The first row that fits decides, those of a class before those of its bases. Learning rates are those of a model of
+`WIDTH` and fall with its width (`rate_at`). benchmarks/defaults.py prints what each pairing reaches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from lm_gym.agents.model.heads import Head
+from lm_gym.agents.model.start import Start, Weights
+
+WIDTH = 128  # hidden size of the models that the rates of the table are for
+
+
+class Default(NamedTuple):
+    """One row.
+
+    Attributes:
+        algorithm: name of the class, or of a base.
+        settings: by name: arguments of the constructor; those of an optimizer in `optimizer_kwargs`.
+        head: of the model; None: any.
+        weights: of the model, one of these (see `Start`); None: any.
+        space: name of the search space; None: any.
+        at_least: at least so many numbers are searched.
+    """
+
+    algorithm: str
+    settings: Mapping[str, Any]
+    head: Head | None = None
+    weights: tuple[Weights, ...] | None = None
+    space: str | None = None
+    at_least: int = 0
+
+
+def _search(**optimizer_kwargs: Any) -> dict[str, Any]:
+    return {"optimizer_kwargs": optimizer_kwargs}
+
+
+_LOADED: tuple[Weights, ...] = ("fresh head", "trained")  # from a checkpoint
+_MASKED: dict[str, Any] = {"head": "vocabulary", "weights": _LOADED, "space": "head"}
+
+TABLE: tuple[Default, ...] = (
+    Default("GradientAlgorithm", {"learning_rate": 5e-4}, head="vocabulary", weights=("trained",)),
+    Default("GradientAlgorithm", {"learning_rate": 2.5e-3}, head="vocabulary", weights=("fresh head",)),
+    Default("GradientAlgorithm", {"learning_rate": 2e-4}, weights=("trained",)),
+    Default("GradientAlgorithm", {"learning_rate": 1e-3}),
+    Default("PPO", {"learning_rate": 1e-4}, head="vocabulary", weights=("trained",)),
+    Default("PPO", {"learning_rate": 2e-4}, weights=("trained",)),
+    Default("PPO", {"learning_rate": 1e-3}),
+    # Searches. Those over a vocabulary head: benchmarks/sweep.py --env.id lm_gym/MaskedLM-v0 --env.dataset wikitext2
+    # --seconds 12 --algo NAME --try agent.optimizer_kwargs.KEY=…
+    Default("ES", _search(popsize=256, sigma=0.1, learning_rate=0.05, shaping="z_scores", averaging=0.98)),
+    Default("SNES", _search(popsize=256, sigma=0.3)),
+    Default("CMAES", {"optimizer": "sep_cma_es", **_search(popsize=64, sigma=0.2)}, at_least=2001),
+    Default("CMAES", _search(popsize=64, sigma=0.2)),
+    Default("PSO", _search(inertia="linear", spread=0.1), **_MASKED),
+    Default("PSO", _search(inertia="linear")),
+    Default("GA", _search(selection="truncation", spread=0.05, mutation_step=0.05), **_MASKED),
+    Default("GA", _search(selection="truncation", spread=0.3)),
+    Default("DE", _search(spread=0.03), **_MASKED),
+    Default("DE", _search(spread=0.1)),
+    Default("SA", _search(popsize=4, step=0.1), **_MASKED),
+    Default("SA", _search(popsize=8, step=0.03)),
+    Default("MeZO", _search(popsize=64, sigma=0.1, learning_rate=0.3), **_MASKED),
+    Default("MeZO", _search(popsize=128, sigma=0.1, learning_rate=3.0)),
+    Default("LowRankES", _search(popsize=64, sigma=0.05, learning_rate=0.02, rule="adam"), **_MASKED),
+    Default("LowRankES", _search(popsize=64, sigma=1.0, learning_rate=0.1, rule="adam"),
+            head="vocabulary", weights=_LOADED, space="full"),
+    Default("LowRankES", _search(popsize=256, sigma=0.05, learning_rate=0.05, rule="adam")),
+    Default("CRFMNES", _search(popsize=256, sigma=0.3)),
+    Default("PGPE", _search(popsize=256, sigma=0.1, learning_rate=0.05, shaping="z_scores")),
+    Default("ARS", _search(popsize=256, sigma=0.1)),
+    Default("FZOO", _search(popsize=130, directions=64, sigma=0.1, learning_rate=0.05)),
+    Default("LOZO", _search(popsize=128, momentum=0.9, sigma=0.1, learning_rate=0.05)),
+    Default("SubZero", _search(popsize=128, sigma=0.1, learning_rate=0.05)),
+    Default("HiZOO", _search(popsize=126, sigma=0.1, learning_rate=0.3), **_MASKED),
+    Default("HiZOO", _search(popsize=126, sigma=0.1, learning_rate=3.0)),
+    Default("ZOSGD", _search(popsize=128, sigma=0.1, rule="adam")),
+    Default("RandomSearch", _search(popsize=64, sigma=0.1), **_MASKED),
+    Default("RandomSearch", _search(popsize=64)),
+)  # fmt: skip
+
+
+def default_of(algorithm: type, start: Start | None, space: str = "", numbers: int = 0) -> Mapping[str, Any]:
+    """The settings of the first row that fits; empty: none does.
+
+    Args:
+        algorithm: class.
+        start: the model; None: no language model.
+        space: name of the search space, of a search.
+        numbers: how many are searched.
+    """
+    head, weights = (start.head, start.weights) if start else (None, None)
+    for kind in algorithm.__mro__:
+        for row in TABLE:
+            fits = row.head in (None, head) and row.space in (None, space)
+            fits = fits and (row.weights is None or weights in row.weights)
+            if row.algorithm == kind.__name__ and fits and numbers >= row.at_least:
+                return row.settings
+    return {}
+
+
+def rate_at(rate: float, hidden_size: int) -> float:
+    """A learning rate of the table for a model of another width, to one digit: rate · (128/H)^1.5, at most the rate.
+
+    1e-3 at H = 128 becomes 2e-4 at 384 (MiniLM), 7e-5 at 768 (BERT-base) and 4e-5 at 1,024 (BERT-large).
+    """
+    return float(f"{rate * min(1.0, WIDTH / hidden_size) ** 1.5:.0e}")

@@ -1,0 +1,30 @@
+"""Weights that are no numbers any more, told in one line."""
+
+from __future__ import annotations
+
+import torch as th
+from torch import nn
+
+
+def require_finite(model: nn.Module, when: str) -> None:
+    """Refuse a model with a weight that is NaN or infinite.
+
+    Args:
+        model: the model.
+        when: ends the message's first clause, such as "after update 3".
+
+    Raises:
+        FloatingPointError: naming a weight, and the way out.
+    """
+    weights = {name: weight.detach() for name, weight in model.named_parameters() if weight.is_floating_point()}
+    if bool(th.nn.utils.get_total_norm(weights.values()).isfinite()):  # fast; overflows in float16, so look again
+        return
+    lost = [(name, weight) for name, weight in weights.items() if not weight.isfinite().all()]
+    if not lost:
+        return
+    name, weight = lost[0]
+    kind = "NaN" if weight.isnan().any() else "infinite"
+    way_out = "lower learning_rate"
+    if weight.dtype == th.float16:
+        way_out = "take policy.dtype bfloat16 or float32 (Adam's epsilon is 0 in float16), or lower learning_rate"
+    raise FloatingPointError(f"the weights are {kind} {when} ({name}): {way_out}")

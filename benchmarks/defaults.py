@@ -1,0 +1,123 @@
+"""What every pairing of task, algorithm and model reaches with the settings that ship, and where it starts.
+
+    python benchmarks/defaults.py --models tiny MINILM_FOLDER --jobs 2 --page docs/results/defaults.md
+
+Each run is `python -m agents.train` on the builtin data with an algorithm, an environment, a model and a budget of
+seconds, and no other setting. Runs stand in `--out`: what is finished is not run again, what was stopped goes on. The
+page is printed, of the runs that are finished, and written where `--page` says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from lm_gym.agents.algorithms.registry import ALGORITHMS
+from lm_gym.agents.comparison.runs import Job, Runs
+from lm_gym.agents.files import write_text
+from lm_gym.agents.runs.curve import read_metrics
+from lm_gym.envs import find_task
+from lm_gym.tasks.metric import metric_of
+
+METRICS = {"lm_gym/NER-v0": "entity_f1", "lm_gym/MaskedLM-v0": "perplexity"}
+PAGE = """# Every pairing with the settings that ship
+
+`python benchmarks/defaults.py {command}`
+
+`python -m agents.train --algo … --env.id … --policy.model …` with a budget of {seconds:g} seconds of training on one
+thread and no other setting, on the builtin data, one seed. Start and end are the validation split before training and
+when the budget was spent, best the evaluation that chose the model; random choices and the rule (the majority tag of
+each word, the most frequent token) are of the test split.
+
+{tables}
+
+{missing}"""
+
+
+def jobs(out: Path, models: Sequence[str], algorithms: Sequence[str], seconds: float) -> list[tuple[str, str, Job]]:
+    """Environment, model and run of every pairing."""
+    found = []
+    for env, model, algo in product(METRICS, models, algorithms):
+        name = f"{env.rpartition('/')[2]}-{Path(model).name}-{algo}"
+        options = {
+            "algo": algo,
+            "env.id": env,
+            "policy.model": model,
+            "budget.seconds": seconds,
+            "evaluation.times": 4,
+            "evaluation.metric": METRICS[env],
+            "threads": 1,
+        }
+        given = tuple(f"--{key}={value}" for key, value in options.items())
+        found.append((env, model, Job(algo, 0, out / name, given)))
+    return found
+
+
+def table(env: str, model: str, done: Sequence[Job]) -> str:
+    """The finished runs of one environment and one model."""
+    metric = metric_of(METRICS[env])
+    names = [row.name for row in find_task(env).baselines]
+    head = ["`algo`", "start", "end", "best", "better", *names, "seconds"]
+    rows = [head, ["---", *["---:"] * (len(head) - 1)]]
+    for job in done:
+        report: dict[str, Any] = json.loads((job.folder / "report.json").read_text(encoding="utf-8"))
+        curve = [
+            row[f"eval/{metric.name}"]
+            for row in read_metrics(job.folder / "metrics.jsonl")
+            if f"eval/{metric.name}" in row
+        ]
+        best = report["chosen"][metric.name]
+        rows.append([
+            f"`{job.row}`", *(_number(value) for value in (curve[0], curve[-1], best)),
+            "yes" if metric.better(curve[-1], curve[0]) else "**no**",
+            *(_number(report["baselines"][name].get(metric.name)) for name in names),
+            f"{report['seconds']:.0f}",
+        ])  # fmt: skip
+    lines = [f"## {env}, `{Path(model).name}`: {metric.label}", "", *(f"| {' | '.join(row)} |" for row in rows)]
+    return "\n".join(lines)
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3f}" if value < 10 else f"{value:,.1f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=["tiny"])
+    parser.add_argument("--algorithms", nargs="+", default=list(ALGORITHMS))
+    parser.add_argument("--seconds", type=float, default=45.0)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("runs/defaults"))
+    parser.add_argument("--page", type=Path)
+    arguments = parser.parse_args()
+    runs = jobs(arguments.out, arguments.models, arguments.algorithms, arguments.seconds)
+
+    def ended(job: Job, failure: str | None) -> None:
+        print(f"{job.folder.name}: {failure or 'finished'}", flush=True)
+
+    Runs(arguments.out, arguments.jobs, lambda _: None, ended, lambda: None).run([job for *_, job in runs])
+    tables = []
+    for env, model in product(METRICS, arguments.models):
+        done = [job for of, begun, job in runs if (of, begun) == (env, model) and job.finished]
+        tables += [table(env, model, done)] if done else []
+    left = [job.folder.name for *_, job in runs if not job.finished]
+    models = " ".join(Path(model).name for model in arguments.models)
+    page = PAGE.format(
+        command=f"--models {models} --seconds {arguments.seconds:g}",
+        seconds=arguments.seconds,
+        tables="\n\n".join(tables),
+        missing=f"Not finished: {', '.join(left)}.\n" if left else "",
+    ).rstrip() + "\n"  # fmt: skip
+    print(page)
+    if arguments.page is not None:
+        write_text(arguments.page, page)
+
+
+if __name__ == "__main__":
+    main()

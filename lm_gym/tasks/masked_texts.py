@@ -1,0 +1,228 @@
+"""Texts of which some tokens are masked: the base of tasks whose choices are tokens that take a mask's place."""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lm_gym import ragged
+from lm_gym.data.fields import WORDS
+from lm_gym.hashing import mix
+from lm_gym.tasks.baseline import RANDOM, Baseline, unigram
+from lm_gym.tasks.encoded import Cut, Encoded, WordTable, expand, lay_out
+from lm_gym.tasks.parts import Nouns, Part
+from lm_gym.tasks.task import OpenedTexts, Task
+
+if TYPE_CHECKING:
+    from lm_gym.data import Corpus
+    from lm_gym.tasks.evaluation import DecidedText
+    from lm_gym.tokenizer import TextTokenizer
+
+_NEVER = np.uint64(2**64 - 1)
+
+
+class MaskedTexts(Task):
+    """Texts of which some tokens are masked; masked tokens are positions, the vocabulary the choices.
+
+    A subclass says how many tokens of a text are masked (`num_masked`), and may keep some words from being masked
+    (`shown`).
+    """
+
+    fields = (WORDS,)
+    builtin = "builtin/masked_lm"
+    head = "vocabulary"
+    baselines = (RANDOM, Baseline("majority", "most frequent token", unigram))
+    nouns = Nouns("masked token", "masked tokens", "token", "tokens")
+    choice_is_text = True
+
+    def __init__(self, encoded: Encoded, *arguments: Any) -> None:
+        super().__init__(encoded, *arguments)
+        fixed = encoded.fixed
+        self._fixed = None if fixed is None else ragged.with_margin(fixed.astype(np.int8), self.shape.tokens)
+
+    @classmethod
+    @abstractmethod
+    def num_masked(cls, maskable: NDArray[np.int64], options: Any) -> NDArray[np.int64]:
+        """The number of tokens masked in each text, or the largest if it is drawn, int64 [N].
+
+        Args:
+            maskable: int64 [N], how many may be masked, 1 or more.
+            options: the task's own arguments.
+        """
+
+    @classmethod
+    def shown(cls, corpus: Corpus, options: Any) -> NDArray[np.bool_] | None:
+        """The words of a split that are never masked, bool [W]; None: there are none."""
+        return None
+
+    @classmethod
+    def encode(
+        cls,
+        corpus: Corpus,
+        tokenizer: TextTokenizer,
+        max_length: int,
+        *,
+        table: WordTable | None = None,
+        options: Any = None,
+    ) -> Encoded:
+        """Encode a split (see `Task.encode`).
+
+        Raises:
+            ValueError: the tokenizer has no mask token, or no text has a token that may be masked.
+        """
+        tokenizer.require_mask()
+        options = cls.Options() if options is None else options
+        room = cls.room(tokenizer, max_length)
+        table = WordTable.build(corpus, tokenizer) if table is None else table
+        shown = cls.shown(corpus, options)
+        parts = [_encode_chunk(corpus, table, tokenizer, room, shown, *c) for c in ragged.chunks(corpus.offsets)]
+        ids, fixed, lengths, maskable, long = (np.concatenate(part) for part in zip(*parts, strict=True))
+        del parts
+        if not len(lengths):
+            raise ValueError(f"no text has a token that may be masked under the tokenizer {tokenizer.source}")
+        counts = cls.num_masked(maskable, options).astype(np.int32)
+        frame = len(tokenizer.prefix) + len(tokenizer.suffix)
+        offsets = ragged.to_offsets(lengths + frame)
+        return Encoded(ids, offsets, counts, Cut(int(long.sum()), 0), fixed=None if shown is None else fixed)
+
+    @classmethod
+    def count_targets(cls, encoded: Encoded, tokenizer: TextTokenizer, num_choices: int) -> NDArray[np.int64]:
+        """How often each token stands where it may be masked, int64 [n]."""
+        counts = np.zeros(num_choices, np.int64)
+        ids = encoded.ids if encoded.fixed is None else encoded.ids[~encoded.fixed]
+        for start in range(0, len(ids), 1_000_000):
+            counts += np.bincount(ids[start : start + 1_000_000], minlength=num_choices)
+        counts[~tokenizer.maskable] = 0
+        return counts
+
+    @classmethod
+    def choices(cls, corpus: Corpus, tokenizer: TextTokenizer) -> tuple[int, tuple[str, ...] | None]:
+        """The vocabulary."""
+        return tokenizer.size, None
+
+    def open(self, texts: NDArray[np.int64], visits: NDArray[np.int64], key: int) -> OpenedTexts:
+        """Padded rows of texts, masked.
+
+        Each token of a visit has a key of its own, hashed from (key, visit, text, index of the token); the tokens
+        with the smallest keys are masked. So a visit has the same masks whatever else is in the batch.
+        """
+        ids, lengths, inside = self._rows(texts)
+        keys = mix(np.uint64(key), visits[:, None], texts[:, None], np.arange(ids.shape[1]))
+        allowed = inside & self.tokenizer.maskable[ids]
+        if self._fixed is not None:
+            allowed &= ragged.windows(self._fixed, self.encoded.offsets[texts], ids.shape[1]) == 0
+        keys[~allowed] = _NEVER
+        counts = self.draw_counts(texts, visits, key)
+        limit = np.sort(keys, axis=1)[np.arange(len(texts)), counts - 1]
+        rows, columns = np.nonzero(keys <= limit[:, None])  # row by row, left to right; no ties but by a 2^-64 chance
+        place = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+        positions = np.zeros((len(texts), self.shape.positions), np.int64)
+        targets = np.full((len(texts), self.shape.positions), self.shape.choices, np.int64)
+        positions[rows, place] = columns
+        targets[rows, place] = ids[rows, columns]
+        ids[rows, columns] = self.tokenizer.require_mask()
+        return OpenedTexts(ids, lengths, positions, counts, targets)
+
+    @property
+    def always_legal(self) -> NDArray[np.bool_]:
+        """Everything but special tokens and the unknown word, bool [n]."""
+        return self.tokenizer.maskable.copy()
+
+    def write(
+        self,
+        observation: Mapping[str, NDArray[Any]],
+        rows: NDArray[np.int64],
+        slots: NDArray[np.int64],
+        choices: NDArray[np.int64],
+    ) -> None:
+        """Put predictions where their masks were (see `Task.write`)."""
+        observation["input_ids"][rows, observation["positions"][rows, slots]] = choices
+
+    def choice_name(self, choice: int) -> str:
+        """The token as text; the mask for a position that is open."""
+        choice = self.tokenizer.require_mask() if choice == self.shape.choices else choice
+        return self.tokenizer.decode([choice]).strip()
+
+    def choice_text(self, choice: int) -> str:
+        """The token's characters, without the marks of its tokenizer."""
+        return self.tokenizer.spell(choice)[1]
+
+    def parts(self, text: DecidedText) -> list[Part]:
+        """The masked tokens, and what stands between them."""
+        start, end = self.encoded.offsets[text.index : text.index + 2]
+        ids = self.encoded.ids[start:end].tolist()
+        mask = self.tokenizer.spell(self.tokenizer.require_mask())[1]
+        return [
+            Part(piece, spaced, slot, None if slot is None else mask)
+            for spaced, piece, slot in self.tokenizer.spell_around(ids, text.places.tolist())
+        ]
+
+    def format_prediction(self, text: DecidedText) -> str:
+        """A JSON object: the text with its masks, and the gold and the predicted token of each."""
+        tokenizer = self.tokenizer
+        start, end = self.encoded.offsets[text.index : text.index + 2]
+        ids = self.encoded.ids[start:end].astype(np.int64)
+        ids[text.places] = tokenizer.require_mask()
+        record = {
+            "text": tokenizer.decode(ids[len(tokenizer.prefix) : len(ids) - len(tokenizer.suffix)].tolist()),
+            "gold": [tokenizer.decode([target]) for target in text.targets.tolist()],
+            "predicted": [tokenizer.decode([choice]) for choice in text.choices.tolist()],
+        }
+        return json.dumps(record, ensure_ascii=False) + "\n"
+
+
+def _encode_chunk(
+    corpus: Corpus,
+    table: WordTable,
+    tokenizer: TextTokenizer,
+    room: int,
+    shown: NDArray[np.bool_] | None,
+    first: int,
+    last: int,
+) -> tuple[NDArray[np.integer], NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Encode texts first … last - 1.
+
+    Returns:
+        framed ids, and which of them are fixed; content lengths and maskable tokens of
+        pieces; long texts.
+    """
+    offsets = corpus.offsets[first : last + 1] - corpus.offsets[first]
+    span = slice(corpus.offsets[first], corpus.offsets[last])
+    words = corpus.words[span]
+    counts = table.counts[words]
+    lengths = ragged.sums(counts, offsets)
+    long = lengths > room
+    pieces = _cut(lengths, counts, offsets, room) if long.any() else lengths
+    flat = expand(table, words)
+    fixed = np.zeros(len(flat), np.bool_) if shown is None else np.repeat(shown[span], counts)
+    maskable = ragged.sums(tokenizer.maskable[flat] & ~fixed, ragged.to_offsets(pieces))
+    if not maskable.all():
+        kept = np.repeat(maskable > 0, pieces)
+        flat, fixed = flat[kept], fixed[kept]
+        pieces, maskable = pieces[maskable > 0], maskable[maskable > 0]
+    framed = lay_out(fixed.astype(np.int32), pieces, tokenizer) > 0  # special tokens are never masked anyway
+    return lay_out(flat, pieces, tokenizer), framed, pieces, maskable, long
+
+
+def _cut(
+    lengths: NDArray[np.int64], counts: NDArray[np.int32], offsets: NDArray[np.int64], room: int
+) -> NDArray[np.int64]:
+    """Lengths of the pieces of texts: as many whole words as fit; a word longer than `room` is cut inside."""
+    pieces: list[int] = []
+    for text, length in enumerate(lengths.tolist()):
+        if length <= room:
+            pieces.append(length)
+            continue
+        ends = np.cumsum(counts[offsets[text] : offsets[text + 1]])
+        start = 0
+        while start < length:
+            fitting = int(np.searchsorted(ends, start + room, side="right"))
+            end = int(ends[fitting - 1]) if fitting and ends[fitting - 1] > start else start + room
+            pieces.append(min(end, length) - start)
+            start = min(end, length)
+    return np.array(pieces, np.int64)

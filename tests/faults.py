@@ -1,0 +1,226 @@
+"""Runs and studies that are killed again and again end as if they had never been: `make test-faults`.
+
+Every algorithm trains on every task once undisturbed. Then the same run is killed with SIGKILL at random moments, half
+of them by the clock and half at a file operation (while a checkpoint, a report or the best model is written), and
+resumed until it ends. Weights, optimizer state and the lines of metrics.jsonl must equal those of the undisturbed run.
+`compare` is killed likewise.
+
+Processes are forked from this one, so that none of them imports torch anew. Moments are drawn from --seed; the clock is
+the machine's, so that another try kills elsewhere.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import auto_cli
+
+from lm_gym.agents import compare, train
+from lm_gym.agents.algorithms.black_box import BlackBox
+from lm_gym.agents.algorithms.registry import ALGORITHMS
+from lm_gym.bounds import NonNegativeInt, PositiveInt, bounded
+from lm_gym.tasks import TASKS
+from tests.runs import write_corpus
+from tests.studies import write_study
+
+OF_TIME = ("time/", "budget/seconds", "budget/peak_memory_bytes")
+SPACE = {"search_space": "soft_prompt", "search_space_kwargs": {"tokens": 2, "dim": None}}  # small, whatever the head
+POPULATION = {"optimizer_kwargs": {"popsize": 8}}
+
+
+def options(algo: str, env_id: str, data: Path) -> list[str]:
+    """A run of a dozen updates, with logs, evaluations and checkpoints between them."""
+    kind = ALGORITHMS[algo]
+    agent: dict[str, Any] = {**SPACE, **POPULATION} if issubclass(kind, BlackBox) else {}
+    if algo == "ppo":
+        agent = {"n_steps": 8}
+    if algo == "reinforce":
+        agent = {"samples": 4}
+    given = {
+        "algo": algo,
+        "env.id": env_id,
+        "env.dataset": data,
+        "env.num_envs": 4,
+        "evaluation.num_envs": 4,
+        "evaluation.every_passes": 0.5,
+        "checkpoint.every_passes": 0.5,
+        "budget.passes": 3,
+        "log_interval": 2,
+        "device": "cpu",
+        "threads": 1,
+        **{f"agent.{name}": json.dumps(value) for name, value in agent.items()},
+    }
+    return [f"--{key}={value}" for key, value in given.items()]
+
+
+@contextmanager
+def forked(command: Callable[[list[str]], None], arguments: list[str], log: Path, dies_at: int | None) -> Iterator[int]:
+    """A process that runs a command; its id. `dies_at`: it kills itself at this file operation."""
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        with log.open("a") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        if dies_at is not None:
+            _die_at(dies_at)
+        status = 1
+        try:
+            command(arguments)
+            status = 0
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        finally:
+            sys.stdout.flush()
+            os._exit(status)
+    yield child
+
+
+def _die_at(count: int) -> None:
+    """Have this process killed at its so-many-th call of fsync, rename or rmtree."""
+    left = iter(range(count))
+
+    def counted(inner: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            if next(left, None) is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return inner(*arguments, **named)
+
+        return call
+
+    os.fsync, shutil.rmtree = counted(os.fsync), counted(shutil.rmtree)  # type: ignore[assignment]
+    Path.rename = counted(Path.rename)  # type: ignore[method-assign]
+
+
+def ended(child: int, after: float | None) -> int:
+    """The exit status of a process, which is killed after so many seconds if it lives so long."""
+    deadline = None if after is None else time.monotonic() + after
+    while deadline is None or time.monotonic() < deadline:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.005)
+    os.kill(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def disturbed(
+    command: Callable[[list[str]], None], begin: list[str], again: Callable[[], list[str]], kills: int, seconds: float,
+    draw: random.Random, log: Path,
+) -> int:  # fmt: skip
+    """Run a command to its end through at most so many kills; how many there were."""
+    killed = 0
+    while True:
+        by_clock = draw.random() < 0.5
+        at = draw.randrange(60) if killed < kills and not by_clock else None
+        after = draw.uniform(0.02, 0.6) * seconds if killed < kills and by_clock else None
+        with forked(command, again() if killed else begin, log, at) as child:
+            status = ended(child, after)
+        if status == 0:
+            return killed
+        if status != -signal.SIGKILL:
+            raise SystemExit(f"{begin}: ended with {status}:\n{log.read_text()[-2000:]}")
+        killed += 1
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """What a run left, without what depends on the clock."""
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    (newest,) = sorted((folder / "checkpoints").glob("[0-9]*"))[-1:]
+    with zipfile.ZipFile(newest / "model.zip") as archive:
+        tensors = archive.read("tensors.safetensors")
+    report = json.loads((folder / "report.json").read_text())
+    return {
+        "metrics.jsonl": [{key: row[key] for key in row if not key.startswith(OF_TIME)} for row in rows],
+        "the last weights": tensors,
+        "the best weights": (folder / "best" / "model.safetensors").read_bytes(),
+        "report.json": {key: report[key] for key in report if key not in ("seconds", "peak_memory_bytes")},
+        "checkpoint": newest.name,
+    }
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """What two runs differ in."""
+    a, b = outcome(one), outcome(other)
+    return [name for name in a if a[name] != b[name]]
+
+
+def try_run(algo: str, env_id: str, data: Path, folder: Path, kills: int, draw: random.Random) -> int:
+    """Kill and resume one run; how often. Ends the program where it differs from the undisturbed one."""
+    given, whole, run_dir = options(algo, env_id, data), folder / "whole", folder / "run"
+    folder.mkdir(parents=True)
+    began = time.monotonic()
+    with forked(train.main, [*given, f"--run_dir={whole}"], folder / "whole.log", None) as child:
+        if ended(child, None) != 0:
+            raise SystemExit(f"{algo} on {env_id} fails:\n{(folder / 'whole.log').read_text()[-2000:]}")
+    begin = [*given, f"--run_dir={run_dir}"]
+
+    def again() -> list[str]:
+        return [f"--resume={run_dir}"] if (run_dir / "config.yaml").is_file() else begin
+
+    killed = disturbed(train.main, begin, again, kills, time.monotonic() - began, draw, folder / "run.log")
+    found = differences(whole, run_dir)
+    if found:
+        raise SystemExit(f"{algo} on {env_id}: {', '.join(found)} differ after {killed} kills, see {folder}")
+    return killed
+
+
+def try_study(data: Path, folder: Path, kills: int, draw: random.Random) -> int:
+    """Kill and repeat one comparison; how often."""
+    folder.mkdir(parents=True)
+    rows = {
+        name: {"settings": {"algo": name, "env.dataset": str(data), **more}}
+        for name, more in {"supervised": {}, "reinforce": {"agent.samples": 4}}.items()
+    }
+    study = write_study(folder / "study.yaml", rows)
+    whole, out = ([str(study), "--seeds=1", f"--out={folder / name}"] for name in ("whole", "out"))
+    began = time.monotonic()
+    with forked(compare.main, whole, folder / "whole.log", None) as child:
+        if ended(child, None) != 0:
+            raise SystemExit(f"compare fails:\n{(folder / 'whole.log').read_text()[-2000:]}")
+    killed = disturbed(compare.main, out, lambda: out, kills, time.monotonic() - began, draw, folder / "out.log")
+    for name in rows:
+        found = differences(folder / "whole" / f"{name}-0", folder / "out" / f"{name}-0")
+        if found:
+            raise SystemExit(f"compare, {name}: {', '.join(found)} differ after {killed} kills, see {folder}")
+    return killed
+
+
+@bounded
+def main(kills: PositiveInt = 8, seed: NonNegativeInt = 0, only: str = "") -> None:
+    """Kill runs and studies, and compare what they end with.
+
+    Args:
+        kills: at most so many of each run, and of the study.
+        seed: of the moments.
+        only: algorithms whose names begin so, "compare" among them; by default all.
+    """
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # forked
+    draw, total = random.Random(seed), 0
+    folder = Path(tempfile.mkdtemp(prefix="faults-"))
+    data = write_corpus(folder / "data" / "people")
+    for algo in (name for name in ALGORITHMS if name.startswith(only)):
+        for task in TASKS.values():
+            killed = try_run(algo, task.env_id, data, folder / algo / task.name, kills, draw)
+            total += killed
+            print(f"{algo} on {task.env_id}: {killed} kills, the same to the bit", flush=True)
+    if "compare".startswith(only):
+        killed = try_study(data, folder / "compare", kills, draw)
+        total += killed
+        print(f"compare: {killed} kills, the same to the bit", flush=True)
+    shutil.rmtree(folder)
+    print(f"{total} kills")
+
+
+if __name__ == "__main__":
+    auto_cli(main, as_positional=False)

@@ -1,0 +1,334 @@
+"""Unmasking: puzzles, orders, steps, and the likelihood of trajectories."""
+
+import hashlib
+import itertools
+import json
+
+import gymnasium
+import numpy as np
+import pytest
+import torch as th
+
+import lm_gym
+from lm_gym.agents import LMPolicy, Supervised, evaluate
+from lm_gym.agents.algorithms.trajectories import Trajectories
+from lm_gym.agents.model.waiting import WaitHead
+from lm_gym.builtin.puzzles import arithmetic_splits, num_solutions, sudoku_class, sudoku_grids, sudoku_splits
+from lm_gym.tasks import Prediction
+from lm_gym.tasks.unmasking import SCORES, UnmaskingOptions
+from tests.cases import tokenizer, word_level
+from tests.small import SMALL
+
+ID = "lm_gym/Unmasking-v0"
+PUZZLES_SHA256 = "b4a1de2a29159a49a43077b45b1716e164a12989ce52171be51bab8bd27837b3"
+ROWS = [{"tokens": list("1234"), "clues": [1]}, {"tokens": list("4321"), "clues": []}]
+
+
+def make(num_envs=2, rows=ROWS, **options):
+    source = {"dataset": {"train": rows}, "tokenizer": tokenizer(ID)}
+    return gymnasium.make_vec(ID, num_envs=num_envs, autoreset_mode="Disabled", **source, **options)
+
+
+def begun(env, text=1):
+    """The observation of a text, the same in every row."""
+    return env.reset(options={"indices": np.full(env.num_envs, text)})[0]
+
+
+# ---------------------------------------------------------------------- puzzles
+
+
+@pytest.fixture(scope="module")
+def sudoku():
+    return sudoku_splits()
+
+
+def test_puzzles_are_what_they_were(sudoku):
+    text = json.dumps([sudoku, arithmetic_splits()], sort_keys=True)
+    assert hashlib.sha256(text.encode()).hexdigest() == PUZZLES_SHA256
+
+
+def test_every_sudoku_has_one_solution(sudoku):
+    assert sudoku_grids().shape == (288, 16)
+    for split in sudoku.values():
+        for puzzle in split:
+            assert num_solutions([int(digit) for digit in puzzle["tokens"]], puzzle["clues"]) == 1
+            assert 4 <= len(puzzle["clues"]) <= 12
+
+
+def test_splits_share_no_grid_up_to_symmetry(sudoku):
+    classes = {
+        split: {sudoku_class(np.array(grid)) for grid in {tuple(map(int, puzzle["tokens"])) for puzzle in puzzles}}
+        for split, puzzles in sudoku.items()
+    }
+    for one, other in itertools.combinations(classes.values(), 2):
+        assert not one & other
+    grid = sudoku_grids()[17]
+    turned = np.rot90(grid.reshape(4, 4).T).ravel()
+    assert sudoku_class(np.array([0, 3, 1, 4, 2])[turned]) == sudoku_class(grid)
+
+
+def test_sums_are_right_and_no_pair_is_in_two_splits():
+    pairs = {}
+    for split, sums in arithmetic_splits().items():
+        pairs[split] = set()
+        for record in sums:
+            asked, _, result = "".join(record["tokens"]).partition("=")
+            assert sum(map(int, asked.split("+"))) == int(result)
+            assert record["clues"] == list(range(len(asked) + 1))
+            pairs[split].add(frozenset(asked.split("+")))
+    assert not pairs["train"] & pairs["test"]
+    assert not pairs["train"] & pairs["validation"]
+
+
+def test_a_clue_that_is_no_word_is_refused():
+    with pytest.raises(lm_gym.data.DataError, match="text 0 has the clue 4"):
+        make(rows=[{"tokens": list("1234"), "clues": [4]}])
+
+
+# ---------------------------------------------------------------------- orders and steps
+
+
+def test_clues_are_no_positions():
+    env = make()
+    observation = begun(env, 0)
+    assert observation["positions"][0].tolist() == [1, 3, 4, 0]
+    assert make(clues=False).task.encoded.counts.tolist() == [4, 4]
+
+
+def test_a_fixed_order_decides_so_many_a_step_and_no_block_in_part():
+    env = make(unit="sequence", per_step=2, block_size=3)
+    dues = [begun(env)["due"][0].tolist()]
+    for _ in range(2):
+        observation, *_ = env.step(np.full((2, 4), 5))
+        dues.append(observation["due"][0].tolist())
+    assert dues == [[1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    assert (observation["input_ids"][0, 1:4] == 5).all()  # what is decided is read later
+
+
+@pytest.mark.parametrize("unit", ["token", "sequence"])
+def test_a_random_order_is_a_permutation_that_a_visit_decides(unit):
+    orders = []
+    for seed in (1, 1, 2):
+        env = make(16, unit=unit, order="random", group_size=2)
+        env.reset(seed=seed)
+        orders.append(env.episodes.order.copy())
+    assert (np.sort(orders[0], axis=1) == np.arange(4)).all()
+    assert (orders[0][::2] == orders[0][1::2]).all()
+    assert (orders[0] == orders[1]).all()
+    assert (orders[0] != orders[2]).any()
+
+
+def test_the_surest_positions_come_first():
+    env = make(unit="sequence", actions="distribution", order="confidence", per_step=1)
+    begun(env)
+    scores = np.zeros((2, 4, 17), np.float32)
+    scores[:, [0, 1, 2, 3], [5, 6, 7, 8]] = [1.0, 3.0, 2.0, 0.5]
+    observation, *_, info = env.step(scores)
+    assert observation["predictions"][0].tolist() == [17, 6, 17, 17]
+    assert info["decided"].tolist() == [1, 1]
+
+
+def test_a_threshold_decides_more_where_the_policy_is_sure():
+    env = make(unit="sequence", actions="distribution", order="margin", threshold=0.5)
+    begun(env)
+    scores = np.zeros((2, 4, 17), np.float32)
+    scores[0, [0, 1, 2, 3], 5] = [9.0, 8.0, 0.0, 9.0]
+    assert env.step(scores)[4]["decided"].tolist() == [3, 1]
+
+
+def test_scores_by_hand():
+    log_probs = np.log([[0.5, 0.25, 0.25], [0.8, 0.1, 0.1]])
+    assert SCORES["confidence"](log_probs) == pytest.approx([0.5, 0.8])
+    assert SCORES["margin"](log_probs) == pytest.approx([0.25, 0.7])
+    assert SCORES["entropy"](log_probs)[0] == pytest.approx(-1.5 * np.log(2))
+
+
+@pytest.mark.parametrize(("leave_open", "decided"), [(False, 4), (True, 2)])
+def test_the_last_step_decides_the_rest_unless_it_stays_open(leave_open, decided):
+    env = make(unit="sequence", max_steps=2, leave_open=leave_open, reward="accuracy")
+    begun(env)
+    gold = np.where(env.targets < 17, env.targets, 0)
+    assert not env.step(gold)[2].any()
+    observation, rewards, ended, _, info = env.step(gold)
+    assert ended.all()
+    assert observation["steps_left"].tolist() == [[0], [0]]
+    assert 1 + info["decided"][0] == decided
+    assert rewards.tolist() == [decided - 1] * 2
+
+
+def test_an_action_may_wait_and_a_step_costs():
+    env = make(unit="sequence", order="learned", max_steps=2, step_cost=0.25, reward="accuracy")
+    begun(env)
+    assert env.single_action_space.nvec.tolist() == [18] * 4
+    some = env.targets.copy()
+    some[0, :] = 17
+    _, rewards, ended, *_ = env.step(some)
+    assert rewards.tolist() == [-0.25, 3.75]
+    assert ended.tolist() == [False, True]
+
+
+def test_a_text_that_ends_open_gets_the_least_that_a_position_pays():
+    env = make(unit="sequence", order="learned", max_steps=1, reward="log_likelihood")
+    begun(env)
+    _, rewards, *_ = env.step(np.full((2, 4), 17))
+    assert rewards == pytest.approx([4 * env.reward.minimum] * 2)
+
+
+def test_exact_match_is_paid_at_the_end():
+    env = make(unit="sequence", per_step=3, reward="exact_match")
+    begun(env)
+    actions = env.targets.copy()
+    actions[1, 3] = 5 if actions[1, 3] != 5 else 6
+    assert env.step(actions)[1].tolist() == [0.0, 0.0]
+    assert env.step(actions)[1].tolist() == [1.0, 0.0]
+
+
+def test_masks_filled_in_one_by_one_are_unmasking_from_left_to_right():
+    source = {"dataset": "builtin/masked_lm", "max_length": 24, "reward": "accuracy", "mask_probability": 0.5}
+    filled = gymnasium.make_vec("lm_gym/MaskedLM-v0", 4, fill="sequential", autoreset_mode="SameStep", **source)
+    unmasked = gymnasium.make_vec(ID, 4, autoreset_mode="SameStep", **source)
+    rng = np.random.default_rng(0)
+    one, other = filled.reset(seed=5)[0], unmasked.reset(seed=5)[0]
+    for _ in range(40):
+        assert all(np.array_equal(one[name], other[name]) for name in one)
+        actions = rng.integers(0, 4096, 4)
+        (one, *paid, _), (other, *also, _) = filled.step(actions), unmasked.step(actions)
+        assert np.array_equal(paid, also)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"order": "randm"}, "did you mean 'random'"),
+        ({"per_step": 0}, "per_step"),
+        ({"threshold": 0.5}, "order by the policy's distributions"),
+        ({"order": "learned"}, "give max_steps"),
+        ({"order": "learned", "max_steps": 3, "per_step": 2}, "leave it at 1"),
+        ({"leave_open": True}, "give max_steps"),
+        ({"per_step": None, "step_cost": 0.1}, "decides a text in one step"),
+        ({"mask_probability": 0.0}, "mask_probability"),
+        ({"step_cost": -1.0}, "step_cost"),
+    ],
+)
+def test_options_that_contradict_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        UnmaskingOptions(**options)
+
+
+# ---------------------------------------------------------------------- agents
+
+
+def small_policy(env, vocabulary=17):
+    th.manual_seed(0)
+    return LMPolicy(
+        env.single_observation_space,
+        env.single_action_space,
+        lambda _: 0.0,
+        model={**SMALL, "vocab_size": vocabulary, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
+    )
+
+
+@pytest.mark.parametrize("options", [{"order": "random"}, {"per_step": 2}, {"order": "learned", "max_steps": 2}])
+def test_the_probabilities_of_all_trajectories_sum_to_one(options):
+    """Every trajectory of a text of two masks among seven tokens, its probability a product of the policy's own."""
+    rows = [{"tokens": list("121"), "clues": [0]}]
+    arguments = {"dataset": {"train": rows}, "tokenizer": word_level("12"), "autoreset_mode": "Disabled"}
+    env = gymnasium.make_vec(ID, 1, unit="sequence", **arguments, **options)
+    policy = small_policy(env, 7)
+    policy.set_training_mode(False)
+
+    def all_that_follows(state) -> float:
+        """The probability of all that may follow a state."""
+        observation = env.set_state(state)
+        nvec, due = env.single_action_space.nvec[0], observation["due"][0]
+        actions = np.array(list(itertools.product(*(range(nvec) if here else [0] for here in due))))
+        obs, _ = policy.obs_to_tensor({name: np.repeat(leaf, len(actions), 0) for name, leaf in observation.items()})
+        with th.no_grad():
+            probabilities = policy.evaluate_actions(obs, th.as_tensor(actions))[1].exp().tolist()
+        total = 0.0
+        for action, probability in zip(actions, probabilities, strict=True):
+            if probability > 0:
+                env.set_state(state)
+                ended = env.step(action[None])[2][0]
+                total += probability * (1.0 if ended else all_that_follows(env.get_state()))
+        return total
+
+    env.reset(seed=0)
+    assert all_that_follows(env.get_state()) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_the_other_rows_of_a_group_are_a_baseline():
+    rewards = np.array([[1.0, 2.0], [3.0, 0.0], [0.0, 5.0], [1.0, 1.0]], np.float32)
+    running = np.array([[True, True], [True, False], [True, True], [True, True]])
+    episodes = Trajectories(np.zeros(7), np.zeros(7), rewards, running)
+    assert episodes.leave_one_out(1.0, 2).tolist() == [3.0, 0.0, 3.0, 2.0, 1.0, 5.0, 5.0]
+
+
+def test_the_twin_gives_every_text_the_same_weight():
+    losses = {}
+    for weighting in ("position", "text", "auto"):
+        env = make(2, unit="sequence", per_step=None)
+        agent = Supervised("LMPolicy", env, policy_kwargs={"model": {**SMALL, "vocab_size": 17}}, seed=0)
+        agent.weighting = weighting
+        observation, _ = env.reset(options={"indices": np.array([0, 1])})
+        agent.policy.set_training_mode(False)
+        obs, _ = agent.policy.obs_to_tensor(observation)
+        update = agent._update(obs, agent._texts(agent.env))
+        packed = agent.policy.positions(obs)
+        each = -packed.log_probs.detach().gather(1, packed.pick(env.targets)[:, None]).squeeze(1)
+        losses[weighting] = float(update.loss.detach())
+    assert losses["position"] == pytest.approx(float(each.mean()))
+    assert losses["text"] == losses["auto"] == pytest.approx(float((each[:3].mean() + each[3:].mean()) / 2))
+
+
+def test_an_evaluation_plays_texts_to_their_end():
+    env = make(3, unit="sequence", actions="distribution", order="confidence", per_step=3, reward="accuracy")
+
+    def oracle(batch):
+        gold = np.minimum(batch.targets, 16)
+        return Prediction(gold, np.zeros(gold.shape, np.float32), np.tile([0.1, 0.4, 0.3, 0.2], (3, 1)))
+
+    played = evaluate(oracle, env)
+    assert played.metrics["exact"] == played.metrics["accuracy"] == 1.0
+    assert played.steps.tolist() == [1, 2]
+    assert played.returns.tolist() == [3.0, 4.0]
+    wrong = evaluate(lambda batch: Prediction(np.full(batch.targets.shape, 5), None), env)
+    assert wrong.metrics["exact"] == 0.0
+    assert wrong.metrics["steps"] == 1.5
+
+
+def test_a_wait_head_splits_a_distribution_and_is_saved(tmp_path):
+    head = WaitHead(4)
+    log_probs = th.log_softmax(th.randn(3, 5), -1)
+    said = head(th.randn(3, 4), log_probs, th.tensor([False, True, False])).detach()
+    assert said.exp().sum(-1) == pytest.approx([1.0] * 3, abs=1e-5)
+    assert said[1, -1] == -th.inf
+    assert th.allclose(said[:, :-1].log_softmax(-1), log_probs, atol=1e-5)
+    env = make(2, unit="sequence", order="learned", max_steps=3)
+    policy = small_policy(env)
+    with th.no_grad():
+        policy.wait_head.linear.bias.fill_(-0.5)
+    policy.save_pretrained(tmp_path)
+    again = LMPolicy(env.single_observation_space, env.single_action_space, lambda _: 0.0, model=str(tmp_path))
+    assert again.wait_head.linear.bias.item() == -0.5
+
+
+def test_the_most_probable_step_decides_something():
+    env = make(2, unit="sequence", order="learned", max_steps=9)
+    policy = small_policy(env)
+    with th.no_grad():
+        policy.wait_head.linear.bias.fill_(-20.0)
+    observation = begun(env)
+    actions, _ = policy.predict(observation, deterministic=True)
+    assert (actions < 17).sum(1).tolist() == [1, 1]
+
+
+def test_a_group_ends_when_its_last_row_does():
+    env = make(2, unit="sequence", order="learned", max_steps=3, group_size=2, step_cost=0.5, reward="accuracy")
+    begun(env)
+    actions = env.targets.copy()
+    actions[1] = 17  # waits, while the other row of its group is done
+    outcomes = [env.step(actions) for _ in range(3)]
+    assert [rewards.tolist() for _, rewards, *_ in outcomes] == [[3.5, -0.5], [0.0, -0.5], [0.0, -0.5]]
+    assert [ended.tolist() for _, _, ended, *_ in outcomes] == [[False, False], [False, False], [True, True]]
+    assert not outcomes[0][0]["due"][0].any()
