@@ -290,8 +290,9 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
         made = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
         assert self.env is not None
         buffer = self.rollout_buffer
-        self.policy.distinct = buffer.group_size if buffer.distinct else 0
-        self.policy.critic = ExactCritic(TextEnvironments(self.env)) if buffer.exact else None
+        grouped = isinstance(buffer, TextRolloutBuffer)
+        self.policy.distinct = buffer.group_size if grouped and buffer.distinct else 0
+        self.policy.critic = ExactCritic(TextEnvironments(self.env)) if grouped and buffer.exact else None
         adapter = self._adapter
         if resumed and adapter is not None and self._playing is not None:
             self._last_obs = adapter.set_state(self._playing)  # type: ignore[assignment]
@@ -316,4 +317,4 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
 
 def steps_for(length: float) -> int:
     """Steps of a rollout for texts of so many positions: about four texts a row, a power of two from 8 to 64."""
-    return 2 ** round(min(max(math.log2(4 * length), 3), math.log2(_MOST_STEPS)))
+    return int(2 ** round(min(max(math.log2(4 * length), 3), math.log2(_MOST_STEPS))))

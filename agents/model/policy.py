@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -281,9 +280,8 @@ class LMPolicy(ActorCriticPolicy):
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False, action_masks: Any = None) -> th.Tensor:
         obs = _as_dict(observation)
-        spent = replace(self.encoder.spent)
-        packed = self._decide(obs, action_masks)
-        self.encoder.spent = spent  # predictions do not count as training
+        with self.encoder.uncounted():
+            packed = self._decide(obs, action_masks)
         if self.distribution:
             lowest = float(self.action_space.low.min())  # type: ignore[attr-defined]
             return packed.unpack(_as_decided(packed, lowest).clamp(min=lowest))

@@ -38,11 +38,11 @@ class RunState:
         seconds: training time, without evaluations and checkpoints.
         peak_memory_bytes: the peak memory of the run, over all its processes.
         metric: the metric that chooses the best model.
-        keep: "best", or "last" if the model of the last evaluation is kept as the best.
+        keep: "best", or "last": the last evaluation's model counts as the best.
         first: its value before training; None before the first evaluation, and in runs of version 0.1.
-        best: the best value of the metric so far; None before the first evaluation.
-        best_timesteps: timesteps of the best evaluation.
-        last: the last value of the metric.
+        best: its best value so far; None before the first evaluation.
+        best_timesteps: when that was.
+        last: its last value.
         evaluated_at: timesteps of the last evaluation; -1 before the first.
         pending: what was recorded since the last log: by name its value, how many values that is the mean of, and
             the outputs that leave it out.
@@ -67,7 +67,7 @@ class RunState:
         return metric_of(self.metric).better(self.best, self.first)
 
     def improves(self, value: float) -> bool:
-        """Tell whether `value` beats the best so far. With `keep="last"`, every value does."""
+        """Tell whether `value` beats the best so far: always the first time, and with `keep="last"` every time."""
         if self.best is None or self.keep == "last":
             return True
         return metric_of(self.metric).better(value, self.best)
@@ -225,14 +225,14 @@ class LogRewards(BaseCallback):
 
 
 class SaveCheckpoints(BaseCallback):
-    """Write a checkpoint every few timesteps or seconds, at the end, and before stopping. Comes after `Evaluate`.
+    """Writes a checkpoint every so many timesteps or seconds, at the end, and when asked to stop. Comes after Evaluate.
 
     Args:
-        settings: how often to write, and how many to keep.
-        timesteps_per_pass: timesteps of one pass over the training texts.
-        folder: the run folder.
-        state: the state of the run, saved in the checkpoint.
-        clock: the training time, which is stopped while saving and saved in the state.
+        settings: how often, and how many stay.
+        timesteps_per_pass: what a pass is.
+        folder: the run's.
+        state: goes into the checkpoint.
+        clock: held meanwhile; its seconds go into the state.
         request: whether to save and stop before the next update.
     """
 

@@ -43,7 +43,7 @@ from lm_gym.data.errors import nearest
 from lm_gym.envs import find_task
 from lm_gym.rendering import printable
 
-_OF_THE_RUN = ("run_dir", "resume")  # not in config.yaml, because a copy of a run has another folder
+_OF_THE_RUN = ("run_dir", "resume")  # what a config.yaml leaves out: a copy of a run goes elsewhere
 _POLICY_SKIP = {
     "observation_space",
     "action_space",
@@ -78,8 +78,8 @@ def build_parser(algo: str, env_id: str = EnvSettings.id) -> ArgumentParser:
     """Build the parser for the settings of one algorithm in one environment."""
     parser = ArgumentParser(
         prog=program("train"),
-        description="Train a language model on an lm_gym environment. Without options, REINFORCE trains the "
-        "shipped model on the builtin NER corpus. --agent.* are the arguments of the algorithm chosen with --algo.",
+        description="Train a language model on an lm_gym environment. Without options, REINFORCE trains the shipped "
+        "model on the builtin NER corpus. The options --agent.* are the arguments of the algorithm chosen with --algo.",
         exit_on_error=False,
         default_env=False,
         allow_abbrev=False,
@@ -140,7 +140,7 @@ def parse_settings(arguments: Sequence[str]) -> Settings:
 
 
 def fail(program: str, error: Exception) -> NoReturn:
-    """Exit with status 2 after a usage error, with one message on stderr."""
+    """End a program that was used wrongly: one message on stderr, exit status 2."""
     sys.stderr.write(f"{program}: {printable(str(error))}\n")
     raise SystemExit(2)
 
@@ -170,7 +170,7 @@ def _settings(parser: ArgumentParser, namespace: Namespace) -> Settings:
     if values["env"]["reward"] is None:
         values["env"]["reward"] = kind.default_reward or task.default_reward
     _check_bounds(values)
-    if issubclass(kind, BlackBox):  # import a user's modules before anything is loaded
+    if issubclass(kind, BlackBox):  # a user's modules are imported before anything is loaded
         for key, registry in (("optimizer", OPTIMIZERS), ("search_space", SEARCH_SPACES)):
             if values["agent"][key] is not None:
                 registry.find(values["agent"][key])

@@ -70,10 +70,10 @@ def _let_the_second_pass(tensorboard: Path) -> None:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Read the rows of a metrics.jsonl. Numbers that JSON cannot represent become NaN.
+    """The rows of a metrics.jsonl; numbers that JSON does not have are NaN.
 
     Raises:
-        RunFolderError: if a line is damaged.
+        RunFolderError: a line is damaged.
     """
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     rows = (_row(path, number, line) for number, line in enumerate(lines, 1))
@@ -85,15 +85,15 @@ def _row(path: Path, number: int, line: str | bytes) -> dict[str, Any]:
         row = json.loads(line)
         row["timesteps"] + 0  # every row has them
     except (ValueError, TypeError, KeyError) as error:
-        raise RunFolderError(f"{path}, line {number}, is damaged: repair or remove that line") from error
+        raise RunFolderError(f"{path}, line {number}, is damaged: mend or remove that line") from error
     return dict(row)
 
 
 def cut_curve(metrics: Path, tensorboard: Path, timesteps: int) -> None:
-    """Remove everything logged after `timesteps`; -1 removes all. Missing files are ignored.
+    """Remove everything logged after `timesteps`; -1 removes all. Files that do not exist are left so.
 
     Raises:
-        RunFolderError: if a file is damaged before that point; nothing is then removed.
+        RunFolderError: a file is damaged before that; nothing is removed.
     """
     files = sorted(tensorboard.glob("events.out.tfevents.*"))
     ends = [_events_end(events, timesteps) for events in files]
@@ -144,22 +144,22 @@ def _events_end(path: Path, timesteps: int) -> int:
 
 
 def pending_logs(logger: Logger) -> dict[str, Any]:
-    """Collect the values recorded since the last log, as JSON: [value, count of its mean, excluded outputs] by name.
+    """What was recorded since the last log, as JSON: by name [value, count of its mean, outputs that leave it out].
 
     Raises:
-        TypeError: if a value is not a number; texts and tables are logged at once.
+        TypeError: something that is no number; texts and tables are logged at once.
     """
     found = {}
     for name, value in logger.name_to_value.items():
         if not isinstance(value, int | float | np.generic):
-            raise TypeError(f"{name} is recorded and not yet logged, and it is a {type(value).__name__}, not a number")
+            raise TypeError(f"{name} is recorded and not logged, and is no number but {type(value).__name__}")
         number = value.item() if isinstance(value, np.generic) else value
         found[name] = [number, logger.name_to_count[name], logger.name_to_excluded.get(name, ("",))]
     return found
 
 
 def restore_pending(logger: Logger, pending: Mapping[str, Any]) -> None:
-    """Record the values from `pending_logs` again."""
+    """Record again what `pending_logs` found."""
     for name, (value, count, excluded) in pending.items():
         logger.name_to_value[name] = value
         logger.name_to_count[name] = count

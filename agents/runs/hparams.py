@@ -43,11 +43,11 @@ def metric_tags() -> list[str]:
 
 
 def hparams(settings: Settings, defaults: Settings, asked: Settings | None = None) -> dict[str, str | float]:
-    """Get the values of a run by column, without columns that its algorithm doesn't have.
+    """The values of a run, by column; what an algorithm doesn't have is left out.
 
     Args:
-        settings: settings of the run.
-        defaults: default settings of its algorithm.
+        settings: of the run.
+        defaults: of its algorithm.
         asked: the settings of the run before defaults that depend on the model were decided; None: the same.
     """
     values, given, usual = _named(settings), _named(asked or settings), defaults.flat()
@@ -74,7 +74,7 @@ def _named(settings: Settings) -> dict[str, Any]:
 
 
 def hparams_summaries(settings: Settings, defaults: Settings, asked: Settings | None = None) -> list[Summary]:
-    """Make the first events of a run: the columns and its values. Arguments as for `hparams`."""
+    """What a run's events begin with: the columns, and its values. Arguments as for `hparams`."""
     infos = [
         api_pb2.HParamInfo(name=name, type=kind, differs=place < _SHOWN)  # TensorBoard lists these first
         for place, (name, kind) in enumerate(COLUMNS.items())

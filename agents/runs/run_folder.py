@@ -2,10 +2,10 @@
 
     config.yaml     complete settings; --config runs them again
     command.txt     the commands that started and resumed the run
-    versions.json   versions of Python and packages, and the machine
+    versions.json   Python, packages and machine
     data.json       name and fingerprint of the data
-    metrics.jsonl   one line per log, with its timesteps
-    tensorboard/    the same numbers as TensorBoard events
+    metrics.jsonl   one line per log, keyed by timesteps
+    tensorboard/    the same as events
     checkpoints/    <timesteps>/model.zip, state.json and their checksums; the newest two are kept
     best/           the best model by the validation metric, a Hugging Face checkpoint, and its checksums
     predictions.*   of the last evaluation
@@ -110,9 +110,7 @@ class RunFolder:
         if not folder.config.is_file():
             if _is_half_made(path):
                 raise RunFolderError(f"{path} was left before its run began: start it again with --run_dir {path}")
-            raise RunFolderError(
-                f"{path} has no config.yaml, so it is not a run folder; start a run there with --run_dir"
-            )
+            raise RunFolderError(f"{path} has no config.yaml: not a run folder; start one with --run_dir")
         return folder
 
     def check_data(self, dataset: Dataset) -> None:
@@ -243,7 +241,7 @@ def versions() -> dict[str, str]:
 
 
 def _fault(checkpoint: Path) -> str | None:
-    """Describe what is wrong with the files of a checkpoint, or return None. Version 0.1 had no checksums of files."""
+    """What is wrong with a checkpoint's files, or None. Those of version 0.1 have the archive's checksums only."""
     damage = find_damage(checkpoint)
     if damage is not None:
         return damage

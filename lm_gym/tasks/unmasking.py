@@ -131,7 +131,7 @@ class Unmasking(MaskedTexts):
     probabilities at the positions that its steps decided. An `order` by the policy's own distributions is played with
     `actions="distribution"`. With `order="learned"` there is one more choice, n, which leaves a position open:
     `MultiDiscrete([n + 1] * T)` or `Box(-1e4, 1e4, (T, n + 1), float32)`. An action may leave all of them open, so this
-    order needs `max_steps`; `step_cost` makes waiting dear.
+    order needs `max_steps`; `step_cost` is the price of waiting.
 
     With `per_step=None` a text is decided in one step, as in `lm_gym/MaskedLM-v0`. The supervised twin learns from such
     texts, with any number of masks anywhere: that is masked-diffusion training.
