@@ -104,7 +104,7 @@ def test_a_file_of_the_users_comes_before_a_shipped_one(tmp_path, monkeypatch):
     ("find", "name", "message"),
     [
         (find_config, "ner_pqo.yaml", "no file 'ner_pqo.yaml', and the package has no config of that name "),
-        (find_study, "compare/ner_bultin.yaml", "and no study of that name in the package "),
+        (find_study, "compare/ner_bultin.yaml", "and the package has no study of that name "),
     ],
 )
 def test_a_name_of_nothing_is_refused_with_what_there_is(find, name, message, tmp_path, monkeypatch):
