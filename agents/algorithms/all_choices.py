@@ -126,7 +126,7 @@ class _GivenGradient(th.autograd.Function):
         return value.clone()
 
     @staticmethod
-    def backward(ctx: Any, grad_output: th.Tensor) -> tuple[th.Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad_output: th.Tensor) -> tuple[th.Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
         return gradient * grad_output, None, None
 

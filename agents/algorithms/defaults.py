@@ -85,6 +85,11 @@ TABLE: tuple[Default, ...] = (
 )  # fmt: skip
 
 
+def is_auto(setting: object) -> bool:
+    """Whether a setting is left to the algorithm, `"auto"`. Its attribute is declared as what it becomes: a number."""
+    return setting == "auto"
+
+
 def default_of(algorithm: type, start: Start | None, space: str = "", numbers: int = 0) -> Mapping[str, Any]:
     """Find the settings of the first matching row; empty if there is none.
 

@@ -17,6 +17,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
 
+from lm_gym.agents.algorithms.defaults import is_auto
 from lm_gym.agents.algorithms.exact_critic import ExactCritic
 from lm_gym.agents.algorithms.pairing import FEW, Estimator, pair
 from lm_gym.agents.algorithms.saving import File
@@ -154,10 +155,10 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
         """Decide the sizes of rollouts and minibatches that are `"auto"`."""
         length = texts.first.positions_per_pass / texts.first.num_texts
         why = f"{length:.1f} positions in a text"
-        if self.n_steps == "auto":
+        if is_auto(self.n_steps):
             self.n_steps = steps_for(length)
             self.decided["n_steps"] = why
-        if self.batch_size == "auto":
+        if is_auto(self.batch_size):
             self.batch_size = _TEXTS * (self.n_steps if "n_steps" in self.decided else _MOST_STEPS)
             self.decided["batch_size"] = why
 
@@ -169,7 +170,8 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
             return
         reward, group_size = first.reward, first.group_size
         apart = group_size == 1 or first.task.writes  # rows have none to compare with
-        estimator = pair(reward, self.gamma, self.advantage, "gae" if apart else "leave_one_out")
+        usual: GroupAdvantage = "gae" if apart else "leave_one_out"
+        estimator = pair(reward, self.gamma, self.advantage, usual)
         told = estimator.alone and reward.enumerable
         if self.advantage == "auto" and apart and not told:
             estimator = pair(reward, self.gamma, "gae", "gae")
@@ -181,8 +183,7 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
                 f"advantage {advantage!r} compares rows that read the same text, and here decisions change the text: "
                 "take advantage='gae', or reward='log_likelihood' with gamma=0, whose mean needs no other rows"
             )
-        vf_coef: Any = self.vf_coef
-        if vf_coef == "auto":
+        if is_auto(self.vf_coef):
             self.vf_coef = 0.5 if advantage == "gae" else 0.0
         self.rollout_buffer_kwargs = {
             "advantage": advantage,
@@ -199,12 +200,17 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
                 f"advantage={self.advantage!r}, group_size={group_size}: rows that decide several positions a step "
                 "read different texts, so take advantage='gae' and make the environment with group_size=1"
             )
-        self.gamma = 1.0 if self.gamma == "auto" else self.gamma
-        self.vf_coef = 0.5 if self.vf_coef == "auto" else self.vf_coef
+        self.gamma = 1.0 if is_auto(self.gamma) else self.gamma
+        self.vf_coef = 0.5 if is_auto(self.vf_coef) else self.vf_coef
         self.rollout_buffer_class, self.rollout_buffer_kwargs = DictRolloutBuffer, {}
 
+<<<<<<< HEAD
     def _distinct(self, texts: TextEnvironments, estimator: Estimator) -> bool:
         """Tell whether the rows of a group draw different choices."""
+=======
+    def _distinct(self, texts: TextEnvironments, estimator: Estimator[GroupAdvantage]) -> bool:
+        """Whether the rows of a group draw different choices."""
+>>>>>>> main
         first = texts.first
         choices, masked = first.task.shape.choices, first.settings.mask_actions
         alike = first.group_size > 1 and not first.task.writes and not masked  # rows decide the same position

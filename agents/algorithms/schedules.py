@@ -10,7 +10,7 @@ from gymnasium.vector import VectorEnv
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import FloatSchedule, update_learning_rate
 
-from lm_gym.agents.algorithms.defaults import default_of, rate_at
+from lm_gym.agents.algorithms.defaults import default_of, is_auto, rate_at
 from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.bounds import Fraction, NonNegativeFloat, UnitInterval, bounded
@@ -80,7 +80,7 @@ class ScheduledRate(TextAlgorithm):
 
     def _setup_model(self) -> None:
         super()._setup_model()
-        if self.learning_rate == "auto":
+        if is_auto(self.learning_rate):
             self.learning_rate, self.decided["learning_rate"] = default_rate(type(self), self.policy)
             self._setup_lr_schedule()
             update_learning_rate(self.policy.optimizer, self.lr_schedule(1.0))
@@ -88,7 +88,7 @@ class ScheduledRate(TextAlgorithm):
     def _setup_lr_schedule(self) -> None:
         if callable(self.learning_rate):
             self.lr_schedule = FloatSchedule(self.learning_rate)
-        elif self.learning_rate == "auto":  # until the model is known
+        elif is_auto(self.learning_rate):  # until the model is known
             self.lr_schedule = FloatSchedule(0.0)
         else:
             self.lr_schedule = LearningRate(self.learning_rate, self.schedule, self.warmup, self.end_factor)

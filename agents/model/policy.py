@@ -232,7 +232,8 @@ class LMPolicy(ActorCriticPolicy):
             logits = logits.masked_fill(obs["action_mask"].bool().logical_not()[rows], float("-inf"))
         if self.wait_head is not None:
             last = (obs["steps_left"][:, 0] <= 1)[rows] if "steps_left" in obs else None
-            return self.wait_head(hidden, th.log_softmax(logits, -1), last)
+            waiting: th.Tensor = self.wait_head(hidden, th.log_softmax(logits, -1), last)
+            return waiting
         if logits.shape[-1] < 16 and not logits.requires_grad:  # torch's kernel is slow for few choices
             return logits - logits.logsumexp(-1, keepdim=True)
         return th.log_softmax(logits, -1)
