@@ -9,23 +9,14 @@ from lm_gym.agents.algorithms.behaviours import Behaviour
 from lm_gym.agents.algorithms.estimators import Advantage, Baseline
 from lm_gym.rewards import Reward
 
-<<<<<<< HEAD
+A = TypeVar("A", bound=str)  # names of advantages: REINFORCE's, or PPO's
+
 FEW = 16  # samples per position, which also cover as many choices
 
 
 @dataclass(frozen=True)
-class Estimator:
-    """The way in which rewards become a gradient.
-=======
-A = TypeVar("A", bound=str)  # names of advantages: REINFORCE's, or PPO's
-
-FEW = 16  # samples of a position; as many choices are covered by them
-
-
-@dataclass(frozen=True)
 class Estimator(Generic[A]):
-    """How rewards become a gradient.
->>>>>>> main
+    """The way in which rewards become a gradient.
 
     Attributes:
         gamma: γ.
@@ -57,13 +48,8 @@ class Plan:
     samples: int | None
 
 
-<<<<<<< HEAD
-def pair(reward: Reward, gamma: Any, advantage: Any, otherwise: str) -> Estimator:
-    """Choose γ and the advantage for a reward, if they are `"auto"`.
-=======
 def pair(reward: Reward, gamma: float | Literal["auto"], advantage: A | Literal["auto"], otherwise: A) -> Estimator[A]:
     """γ and the advantage for a reward, each as it is given or, for `"auto"`, decided.
->>>>>>> main
 
     γ is 0 if the reward of a position depends on its own choice only, else 1. The advantage is `maximum_likelihood` if
     such rewards are also never negative, or are logarithms of likelihoods.

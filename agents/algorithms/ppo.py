@@ -204,13 +204,8 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
         self.vf_coef = 0.5 if is_auto(self.vf_coef) else self.vf_coef
         self.rollout_buffer_class, self.rollout_buffer_kwargs = DictRolloutBuffer, {}
 
-<<<<<<< HEAD
-    def _distinct(self, texts: TextEnvironments, estimator: Estimator) -> bool:
-        """Tell whether the rows of a group draw different choices."""
-=======
     def _distinct(self, texts: TextEnvironments, estimator: Estimator[GroupAdvantage]) -> bool:
-        """Whether the rows of a group draw different choices."""
->>>>>>> main
+        """Tell whether the rows of a group draw different choices."""
         first = texts.first
         choices, masked = first.task.shape.choices, first.settings.mask_actions
         alike = first.group_size > 1 and not first.task.writes and not masked  # rows decide the same position

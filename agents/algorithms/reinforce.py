@@ -191,13 +191,8 @@ class REINFORCE(EpisodicREINFORCE):
         reward = texts.first.reward.name
         return said | {k: f"{v}: reward {reward}" for k, v in found.items() if getattr(self, k) == "auto"}
 
-<<<<<<< HEAD
-    def _step_estimator(self, env: VecEnv) -> Estimator | None:
-        """Return the estimator for steps at which every choice counts; None if one sample per step counts."""
-=======
     def _step_estimator(self, env: VecEnv) -> Estimator[Advantage] | None:
-        """How steps of episodes are learned from if every choice at each counts; None if one sample of each does."""
->>>>>>> main
+        """Return the estimator for steps at which every choice counts; None if one sample per step counts."""
         if not (isinstance(env.action_space, spaces.Discrete) and issubclass(self.policy_class, LMPolicy)):
             return None
         reward = TextEnvironments(env).first.reward
