@@ -290,10 +290,10 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
         resumed = self._last_obs is None and not reset_num_timesteps
         made = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
         assert self.env is not None
-        buffer = self.rollout_buffer
-        grouped = isinstance(buffer, TextRolloutBuffer)
-        self.policy.distinct = buffer.group_size if grouped and buffer.distinct else 0
-        self.policy.critic = ExactCritic(TextEnvironments(self.env)) if grouped and buffer.exact else None
+        grouped = self.rollout_buffer if isinstance(self.rollout_buffer, TextRolloutBuffer) else None
+        self.policy.distinct = grouped.group_size if grouped is not None and grouped.distinct else 0
+        exact = grouped is not None and grouped.exact
+        self.policy.critic = ExactCritic(TextEnvironments(self.env)) if exact else None
         adapter = self._adapter
         if resumed and adapter is not None and self._playing is not None:
             self._last_obs = adapter.set_state(self._playing)  # type: ignore[assignment]
