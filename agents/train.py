@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _set_threads(settings)
             if "--print_config" in given:
                 sys.stdout.write(explained(settings))
-                return
+                raise SystemExit(0)
             if settings.resume is None:
                 run = start(settings, command, console, held)
             else:

@@ -235,7 +235,7 @@ def test_pretraining_learns_and_repeats_itself():
 
 
 def test_pretrain_refuses_to_overwrite(tmp_path: Path):
-    with pytest.raises(FileExistsError, match="nothing is overwritten"):
+    with pytest.raises(FileExistsError, match="is not overwritten"):
         pretrain(tmp_path)
 
 

@@ -82,7 +82,7 @@ def test_a_study_is_stopped_goes_on_and_is_never_repeated(
     write_study(study, {"twin": {"settings": {"algo": "supervised", "agent.learning_rate": 0.5}}})
     with pytest.raises(SystemExit, match="2"):
         compare.main(command)
-    assert "agent.learning_rate 0.001, and the study has 0.5" in capsys.readouterr().err
+    assert "agent.learning_rate 0.001, but the study has 0.5" in capsys.readouterr().err
 
 
 class Said(Job):
@@ -104,7 +104,7 @@ def test_a_run_that_fails_is_kept_and_the_study_goes_on(tmp_path: Path) -> None:
         runs.run(jobs)
         return read_failures(tmp_path)
 
-    missing = f"the model that it begins from is missing: {tmp_path / 'a-0/best'}"
+    missing = f"the model that it starts from is missing: {tmp_path / 'a-0/best'}"
     assert run(*jobs) == {"a-0": "the loss is nan", "c-0": missing}
     assert ended == [("a", "the loss is nan"), ("b", None), ("c", missing)]
     assert run(Said("a", 0, tmp_path / "a-0", (works,)), *jobs[1:]) == {"c-0": missing}  # tried again; b is not
@@ -147,7 +147,7 @@ def test_failures_and_rows_that_did_not_run_this_time_stay_in_the_report(tmp_pat
         ({"a": {"confg": "x.yaml"}}, {}, "row 'a': unknown key 'confg' (did you mean 'config'?)"),
         ({"a": {"config": "none.yaml"}}, {}, "row 'a': no file"),
         ({"a": {"settings": {"agent.sampels": 4}}}, {}, "row 'a': no setting 'agent.sampels'"),
-        ({"a": {"settings": {"agent.samples": 0}}}, {}, "row 'a': samples"),
+        ({"a": {"settings": {"agent.samples": 0}}}, {}, "row 'a': agent.samples"),
         ({"a": {"settings": {"env.dataset": "buildin"}}}, {}, "no dataset 'buildin'"),
         ({"a": {"start": "b"}}, {}, "row 'a' starts from unknown row 'b'"),
         ({"a": {"start": "b"}, "b": {"start": "a"}}, {}, "rows start from one another: a ← b ← a"),

@@ -25,6 +25,7 @@ def airfield() -> Dataset:
                          "validation": [text.split() for text in texts[::4]]})  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:PSO over")
 @pytest.mark.parametrize("algo", HARDEST)
 def test_masked_words_of_a_new_domain_get_likelier(algo: str) -> None:
     kind: Any = ALGORITHMS[algo]

@@ -45,6 +45,7 @@ def test_gold_tags_of_conll_have_f1_one_and_majority_tags_less(tokenizer):
         tokenizer=tokenizer,
         max_length=256,
         unit="sequence",
+        reward="f1",
         autoreset_mode="SAME_STEP",
     )
     env.reset(seed=0)

@@ -319,7 +319,7 @@ def test_control_characters_and_markup_are_text_everywhere() -> None:
 
     table: Any = samples_table(Played([text]), 1)
     assert len(table.splitlines()) == 3
-    assert "<b>" not in re.sub("`[^`]*`", "", table)  # code is taken as it is
+    assert "<b>" not in re.sub("`[^`]*`", "", table.replace("\\`", ""))  # code is taken as it is
     assert "\x1b" not in table
     assert table.splitlines()[2].replace("\\|", "").count("|") == 2
 

@@ -15,6 +15,8 @@ from lm_gym.agents.model.loading import load_model
 from lm_gym.agents.model.tokenizer import save_tokenizer
 from lm_gym.tokenizer import load_tokenizer
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* reads padding")
+
 OWN = ["O", "B-CITY", "I-CITY", "B-FOOD", "I-FOOD"]
 HEADS = {"bert": "classifier", "llama": "score", "modernbert": "classifier", "xlm": "classifier"}
 

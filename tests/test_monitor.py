@@ -317,7 +317,7 @@ def test_standard_input_is_skipped_to_where_the_state_is(run, tmp_path, monkeypa
         (("--window=0",), "window=0"),
         (("--batch=0",), "--batch"),
         (("--input=nowhere.txt",), "nowhere.txt"),
-        (("--env.num_envs=3",), "--env.num_envs is the run's own"),
+        (("--env.num_envs=3",), "--env.num_envs is fixed by the run"),
     ],
 )
 def test_wrong_uses_end_with_one_line(more, message, run, tmp_path, monkeypatch, capsys):

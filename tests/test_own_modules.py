@@ -203,7 +203,7 @@ def test_the_environment_of_a_users_task_keeps_the_contract(punctuation: Path) -
         "print(gymnasium.make(**make).unwrapped.__doc__)"
     )
     shown = python(code, punctuation)
-    assert "`lowercase=True`: whether words lose their capitals too" in shown
+    assert "`lowercase=True`: also lowercase the words" in shown
     assert '"f1"' not in shown  # marks are no IOB2 tags
 
 

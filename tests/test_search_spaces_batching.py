@@ -14,6 +14,8 @@ from lm_gym.agents.search.population.modules import FORWARDS, layer_norm
 from lm_gym.agents.search.population.population import Dense, Noise, Perturbed
 from lm_gym.agents.search.spaces import SEARCH_SPACES
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* reads padding")
+
 
 @pytest.fixture
 def obs():

@@ -191,7 +191,7 @@ def test_masked_lm_drops_pieces_without_anything_to_mask():
     encoded = MaskedLM.encode(corpus("? !", "a ?", "<unk>"), load_tokenizer(wordpiece()), 64)
     assert encoded.num_texts == 1
     assert ids_of(encoded, 0) == [2, 7, 1, 3]
-    with pytest.raises(ValueError, match="maskable token"):
+    with pytest.raises(ValueError, match="may be masked"):
         MaskedLM.encode(corpus("? !"), load_tokenizer(wordpiece()), 64)
 
 
@@ -247,7 +247,7 @@ def test_masks_depend_on_key_visit_and_text_and_on_nothing_else():
     some = np.array([11, 2, 30])
     alone = task.open(some, some % 3, 7)
     for one, other in zip(opened, alone, strict=True):
-        assert (one[some] == other).all()
+        assert (one is None and other is None) or (one[some] == other).all()
     assert (task.open(texts, texts % 3 + 1, 7).positions != opened.positions).any(1).mean() > 0.8
     assert (task.open(texts, texts % 3, 8).positions != opened.positions).any(1).mean() > 0.8
 

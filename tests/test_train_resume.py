@@ -175,7 +175,7 @@ def test_a_larger_budget_with_a_schedule_says_what_it_is_not(
 def test_other_settings_are_refused(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["--resume", str(whole), "--agent.samples=8"])
-    assert "agent.samples is 4 and not 8" in capsys.readouterr().err
+    assert "agent.samples is 4, not 8" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone"])

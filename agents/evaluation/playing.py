@@ -100,7 +100,7 @@ def read(policy: LMPolicy, obs: dict[str, NDArray[np.int64]]) -> Packed:
     policy.set_training_mode(False)
     tensors, _ = policy.obs_to_tensor(obs)
     assert isinstance(tensors, dict)
-    with th.inference_mode(), policy.encoder.uncounted():
+    with th.inference_mode():
         return policy.positions(tensors)
 
 

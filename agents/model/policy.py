@@ -220,9 +220,6 @@ class LMPolicy(ActorCriticPolicy):
     def encode(self, obs: TensorObservation, rows: th.Tensor, slots: th.Tensor) -> th.Tensor:
         """Return the encoder's hidden states [Q, H] at positions."""
         columns = obs["positions"].long()[rows, slots]
-        self.encoder.spent.texts += len(obs["input_ids"])
-        self.encoder.spent.tokens += int(obs["attention_mask"].sum())
-        self.encoder.spent.backward += len(obs["input_ids"]) if th.is_grad_enabled() else 0
         return self.language_model.encode(obs["input_ids"].long(), obs["attention_mask"].long(), rows, columns)
 
     def log_probs(self, hidden: th.Tensor, rows: th.Tensor, obs: TensorObservation) -> th.Tensor:
@@ -261,6 +258,7 @@ class LMPolicy(ActorCriticPolicy):
             action_masks: allowed choices, [B, n] or [B, T · n]; overrides the observation's mask.
         """
         if self.unit == "sequence":
+            self.encoder.count(obs["attention_mask"], backward=th.is_grad_enabled())
             return self.positions(obs).restricted(action_masks)
         keep = not (self.training or th.is_grad_enabled() or th.is_inference_mode_enabled() or "text" in obs)
         hidden, steps = self.encoder.kept(obs) if keep else self.encoder.at_cursors(obs)

@@ -115,10 +115,14 @@ class TextEncoder:
     def _encode(self, ids: th.Tensor, attention: th.Tensor, places: th.Tensor) -> th.Tensor:
         width = ids.shape[1]
         hidden = self._model.encode(ids, attention, places // width, places % width)
-        self.spent.texts += len(ids)
-        self.spent.tokens += int(attention.sum())
-        self.spent.backward += len(ids) if hidden.requires_grad else 0
+        self.count(attention, backward=hidden.requires_grad)
         return hidden
+
+    def count(self, attention: th.Tensor, *, backward: bool) -> None:
+        """Add texts to what was spent, given their attention mask [B, L]."""
+        self.spent.texts += len(attention)
+        self.spent.tokens += int(attention.sum())
+        self.spent.backward += len(attention) if backward else 0
 
 
 class _Kept:
