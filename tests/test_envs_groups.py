@@ -79,7 +79,7 @@ def test_a_reset_does_not_part_a_group(options, message):
 
 @pytest.mark.parametrize("group_size", [0, -1, 4])
 def test_groups_fill_the_rows(group_size):
-    with pytest.raises(ValueError, match="does not divide num_envs=6|at least 1"):
+    with pytest.raises(ValueError, match=r"does not divide num_envs=6|at least 1"):
         vector(num_envs=6, group_size=group_size)
 
 

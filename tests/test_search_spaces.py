@@ -145,7 +145,7 @@ def test_full_searches_parts_by_name():
 
 @pytest.mark.parametrize("k", [0, 3])
 def test_last_layers_out_of_range_are_refused(k):
-    with pytest.raises(ValueError, match="give 1 to 2|at least 1"):
+    with pytest.raises(ValueError, match=r"give 1 to 2|at least 1"):
         SEARCH_SPACES["last_k_layers"](make(len(TAGS)), k=k)
 
 
