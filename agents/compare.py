@@ -201,7 +201,7 @@ def write(plan: Plan, console: Terminal) -> None:
     write_results(results)
     write_board(results, write_report(results, plan.command))
     if plan.publish is not None:
-        console.say(publish(results, plan.publish))
+        console.say(str(publish(results, plan.publish)))
     count = sum(len(runs) for runs in results.finished.values())
     failed = f", {len(results.failed)} failed" if results.failed else ""
     console.say(f"{count} {'run' if count == 1 else 'runs'}{failed}: {plan.out}/report.html")

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all: written under another name, synced to disk, renamed."""
+"""Atomic writing of files and folders: they are written under another name, synced to disk, and then renamed."""
 
 import hashlib
 import json
@@ -42,13 +42,13 @@ def _finite(value: Any) -> Any:
 
 
 def write_folder(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a folder whole or not at all, taking the place of one that stands there.
+    """Write a folder whole or not at all. It replaces an existing one.
 
     Beside what `write` writes it holds `checksums.json`, for `find_damage`.
 
     Args:
         path: the folder.
-        write: fills the empty folder that it is given.
+        write: a function that fills the empty folder that it gets.
     """
     settle_folder(path)
     partial, ready, old = _stages(path)
@@ -88,11 +88,11 @@ def _checksum(path: Path) -> str:
 
 
 def settle_folder(path: Path) -> None:
-    """Finish or undo what a kill left of `write_folder`: afterwards `path` is whole or absent."""
+    """Finish or undo an interrupted `write_folder`. Afterwards `path` is whole or absent."""
     partial, ready, old = _stages(path)
     shutil.rmtree(partial, ignore_errors=True)
     if ready.exists():
-        if path.exists():  # killed before the old one was moved aside
+        if path.exists():  # interrupted before the old one was moved aside
             shutil.rmtree(old, ignore_errors=True)
             path.rename(old)
         ready.rename(path)

@@ -77,7 +77,7 @@ def _monitor(options: Namespace, overrides: Sequence[str], rule: Rule, held: Exi
         check_choice("--label", label, classifier.labels)
     scalar = None
     if options.tensorboard is not None:
-        writer = SummaryWriter(str(options.tensorboard))  # type: ignore[no-untyped-call]
+        writer = SummaryWriter(str(options.tensorboard))
         held.callback(writer.close)
         scalar = writer.add_scalar
     return Monitor(classifier, rule, options.label or classifier.labels, options.by, scalar)

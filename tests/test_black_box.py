@@ -179,7 +179,7 @@ def test_early_stopping(ner):
         ({"search_space_kwargs": {"ran": 4}}, "search_space_kwargs: head has no argument 'ran'"),
         ({"new_texts_every": -1}, "at least 0, got -1"),
         ({"max_rows": 0}, "at least 1, got 0"),
-        ({"learning_rate": 0.1}, "learning_rate=0.1: ES has none of its own"),
+        ({"learning_rate": 0.1}, "learning_rate=0.1: ES has no learning rate itself"),
     ],
 )
 def test_bad_arguments(kwargs, message, ner):

@@ -71,7 +71,7 @@ def test_pretrain_overwrites_nothing(tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["pretrain", "--output", str(tmp_path)])
     assert ended.value.code == 2
-    assert capsys.readouterr().err.startswith(f"lm-gym pretrain: {tmp_path} exists")
+    assert capsys.readouterr().err.startswith(f"lm-gym pretrain: {tmp_path} already exists")
 
 
 CASES = [(find_config, path, "configs/") for path in sorted(CONFIGS.glob("*.yaml"))]
@@ -103,8 +103,8 @@ def test_a_file_of_the_users_comes_before_a_shipped_one(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("find", "name", "message"),
     [
-        (find_config, "ner_pqo.yaml", "no file 'ner_pqo.yaml', and no config of that name in the package "),
-        (find_study, "compare/ner_bultin.yaml", "and no study of that name in the package "),
+        (find_config, "ner_pqo.yaml", "no file 'ner_pqo.yaml', and the package has no config of that name "),
+        (find_study, "compare/ner_bultin.yaml", "and the package has no study of that name "),
     ],
 )
 def test_a_name_of_nothing_is_refused_with_what_there_is(find, name, message, tmp_path, monkeypatch):

@@ -85,7 +85,7 @@ def test_held_out_texts_are_held_out_again(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--split", "tset"], "no split 'tset'"),
-        (["--agent.samples", "2"], "--agent.samples is the run's own"),
+        (["--agent.samples", "2"], "--agent.samples is fixed by the run"),
         (["--env.dataste", "x"], "'env.dataset'"),
         (["--env.dataset", "other"], "no dataset 'other'"),
     ],

@@ -77,10 +77,10 @@ def test_rows_go_to_the_labels_of_their_name(architecture, labels, said, tmp_pat
 
 def test_labels_without_names_are_matched_by_their_number_alone(tmp_path):
     trained = tagger(tmp_path, labels=["LABEL_0", "LABEL_1", "LABEL_2"])
-    with pytest.warns(UserWarning, match="does not name its 3 labels: its rows are taken for O, B-PER, I-PER, in this"):
+    with pytest.warns(UserWarning, match="does not name its 3 labels: its rows are used for O, B-PER, I-PER, in this"):
         network = load_model(str(tmp_path), "labels", labels=TAGS)
     assert th.equal(network.classifier.weight, trained.classifier.weight)
-    with pytest.warns(UserWarning, match="has no names for its 3 labels: all 5 rows of the head start fresh"):
+    with pytest.warns(UserWarning, match="has no names for its 3 labels: all 5 rows of the head are newly initialised"):
         network = load_model(str(tmp_path), "labels", labels=OWN)
     assert not any(th.equal(a, b) for a in network.classifier.weight for b in trained.classifier.weight)
 
@@ -157,7 +157,7 @@ def test_models_without_such_a_head_are_refused():
         load_model(opt.to_dict(), "labels", labels=TAGS)
     with pytest.raises(ValueError, match="'vit' is neither a masked nor a causal language model"):
         load_model(AutoConfig.for_model("vit").to_dict(), "vocabulary")
-    with pytest.raises(ValueError, match="head over the vocabulary has 50 choices, the action space 3"):
+    with pytest.raises(ValueError, match="vocabulary head has 50 choices, the action space has 3"):
         make(len(TAGS), head="vocabulary")
 
 

@@ -231,7 +231,7 @@ def test_what_texts_say_is_escaped(tagging: bool) -> None:
     [
         (["--split", "tset"], "no split 'tset' in people (did you mean 'test'?)"),
         (["--texts", "0"], "--texts must be at least 1, got 0"),
-        (["--agent.samples", "2"], "--agent.samples is the run's own"),
+        (["--agent.samples", "2"], "--agent.samples is fixed by the run"),
     ],
 )
 def test_wrong_use_is_refused(

@@ -93,7 +93,7 @@ def test_other_values_are_named(value):
 
 @pytest.mark.parametrize("name", ["os:system", "torch.nn:Module.forward", "torch.nn.utils.parametrize:cached", "a:b"])
 def test_no_other_class_is_looked_up(name):
-    with pytest.raises(ValueError, match=f"{name} is no class"):
+    with pytest.raises(ValueError, match=f"{name} is not a class"):
         Unpacker({}, "cpu").unpack({"$class": name})
 
 
@@ -178,7 +178,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
         ES.load(tmp_path / "agent", policy_kwargs={"net_arch": [5]})
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as content:
         content.writestr("notes.txt", "mine")
-    with pytest.raises(ValueError, match="holds no agent"):
+    with pytest.raises(ValueError, match="has no agent in it"):
         ES.load(tmp_path / "other")
     with zipfile.ZipFile(tmp_path / "half.zip", "w") as content:
         content.writestr("agent.json", "{}")

@@ -116,7 +116,7 @@ def test_prompts_that_overrun_the_model_are_refused(architecture, limit, obs):
         options = {"dim": None} if name == "soft_prompt" else {"candidates": [5, 6]}
         space = SEARCH_SPACES[name](policy, tokens=limit - L, **options)
         assert say(policy, obs).isfinite().all()
-        with pytest.raises(ValueError, match=f"prompt of {limit - L + 1}, model '{architecture}' takes {limit}"):
+        with pytest.raises(ValueError, match=f"prompt of {limit - L + 1}, but model '{architecture}' takes {limit}"):
             SEARCH_SPACES[name](policy, tokens=limit - L + 1, **options)
         assert len(space.policy.language_model.prompt) == limit - L
 
@@ -212,7 +212,7 @@ def test_heads_kept_can_have_a_price():
 
 @pytest.mark.parametrize("name", ["lora", "soft_prompt", "head_mask", "discrete_prompt", "last_k_layers"])
 def test_other_policies_are_refused(name):
-    with pytest.raises(TypeError, match=f"{name} needs the language model of an LMPolicy"):
+    with pytest.raises(TypeError, match=f"{name} needs an LMPolicy"):
         SEARCH_SPACES[name](A2C("MlpPolicy", "CartPole-v1", device="cpu").policy)
 
 

@@ -138,7 +138,7 @@ def test_an_existing_run_is_not_touched(run_dir: Path, data: Path, capsys: pytes
         (["--evaluation.metric=f1"], "entity_f1"),
         (["--config=none.yaml"], "none.yaml"),
         (["--resume=nowhere"], "nowhere does not exist"),
-        (["--resume=a", "--run_dir=b"], "leave --run_dir out"),
+        (["--resume=a", "--run_dir=b"], "leave out --run_dir"),
     ],
 )
 def test_wrong_settings_are_refused_before_any_work(

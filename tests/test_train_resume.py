@@ -273,7 +273,7 @@ def test_a_folder_in_use_is_refused(whole: Path, capsys: pytest.CaptureFixture[s
     holder.lock()
     with pytest.raises(SystemExit, match="2"):
         main(["--resume", str(whole)])
-    assert "another process writes to" in capsys.readouterr().err
+    assert "another process is writing to" in capsys.readouterr().err
     holder.unlock()
 
 

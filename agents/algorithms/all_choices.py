@@ -1,8 +1,9 @@
-"""The estimators of `estimators` with every choice in place of samples: expectations under the policy, exactly.
+"""The estimators of `estimators` with every choice instead of samples, for exact expectations under the policy.
 
-Of a separable reward that tells what every choice pays (`lm_gym.rewards.ChoiceRewards`), E_π[r] and log E_π[R] are sums
-over the logits that exist anyway. The gradient has the same form as that of samples, Σ_a c_a ∇ log π(a), with one
-coefficient for each of the n choices (all-action policy gradient: Sutton et al. 2001; Asadi et al., arXiv 1709.00503).
+If a separable reward can tell the reward of every choice (`lm_gym.rewards.ChoiceRewards`), E_π[r] and log E_π[R] are
+sums over the logits, which exist anyway. The gradient has the same form as that of samples, Σ_a c_a ∇ log π(a), with
+one coefficient for each of the n choices (all-action policy gradient: Sutton et al. 2001; Asadi et al., arXiv
+1709.00503).
 
 Shapes: Q positions, n choices.
 """
@@ -20,12 +21,12 @@ from lm_gym.agents.algorithms.text_environments import TextEnvironments
 
 
 class AllRewards(NamedTuple):
-    """What every choice pays at Q positions.
+    """The rewards of every choice at Q positions.
 
     Attributes:
         targets: int64 [Q], the gold choices.
-        gold: float32 [Q], what they pay.
-        others: float32, what each choice pays where it is not gold; [n], [Q, 1] or [Q, n].
+        gold: float32 [Q], their rewards.
+        others: float32, the reward of each choice where it is not gold; [n], [Q, 1] or [Q, n].
     """
 
     targets: th.Tensor
@@ -33,24 +34,24 @@ class AllRewards(NamedTuple):
     others: th.Tensor
 
     def logarithms(self) -> AllRewards:
-        """Log of each reward; -inf of 0."""
+        """Take the logarithm of each reward; that of 0 is -inf."""
         return AllRewards(self.targets, self.gold.log(), self.others.log())
 
     def of(self, actions: th.Tensor) -> th.Tensor:
-        """What the choices `actions` [Q] pay, float32 [Q]."""
+        """Get the rewards of the choices `actions` [Q], float32 [Q]."""
         others = self.others.expand(len(actions), -1)
         if others.shape[1] > 1:
             others = others.gather(1, actions[:, None])
         return th.where(actions == self.targets, self.gold, others.squeeze(1))
 
     def dense(self, choices: th.Tensor) -> th.Tensor:
-        """Adds them to `choices` [Q, n], in place."""
+        """Add the rewards to `choices` [Q, n], in place."""
         gold = choices.gather(1, self.targets[:, None]) + self.gold[:, None]
         return choices.add_(self.others).scatter_(1, self.targets[:, None], gold)
 
 
 class TextRewards(NamedTuple):
-    """What every choice at every position of the texts being played pays, noted at one moment.
+    """The rewards of every choice at every position of the current texts, at one moment.
 
     Attributes:
         targets: int64 [N, T], gold choices.
@@ -64,17 +65,17 @@ class TextRewards(NamedTuple):
 
     @classmethod
     def of(cls, texts: TextEnvironments) -> TextRewards:
-        """Those of the texts that environments play now."""
+        """Get the rewards of the current texts of environments."""
         return cls(texts.targets, *texts.choice_rewards())
 
     def at(self, rows: th.Tensor, slots: th.Tensor) -> AllRewards:
-        """Those at the positions (rows[q], slots[q]), int64 [Q] each."""
+        """Get the rewards at the positions (rows[q], slots[q]), int64 [Q] each."""
         targets, gold, others = (th.as_tensor(array, device=rows.device) for array in self)
         return AllRewards(targets[rows, slots], gold[rows, slots], others[rows, slots] if others.ndim == 3 else others)
 
 
 def log_expectation(log_probs: th.Tensor, log_rewards: AllRewards) -> tuple[th.Tensor, th.Tensor]:
-    """Log E_π[R] and its coefficients, for rewards R ≥ 0 given by their logarithms.
+    """Compute log E_π[R] and its coefficients, for rewards R ≥ 0 given by their logarithms.
 
     c_a = π_a R_a / E[R], the posterior of the choice given that it is paid (subtracting π_a, as
     `estimators.coefficients` does, changes nothing: Σ_a π_a ∇ log π_a = 0).
@@ -91,7 +92,7 @@ def log_expectation(log_probs: th.Tensor, log_rewards: AllRewards) -> tuple[th.T
 
 
 def expectation(log_probs: th.Tensor, rewards: AllRewards, advantage: Advantage) -> tuple[th.Tensor, th.Tensor]:
-    """E_π[r] and its coefficients c_a = π_a r_a, for rewards of any sign.
+    """Compute E_π[r] and its coefficients c_a = π_a r_a, for rewards of any sign.
 
     With `normalized` and `group_normalized` they are divided by the standard deviation of r under π, of the batch and
     of each position.
@@ -117,7 +118,7 @@ def expectation(log_probs: th.Tensor, rewards: AllRewards, advantage: Advantage)
 
 
 class _GivenGradient(th.autograd.Function):
-    """A number whose gradient with respect to log_probs [Q, n] is given: no array of that size is kept but one."""
+    """A number with a given gradient with respect to log_probs [Q, n], so that only one array of that size is kept."""
 
     @staticmethod
     def forward(ctx: Any, log_probs: th.Tensor, value: th.Tensor, gradient: th.Tensor) -> th.Tensor:
@@ -125,7 +126,7 @@ class _GivenGradient(th.autograd.Function):
         return value.clone()
 
     @staticmethod
-    def backward(ctx: Any, grad_output: th.Tensor) -> tuple[th.Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad_output: th.Tensor) -> tuple[th.Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
         return gradient * grad_output, None, None
 
@@ -133,12 +134,12 @@ class _GivenGradient(th.autograd.Function):
 def all_choices_loss(
     log_probs: th.Tensor, rewards: AllRewards, advantage: Advantage, log_scale: bool
 ) -> tuple[th.Tensor, th.Tensor]:
-    """Minus what `advantage` climbs, the mean over positions.
+    """Compute the loss: minus the objective of `advantage`, averaged over positions.
 
     Args:
         log_probs: log π, float32 [Q, n]; -inf forbids a choice.
         rewards: of every choice; logarithms if `log_scale`.
-        advantage: `maximum_likelihood` climbs log E[R], the others E[r] up to a scale.
+        advantage: `maximum_likelihood` maximises log E[R], the others E[r] up to a scale.
         log_scale: R = exp(r); else R = r, never negative.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Where the sampled choices of a position come from: the policy, or a wider behaviour policy with importance weights.
+"""Sampling of choices from the policy, or from a wider behaviour policy with importance weights.
 
 Shapes: K samples, Q positions, n choices.
 """
@@ -19,9 +19,9 @@ class Samples:
 
     Attributes:
         actions: int64 [K, Q].
-        log_probs: log π of them, float32 [K, Q], differentiable.
+        log_probs: log π of the actions, float32 [K, Q], differentiable.
         weights: ω, float32 [K, Q], no gradient; Σ_k ω_k f(a_k) estimates E_π[f].
-        independent: False where the K choices of a position were drawn without replacement.
+        independent: False if the K choices of a position were drawn without replacement.
     """
 
     actions: th.Tensor
@@ -37,7 +37,7 @@ def draw(
     exploration: float = 0.3,
     wider: th.Tensor | None = None,
 ) -> Samples:
-    """Draws `samples` choices at each position from a behaviour policy.
+    """Draw `samples` choices at each position from a behaviour policy.
 
     `"policy"`: from π, ω = 1/K. `"mixture"`, `"unigram"`, `"reference"`: from the defensive mixture μ = (1−ε) π + ε w
     (Hesterberg 1995), importance-weighted, ω = π/(K μ); w is uniform, or the distribution `wider`.
@@ -84,12 +84,12 @@ def _draw_without_replacement(log_probs: th.Tensor, samples: int) -> Samples:
 
 
 def inclusion(log_probs: th.Tensor, threshold: th.Tensor) -> th.Tensor:
-    """P(log π + Gumbel > κ) = 1 − exp(−exp(log π − κ))."""
+    """Compute P(log π + Gumbel > κ) = 1 − exp(−exp(log π − κ))."""
     return -th.expm1(-(log_probs - threshold).exp())
 
 
 def weights_of_distinct(log_probs: th.Tensor) -> th.Tensor:
-    """Weights ω of K different choices, drawn without replacement, of which only their own log π are known.
+    """Compute the weights ω of K different choices that were drawn without replacement, from their own log π only.
 
     The threshold κ of the draw (see `draw`) is taken to be the one with Σ_k ω_k = 1, found by bisection; the true one
     has that sum in expectation. Where the choices are all that there are, ω = π.

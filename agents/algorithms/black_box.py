@@ -1,4 +1,4 @@
-"""BlackBox: one algorithm over any ask/tell optimizer and any search space; no gradient is ever computed."""
+"""BlackBox: gradient-free search with any ask/tell optimizer over any search space."""
 
 from __future__ import annotations
 
@@ -51,17 +51,17 @@ class Preset:
 class BlackBox(TextAlgorithm):
     """Gradient-free search over a part of a policy, by any optimizer of `lm_gym.agents.search.optimizers`.
 
-    A generation is one batch of texts: all P members of the population decide the same texts, evaluated together by
-    the search space, always by their most probable choices; what the environment would pay them is their fitness;
-    between generations the policy is the optimizer's centre. One timestep is one position decided by one member.
+    A generation is one batch of texts. All P members of the population decide the same texts by their most probable
+    choices, evaluated together by the search space, and their rewards are their fitness. Between generations the policy
+    is the optimizer's centre. One timestep is one position decided by one member.
 
-    Fitness is the mean reward of a position where positions pay for themselves (log-likelihood: minus the
-    cross-entropy; accuracy), and of a text elsewhere (F1, your own). `actions="distribution"` is what lets
-    `log_likelihood` score probabilities; with `actions="token"` it scores the choice.
+    Fitness is the mean reward per position if the reward is separable (log-likelihood, accuracy), else the mean reward
+    per text (F1, your own). With `actions="distribution"`, `log_likelihood` scores probabilities, so that fitness is
+    minus the cross-entropy; with `actions="token"` it scores choices.
 
-    Texts that take several steps are played to their end, one member after another; so is any other Gymnasium
-    environment with an `MlpPolicy`. A member plays one episode in each row of the environment
-    (the same seeds for all members), one member after another, and its fitness is the mean return.
+    If texts take several steps, and in any other Gymnasium environment with an `MlpPolicy`, members play one after
+    another. Each plays one episode in every row of the environment, with the same seeds, and its fitness is the mean
+    return.
 
     Args:
         policy, env, seed, device, sb3: see TextAlgorithm. The environment's rows are the texts of a generation.
@@ -70,21 +70,23 @@ class BlackBox(TextAlgorithm):
         optimizer_kwargs: arguments of the optimizer, over those that suit the preset and the model
             (`lm_gym.agents.algorithms.defaults`); another optimizer than the preset's has its own defaults.
         search_space_kwargs: arguments of the search space.
-        new_texts_every: generations that play the same texts before the next ones come; 0 keeps the first ones.
-        max_rows: texts (times members) in one forward: bounds memory, changes nothing else.
-        texts_per_member: k, texts that a member reads. The N rows of the environment form N/k groups of texts and the
-            members as many groups, so that P k/N members share their texts; fitness is centred within a group, and
-            members that an optimizer compares directly (antithetic pairs) always share. None: all members read all
-            texts.
-        schedule: of the optimizer's learning rate, `"constant"` or a `"linear"` decay to 0 at the end of training.
-        warmup: fraction of training in which the learning rate rises from 0, in [0, 1).
-        stop_fitness: stop when a generation's best member reaches it.
-        patience: stop after so many generations without a better mean fitness of the population.
+        new_texts_every: number of generations that play the same texts; 0 keeps the first texts.
+        max_rows: maximum number of texts times members in one forward pass; bounds memory and does not affect results.
+        texts_per_member: k, number of texts that a member reads. The N rows of the environment form N/k groups of
+            texts, and so do the members, so that P k/N members share their texts. Fitness is centred within a group,
+            and members that an optimizer compares directly (antithetic pairs) share their texts. None: all members read
+            all texts.
+        schedule: schedule of the optimizer's learning rate: `"constant"`, or `"linear"` decay to 0 at the end of
+            training.
+        warmup: fraction of training during which the learning rate rises from 0, in [0, 1).
+        stop_fitness: stop when the best member of a generation reaches this fitness.
+        patience: stop after this number of generations without a better mean fitness of the population.
 
     Raises:
-        ValueError: names that don't exist (with the nearest that does), arguments that the optimizer or the space
-            doesn't take, an optimizer that can't search the space, a learning rate that is not the optimizer's, a
-            schedule for an optimizer without one, members or texts that don't divide into groups.
+        ValueError: a name is unknown (the message suggests the nearest one), the optimizer or space does not accept an
+            argument, the optimizer cannot search the space, `learning_rate` is given to the algorithm instead of the
+            optimizer, a schedule is given to an optimizer without a learning rate, or members or texts do not divide
+            into groups.
     """
 
     policy: Any
@@ -123,8 +125,8 @@ class BlackBox(TextAlgorithm):
     ) -> None:
         if sb3.get("learning_rate"):
             raise ValueError(
-                f"learning_rate={sb3['learning_rate']}: {type(self).__name__} has none of its own; give the "
-                "optimizer's, where it has one: optimizer_kwargs={'learning_rate': …}"
+                f"learning_rate={sb3['learning_rate']}: {type(self).__name__} has no learning rate itself; set the "
+                "optimizer's, if it has one: optimizer_kwargs={'learning_rate': …}"
             )
         super().__init__(policy, env, seed=seed, device=device, support_multi_env=True, **sb3)
         self._any_optimizer = optimizer is None
@@ -146,7 +148,7 @@ class BlackBox(TextAlgorithm):
         self.policy.set_training_mode(False)
         space: Any = SEARCH_SPACES.find(self.search_space_name)
         _check_arguments("search_space_kwargs", self.search_space_name, space, self.search_space_kwargs, {"policy"})
-        self.space = space(self.policy, **self.search_space_kwargs)  # of what policy_kwargs' freeze leaves free
+        self.space = space(self.policy, **self.search_space_kwargs)  # without the parameters that policy_kwargs freezes
         self.policy.requires_grad_(False)
         if "optimizer_kwargs" not in self.decided:  # a saved agent's are
             self._decide_optimizer()
@@ -227,12 +229,12 @@ class BlackBox(TextAlgorithm):
 
     @property
     def timesteps_per_pass(self) -> int:
-        """Timesteps of one pass over the training texts: a position counts once for each member that decides it."""
+        """Number of timesteps in one pass over the training texts, where a position counts once per member."""
         return self._members_per_text * super().timesteps_per_pass
 
     @property
     def forward_passes_per_pass(self) -> int:
-        """Forward passes of one pass over the training texts: a text counts once for each member that reads it."""
+        """Number of forward passes in one pass over the training texts; a text counts once per member that reads it."""
         return self._members_per_text * super().forward_passes_per_pass
 
     @property
@@ -242,12 +244,12 @@ class BlackBox(TextAlgorithm):
         return self.optimizer.popsize // self._count_groups(self.env.num_envs, self._texts(self.env))
 
     def searched(self) -> str:
-        """What is searched, in a few words."""
+        """Describe in a few words what is searched."""
         domain = self.space.domain
         return f"{self.search_space_name}: {domain.dim:,} {domain.kind} numbers searched by {self.optimizer_name}"
 
     def summary(self) -> dict[str, float]:
-        """See TextAlgorithm; those of the search space."""
+        """Return the numbers of the search space (see TextAlgorithm)."""
         return self.space.summary()
 
     # ------------------------------------------------------------------ a generation
@@ -284,7 +286,7 @@ class BlackBox(TextAlgorithm):
         return not self._is_done(fitness)
 
     def _judge(self, population: Population, texts: TextEnvironments) -> th.Tensor:
-        """The members' fitness on the current texts, float64 [P]."""
+        """Return the members' fitness on the current texts, float64 [P]."""
         obs, _ = self.policy.obs_to_tensor(self._last_obs)
         groups, order = self._count_groups(len(obs["input_ids"]), texts), None
         members = population
@@ -303,20 +305,20 @@ class BlackBox(TextAlgorithm):
         return fitness if order is None else th.empty_like(fitness).scatter_(0, order, fitness)
 
     def _settle(self) -> None:
-        """The policy is the search's answer."""
-        if isinstance(self.optimizer, VectorOptimizer):  # others have moved it in place
+        """Set the policy to the result of the search."""
+        if isinstance(self.optimizer, VectorOptimizer):  # other optimizers move it in place
             with th.no_grad():
                 self.space.write(self.optimizer.centre)
 
     def _next_texts(self, texts: TextEnvironments) -> None:
-        """Goes on to the next texts, where it is their turn."""
+        """Move on to the next texts, if due."""
         assert self.env is not None
         if self.new_texts_every and self._n_updates % self.new_texts_every == 0:
             self._last_obs = self.env.reset()  # type: ignore[assignment]
         self._batch_draws = texts.batch_draws
 
     def _play(self, population: Population, callback: BaseCallback) -> th.Tensor | None:
-        """Mean returns of the members in any environment, one after another; None where a callback asked to stop."""
+        """Return the members' mean returns in any environment, or None if a callback asks to stop."""
         assert self.env is not None
         env, fitness = self.env, []
 
@@ -339,7 +341,7 @@ class BlackBox(TextAlgorithm):
     # ------------------------------------------------------------------ stopping, logs, saving
 
     def _is_done(self, fitness: th.Tensor) -> bool:
-        """Whether the search may stop early."""
+        """Return whether the search stops early."""
         mean = fitness.nanmean().item()
         if mean > self._best_mean:
             self._best_mean, self._best_generation = mean, self._n_updates

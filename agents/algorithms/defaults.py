@@ -1,7 +1,8 @@
-"""Default settings by algorithm, by what the model is when training begins, and by its size: one table.
+"""The table of default settings, by algorithm, by the model at the start of training, and by its size.
 
-The first row that fits decides, those of a class before those of its bases. Learning rates are those of a model of
-`WIDTH` and fall with its width (`rate_at`). benchmarks/defaults.py prints what each pairing reaches.
+The first matching row is used; rows of a class come before those of its bases. Learning rates are for a model of width
+`WIDTH` and decrease with the width (`rate_at`). benchmarks/defaults.py prints the results of each
+pairing.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ WIDTH = 128  # hidden size of the models that the rates of the table are for
 
 
 class Default(NamedTuple):
-    """One row.
+    """A row of the table.
 
     Attributes:
-        algorithm: name of the class, or of a base.
+        algorithm: name of the class or of a base class.
         settings: by name: arguments of the constructor; those of an optimizer in `optimizer_kwargs`.
         head: of the model; None: any.
         weights: of the model, one of these (see `Start`); None: any.
@@ -84,8 +85,13 @@ TABLE: tuple[Default, ...] = (
 )  # fmt: skip
 
 
+def is_auto(setting: object) -> bool:
+    """Whether a setting is left to the algorithm, `"auto"`. Its attribute is declared as what it becomes: a number."""
+    return setting == "auto"
+
+
 def default_of(algorithm: type, start: Start | None, space: str = "", numbers: int = 0) -> Mapping[str, Any]:
-    """The settings of the first row that fits; empty: none does.
+    """Find the settings of the first matching row; empty if there is none.
 
     Args:
         algorithm: class.
@@ -104,7 +110,7 @@ def default_of(algorithm: type, start: Start | None, space: str = "", numbers: i
 
 
 def rate_at(rate: float, hidden_size: int) -> float:
-    """A learning rate of the table for a model of another width, to one digit: rate · (128/H)^1.5, at most the rate.
+    """Scale a learning rate to the width H of a model: rate · (128/H)^1.5, at most `rate`, rounded to one digit.
 
     1e-3 at H = 128 becomes 2e-4 at 384 (MiniLM), 7e-5 at 768 (BERT-base) and 4e-5 at 1,024 (BERT-large).
     """

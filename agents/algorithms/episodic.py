@@ -1,4 +1,4 @@
-"""REINFORCE in any Gymnasium environment: whole episodes, one sample of each step."""
+"""REINFORCE in any Gymnasium environment, from whole episodes with one sample per step."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lm_gym.agents.model.policy import LMPolicy
 
 
 class EpisodicREINFORCE(GradientAlgorithm):
-    """The base of REINFORCE: it learns from whole episodes, one in each row of the environment, by plain VecEnv calls.
+    """The base of REINFORCE, which learns from whole episodes, one in each row, by plain VecEnv calls.
 
     Attributes:
         gamma: γ of the returns-to-go; `"auto"` is 1.
@@ -34,11 +34,11 @@ class EpisodicREINFORCE(GradientAlgorithm):
     baseline: Baseline | Literal["auto"]
     advantage: Advantage | Literal["auto"]
     entropy_coef: float
-    _average = 0.0  # moving average of returns,
+    _average = 0.0  # the moving average of returns
     _average_weight = 0.0  # and its bias correction
 
     def _train_batch(self, texts: TextEnvironments | None, callback: BaseCallback) -> bool:
-        """One episode of every row, and an update. False when a callback asked to stop."""
+        """Play one episode in every row, and update. Return False if a callback stops training."""
         assert self.env is not None
 
         def observe(infos: list[dict[str, Any]], running: NDArray[np.bool_]) -> bool:
@@ -70,7 +70,7 @@ class EpisodicREINFORCE(GradientAlgorithm):
         """Called when a batch of episodes begins, before their first step."""
 
     def _episode_loss(self, episodes: Trajectories) -> tuple[th.Tensor, dict[str, float]]:
-        """The loss of whole episodes, one sample of each step."""
+        """Compute the loss of whole episodes with one sample per step."""
         obs, _ = self.policy.obs_to_tensor(episodes.observations)
         actions = th.as_tensor(episodes.actions, device=self.device)
         values, log_prob, entropies = self.policy.evaluate_actions(obs, actions)
@@ -105,7 +105,7 @@ class EpisodicREINFORCE(GradientAlgorithm):
         return TextEnvironments(self.env).first.group_size if issubclass(self.policy_class, LMPolicy) else 1
 
     def _moving_average(self, returns: th.Tensor) -> float:
-        """The average of the returns of earlier updates (0 before the first); takes these in."""
+        """Return the average return of earlier updates (0 before the first), and update it."""
         expected = self._average / self._average_weight if self._average_weight else 0.0
         self._average = 0.95 * self._average + 0.05 * returns.mean().item()
         self._average_weight = 0.95 * self._average_weight + 0.05

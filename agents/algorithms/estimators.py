@@ -1,9 +1,9 @@
-"""The mathematics of REINFORCE: returns, samples, baselines and advantages, as pure functions over tensors.
+"""The mathematics of REINFORCE: returns, samples, baselines and advantages, as pure functions of tensors.
 
-Shapes: K samples, N texts, T positions of a text, Q positions of a batch with the padding left out, n choices.
+Shapes: K samples, N texts, T positions of a text, Q positions of a batch without padding, n choices.
 
-Every estimator here has one form. Samples a_k of a position come with weights ω_k such that Σ_k ω_k f(a_k) estimates
-E_π[f]; `coefficients` turns returns into numbers c_k; and the gradient estimate is Σ_k c_k ∇ log π(a_k).
+All estimators have the same form. The samples a_k of a position have weights ω_k, such that Σ_k ω_k f(a_k) estimates
+E_π[f]. `coefficients` turns returns into numbers c_k, and Σ_k c_k ∇ log π(a_k) is the estimate of the gradient.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ Advantage = Literal["plain", "normalized", "group_normalized", "maximum_likeliho
 
 
 def returns_to_go(r_t: th.Tensor, gamma: float) -> th.Tensor:
-    """G_t = Σ_{i ≥ t} γ^(i−t) r_i along the last dimension.
+    """Compute G_t = Σ_{i ≥ t} γ^(i−t) r_i along the last dimension.
 
     Args:
-        r_t: rewards [..., T]; padding at the end holds 0.
-        gamma: discount in [0, 1]; 0 keeps each position's own reward.
+        r_t: rewards [..., T], 0 in the padding at the end.
+        gamma: discount in [0, 1]; 0 gives each position its own reward.
 
     Returns:
         G_t, the shape of `r_t`.
@@ -49,7 +49,7 @@ def greedy_returns(
     greedy: NDArray[np.int64],
     gamma: float,
 ) -> th.Tensor:
-    """Returns-to-go of the most probable choices: the baseline of self-critical training (arXiv 1612.00563).
+    """Compute returns-to-go of the most probable choices, the baseline of self-critical training (arXiv 1612.00563).
 
     Args:
         ask: rewards of actions [K, N, T] → float32 [K, N, T].
@@ -69,7 +69,7 @@ def counterfactual_returns(
     greedy: NDArray[np.int64],
     gamma: float,
 ) -> th.Tensor:
-    """Returns-to-go of each sample with its choice at t alone replaced by the most probable one, for every t.
+    """Compute returns-to-go of each sample with only its choice at t replaced by the most probable one, for every t.
 
     As a baseline they make difference rewards (Wolpert & Tumer 2002; the counterfactual baseline of arXiv 1705.08926):
     what a choice adds to its own text. They do not depend on the choice itself, so the gradient stays unbiased.
@@ -112,7 +112,7 @@ def coefficients(
     advantage: Advantage,
     expected: th.Tensor | float = 0.0,
 ) -> th.Tensor:
-    """The numbers c_k of the gradient estimate Σ_k c_k ∇ log π(a_k), one for each sample and position.
+    """Compute the numbers c_k of the gradient estimate Σ_k c_k ∇ log π(a_k), one for each sample and position.
 
     `plain`: c = ω (G − b), unbiased for ∇E[G] with every baseline b. Without replacement, `leave_one_out` is the
     built-in baseline of Kool, van Hoof & Welling ("Buy 4 REINFORCE samples", 2019): c = ω (G (1 − π + ω) − Σ ω G).

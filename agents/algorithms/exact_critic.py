@@ -1,4 +1,4 @@
-"""A critic that need not be learned: what the policy expects to be paid at a step, summed over every choice."""
+"""A critic without training: the expected reward of the policy at a step, as a sum over every choice."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class ExactCritic:
     R = exp(r) if the reward pays logarithms of likelihoods, else R = r, never negative.
 
     Args:
-        texts: the environments that are played, `unit="token"`.
+        texts: the environments, with `unit="token"`.
     """
 
     def __init__(self, texts: TextEnvironments) -> None:
         self._texts = texts
 
     def __call__(self, policy: AtCursors, obs: TensorObservation) -> th.Tensor:
-        """Values float32 [B, 1] of the observation that the environments have just given."""
+        """Compute the values float32 [B, 1] of the last observation of the environments."""
         cursor, device = obs["cursor"].long().flatten(), policy.log_probs.device
         rows = th.empty(len(policy.log_probs), dtype=th.int64, device=device)
         rows[policy.steps] = th.arange(len(cursor), device=device)  # a row for each distinct position

@@ -1,4 +1,4 @@
-"""A population judged on texts: what the environment would pay each member."""
+"""Evaluation of a population on texts: the rewards that the environment would pay each member."""
 
 from __future__ import annotations
 

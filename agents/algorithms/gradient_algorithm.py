@@ -1,4 +1,4 @@
-"""The update that the gradient-based agents share: a batch of texts, one differentiable forward, one step of AdamW."""
+"""The update shared by the gradient-based agents: a batch of texts, one differentiable forward, one AdamW step."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from lm_gym.bounds import NonNegativeFloat, PositiveFloat
 
 @dataclass(frozen=True)
 class Update:
-    """One update, before its backward pass.
+    """An update before its backward pass.
 
     Attributes:
-        loss: what to minimise, a scalar.
-        actions: int64 [N, T], what is played in the environment.
-        timesteps: positions decided, over all samples.
-        logs: names and numbers for the logger.
+        loss: the loss to minimise, a scalar.
+        actions: int64 [N, T], the actions for the environment.
+        timesteps: positions decided, counted over all samples.
+        logs: numbers for the logger, by name.
     """
 
     loss: th.Tensor
@@ -43,14 +43,14 @@ class Update:
 
 
 class GradientAlgorithm(ScheduledRate):
-    """Trains an LMPolicy by gradients on texts decided as a whole (`unit="sequence"`, `actions="token"`).
+    """Train an LMPolicy by gradients, on texts whose positions are all decided in one step (`unit="sequence"`).
 
-    One update plays one batch: as many texts as the environment has rows.
+    One update plays one batch, with as many texts as the environment has rows.
 
     Args:
         policy, env, learning_rate, scheduled_rate: see ScheduledRate, as for schedule, warmup, end_factor.
-        max_grad_norm: the gradient is clipped to this length.
-        autocast: run the forward in bfloat16 where the processor has fast bfloat16.
+        max_grad_norm: the maximum norm of the gradient; longer ones are clipped.
+        autocast: run the forward in bfloat16 if the processor is fast at it.
     """
 
     def __init__(
@@ -83,18 +83,18 @@ class GradientAlgorithm(ScheduledRate):
 
     @property
     def backward_passes_per_pass(self) -> int:
-        """Backward passes of one pass over the training texts: each text once."""
+        """Backward passes of one pass over the training texts, one per text."""
         assert self.env is not None
         return TextEnvironments(self.env).first.num_texts
 
-    # ------------------------------------------------------------------ what a subclass adds
+    # ------------------------------------------------------------------ for subclasses
 
     @abstractmethod
     def _update(self, obs: TensorObservation, texts: TextEnvironments) -> Update:
-        """Plays the current texts with one differentiable forward."""
+        """Play the current texts with one differentiable forward."""
 
     def _train_batch(self, texts: TextEnvironments | None, callback: BaseCallback) -> bool:
-        """One batch: play, update, step the environment. False when a callback asked to stop."""
+        """Play a batch, update, and step the environment. Return False if a callback stops training."""
         assert self.env is not None
         assert texts is not None
         callback.on_rollout_start()
@@ -121,7 +121,7 @@ class GradientAlgorithm(ScheduledRate):
         return True
 
     def _descend(self, loss: th.Tensor, timesteps: int, logs: dict[str, float]) -> None:
-        """One optimizer step at the learning rate of `timesteps`; records `logs`."""
+        """Take one optimizer step at the learning rate of `timesteps`, and record `logs`."""
         if not bool(th.isfinite(loss)):
             raise FloatingPointError(
                 f"the loss is {loss.item()} at update {self._n_updates}: lower learning_rate or max_grad_norm"

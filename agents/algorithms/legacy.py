@@ -1,7 +1,7 @@
-"""Agents saved by version 0.1 and before: Stable-Baselines3's zips, whose JSON has pickled values among its entries.
+"""Agents saved by version 0.1 and earlier: zip files of Stable-Baselines3, whose JSON contains pickled values.
 
-A pickle can name any function and have it called. Here it may name what `_READABLE` lists and the classes of
-`plain_values.LIBRARIES`; classes of our own are known by their old names.
+A pickle can call any function that it names. Here it may only name the entries of `_READABLE`, the classes of
+`plain_values.LIBRARIES`, and classes of this package by their old names.
 """
 
 from __future__ import annotations
@@ -25,7 +25,12 @@ from lm_gym.agents.search.optimizers.cma_es import as_state, parts
 AGENT = "data"
 _OURS = ("agents.", "lm_gym.agents.")
 _CLASSES = {"LMPolicy": LMPolicy}
-_UNUSED = {"lr_schedule", "rollout_buffer_class", "_last_obs", "_last_episode_starts"}  # construction makes them again
+_UNUSED = {
+    "lr_schedule",
+    "rollout_buffer_class",
+    "_last_obs",
+    "_last_episode_starts",
+}  # the constructor makes them again
 _HEADS = {"masked_lm": "vocabulary", "token_classification": "labels"}
 _READABLE = {
     "builtins": {"set", "frozenset", "complex", "slice", "range", "bytearray"},
@@ -51,15 +56,15 @@ _READABLE = {
 def read(
     archive: zipfile.ZipFile, given: Collection[str], device: th.device | str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The attributes and the state dicts of an old agent, as today's version has them.
+    """Read the attributes and state dicts of an old agent, in the form of the current version.
 
     Args:
         archive: the open file.
-        given: attributes that the caller has; they are not read.
-        device: where tensors go.
+        given: attributes that the caller provides; they are not read.
+        device: the device for tensors.
 
     Raises:
-        UnpicklingError: an attribute whose pickle names something that is not allowed; the message names both.
+        UnpicklingError: if the pickle of an attribute names something forbidden; the message names both.
     """
     attributes = {
         name: _attribute(name, value)
@@ -85,12 +90,12 @@ def _attribute(name: str, value: Any) -> Any:
         return _Unpickler(io.BytesIO(base64.b64decode(value[":serialized:"]))).load()
     except pickle.UnpicklingError as error:
         raise pickle.UnpicklingError(
-            f"{name}: {error}; give it yourself: load(path, custom_objects={{{name!r}: …}})"
+            f"{name}: {error}; pass it yourself: load(path, custom_objects={{{name!r}: …}})"
         ) from error
 
 
 def _policy_kwargs(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of LMPolicy: `task` became `head`."""
+    """Rename the argument `task` of LMPolicy to `head`."""
     if "task" in kwargs and "head" in inspect.signature(LMPolicy).parameters:
         kwargs = dict(kwargs)
         task = kwargs.pop("task")
@@ -99,13 +104,13 @@ def _policy_kwargs(kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Reads values, and no names but those that are allowed."""
+    """Unpickle values that use allowed names only."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """A class or function by name.
+        """Find a class or function by name.
 
         Raises:
-            UnpicklingError: it is not allowed.
+            UnpicklingError: if it is not allowed.
         """
         if module.startswith(_OURS) and name in _CLASSES:
             return _CLASSES[name]
@@ -121,7 +126,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _cma_es(state: dict[str, Any]) -> dict[str, Any]:
-    """A CMA-ES whose state was the pickled strategy of the `cma` package."""
+    """Convert a CMA-ES whose state is a pickled strategy of the `cma` package."""
     strategy = _StrategyUnpickler(io.BytesIO(state["strategy"].cpu().numpy().tobytes())).load()
     kept = {name: value for name, value in state.items() if name not in ("strategy", "asked")}
     if not hasattr(strategy, "mean_old"):
@@ -130,16 +135,16 @@ def _cma_es(state: dict[str, Any]) -> dict[str, Any]:
 
 
 class _StandIn(dict[Any, Any]):
-    """Takes the place of an object of `cma`: its attributes, without its code."""
+    """A replacement for an object of `cma`, with its attributes and without its code."""
 
     def append(self, item: Any) -> None:
-        """Items of what was a list are not needed."""
+        """Ignore the items of a list, which are not needed."""
 
     extend = append
 
 
 class _StrategyUnpickler(_Unpickler):
-    """Reads the attributes of a strategy; none of the classes of `cma` is made."""
+    """Unpickle the attributes of a strategy without creating objects of `cma`."""
 
     def find_class(self, module: str, name: str) -> Any:
         """See _Unpickler."""

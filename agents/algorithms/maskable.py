@@ -1,4 +1,4 @@
-"""LMPolicy and TextRolloutBuffer for sb3-contrib's MaskablePPO, which asks for classes of its own."""
+"""LMPolicy and TextRolloutBuffer for sb3-contrib's MaskablePPO, which needs its own classes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lm_gym.agents.model.policy import LMPolicy
 
 
 class MaskableLMPolicy(LMPolicy, MaskableActorCriticPolicy):  # type: ignore[misc]  # sb3-contrib is not typed
-    """`LMPolicy` whose choices are limited to those that `action_masks` [B, n] allow."""
+    """`LMPolicy` with only the choices that `action_masks` [B, n] allow."""
 
     def predict(
         self,
@@ -25,7 +25,7 @@ class MaskableLMPolicy(LMPolicy, MaskableActorCriticPolicy):  # type: ignore[mis
         deterministic: bool = False,
         action_masks: NDArray[Any] | None = None,
     ) -> tuple[NDArray[Any], Any]:
-        """Actions for an observation, or for a batch of them."""
+        """Choose actions for an observation or a batch of observations."""
         self.set_training_mode(False)
         obs, vectorized = self.obs_to_tensor(observation)
         with th.no_grad():
@@ -37,15 +37,15 @@ class MaskableTextRolloutBuffer(TextRolloutBuffer, MaskableDictRolloutBuffer):  
     """`TextRolloutBuffer` with the mask of every step."""
 
     def add(self, *args: Any, action_masks: NDArray[Any] | None = None, **kwargs: Any) -> None:
-        """One step of every row, and which choices were allowed in it, [N, n]."""
+        """Add one step of every row with its allowed choices [N, n]."""
         if action_masks is not None:
             self.masks.add(action_masks)
         super().add(*args, **kwargs)
 
-    def get(  # type: ignore[override]  # samples with one field more
+    def get(  # type: ignore[override]  # its samples have one more field
         self, batch_size: int | None = None
     ) -> Generator[MaskableDictRolloutBufferSamples, None, None]:
-        """Minibatches of whole texts (see `TextRolloutBuffer.get`)."""
+        """Yield minibatches of whole texts (see `TextRolloutBuffer.get`)."""
         for samples in super().get(batch_size):
-            masks: Any = samples.observations.pop("action_mask", None)  # None where nothing was forbidden
+            masks: Any = samples.observations.pop("action_mask", None)  # None if nothing was forbidden
             yield MaskableDictRolloutBufferSamples(*samples, action_masks=masks)

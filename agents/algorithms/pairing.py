@@ -1,18 +1,22 @@
-"""What the `"auto"`s of REINFORCE and PPO are: the estimator that suits a reward."""
+"""The estimator that suits a reward: how the value `"auto"` of REINFORCE and PPO is decided."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Generic, Literal, TypeVar, cast
 
+from lm_gym.agents.algorithms.behaviours import Behaviour
+from lm_gym.agents.algorithms.estimators import Advantage, Baseline
 from lm_gym.rewards import Reward
 
-FEW = 16  # samples of a position; as many choices are covered by them
+A = TypeVar("A", bound=str)  # names of advantages: REINFORCE's, or PPO's
+
+FEW = 16  # samples per position, which also cover as many choices
 
 
 @dataclass(frozen=True)
-class Estimator:
-    """How rewards become a gradient.
+class Estimator(Generic[A]):
+    """The way in which rewards become a gradient.
 
     Attributes:
         gamma: γ.
@@ -22,14 +26,14 @@ class Estimator:
     """
 
     gamma: float
-    advantage: str
+    advantage: A
     log_scale: bool
     alone: bool
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How REINFORCE learns from a reward.
+    """The way in which REINFORCE learns from a reward.
 
     Attributes:
         estimator: how rewards become a gradient.
@@ -38,20 +42,20 @@ class Plan:
         samples: K; None for every choice in closed form, without samples.
     """
 
-    estimator: Estimator
-    baseline: Any
-    behaviour: Any
+    estimator: Estimator[Advantage]
+    baseline: Baseline
+    behaviour: Behaviour
     samples: int | None
 
 
-def pair(reward: Reward, gamma: Any, advantage: Any, otherwise: str) -> Estimator:
+def pair(reward: Reward, gamma: float | Literal["auto"], advantage: A | Literal["auto"], otherwise: A) -> Estimator[A]:
     """γ and the advantage for a reward, each as it is given or, for `"auto"`, decided.
 
-    γ is 0 if positions pay for themselves alone, else 1. The advantage is `maximum_likelihood` if they also never pay
-    less than 0, or pay the logarithm of a likelihood.
+    γ is 0 if the reward of a position depends on its own choice only, else 1. The advantage is `maximum_likelihood` if
+    such rewards are also never negative, or are logarithms of likelihoods.
 
     Args:
-        reward: of the environment.
+        reward: the reward of the environment.
         gamma: γ, or `"auto"`.
         advantage: a name, or `"auto"`.
         otherwise: the advantage for all other rewards.
@@ -63,7 +67,7 @@ def pair(reward: Reward, gamma: Any, advantage: Any, otherwise: str) -> Estimato
     if gamma == "auto":
         gamma = 0.0 if reward.separable else 1.0
     if advantage == "auto":
-        advantage = "maximum_likelihood" if reward.separable and likelihood else otherwise
+        advantage = cast("A", "maximum_likelihood") if reward.separable and likelihood else otherwise
     if advantage == "maximum_likelihood" and not likelihood:
         raise ValueError(
             f"advantage 'maximum_likelihood' divides by the mean reward, and reward {reward.name!r} can be as low as "
@@ -78,10 +82,10 @@ def plan(
     reward: Reward,
     num_choices: int,
     *,
-    gamma: Any,
-    advantage: Any,
-    baseline: Any,
-    behaviour: Any,
+    gamma: float | Literal["auto"],
+    advantage: Advantage | Literal["auto"],
+    baseline: Baseline | Literal["auto"],
+    behaviour: Behaviour | Literal["auto"],
     samples: int | Literal["auto", "all"],
 ) -> Plan:
     """How REINFORCE learns from a reward, each part as it is given or, for `"auto"`, decided.
@@ -91,7 +95,7 @@ def plan(
     their mean, which keeps rare choices in sight.
 
     Args:
-        reward: of the environment.
+        reward: the reward of the environment.
         num_choices: n.
         gamma: see `REINFORCE`, as for the others.
         advantage: see there.
@@ -102,7 +106,7 @@ def plan(
     Raises:
         ValueError: combinations without meaning.
     """
-    estimator = pair(reward, gamma, advantage, "plain")
+    estimator: Estimator[Advantage] = pair(reward, gamma, advantage, "plain")
     told = estimator.alone and reward.enumerable
     undecided = baseline == "auto" and behaviour == "auto"
     if samples == "all":

@@ -1,16 +1,16 @@
-"""Values as JSON and named tensors, and back: what a checkpoint may hold, and nothing that runs code when it is read.
+"""Conversion of values to JSON and named tensors, and back, so that no code runs when a checkpoint is read.
 
-JSON has None, numbers, strings, lists and dictionaries as they are. Everything else is a dictionary with one key:
+None, numbers, strings, lists and dictionaries are stored directly. Every other value is a dictionary with one key:
 
-    {"$float": "-inf"}                          a float that JSON has no number for
-    {"$tensor": name}, {"$array": name}         a torch tensor or a numpy array, in the tensors beside
+    {"$float": "-inf"}                          a float that JSON cannot represent
+    {"$tensor": name}, {"$array": name}         the name of a torch tensor or a numpy array
     {"$scalar": name}                           a numpy number
-    {"$tuple": [...]}, {"$deque": [..., n]}     a tuple; a deque and its longest length
+    {"$tuple": [...]}, {"$deque": [..., n]}     a tuple; a deque and its maximum length
     {"$dict": [[key, value], ...]}              a dictionary whose keys are not all strings
     {"$path": "..."}                            a path
     {"$linear": [start, end, fraction]}         Stable-Baselines3's LinearSchedule; constant schedules are numbers
     {"$space": [kind, arguments]}               a Gymnasium space
-    {"$class": "torch.nn.modules.activation:Tanh"}  a class out of `LIBRARIES`
+    {"$class": "torch.nn.modules.activation:Tanh"}  a class of one of the `LIBRARIES`
 """
 
 from __future__ import annotations
@@ -40,30 +40,30 @@ _SPACES: dict[str, tuple[type[spaces.Space[Any]], tuple[str, ...]]] = {
 
 
 class NotPlainError(TypeError):
-    """A value that a checkpoint cannot hold."""
+    """A checkpoint cannot hold a value."""
 
 
 class Packer:
-    """Turns values into JSON.
+    """Convert values to JSON.
 
     Attributes:
-        tensors: the tensors that they hold, contiguous and on the CPU, by name.
+        tensors: the tensors in the values, contiguous and on the CPU, by name.
     """
 
     def __init__(self) -> None:
         self.tensors: dict[str, th.Tensor] = {}
-        self._names: dict[tuple[Any, ...], str] = {}  # a tensor that occurs twice is kept once
-        self._held: list[th.Tensor] = []  # addresses in `_names` stay taken
+        self._names: dict[tuple[Any, ...], str] = {}  # a tensor that occurs twice is stored once
+        self._held: list[th.Tensor] = []  # so that addresses in `_names` are not reused
 
     def pack(self, value: Any, where: str) -> Any:
-        """JSON of a value.
+        """Convert a value to JSON.
 
         Args:
-            value: any.
-            where: its name: of its tensors, and in messages.
+            value: any value.
+            where: its name, used for its tensors and in messages.
 
         Raises:
-            NotPlainError: it is, or contains, something else than the values above.
+            NotPlainError: if it is or contains a value that is not listed above.
         """
         if value is None or isinstance(value, bool | int | str):
             return value
@@ -131,21 +131,21 @@ class Packer:
 
 
 class Unpacker:
-    """Turns what a Packer made into values again.
+    """Convert the output of a Packer back to values.
 
     Args:
-        tensors: by name.
-        device: where tensors are put; arrays are numpy's.
+        tensors: the tensors, by name.
+        device: the device for tensors; arrays are numpy arrays.
     """
 
     def __init__(self, tensors: Mapping[str, th.Tensor], device: th.device | str) -> None:
         self._tensors, self._device = tensors, device
 
     def unpack(self, packed: Any) -> Any:
-        """The value of some JSON; each tensor and array is a copy of its own.
+        """Convert JSON to a value. Tensors and arrays are copied.
 
         Raises:
-            ValueError: JSON that no Packer makes, or a class that is not one of `LIBRARIES`.
+            ValueError: if no Packer made the JSON, or a class is not one of `LIBRARIES`.
         """
         if isinstance(packed, list):
             return [self.unpack(item) for item in packed]
@@ -181,7 +181,7 @@ class Unpacker:
                 return self._space(*content)
             case "$class":
                 return self._class(content)
-        raise ValueError(f"{tag} is no kind of value")
+        raise ValueError(f"{tag} is not a kind of value")
 
     def _space(self, kind: str, packed: Any) -> spaces.Space[Any]:
         arguments = self.unpack(packed)
@@ -195,12 +195,12 @@ class Unpacker:
         module, _, qualname = name.partition(":")
         found = known_class(module, qualname)
         if found is None:
-            raise ValueError(f"{name} is no class of {', '.join(LIBRARIES)}: give it to load(…)")
+            raise ValueError(f"{name} is not a class of {', '.join(LIBRARIES)}: pass it to load(…)")
         return found
 
 
 def known_class(module: str, name: str) -> type | None:
-    """A class of `LIBRARIES` (modules, optimizers, policies), which is safe to look up and to make; None for others."""
+    """Find a class of `LIBRARIES` (modules, optimizers, policies) that is safe to create; None for any other class."""
     if not module.startswith(LIBRARIES):
         return None
     found = getattr(import_module(module), name, None)

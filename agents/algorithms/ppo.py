@@ -1,4 +1,4 @@
-"""PPO on texts: Stable-Baselines3's, as it is, over texts that are encoded once."""
+"""PPO on texts: Stable-Baselines3's PPO, unchanged, on texts that are encoded once."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
 
+from lm_gym.agents.algorithms.defaults import is_auto
 from lm_gym.agents.algorithms.exact_critic import ExactCritic
 from lm_gym.agents.algorithms.pairing import FEW, Estimator, pair
 from lm_gym.agents.algorithms.saving import File
@@ -36,15 +37,14 @@ _TEXTS = 64  # rows of the environment in a minibatch, about
 class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose policy is any
     """Proximal policy optimisation (Schulman et al., arXiv 1707.06347) over the positions of texts.
 
-    `collect_rollouts` and `train` are Stable-Baselines3's own. What makes them fit texts is handed to them: an
-    `LMPolicy` that encodes a text when it begins and not at each of its positions, and a `TextRolloutBuffer`, whose
-    minibatches are whole texts and which makes the advantages. Around them, as for every agent here: the randomness of
-    a rollout is keyed by (seed, its number), budgets are counted, and a saved agent goes on as if it had never stopped,
-    in the middle of its texts.
+    `collect_rollouts` and `train` are those of Stable-Baselines3. Two classes adapt them to texts: an `LMPolicy`, which
+    encodes a text once when it begins, and a `TextRolloutBuffer`, which makes minibatches of whole texts and computes
+    the advantages. As in all agents here, the randomness of a rollout is keyed by the seed and the number of the
+    rollout, budgets are counted, and a saved agent continues exactly where it stopped, even inside a text.
 
-    The `"auto"`s pair reward and estimator:
+    The value `"auto"` chooses the estimator that suits the reward:
 
-    * γ is 0 where positions pay for themselves alone and decisions change no text, else 1;
+    * γ is 0 if the reward of a position depends on its own choice only and decisions don't change the text, else 1;
     * with `group_size` > 1 the advantage is `maximum_likelihood` for rewards whose positions pay for themselves and
       never less than 0, or logarithms of likelihoods (climbed as R = exp(r)), else `leave_one_out`;
     * where no rows read the same text (`group_size=1`, or decisions change the text) it is `maximum_likelihood` if the
@@ -53,30 +53,30 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
       the reward tells what every choice pays (see `ExactCritic`); else it is that of the rows;
     * `vf_coef` is 0.5 with `gae`, and 0 where no critic is asked.
 
-    Textbook advantages (`gae`) on exact-match NER collapse to tagging every word O; see docs/algorithms/ppo.md.
+    With textbook advantages (`gae`), exact-match NER collapses to the tag O for every word; see docs/algorithms/ppo.md.
 
     Args:
         policy: `"LMPolicy"`, or a subclass of it.
-        env: an lm_gym environment with `unit="token"`, best a native vector environment with groups
+        env: an lm_gym environment with `unit="token"`, preferably a vector environment with groups
             (`gymnasium.make_vec(…, num_envs=512, group_size=16, autoreset_mode="SameStep")`).
         learning_rate: see ScheduledRate, as for schedule, warmup, end_factor.
-        n_steps: positions that each row decides in a rollout; texts that its end cuts are encoded twice. `"auto"`:
-            about four texts (`steps_for`).
+        n_steps: positions that each row decides in a rollout. A text that continues in the next rollout is encoded
+            twice. `"auto"`: about four texts (`steps_for`).
         batch_size: approximate number of steps of a minibatch, which has whole texts. `"auto"`: 64 times
             the steps that are decided, or 4,096.
-        n_epochs: how often the texts of a rollout are learned from, each time encoded again. Playing costs a third of
-            learning, so texts are played anew rather than learned from twice.
+        n_epochs: how often the agent learns from the texts of a rollout; each time they are encoded again. Playing
+            costs a third of learning, so it is better to play texts again than to learn from them twice.
         gamma: γ in [0, 1], or `"auto"`.
         advantage: `gae | leave_one_out | group_normalized | maximum_likelihood | auto` (see TextRolloutBuffer).
         behaviour: `policy | without_replacement | auto`: whether the rows of a group draw independently, or different
             choices. `auto` is the latter where there are more choices than 16 and positions pay for themselves.
         vf_coef: weight of the critic's loss, or `"auto"`.
-        max_grad_norm: the gradient is clipped to this length.
-        sb3: clip_range, ent_coef, target_kl, gae_lambda, normalize_advantage (off by default), and what every
-            algorithm takes: seed, device, policy_kwargs, ….
+        max_grad_norm: the maximum norm of the gradient; longer ones are clipped.
+        sb3: clip_range, ent_coef, target_kl, gae_lambda, normalize_advantage (off by default), and the arguments of
+            every algorithm: seed, device, policy_kwargs, ….
 
     Raises:
-        ValueError: an environment or a combination without meaning (each says the way out).
+        ValueError: if the environment is unsuitable or a combination makes no sense. The message says what to do.
     """
 
     env_arguments: ClassVar[dict[str, Any]] = {"unit": "token", "group_size": 16}
@@ -109,7 +109,7 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
     ) -> None:
         self.advantage, self.behaviour = advantage, behaviour
         self._playing: dict[str, Any] | None = None
-        with warnings.catch_warnings():  # minibatches of whole texts have about that size
+        with warnings.catch_warnings():  # minibatches of whole texts only have about that size
             warnings.filterwarnings("ignore", message="You have specified a mini-batch size")
             super().__init__(
                 policy,
@@ -131,14 +131,14 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
             self._setup_model()
 
     def _setup_policy(self) -> None:
-        """Builds the rollout buffer and the policy."""
+        """Build the rollout buffer and the policy."""
         if self.env is not None:
             self._size(TextEnvironments(self.env))
             self._pair_with(TextEnvironments(self.env))
         stable_baselines3.PPO._setup_model(self)
 
     def set_random_seed(self, seed: int | None = None) -> None:
-        """Takes note of the seed; randomness is keyed by it, and the global generators are left alone."""
+        """Set the seed, which keys all randomness. The global generators are not seeded."""
         if seed is not None:
             self.seed = seed
 
@@ -155,22 +155,23 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
         """Decide the sizes of rollouts and minibatches that are `"auto"`."""
         length = texts.first.positions_per_pass / texts.first.num_texts
         why = f"{length:.1f} positions in a text"
-        if self.n_steps == "auto":
+        if is_auto(self.n_steps):
             self.n_steps = steps_for(length)
             self.decided["n_steps"] = why
-        if self.batch_size == "auto":
+        if is_auto(self.batch_size):
             self.batch_size = _TEXTS * (self.n_steps if "n_steps" in self.decided else _MOST_STEPS)
             self.decided["batch_size"] = why
 
     def _pair_with(self, texts: TextEnvironments) -> None:
-        """Decides the `"auto"`s for the environment's reward and groups, and hands them to the buffer."""
+        """Choose each `"auto"` for the environment's reward and groups, and configure the buffer."""
         first = texts.first
         if first.settings.unit == "sequence":
             self._learn_from_steps(first.group_size)
             return
         reward, group_size = first.reward, first.group_size
         apart = group_size == 1 or first.task.writes  # rows have none to compare with
-        estimator = pair(reward, self.gamma, self.advantage, "gae" if apart else "leave_one_out")
+        usual: GroupAdvantage = "gae" if apart else "leave_one_out"
+        estimator = pair(reward, self.gamma, self.advantage, usual)
         told = estimator.alone and reward.enumerable
         if self.advantage == "auto" and apart and not told:
             estimator = pair(reward, self.gamma, "gae", "gae")
@@ -182,8 +183,7 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
                 f"advantage {advantage!r} compares rows that read the same text, and here decisions change the text: "
                 "take advantage='gae', or reward='log_likelihood' with gamma=0, whose mean needs no other rows"
             )
-        vf_coef: Any = self.vf_coef
-        if vf_coef == "auto":
+        if is_auto(self.vf_coef):
             self.vf_coef = 0.5 if advantage == "gae" else 0.0
         self.rollout_buffer_kwargs = {
             "advantage": advantage,
@@ -200,12 +200,12 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
                 f"advantage={self.advantage!r}, group_size={group_size}: rows that decide several positions a step "
                 "read different texts, so take advantage='gae' and make the environment with group_size=1"
             )
-        self.gamma = 1.0 if self.gamma == "auto" else self.gamma
-        self.vf_coef = 0.5 if self.vf_coef == "auto" else self.vf_coef
+        self.gamma = 1.0 if is_auto(self.gamma) else self.gamma
+        self.vf_coef = 0.5 if is_auto(self.vf_coef) else self.vf_coef
         self.rollout_buffer_class, self.rollout_buffer_kwargs = DictRolloutBuffer, {}
 
-    def _distinct(self, texts: TextEnvironments, estimator: Estimator) -> bool:
-        """Whether the rows of a group draw different choices."""
+    def _distinct(self, texts: TextEnvironments, estimator: Estimator[GroupAdvantage]) -> bool:
+        """Tell whether the rows of a group draw different choices."""
         first = texts.first
         choices, masked = first.task.shape.choices, first.settings.mask_actions
         alike = first.group_size > 1 and not first.task.writes and not masked  # rows decide the same position
@@ -222,7 +222,7 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
     # ------------------------------------------------------------------ the loop
 
     def _train_batch(self, texts: TextEnvironments | None, callback: BaseCallback) -> bool:
-        """A rollout, and what is learned from it. False when a callback asked to stop."""
+        """Collect a rollout and learn from it. Return False if a callback stops training."""
         assert self.env is not None
         assert texts is not None
         steps = self.n_steps * self.n_envs
@@ -248,7 +248,7 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
         return True
 
     def _count(self, before: Spent) -> None:
-        """Adds what the encoder has done since `before` to the budgets."""
+        """Add the work of the encoder since `before` to the budgets."""
         spent = self.policy.encoder.spent
         self.forward_passes += spent.texts - before.texts
         self.tokens += spent.tokens - before.tokens
@@ -256,28 +256,28 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
 
     @property
     def timesteps_per_pass(self) -> int:
-        """Timesteps of one pass over the training texts: every position counts once for each row of its group."""
+        """Timesteps of one pass over the training texts, where each position counts once per row of its group."""
         assert self.env is not None
         return TextEnvironments(self.env).first.group_size * super().timesteps_per_pass
 
     @property
     def forward_passes_per_pass(self) -> int:
-        """Forward passes of one pass: each text is encoded to be played, and once an epoch."""
+        """Forward passes of one pass: each text is encoded once for playing and once per epoch."""
         return (1 + self.n_epochs) * self._encodings_per_pass
 
     @property
     def backward_passes_per_pass(self) -> int:
-        """Backward passes of one pass: each text once an epoch."""
+        """Backward passes of one pass, one per text and epoch."""
         return self.n_epochs * self._encodings_per_pass
 
     @property
     def _encodings_per_pass(self) -> int:
-        """Texts of one pass, those that the end of a rollout cuts (about one a group and rollout) counted twice."""
+        """Encoded texts of one pass. Texts in two rollouts (about one per group and rollout) count twice."""
         assert self.env is not None
         first = TextEnvironments(self.env).first
         return first.num_texts + round(first.positions_per_pass / self.n_steps)
 
-    # ------------------------------------------------------------------ going on in the middle of texts
+    # ------------------------------------------------------------------ continuing inside texts
 
     def _setup_learn(
         self,
@@ -290,9 +290,10 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
         resumed = self._last_obs is None and not reset_num_timesteps
         made = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
         assert self.env is not None
-        buffer = self.rollout_buffer
-        self.policy.distinct = buffer.group_size if buffer.distinct else 0
-        self.policy.critic = ExactCritic(TextEnvironments(self.env)) if buffer.exact else None
+        grouped = self.rollout_buffer if isinstance(self.rollout_buffer, TextRolloutBuffer) else None
+        self.policy.distinct = grouped.group_size if grouped is not None and grouped.distinct else 0
+        exact = grouped is not None and grouped.exact
+        self.policy.critic = ExactCritic(TextEnvironments(self.env)) if exact else None
         adapter = self._adapter
         if resumed and adapter is not None and self._playing is not None:
             self._last_obs = adapter.set_state(self._playing)  # type: ignore[assignment]
@@ -301,7 +302,7 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
 
     @property
     def _adapter(self) -> VecEnvAdapter | None:
-        """The native environment behind the VecEnv, where there is one: it alone can be put where it was."""
+        """Find the vector environment behind the VecEnv, if any. Only its state can be restored."""
         bare = None if self.env is None else self.env.unwrapped
         return bare if isinstance(bare, VecEnvAdapter) else None
 
@@ -309,7 +310,7 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
         return [*super()._excluded_save_params(), "rollout_buffer_class"]
 
     def save(self, path: File, exclude: Iterable[str] | None = None, include: Iterable[str] | None = None) -> None:
-        """Saves weights, optimizer, counters and what is played: between two rollouts, all that matters to the next."""
+        """Save weights, optimizer, counters and the state of the environment."""
         if self._adapter is not None and self._last_obs is not None:
             self._playing = self._adapter.get_state()
         super().save(path, exclude, include)
@@ -317,4 +318,4 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
 
 def steps_for(length: float) -> int:
     """Steps of a rollout for texts of so many positions: about four texts a row, a power of two from 8 to 64."""
-    return 2 ** round(min(max(math.log2(4 * length), 3), math.log2(_MOST_STEPS)))
+    return int(2 ** round(min(max(math.log2(4 * length), 3), math.log2(_MOST_STEPS))))

@@ -52,7 +52,7 @@ class SA(BlackBox):
 
 
 class MeZO(BlackBox):
-    """Antithetic SPSA over the head, its noise regenerated from counters (`search.optimizers.mezo`)."""
+    """Antithetic SPSA over the head with noise regenerated from counters (`search.optimizers.mezo`)."""
 
     preset = Preset("mezo", "head")
 
@@ -112,7 +112,7 @@ class ZOSGD(BlackBox):
 
 
 class RandomSearch(BlackBox):
-    """The best of random members: the row to beat (`search.optimizers.random_search`)."""
+    """The best of random members, a baseline (`search.optimizers.random_search`)."""
 
     preset = Preset("random_search", "head")
 

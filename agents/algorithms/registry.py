@@ -1,4 +1,4 @@
-"""The algorithms by name: adding one is one file and one line here."""
+"""The algorithms by name. A new algorithm needs one file and one line here."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ register_algorithm = class_registrar(ALGORITHMS)
 
 
 def find_algorithm(name: str) -> type[TextAlgorithm]:
-    """The algorithm of a name in ALGORITHMS, or of `module:name`.
+    """Find an algorithm by its name in ALGORITHMS or by `module:name`.
 
     Raises:
-        ValueError: there is none, or it is no TextAlgorithm.
+        ValueError: if there is none, or it is not a TextAlgorithm.
     """
     return find_class(ALGORITHMS, name, TextAlgorithm)

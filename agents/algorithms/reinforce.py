@@ -1,4 +1,4 @@
-"""REINFORCE on texts: all samples of every position share one differentiable forward."""
+"""REINFORCE on texts, where all samples of every position share one differentiable forward."""
 
 from __future__ import annotations
 
@@ -48,30 +48,30 @@ from lm_gym.bounds import NonNegativeFloat, PositiveInt, UnitInterval
 class REINFORCE(EpisodicREINFORCE):
     """Monte-Carlo policy gradient (Williams, 1992) over the positions of texts.
 
-    One forward of a batch of N texts gives π at every position; K choices are drawn at each; the environment says what
-    the texts would pay for each of the K samples, position by position; and the same forward carries the gradient.
-    Where the environment can say what *every* choice would pay, no samples are needed: the gradient is exact.
+    One forward of a batch of N texts gives π at every position, from which K choices are drawn. The environment
+    computes the rewards of all K samples at each position, and the gradient flows through the same forward.
+    If the environment can tell the reward of *every* choice, no samples are needed, and the gradient is exact.
 
-    The `"auto"`s pair reward and estimator by what the reward is:
+    The value `"auto"` chooses the estimator that suits the reward:
 
-    * its positions pay for themselves alone and never less than 0 (`accuracy`), or the logarithm of a likelihood
-      (`log_likelihood`, climbed as R = exp(r)): γ = 0, `maximum_likelihood`; all choices, or, where they are few or
-      must be asked one by one, 16 samples from the `mixture`;
-    * they pay for themselves but may be negative: γ = 0, `plain`;
-    * a position's reward depends on other positions (`f1`, sparse rewards): γ = 1, `plain` with `leave_one_out`.
+    * rewards that depend on a position's own choice only, and are never negative (`accuracy`) or the logarithm of a
+      likelihood (`log_likelihood`, maximised as R = exp(r)): γ = 0, `maximum_likelihood`, with all choices; or with
+      16 samples from the `mixture` if the choices are few or their rewards must be computed one by one;
+    * other rewards that depend on a position's own choice only: γ = 0, `plain`;
+    * rewards that depend on other positions (`f1`, sparse rewards): γ = 1, `plain` with `leave_one_out`.
 
-    With `unit="token"` it learns from whole episodes, one sample of each step; of rewards of the first kind every
-    choice at each step counts all the same. Where texts take several steps, and in any other Gymnasium environment
-    (with an `MlpPolicy`), it is its base: one sample of each step, γ = 1, and a baseline `value`, `moving_average` or,
-    with groups of rows that play the same text, `leave_one_out` (see `EpisodicREINFORCE`).
+    With `unit="token"` it learns from whole episodes with one sample per step. For rewards of the first kind, every
+    choice at each step still counts. If texts take several steps, and in any other Gymnasium environment (with an
+    `MlpPolicy`), it works as its base class, `EpisodicREINFORCE`: one sample per step, γ = 1, and the baseline `value`,
+    `moving_average` or, with groups of rows that play the same text, `leave_one_out`.
 
-    The textbook estimator (`advantage="plain"`) on exact-match NER collapses to tagging every word O, and on
-    log-likelihood to one choice everywhere; see docs/algorithms/reinforce.md for why, and for what
-    `maximum_likelihood` climbs instead.
+    With the textbook estimator (`advantage="plain"`), exact-match NER collapses to the tag O for every word, and
+    log-likelihood to one choice everywhere. docs/algorithms/reinforce.md explains why, and what
+    `maximum_likelihood` maximises instead.
 
     Args:
         policy, env, learning_rate: see GradientAlgorithm, as for schedule, warmup, max_grad_norm, autocast, seed, ….
-        samples: K, choices drawn at each position; `all` for every choice; or `auto`.
+        samples: K, the number of choices drawn at each position; `all` for every choice; or `auto`.
         gamma: discount γ in [0, 1] of the returns-to-go G_t = Σ γ^(i−t) r_i, or `"auto"`.
         baseline: `none | moving_average | value | leave_one_out | group_mean | greedy | counterfactual | auto`. `value`
             trains the policy's critic; `greedy` is the return of the most probable choices (self-critical);
@@ -79,18 +79,19 @@ class REINFORCE(EpisodicREINFORCE):
             (difference rewards).
         advantage: `plain | normalized | group_normalized | maximum_likelihood | auto`. The last two named have a
             baseline of their own.
-        behaviour: `policy | mixture | unigram | reference | without_replacement | auto`: where the choices are drawn
-            from. The wider ones are for rewards whose positions pay for themselves, with γ = 0. `auto` is the mixture
-            with `maximum_likelihood`, where it keeps rare choices in sight, and the policy itself otherwise.
+        behaviour: `policy | mixture | unigram | reference | without_replacement | auto`, the distribution from which
+            choices are drawn. All except `policy` need γ = 0 and rewards that depend on a position's own choice only.
+            `auto` is the mixture with `maximum_likelihood`, which then still samples rare choices, and the policy
+            itself otherwise.
         exploration: ε of the mixtures (1−ε) π + ε w: w is uniform (`mixture`), the frequencies of the training split's
             gold choices (`unigram`), or the policy as it was when training began (`reference`).
         entropy_coef: weight of the entropy bonus.
-        kl_coef: weight of KL(π ‖ the policy as it was when training began); 0 keeps no reference model.
-        supervised_coef: weight of the supervised loss, −log π of the right choice, beside the policy gradient's: the
-            mixed objective of Wu et al. (arXiv 1609.08144, eq. 9), for rewards such as F1. 0 never reads the labels.
+        kl_coef: weight of KL(π ‖ π at the start of training); with 0, no reference model is kept.
+        supervised_coef: weight of the supervised loss, −log π of the right choice, which is added to the loss of the
+            policy gradient (Wu et al., arXiv 1609.08144, eq. 9), for rewards such as F1. With 0, labels are not used.
 
     Raises:
-        ValueError: names that don't exist, or combinations without meaning (each says the way out).
+        ValueError: if a name is unknown or a combination makes no sense. The message says what to do.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
@@ -134,7 +135,7 @@ class REINFORCE(EpisodicREINFORCE):
 
     @property
     def _refers(self) -> bool:
-        """Whether the policy as it was when training began is asked."""
+        """Tell whether the policy at the start of training is needed."""
         return self.kl_coef > 0 or self.behaviour == "reference"
 
     def _texts(self, env: VecEnv) -> TextEnvironments | None:
@@ -162,7 +163,7 @@ class REINFORCE(EpisodicREINFORCE):
             )
 
     def _plan(self, texts: TextEnvironments) -> Plan:
-        """The estimator with the `"auto"`s decided."""
+        """Choose the estimator, with a decision for each `"auto"`."""
         return plan(
             texts.first.reward,
             texts.first.task.shape.choices,
@@ -190,8 +191,8 @@ class REINFORCE(EpisodicREINFORCE):
         reward = texts.first.reward.name
         return said | {k: f"{v}: reward {reward}" for k, v in found.items() if getattr(self, k) == "auto"}
 
-    def _step_estimator(self, env: VecEnv) -> Estimator | None:
-        """How steps of episodes are learned from if every choice at each counts; None if one sample of each does."""
+    def _step_estimator(self, env: VecEnv) -> Estimator[Advantage] | None:
+        """Return the estimator for steps at which every choice counts; None if one sample per step counts."""
         if not (isinstance(env.action_space, spaces.Discrete) and issubclass(self.policy_class, LMPolicy)):
             return None
         reward = TextEnvironments(env).first.reward
@@ -202,7 +203,7 @@ class REINFORCE(EpisodicREINFORCE):
         return pair(reward, self.gamma, self.advantage, "plain")
 
     def _check_episodes(self, env: VecEnv) -> None:
-        """Whole episodes have one sample of each step: what needs several, or whole texts, is refused."""
+        """Refuse settings that need several samples per step or whole texts, which episodes don't have."""
         for name in ("kl_coef", "supervised_coef"):
             if getattr(self, name):
                 raise ValueError(
@@ -227,7 +228,7 @@ class REINFORCE(EpisodicREINFORCE):
 
     @property
     def timesteps_per_pass(self) -> int:
-        """Timesteps of one pass over the training texts: every position counts once for each sample."""
+        """Timesteps of one pass over the training texts, where each position counts once per sample."""
         assert self.env is not None
         texts = self._texts(self.env)
         if texts is None:
@@ -240,7 +241,7 @@ class REINFORCE(EpisodicREINFORCE):
 
     @property
     def forward_passes_per_pass(self) -> int:
-        """Forward passes of one pass: each text once, and once more through the reference where there is one."""
+        """Forward passes of one pass: one per text, and another one if there is a reference model."""
         return (2 if self._refers else 1) * super().forward_passes_per_pass
 
     # ------------------------------------------------------------------ an update on whole texts
@@ -269,7 +270,7 @@ class REINFORCE(EpisodicREINFORCE):
         return replace(update, loss=loss)
 
     def _all_choices(self, packed: Packed, texts: TextEnvironments, plan: Plan) -> Update:
-        """Every choice of every position, in closed form; one of them is drawn, to be played."""
+        """Learn from every choice at every position in closed form, and draw one choice to play."""
         rewards = TextRewards.of(texts).at(packed.rows, packed.slots)
         estimator = plan.estimator
         loss, _ = all_choices_loss(packed.log_probs, rewards, estimator.advantage, estimator.log_scale)
@@ -281,7 +282,7 @@ class REINFORCE(EpisodicREINFORCE):
         return Update(loss, packed.unpack(drawn).cpu().numpy(), len(drawn), logs)
 
     def _sampled(self, packed: Packed, texts: TextEnvironments, plan: Plan, reference: th.Tensor | None) -> Update:
-        """K samples of every position; the first of them is played."""
+        """Learn from K samples of every position, and play the first one."""
         assert plan.samples is not None
         estimator = plan.estimator
         wider = self._wider(plan.behaviour, texts, reference)
@@ -310,7 +311,7 @@ class REINFORCE(EpisodicREINFORCE):
         return Update(gradient_loss + value_loss, played[0], drawn.actions.numel(), logs)
 
     def _wider(self, behaviour: str, texts: TextEnvironments, reference: th.Tensor | None) -> th.Tensor | None:
-        """What a behaviour policy mixes into the policy, probabilities [n] or [Q, n]; None for uniform."""
+        """Compute the distribution that is mixed into the policy, [n] or [Q, n]; None for uniform."""
         if behaviour == "unigram":
             return th.as_tensor(texts.first.task.target_counts + 1.0, dtype=th.float32, device=self.device)
         return reference.exp() if behaviour == "reference" and reference is not None else None
@@ -324,9 +325,9 @@ class REINFORCE(EpisodicREINFORCE):
         played: NDArray[np.int64],
         texts: TextEnvironments,
     ) -> tuple[th.Tensor | float, th.Tensor]:
-        """The baseline b of each position or sample, and the critic's loss (0 where there is no critic)."""
+        """Compute the baseline b of each position or sample, and the loss of the critic (0 without a critic)."""
         no_loss = G.new_zeros(())
-        mean = (drawn.weights * G).sum(0)  # [Q], estimates E[G]
+        mean = (drawn.weights * G).sum(0)  # [Q], an estimate of E[G]
         if plan.baseline == "value":
             values = self.policy.values(packed)
             return values.detach(), functional.mse_loss(values, mean)
@@ -340,7 +341,7 @@ class REINFORCE(EpisodicREINFORCE):
         return 0.0, no_loss
 
     def _reference_log_probs(self, obs: TensorObservation) -> th.Tensor | None:
-        """Log π of the policy as it was when training began, [Q, n]; None if it is not asked."""
+        """Compute log π of the policy at the start of training, [Q, n]; None if it is not needed."""
         if self._reference is None:
             return None
         self._reference.set_training_mode(False)
@@ -351,18 +352,18 @@ class REINFORCE(EpisodicREINFORCE):
     # ------------------------------------------------------------------ whole episodes
 
     def _train_batch(self, texts: TextEnvironments | None, callback: BaseCallback) -> bool:
-        """One batch of whole texts, or of episodes. False when a callback asked to stop."""
+        """Learn from one batch of whole texts or episodes. Return False if a callback stops training."""
         kind = EpisodicREINFORCE if texts is None else GradientAlgorithm
         return kind._train_batch(self, texts, callback)
 
     def _episodes_begin(self) -> None:
-        """Takes note of what every choice at the steps of the texts that begin would pay."""
+        """Record the rewards of every choice in the texts that begin."""
         assert self.env is not None
         told = self._step_estimator(self.env) is not None
         self._told = TextRewards.of(TextEnvironments(self.env)) if told else None
 
     def _episode_loss(self, episodes: Trajectories) -> tuple[th.Tensor, dict[str, float]]:
-        """The loss of whole episodes: of every choice at each step, or of one sample."""
+        """Compute the loss of whole episodes, from every choice at each step or from one sample."""
         assert self.env is not None
         estimator = self._step_estimator(self.env)
         if self._told is None or estimator is None:

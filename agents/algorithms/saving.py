@@ -1,4 +1,4 @@
-"""Saving and loading agents: a zip with plain values as JSON and tensors as safetensors. Nothing is pickled."""
+"""Saving and loading of agents: a zip with plain values as JSON and tensors as safetensors, without pickles."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ File = str | Path | io.BufferedIOBase
 
 @dataclass(frozen=True)
 class Saved:
-    """What a file holds.
+    """The content of a file.
 
     Attributes:
-        algorithm: name of the class that saved it; None where an old file doesn't say.
-        attributes: the agent's, by name.
-        states: state dicts, by the name of what they belong to.
-        missing: attributes that were left out because a file cannot hold them.
+        algorithm: the name of the class that saved it; None for an old file without it.
+        attributes: the attributes of the agent, by name.
+        states: state dicts, by the name of the object.
+        missing: attributes that are not saved because a file cannot hold them.
     """
 
     algorithm: str | None
@@ -50,23 +50,23 @@ class Saved:
 
 
 class SavedAlgorithm(BaseAlgorithm):
-    """Stable-Baselines3's `save`, `load` and `set_parameters` over files without pickles.
+    """Stable-Baselines3's `save`, `load` and `set_parameters`, with files without pickles.
 
-    A file holds the attributes of an agent that are plain values (see `plain_values`), but for those that construction
-    makes again (`_excluded_save_params`), and the state dicts of what `_get_torch_save_params` names. The class of the
-    policy is kept by its name in `policy_aliases`. Files of earlier versions are read too (see `legacy`).
+    A file holds the attributes of an agent that are plain values (see `plain_values`), without those that the
+    constructor makes again (`_excluded_save_params`), and the state dicts of the objects in `_get_torch_save_params`.
+    The class of the policy is saved by its name in `policy_aliases`. Old files can also be read (see `legacy`).
     """
 
     def save(self, path: File, exclude: Iterable[str] | None = None, include: Iterable[str] | None = None) -> None:
         """Save the agent.
 
         Args:
-            path: a file, `.zip` by default, or an open one.
-            exclude: attributes to leave out.
-            include: attributes to keep although they are left out otherwise.
+            path: the path of the file (`.zip` is added if it has no suffix), or an open file.
+            exclude: attributes that are not saved.
+            include: attributes that are saved although they are excluded by default.
 
         Raises:
-            TypeError: an attribute that a file cannot hold; the message names it and the way out.
+            TypeError: if a file cannot hold an attribute. The message names it and says what to do.
         """
         left_out = set(exclude or ())
         states = self.get_parameters()
@@ -107,19 +107,19 @@ class SavedAlgorithm(BaseAlgorithm):
         force_reset: bool = True,
         **kwargs: Any,
     ) -> Self:
-        """A saved agent.
+        """Load a saved agent.
 
         Args:
-            path: the file, or an open one.
-            env: what it goes on learning from; not needed to predict.
-            device: where it runs.
-            custom_objects: attributes to take instead of the file's, which are not read.
-            print_system_info: print the machine and the versions, then and now.
-            force_reset: there for Stable-Baselines3; an agent puts back itself what it was playing.
-            kwargs: attributes to take instead of the file's.
+            path: the path of the file, or an open file.
+            env: the environment for further training; not needed for prediction.
+            device: the device of the agent.
+            custom_objects: attributes that replace those of the file, which are then not read.
+            print_system_info: print the machine and the versions, those of the file and the current ones.
+            force_reset: unused, as an agent restores its episodes itself; Stable-Baselines3 has this argument.
+            kwargs: attributes that replace those of the file.
 
         Raises:
-            ValueError: no file of an agent, one of another algorithm, or attributes that it lacks or contradicts.
+            ValueError: if the file has no agent or one of another algorithm, or lacks or contradicts an attribute.
         """
         given = {**(custom_objects or {}), **kwargs}
         saved = read(path, custom_objects or (), device, print_system_info)
@@ -144,7 +144,7 @@ class SavedAlgorithm(BaseAlgorithm):
         exact_match: bool = True,
         device: th.device | str = "auto",
     ) -> None:
-        """Take the state dicts of a file, or of a dictionary (see Stable-Baselines3)."""
+        """Load the state dicts of a file or a dictionary (see Stable-Baselines3)."""
         if not isinstance(load_path_or_dict, dict):
             load_path_or_dict = read(load_path_or_dict, (), device).states
         super().set_parameters(load_path_or_dict, exact_match, device)
@@ -157,7 +157,7 @@ class SavedAlgorithm(BaseAlgorithm):
             )
         for name in saved.missing:
             if name not in given:
-                raise ValueError(f"{name} is not in the file, which cannot hold it: give it, load(path, {name}=…)")
+                raise ValueError(f"a file cannot hold {name}, so it is missing: pass it as load(path, {name}=…)")
         theirs = saved.attributes.get("policy_kwargs")
         if "policy_kwargs" in kwargs and theirs not in (None, kwargs["policy_kwargs"]):
             raise ValueError(f"policy_kwargs are {theirs} in the file and not {kwargs['policy_kwargs']}")
@@ -177,9 +177,9 @@ def read(path: File, given: Collection[str], device: th.device | str, print_syst
     """Read a file.
 
     Args:
-        path: the file, or an open one.
-        given: attributes that the caller has; they are not read.
-        device: where tensors go.
+        path: the path of the file, or an open file.
+        given: attributes that the caller provides; they are not read.
+        device: the device for tensors.
         print_system_info: print the machine and the versions, then and now.
 
     Raises:
@@ -204,14 +204,14 @@ def read(path: File, given: Collection[str], device: th.device | str, print_syst
     finally:
         if isinstance(path, str | Path):
             file.close()
-    raise ValueError(f"{path} holds no agent: neither {AGENT} nor an older version's {legacy.AGENT}")
+    raise ValueError(f"{path} has no agent in it: neither {AGENT} nor {legacy.AGENT} of an older version")
 
 
 def _read(archive: zipfile.ZipFile, given: Collection[str], device: th.device | str) -> Saved:
     content = json.loads(archive.read(AGENT))
     if content["format"] > FORMAT:
         raise ValueError(
-            f"the agent is of format {content['format']}, this version reads up to {FORMAT}: update lm-gym"
+            f"the agent has format {content['format']}, but this version reads formats up to {FORMAT}: update lm-gym"
         )
     unpacker = Unpacker(safetensors.torch.load(archive.read(TENSORS)), device)
     attributes = {name: unpacker.unpack(found) for name, found in content["attributes"].items() if name not in given}

@@ -10,7 +10,7 @@ from gymnasium.vector import VectorEnv
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import FloatSchedule, update_learning_rate
 
-from lm_gym.agents.algorithms.defaults import default_of, rate_at
+from lm_gym.agents.algorithms.defaults import default_of, is_auto, rate_at
 from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.bounds import Fraction, NonNegativeFloat, UnitInterval, bounded
@@ -21,13 +21,13 @@ Schedule = Literal["constant", "linear"]
 @bounded
 @dataclass(frozen=True)
 class LearningRate:
-    """A warm-up from 0, then a constant rate or a linear decay.
+    """A warm-up from 0, followed by a constant rate or a linear decay.
 
     Attributes:
-        peak: the highest rate.
+        peak: the highest learning rate.
         schedule: `"constant"` or `"linear"`.
-        warmup: fraction of training spent rising to the peak, in [0, 1).
-        end_factor: what a linear decay leaves of the peak at the end, a fraction in [0, 1].
+        warmup: fraction of training during which the rate rises to the peak, in [0, 1).
+        end_factor: the fraction of the peak at the end of a linear decay, in [0, 1].
     """
 
     peak: NonNegativeFloat
@@ -42,7 +42,7 @@ class LearningRate:
             )
 
     def __call__(self, progress_remaining: float) -> float:
-        """The rate when `progress_remaining` (1 → 0) of training is left."""
+        """Return the rate when a fraction `progress_remaining` (1 → 0) of training is left."""
         done = 1.0 - progress_remaining
         if done < self.warmup:
             return self.peak * done / self.warmup
@@ -80,7 +80,7 @@ class ScheduledRate(TextAlgorithm):
 
     def _setup_model(self) -> None:
         super()._setup_model()
-        if self.learning_rate == "auto":
+        if is_auto(self.learning_rate):
             self.learning_rate, self.decided["learning_rate"] = default_rate(type(self), self.policy)
             self._setup_lr_schedule()
             update_learning_rate(self.policy.optimizer, self.lr_schedule(1.0))
@@ -88,7 +88,7 @@ class ScheduledRate(TextAlgorithm):
     def _setup_lr_schedule(self) -> None:
         if callable(self.learning_rate):
             self.lr_schedule = FloatSchedule(self.learning_rate)
-        elif self.learning_rate == "auto":  # until the model is known
+        elif is_auto(self.learning_rate):  # until the model is known
             self.lr_schedule = FloatSchedule(0.0)
         else:
             self.lr_schedule = LearningRate(self.learning_rate, self.schedule, self.warmup, self.end_factor)

@@ -1,4 +1,4 @@
-"""The supervised twin: cross-entropy on the same environments, policy, batches and budget as REINFORCE."""
+"""The supervised twin of REINFORCE: cross-entropy with the same environments, policy, batches and budget."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from lm_gym.naming import check_choice
 
 
 class Supervised(GradientAlgorithm):
-    """Minimises −mean log π(target) over the positions of a batch; reads the labels that REINFORCE never sees.
+    """Minimise −mean log π(target) over the positions of a batch, using the labels that REINFORCE never sees.
 
-    The row that every other result is read against. It plays its own most probable choices in the environment, so
+    This is the reference for all other results. It plays its own most probable choices in the environment, so that
     rewards and episode statistics mean the same as for any other agent.
 
     Args:
         policy, env, gradient_algorithm: see GradientAlgorithm.
-        weighting: `"position"`: every position of the batch counts the same; `"text"`: every text does, as in masked
+        weighting: `"position"` gives every position of the batch the same weight, `"text"` every text, as in masked
             diffusion, where m of L tokens are masked and each has the weight 1/t, t = m / L (Sahoo et al., arXiv
-            2406.07524; Nie et al., arXiv 2502.09992); `"auto"`: as the task asks (`Task.weighting`).
+            2406.07524; Nie et al., arXiv 2502.09992). `"auto"` takes the weighting of the task (`Task.weighting`).
     """
 
     family: ClassVar[str] = "supervised"

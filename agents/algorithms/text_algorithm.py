@@ -6,7 +6,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, cast
 
 import gymnasium
 import numpy as np
@@ -76,13 +76,13 @@ class TextAlgorithm(Bounded, SavedAlgorithm):
         check_device(device)
         if isinstance(env, str) and "lm_gym/" in env:
             rows = 32 * self.env_arguments.get("group_size", 1)
-            paid = {} if self.default_reward is None else {"reward": self.default_reward}
+            paid: dict[str, Any] = {} if self.default_reward is None else {"reward": self.default_reward}
             env = gymnasium.make_vec(env, num_envs=rows, autoreset_mode="SameStep", **paid, **self.env_arguments)
         self.decided: dict[str, str] = {}
         super().__init__(
             policy,
             env,  # type: ignore[arg-type]
-            learning_rate,
+            cast("float | Callable[[float], float]", learning_rate),  # `"auto"` until `_setup_model`
             seed=int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed,
             device=device,
             **sb3,

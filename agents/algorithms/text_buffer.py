@@ -1,4 +1,4 @@
-"""A rollout buffer that keeps texts whole: each is stored once, and minibatches are made of whole texts."""
+"""A rollout buffer that stores each text once and makes minibatches of whole texts."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ _TEXT = ("input_ids", "attention_mask", "positions")
 
 
 class TextRolloutBuffer(DictRolloutBuffer):
-    """For Stable-Baselines3's on-policy algorithms (`rollout_buffer_class`) in environments with `unit="token"`.
+    """A rollout buffer for Stable-Baselines3's on-policy algorithms in environments with `unit="token"`.
 
-    Its minibatches hold U texts once, and of S steps which text (`text` int64 [S]) and position (`cursor` int64 [S, 1])
-    each decides: `LMPolicy.evaluate_actions` encodes the texts once and evaluates all their steps. A minibatch has
-    texts of like length, and about `batch_size` steps: the steps of a text are never parted.
+    A minibatch has U texts, each once, and S steps. For each step, it has the text (`text` int64 [S]) and the position
+    (`cursor` int64 [S, 1]) that the step decides. `LMPolicy.evaluate_actions` encodes the texts once and evaluates all
+    steps. The texts of a minibatch have similar lengths. It has about `batch_size` steps, because all steps of a text
+    stay together.
 
-    With G rows that play the same text in step (the environment's `group_size`), advantages may come from them, with
-    no critic: returns-to-go G_t of the G rows at one position, and the estimators of `algorithms.estimators`.
+    If G rows play the same text in parallel (the environment's `group_size`), they can give the advantages, without a
+    critic, from the returns-to-go G_t of the G rows at a position and the estimators of `algorithms.estimators`.
 
-    * `gae`: Stable-Baselines3's own, from the critic.
+    * `gae`: that of Stable-Baselines3, from the critic.
     * `leave_one_out`: G_t minus the mean of the other rows.
     * `group_normalized`: (G_t − m) / s, mean and standard deviation of the rows (GRPO, for each position by itself).
     * `maximum_likelihood`: G_t / m − 1, m the mean of the rows; −1 where m = 0. For rewards that are never negative,
@@ -41,12 +42,12 @@ class TextRolloutBuffer(DictRolloutBuffer):
     Where the rows drew different choices (`distinct`; set `LMPolicy.distinct` to G), means are weighted by ω, and an
     advantage is the coefficient that `algorithms.estimators` gives such samples: ω_k G (G_t / m − 1).
 
-    An episode that the end of a rollout cuts is bootstrapped with the critic's value, as Stable-Baselines3 does; the
-    rows of a group share that value, and in `leave_one_out` it cancels.
+    If a rollout ends inside an episode, the critic's value is the estimate of its remaining return, as in
+    Stable-Baselines3. The rows of a group share that value, which cancels in `leave_one_out`.
 
     Args:
         buffer_size, observation_space, action_space, device, gae_lambda, gamma, n_envs: see DictRolloutBuffer. γ = 0
-            is right where positions pay for themselves.
+            suits rewards whose positions are independent.
         advantage: see above.
         group_size: G.
         log_scale: see above.
@@ -54,7 +55,7 @@ class TextRolloutBuffer(DictRolloutBuffer):
         exact: see above; for `maximum_likelihood` with γ = 0.
 
     Raises:
-        ValueError: no lm_gym space with a cursor, an unknown advantage, or groups that can't give it.
+        ValueError: if the space has no cursor, the advantage is unknown, or the groups cannot give it.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class TextRolloutBuffer(DictRolloutBuffer):
     ) -> None:
         if not isinstance(observation_space, spaces.Dict) or "cursor" not in observation_space.spaces:
             raise ValueError(
-                f"a TextRolloutBuffer holds texts decided position by position: make the environment with unit='token' "
+                f"a TextRolloutBuffer needs texts decided position by position: make the environment with unit='token' "
                 f"(its observation space is {observation_space})"
             )
         if advantage not in get_args(GroupAdvantage):
@@ -111,7 +112,7 @@ class TextRolloutBuffer(DictRolloutBuffer):
         self._numbers: dict[bytes, int] = {}
         self._reading: dict[str, NDArray[Any]] = {}
         self.masks = _Masks()
-        BaseBuffer.reset(self)  # not DictRolloutBuffer's, which makes room for every observation
+        BaseBuffer.reset(self)  # not DictRolloutBuffer's, which allocates every observation
 
     def add(  # type: ignore[override]
         self,
@@ -122,7 +123,7 @@ class TextRolloutBuffer(DictRolloutBuffer):
         value: th.Tensor,
         log_prob: th.Tensor,
     ) -> None:
-        """One step of every row; the observation's text is stored where the row reads another one than before."""
+        """Add one step of every row. A text is stored when its row begins it."""
         step = self.pos
         self._check_groups(obs)
         self.text[step] = self._number(obs)
@@ -137,7 +138,7 @@ class TextRolloutBuffer(DictRolloutBuffer):
         self.full = self.pos == self.buffer_size
 
     def compute_returns_and_advantage(self, last_values: th.Tensor, dones: NDArray[Any]) -> None:
-        """Returns and advantages of the steps, as `advantage` says (see `DictRolloutBuffer`)."""
+        """Compute returns and advantages of the steps by `advantage` (see `DictRolloutBuffer`)."""
         if self.advantage == "gae":
             super().compute_returns_and_advantage(last_values, dones)
             return
@@ -158,13 +159,13 @@ class TextRolloutBuffer(DictRolloutBuffer):
     def get(  # type: ignore[override]  # as DictRolloutBuffer's
         self, batch_size: int | None = None
     ) -> Generator[DictRolloutBufferSamples, None, None]:
-        """Minibatches of whole texts, in random order, of about `batch_size` steps each; None for one of all."""
+        """Yield minibatches of whole texts in random order, with about `batch_size` steps; None gives one."""
         assert self.full, "the rollout is not complete"
         for texts in self._batches(batch_size):
             yield self._get_samples(texts)
 
     def _batches(self, batch_size: int | None) -> list[NDArray[np.int64]]:
-        """Texts that go together: numbers of texts of like length, steps parted evenly."""
+        """Group the texts by length into batches with about the same number of steps."""
         steps = np.bincount(self.text.ravel(), minlength=len(self._texts["input_ids"]))
         shuffled = th.randperm(len(steps)).numpy()
         lengths = np.array([mask.sum() for mask in self._texts["attention_mask"]])
@@ -175,7 +176,7 @@ class TextRolloutBuffer(DictRolloutBuffer):
         return [parts[i] for i in th.randperm(len(parts)).tolist() if len(parts[i])]
 
     def _get_samples(self, batch_inds: NDArray[np.int64], env: Any = None) -> DictRolloutBufferSamples:  # type: ignore[override]
-        """All steps of some texts."""
+        """Collect all steps of some texts."""
         place = np.full(len(self._texts["input_ids"]), -1)
         place[batch_inds] = np.arange(len(batch_inds))
         steps = np.flatnonzero(place[self.text.ravel()] >= 0)
@@ -189,7 +190,7 @@ class TextRolloutBuffer(DictRolloutBuffer):
         return DictRolloutBufferSamples(obs, self.to_torch(actions), *(self.to_torch(a.ravel()[steps]) for a in flat))
 
     def _number(self, obs: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
-        """The number of the text that each row reads, int64 [N]; new ones are stored."""
+        """Find the number of the text of each row, int64 [N], and store new texts."""
         if not self._reading:
             self._reading = {name: np.array(obs[name]) for name in _TEXT}
             rows, numbers = np.arange(self.n_envs), np.zeros(self.n_envs, np.int64)
@@ -266,7 +267,7 @@ def group_advantages(
 
 
 class _Masks:
-    """Action masks of a rollout, each distinct one kept once."""
+    """The action masks of a rollout. Each distinct mask is stored once."""
 
     def __init__(self) -> None:
         self._numbers: dict[bytes, int] = {}
@@ -278,7 +279,7 @@ class _Masks:
         return bool(self._of)
 
     def add(self, masks: NDArray[Any]) -> None:
-        """The masks [N, n] of the next step."""
+        """Add the masks [N, n] of the next step."""
         if self._last is not None and np.array_equal(masks, self._last):
             self._of.append(self._of[-1])
             return
@@ -291,5 +292,5 @@ class _Masks:
         self._of.append(numbers)
 
     def of(self, steps: NDArray[np.int64]) -> NDArray[np.int8]:
-        """The masks [S, n] of steps, numbered row by row in time."""
+        """Get the masks [S, n] of steps, which are numbered row by row in time."""
         return np.stack(self._rows)[np.concatenate(self._of)[steps]]

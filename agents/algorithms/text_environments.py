@@ -1,4 +1,4 @@
-"""What an agent may ask of the text environments behind a Stable-Baselines3 VecEnv, native or one by one."""
+"""Access to the text environments behind a Stable-Baselines3 VecEnv, whether vectorised or single."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from lm_gym.rewards import ChoiceRewards
 
 
 class TextEnvironments:
-    """The native environments behind a VecEnv: one with N rows (VecEnvAdapter), or N with one row (DummyVecEnv).
+    """The lm_gym environments behind a VecEnv: one with N rows (VecEnvAdapter), or N with one row (DummyVecEnv).
 
     Args:
         env: a VecEnv over lm_gym environments.
 
     Raises:
-        TypeError: the VecEnv holds something else.
+        TypeError: if the VecEnv holds other environments.
     """
 
     def __init__(self, env: VecEnv) -> None:
@@ -34,28 +34,28 @@ class TextEnvironments:
 
     @property
     def first(self) -> TextVectorEnv:
-        """One of them: they all have the same dataset, task and reward."""
+        """The first environment. All have the same dataset, task and reward."""
         return self.vectors[0]
 
     @property
     def dataset(self) -> Dataset:
-        """The dataset that is played."""
+        """The dataset."""
         return self.first.dataset
 
     @property
     def targets(self) -> NDArray[np.int64]:
-        """Gold choices of the current texts, int64 [N, T]; n where padded."""
+        """The gold choices of the current texts, int64 [N, T]; n where padded."""
         return np.concatenate([vector.targets for vector in self.vectors])
 
     @property
     def batch_draws(self) -> int:
-        """The sampler's count before the current texts were drawn: reset(options={"draws": …}) draws them again."""
+        """The count of the sampler before it drew the current texts; reset(options={"draws": …}) draws them again."""
         return self.first.draws - self.first.num_envs // self.first.group_size
 
     def position_rewards(
         self, actions: NDArray[np.int64], target_log_probs: NDArray[np.float32] | None = None
     ) -> NDArray[np.float32]:
-        """What the current texts would pay for `actions` [K, N, T] → float32 [K, N, T]; none is taken.
+        """Compute the rewards of `actions` [K, N, T] in the current texts, float32 [K, N, T], without taking them.
 
         `target_log_probs` [K, N, T] beside the most probable choices stand for whole distributions.
         """
@@ -73,14 +73,14 @@ class TextEnvironments:
     def reward_terms(
         self, actions: NDArray[np.int64], target_log_probs: NDArray[np.float32] | None = None
     ) -> dict[str, NDArray[np.float32]]:
-        """As position_rewards, each term of the reward by name, unweighted."""
+        """Compute each term of the reward by name, unweighted, as `position_rewards` does."""
         parts = [vector.reward_terms(*rows) for vector, rows in self._rows(actions, target_log_probs)]
         return {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
 
     def _rows(
         self, actions: NDArray[np.int64], target_log_probs: NDArray[np.float32] | None
     ) -> Iterator[tuple[TextVectorEnv, list[NDArray[Any]]]]:
-        """Each environment with its rows of what is given."""
+        """Yield each environment with its rows of the given arrays."""
         given: list[NDArray[Any]] = [actions] if target_log_probs is None else [actions, target_log_probs]
         for i, vector in enumerate(self.vectors):
             yield vector, [np.split(part, len(self.vectors), axis=1)[i] for part in given]

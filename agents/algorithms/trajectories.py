@@ -1,4 +1,4 @@
-"""Whole episodes by plain VecEnv calls: how agents play what is not a batch of texts decided at once."""
+"""Whole episodes by plain VecEnv calls, for environments that don't decide a batch of texts at once."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from lm_gym.agents.algorithms.estimators import returns_to_go
 
 @dataclass(frozen=True)
 class Trajectories:
-    """One episode of every row of an environment, its steps flat (S of them, row by row in time).
+    """One episode of every row of an environment, as S flat steps, row by row in time.
 
     Attributes:
         observations: one array [S, …], or a dict of them.
         actions: [S, …].
         rewards: float32 [N, T], 0 after an episode's end.
-        running: bool [N, T], where an episode has a step.
+        running: bool [N, T], True where an episode has a step.
     """
 
     observations: NDArray[Any] | dict[str, NDArray[Any]]
@@ -32,7 +32,7 @@ class Trajectories:
     running: NDArray[np.bool_]
 
     def returns(self, gamma: float) -> th.Tensor:
-        """Returns-to-go of the steps, float32 [S], in the order of `actions`."""
+        """Compute the returns-to-go of the steps, float32 [S], in the order of `actions`."""
         return returns_to_go(th.as_tensor(self.rewards), gamma)[th.as_tensor(self.running)]
 
     def leave_one_out(self, gamma: float, group_size: int) -> th.Tensor:
@@ -58,19 +58,19 @@ def play_episodes(
     observe: Callable[[list[dict[str, Any]], NDArray[np.bool_]], bool],
     begun: Callable[[], None] = lambda: None,
 ) -> Trajectories | None:
-    """Resets the environment and samples one episode in each row; rows that end early wait for the others.
+    """Reset the environment and sample one episode in each row.
 
-    Waiting rows go on to other episodes that nobody counts: every row gives exactly one episode, so that short ones
-    are not over-represented.
+    Rows that end early continue with other episodes, which are not counted, until the last row ends. Every row gives
+    exactly one episode, so that short ones are not over-represented.
 
     Args:
-        policy: acts by sampling.
+        policy: the policy, whose actions are sampled.
         env: any VecEnv.
         observe: called after every step with the infos and which rows were still running; False stops.
         begun: called when the episodes begin, before their first step.
 
     Returns:
-        The episodes, or None where `observe` stopped them.
+        The episodes, or None if `observe` stopped them.
     """
     obs = env.reset()
     begun()
@@ -103,15 +103,15 @@ def play_episodes(
 def play_returns(
     policy: BasePolicy, env: VecEnv, observe: Callable[[list[dict[str, Any]], NDArray[np.bool_]], bool]
 ) -> NDArray[np.float64] | None:
-    """Resets the environment and plays one episode in each row with the policy's most probable actions.
+    """Reset the environment and play one episode in each row with the policy's most probable actions.
 
     Args:
-        policy: acts.
-        env: any VecEnv; seed it before, for the same episodes again.
+        policy: the policy.
+        env: any VecEnv; seed it before to get the same episodes again.
         observe: called after every step with the infos and which rows were still running; False stops.
 
     Returns:
-        The return of each row [N], or None where `observe` stopped them.
+        The return of each row [N], or None if `observe` stopped them.
     """
     obs = env.reset()
     running = np.ones(env.num_envs, bool)

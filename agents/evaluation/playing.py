@@ -64,8 +64,16 @@ def evaluate(policy: LMPolicy | Predictor, env: TextVectorEnv, *, texts: int | N
                 del log_probs[name]  # of all texts or of none
             else:
                 log_probs[name][slots] = given[used][mask]
-    known = {"target_log_probs": None, **log_probs}
-    return Evaluation(env.task, chosen, offsets, **flat, **known, returns=returns, steps=steps)
+    return Evaluation(
+        env.task,
+        chosen,
+        offsets,
+        **flat,
+        target_log_probs=log_probs.get("target_log_probs"),
+        choice_log_probs=log_probs.get("choice_log_probs"),
+        returns=returns,
+        steps=steps,
+    )
 
 
 def baselines(env: TextVectorEnv) -> dict[str, dict[str, float]]:
@@ -92,7 +100,7 @@ def read(policy: LMPolicy, obs: dict[str, NDArray[np.int64]]) -> Packed:
     policy.set_training_mode(False)
     tensors, _ = policy.obs_to_tensor(obs)
     assert isinstance(tensors, dict)
-    with th.inference_mode():
+    with th.inference_mode(), policy.encoder.uncounted():
         return policy.positions(tensors)
 
 
@@ -110,7 +118,7 @@ def most_probable(packed: Packed, targets: NDArray[np.int64], task: Task) -> Pre
     if sure is not None:
         scores = np.zeros(targets.shape)
         scores[rows, slots] = sure
-    return Prediction(choices, *log_probs, scores=scores)
+    return Prediction(choices, log_probs[0], log_probs[1], scores)
 
 
 def lm_predictor(policy: LMPolicy, task: Task) -> Predictor:

@@ -1,4 +1,4 @@
-"""The head of a model: whatever stands outside its encoder, and the rows of it that a checkpoint hands on by label."""
+"""The head of a model, which is everything outside its encoder, and the reuse of its rows by label."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ CLASSIFIERS: dict[str, tuple[Any, Any, str]] = {
 
 
 def auto_class(config: Any, head: Head) -> Any:
-    """The transformers auto class that loads a model with a head.
+    """Return the transformers auto class that loads a model with a head.
 
-    A vocabulary head is that of a masked LM where the architecture has one, unless the configuration names the causal
-    LM among its `architectures`.
+    A vocabulary head is that of the masked LM if the architecture has one, unless the configuration names the causal LM
+    in `architectures`.
 
     Raises:
         ValueError: transformers has no such head for the architecture.
@@ -52,30 +52,30 @@ def auto_class(config: Any, head: Head) -> Any:
         return AutoModelForMaskedLM
     raise ValueError(
         f"model {config.model_type!r} is neither a masked nor a causal language model, so it has no vocabulary head: "
-        "take another model, or head='labels'"
+        "use another model, or head='labels'"
     )
 
 
 def resolve_head(
     head: Head | None, labels: Sequence[str] | None, choices: int, vocabulary: int
 ) -> tuple[Head, list[str] | None]:
-    """The head that n choices ask for, and the names of its labels (None: of the vocabulary).
+    """Return the kind of head for n choices, and the names of its labels (None for a vocabulary head).
 
     Args:
-        head: which; None: the vocabulary where there are as many choices as tokens.
-        labels: their names; None: LABEL_0, LABEL_1, …
+        head: the kind of head; None: the vocabulary if there are as many choices as tokens, else labels.
+        labels: names of the labels; None: LABEL_0, LABEL_1, …
         choices: n.
         vocabulary: V.
 
     Raises:
-        ValueError: a vocabulary of another size than n, or another number of labels.
+        ValueError: the size of the vocabulary, or the number of labels, is not n.
     """
     if head is None:
         head = "vocabulary" if choices == vocabulary else "labels"
     if head == "vocabulary":
         if choices != vocabulary:
             raise ValueError(
-                f"a head over the vocabulary has {vocabulary} choices, the action space {choices}: give head='labels'"
+                f"a vocabulary head has {vocabulary} choices, the action space has {choices}: use head='labels'"
             )
         return head, None
     names = list(labels or [f"LABEL_{i}" for i in range(choices)])
@@ -85,37 +85,38 @@ def resolve_head(
 
 
 def head_parameters(network: Any) -> dict[str, nn.Parameter]:
-    """The parameters outside the model's `base_model`, by name; a matrix tied to the embeddings is the encoder's."""
+    """Return the parameters outside `base_model` by name; a matrix tied to the embeddings belongs to the encoder."""
     encoder = {id(p) for p in network.base_model.parameters()}
     return {name: p for name, p in network.named_parameters() if id(p) not in encoder}
 
 
 def label_names(config: Any) -> list[str]:
-    """Names of a configuration's labels, in the order of the head's rows."""
+    """Return the names of a configuration's labels, in the order of the head's rows."""
     return [config.id2label[i] for i in range(config.num_labels)]
 
 
 def are_generic(labels: Sequence[str]) -> bool:
-    """Whether labels are LABEL_0, LABEL_1 and so on, without names of their own."""
+    """Return whether labels have only generic names: LABEL_0, LABEL_1 and so on."""
     return list(labels) == [f"LABEL_{i}" for i in range(len(labels))]
 
 
 def relabelled(network: Any, config: PretrainedConfig, dtype: th.dtype) -> Any:
-    """The same model with a head for other labels.
+    """Return the same model with a head for other labels.
 
-    Rows are matched by the names of labels, whatever their order or number; the rows of new labels start fresh.
+    Rows are matched by the names of labels, regardless of their order and number; rows of new labels are newly
+    initialised.
 
     Args:
         network: a model with a trained head for the labels of its own configuration.
-        config: the same configuration with the labels that are wanted.
-        dtype: of the new model.
+        config: the same configuration with the new labels.
+        dtype: dtype of the new model.
     """
     own, labels = label_names(network.config), label_names(config)
     shared = [name for name in labels if name in own]
     to, of = th.tensor([labels.index(n) for n in shared]), th.tensor([own.index(n) for n in shared])
     rows = {name: p.detach() for name, p in head_parameters(network).items() if p.shape[:1] == (len(own),)}
     rest = {name: tensor for name, tensor in network.state_dict().items() if name not in rows}
-    made = type(network).from_pretrained(None, config=config, state_dict=rest, dtype=dtype)  # draws what is left out
+    made = type(network).from_pretrained(None, config=config, state_dict=rest, dtype=dtype)  # initialises missing rows
     if shared:
         with th.no_grad():
             for name, values in rows.items():
@@ -124,12 +125,12 @@ def relabelled(network: Any, config: PretrainedConfig, dtype: th.dtype) -> Any:
 
 
 def describe_rows(own: list[str], labels: list[str], trained: bool) -> str:
-    """One line on what a checkpoint with labels of its own gives a head for `labels`; empty: nothing needs saying.
+    """Describe which rows of a checkpoint's head are reused for `labels`; empty if all are.
 
     Args:
         own: the checkpoint's labels.
-        labels: the head's.
-        trained: whether the checkpoint holds rows for its labels.
+        labels: the head's labels.
+        trained: whether the checkpoint has rows for its labels.
     """
     if own == labels:
         return ""
@@ -137,9 +138,9 @@ def describe_rows(own: list[str], labels: list[str], trained: bool) -> str:
         if not trained:
             return ""
         if len(own) == len(labels):
-            return f"does not name its {len(own)} labels: its rows are taken for {_some(labels)}, in this order"
-        unnamed = "has no names for its" if are_generic(own) else "is asked for labels without names, not for its"
-        return f"{unnamed} {len(own)} labels: all {len(labels)} rows of the head start fresh"
+            return f"does not name its {len(own)} labels: its rows are used for {_some(labels)}, in this order"
+        unnamed = "has no names for its" if are_generic(own) else "is loaded for labels without names, not for its"
+        return f"{unnamed} {len(own)} labels: all {len(labels)} rows of the head are newly initialised"
     shared = set(own) & set(labels) if trained else set()
     new, dropped = [n for n in labels if n not in shared], [n for n in own if n not in shared]
     if not new and not dropped:
@@ -149,6 +150,6 @@ def describe_rows(own: list[str], labels: list[str], trained: bool) -> str:
 
 
 def _some(names: Sequence[str]) -> str:
-    """The first names of a list, and how many more there are."""
+    """Return the first names of a list and the number of others."""
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
     return ", ".join(names[:8]) + more

@@ -49,6 +49,8 @@ class LabelWordHead(nn.Module):
         prior: n log-probabilities to subtract; None for zeros.
     """
 
+    _columns: th.Tensor
+    _weights: th.Tensor
     prior: th.Tensor
 
     def __init__(self, ids: Sequence[Sequence[Sequence[int]]], prior: Sequence[float] | None = None) -> None:
@@ -65,8 +67,7 @@ class LabelWordHead(nn.Module):
 
     def forward(self, logits: th.Tensor) -> th.Tensor:
         """Return the logits of the labels, float32 [Q, n], from those of the vocabulary [Q, V]."""
-        columns: Any = self._columns
-        return logits[:, columns].float() @ self._weights - self.prior
+        return logits[:, self._columns].float() @ self._weights - self.prior
 
 
 def label_word_head(model: Any, label_words: Mapping[str, Any]) -> LabelWordHead:

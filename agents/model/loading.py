@@ -1,4 +1,4 @@
-"""Hugging Face models by name, with the head that a task needs and every weight that its encoder needs."""
+"""Loading of Hugging Face models with the head of a task and a complete encoder."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _DTYPES = {"float32": th.float32, "bfloat16": th.bfloat16, "float16": th.float16
 
 
 def model_path(model: str) -> str:
-    """`tiny` is the model shipped with lm_gym; anything else is a local folder or a hub id."""
+    """Return the folder of the shipped model for `tiny`; return any other folder or hub id unchanged."""
     return str(tiny_path()) if model == "tiny" else model
 
 
@@ -73,25 +73,25 @@ def load(
     """A Hugging Face model with a head, and whether its weights are a checkpoint's.
 
     Args:
-        model: `"tiny"`, a local folder, a hub id; or a configuration as `config.to_dict()` gives it, for a model
-            with fresh weights (how a saved agent is rebuilt before its own weights are put in).
+        model: `"tiny"`, a local folder, a hub id; or a configuration (`config.to_dict()`), for a model with new
+            weights, as when a saved agent is rebuilt.
         head: `"vocabulary"` or `"label_words"`, of a masked or causal LM (see `auto_class`), `"labels"`, of a token
             classifier, or `"text_labels"`, of a text classifier.
-        labels: names of the labels, in order; they fill `id2label`. Needed by a head of labels. A checkpoint's rows
-            go to the labels of the same name, and one warning says which labels are new and which were dropped. Where
-            one side has no names (LABEL_0, …), rows stay as they are if the number of labels is the same.
+        labels: names of the labels, in order, which become `id2label`. Required for a head of labels. Rows of the
+            checkpoint's head are used for the labels of the same name; a warning lists new and dropped labels. If one
+            side has only generic names (LABEL_0, …), rows are kept if the number of labels is the same.
         dtype: `"float32"` (also for checkpoints stored in half precision), `"bfloat16"` or `"float16"`.
         dropout: overrides every dropout probability of the configuration; None keeps them.
 
     Raises:
-        ValueError: an unknown dtype or head, two labels of one name, an architecture without such a head, or a
-            checkpoint that lacks weights of its encoder.
-        FileNotFoundError: no such folder, and no such model on the hub (or the hub can't be reached).
+        ValueError: the dtype or head is unknown, two labels have the same name, the architecture has no such head, or
+            the checkpoint lacks weights of its encoder.
+        FileNotFoundError: there is no such folder, and the hub has no such model or cannot be reached.
     """
     check_choice("dtype", dtype, _DTYPES)
     check_choice("head", head, get_args(Head))
     if labels is not None and len(set(labels)) < len(labels):
-        raise ValueError(f"two labels have one name: {', '.join(labels)}")
+        raise ValueError(f"two labels have the same name: {', '.join(labels)}")
     if isinstance(model, dict):
         config = _set_dropout(AutoConfig.for_model(**{**model, **_as_overrides(labels)}), dropout)
         network = auto_class(config, head).from_config(config).to(_DTYPES[dtype])
@@ -104,8 +104,8 @@ def load(
             network, weights, news = _read(model_path(model), model, head, labels, _DTYPES[dtype], dropout)
         except OSError as error:
             raise FileNotFoundError(
-                f"no model at {model!r}: give 'tiny', a folder that holds config.json and weights, or a hub id "
-                f"that can be reached ({str(error).splitlines()[0]})"
+                f"no model at {model!r}: give 'tiny', a folder with config.json and weights, or the id of a hub model "
+                f"({str(error).splitlines()[0]})"
             ) from error
     if news:
         warnings.warn(f"{model!r} {news}", stacklevel=3)
@@ -145,8 +145,8 @@ def _untrained(fresh: Sequence[str]) -> str:
     if not fresh:
         return ""
     return (
-        f"has no trained vocabulary head: {', '.join(fresh)} start fresh; train the head (algo: supervised) before "
-        "you read its predictions"
+        f"has no trained vocabulary head: {', '.join(fresh)} are newly initialised; train the head (algo: supervised) "
+        "before you use its predictions"
     )
 
 
@@ -176,7 +176,7 @@ def _check_halves(network: Any, head: Head) -> Any:
     training = network.training
     try:
         if network.base_model is network:
-            raise AttributeError("no base_model beside its head")
+            raise AttributeError("it has no base_model separate from its head")
         with th.no_grad():
             model = _position_model(network.eval(), head)
             model.head(th.zeros(1, network.config.hidden_size, dtype=network.dtype))
@@ -185,7 +185,7 @@ def _check_halves(network: Any, head: Head) -> Any:
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
             f"the head of {type(network).__name__} cannot run apart from its encoder "
-            f"({str(error).splitlines()[0]}): take another model"
+            f"({str(error).splitlines()[0]}): use another model"
         ) from error
     return network.train(training)
 
@@ -204,7 +204,7 @@ def _compare_halves(model: PositionModel) -> None:
 def _check_encoder(
     network: Any, missing: set[str], mismatched: Sequence[tuple[Any, ...]], head: Head, model: str
 ) -> None:
-    """Refuses a checkpoint without weights that the logits depend on; those of a pooler nobody reads may be absent."""
+    """Raise ValueError if a checkpoint lacks weights that affect the logits; an unused pooler may be missing."""
     encoder = {id(p) for p in network.base_model.parameters()}
     absent = {*missing, *(name for name, *_ in mismatched)}
     parameters = {n: p for n, p in network.named_parameters() if n in absent and id(p) in encoder}
@@ -218,12 +218,12 @@ def _check_encoder(
     if needed:
         raise ValueError(
             f"the checkpoint {model!r} lacks {len(needed)} weights of its encoder, among them "
-            f"{', '.join(needed[:3])}: save the whole model again, or take another one"
+            f"{', '.join(needed[:3])}: save the whole model again, or use another one"
         )
 
 
 def _as_overrides(labels: Sequence[str] | None) -> dict[str, Any]:
-    """Arguments of a configuration with these labels."""
+    """Return arguments of a configuration with these labels."""
     if labels is None:
         return {}
     return {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
@@ -239,7 +239,7 @@ def _set_dropout(config: PretrainedConfig, dropout: float | None) -> PretrainedC
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Loads without progress bars and load reports: what matters of them is said by load_model."""
+    """Suppress progress bars and load reports; load_model reports what matters."""
     level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity(logging.ERROR)
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -233,7 +232,8 @@ class LMPolicy(ActorCriticPolicy):
             logits = logits.masked_fill(obs["action_mask"].bool().logical_not()[rows], float("-inf"))
         if self.wait_head is not None:
             last = (obs["steps_left"][:, 0] <= 1)[rows] if "steps_left" in obs else None
-            return self.wait_head(hidden, th.log_softmax(logits, -1), last)
+            waiting: th.Tensor = self.wait_head(hidden, th.log_softmax(logits, -1), last)
+            return waiting
         if logits.shape[-1] < 16 and not logits.requires_grad:  # torch's kernel is slow for few choices
             return logits - logits.logsumexp(-1, keepdim=True)
         return th.log_softmax(logits, -1)
@@ -281,9 +281,8 @@ class LMPolicy(ActorCriticPolicy):
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False, action_masks: Any = None) -> th.Tensor:
         obs = _as_dict(observation)
-        spent = replace(self.encoder.spent)
-        packed = self._decide(obs, action_masks)
-        self.encoder.spent = spent  # predictions do not count as training
+        with self.encoder.uncounted():
+            packed = self._decide(obs, action_masks)
         if self.distribution:
             lowest = float(self.action_space.low.min())  # type: ignore[attr-defined]
             return packed.unpack(_as_decided(packed, lowest).clamp(min=lowest))

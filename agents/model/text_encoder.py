@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import torch as th
 
@@ -88,6 +90,13 @@ class TextEncoder:
         places, steps = th.unique(kept.text * width + columns, return_inverse=True)
         some = th.empty_like(places).scatter_(0, steps, rows)  # a row for each distinct position
         return kept.hidden[some, cursor[some]], steps
+
+    @contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """Leave `spent` as it was, for predictions, which are no part of training."""
+        spent = replace(self.spent)
+        yield
+        self.spent = spent
 
     def forget(self) -> None:
         """Forget all texts, so that the next call encodes all of them."""

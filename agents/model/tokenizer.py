@@ -45,7 +45,9 @@ def _files(model: str) -> dict[str, bytes]:
         tokenizer.backend_tokenizer.pre_tokenizer = words.tokenizer.pre_tokenizer
     if words.tokenizer.normalizer is not None:
         tokenizer.backend_tokenizer.normalizer = words.tokenizer.normalizer
-    if "add_prefix_space" in tokenizer.init_kwargs:  # classes of byte-level tokenizers build theirs from the argument
+    if (
+        "add_prefix_space" in tokenizer.init_kwargs
+    ):  # byte-level tokenizers rebuild the pre-tokenizer from this argument
         tokenizer.add_prefix_space = True
     with TemporaryDirectory() as written:
         folder = Path(written)

@@ -8,7 +8,7 @@ import torch as th
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 _FILE = "wait.safetensors"
 

@@ -174,7 +174,7 @@ class RunFolder:
         Raises:
             RunFolderError: if all checkpoints are damaged.
         """
-        damaged = []
+        damaged: list[str] = []
         for path in reversed(self._checkpoint_paths()):
             fault = _fault(path)
             if fault is None:

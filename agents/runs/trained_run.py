@@ -16,14 +16,8 @@ from lm_gym.agents.runs.settings import Settings, SettingsError
 from lm_gym.envs import TextVectorEnv, find_task
 
 Which = Literal["best", "last"]
-MAY_CHANGE = (
-    "env.dataset",
-    "env.max_length",
-    "data.",
-    "evaluation.",
-    "device",
-    "threads",
-)  # and the options of the task
+# beside these, the options of the task may change
+MAY_CHANGE = ("env.dataset", "env.max_length", "data.", "evaluation.", "device", "threads")
 
 
 def run_parser(program: str, description: str | None, split: str, keys: str = "") -> ArgumentParser:
@@ -76,9 +70,7 @@ class TrainedRun:
             SettingsError, ValueError: if the data or the split cannot be used.
         """
         folder = self.folder
-        settings = replace(
-            self.settings, data={**self.settings.data, "max_overlap": 1.0}
-        )  # overlap is an error in training only
+        settings = replace(self.settings, data={**self.settings.data, "max_overlap": 1.0})  # an error in training only
         go_on = f"train it with --resume {folder.path}"
         if not folder.best.is_dir():
             raise RunFolderError(f"{folder.path} has no best model yet: {go_on}")

@@ -27,7 +27,9 @@ def sudoku_grids() -> NDArray[np.int64]:
     lines = np.array(list(permutations((1, 2, 3, 4))))  # [24, 4]
     pairs = np.array([(a, b) for a, b in product(lines, lines) if not {*a[:2]} & {*b[:2]}])  # two rows, boxes right
     grids = np.array([np.concatenate((top, bottom)) for top, bottom in product(pairs, pairs)])  # [9216, 4, 4]
-    return grids[(np.sort(grids, axis=1) == np.arange(1, 5)[:, None]).all((1, 2))].reshape(-1, 16)
+    complete: NDArray[np.bool_] = (np.sort(grids, axis=1) == np.arange(1, 5)[:, None]).all((1, 2))
+    solved: NDArray[np.int64] = grids[complete].reshape(-1, 16)
+    return solved
 
 
 def sudoku_class(grid: NDArray[np.int64]) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""One split while it is read: flat arrays that grow, and never a list of strings for the whole file."""
+"""A split while it is read, as growing flat arrays instead of a list of strings."""
 
 from array import array
 from collections.abc import Sequence
@@ -12,28 +12,28 @@ from lm_gym.data.spans import SpanCounts
 from lm_gym.data.tags import RawTags, TagError
 from lm_gym.data.values import fault_of
 
-_MOST_WORDS = 1_000_000  # of one text: more, and texts were not told apart
-_MOST_LINES = 1000  # of a file with a word a line that is one text
+_MOST_WORDS = 1_000_000  # words of a text; more suggest that texts are not separated
+_MOST_LINES = 1000  # lines of a file with one word per line and only one text
 
 
 class CorpusBuilder:
-    """Words, raw tags and other fields of one split, as flat arrays, with the place each text came from.
+    """Collect words, raw tags and other fields of a split in flat arrays, with the place of each text.
 
     Args:
         place: the file or split that error messages name.
         words: the words of the dataset, shared by its splits.
-        unit: what `lines` counts: "line" of a file, "row" of a table, "text" of a list.
+        unit: noun for the numbers in `lines`: "line" of a file, "row" of a table, "text" of a list.
 
     Attributes:
-        word_per_line: whether each word of a text stands on a line of its own; the reader says so.
-        tag_column: the column of the tags, as errors name it.
-        remarks: what a user of the data should know.
-        counted: number of rows by what was done with them.
-        left_out: number of rows that are no texts.
-        spans: what became of spans of characters.
-        fields: the fields beside words and tags, by name; the reader adds them before the first text.
-        unread: names of columns that no field is read from.
-        unnamed: number of columns if they have no names and `unread` holds their indices, else 0.
+        word_per_line: whether each word has its own line; set by the reader.
+        tag_column: the column of the tags, for error messages.
+        remarks: notes for users of the data.
+        counted: numbers of skipped or changed rows, by description.
+        left_out: number of rows that are not texts.
+        spans: counts of spans of characters.
+        fields: other fields by name; the reader adds them before the first text.
+        unread: names of columns that are not read.
+        unnamed: number of columns if they have no names, so that `unread` holds indices; else 0.
     """
 
     def __init__(self, place: str, words: Words, unit: str = "line") -> None:
@@ -53,17 +53,17 @@ class CorpusBuilder:
         self.tags = array("h")
         self.raw_tags = RawTags()
         self.offsets = array("q", [0])
-        self.lines = array("i")  # where each text begins
+        self.lines = array("i")  # first line of each text
 
     def __len__(self) -> int:
         return len(self.lines)
 
     def add(self, words: Sequence[str], tags: Sequence[str] | None, line: int) -> None:
-        """Append one text.
+        """Append a text.
 
         Raises:
-            DataError: no words or more than a million, more or fewer tags than words, a tag that fits no scheme, or a
-                text with tags beside one without.
+            DataError: the text has no words or more than a million, the numbers of words and tags differ, a tag fits no
+                scheme, or only some texts have tags.
         """
         if not words and not tags:
             raise self.error(line, "a text without words: leave it out")
@@ -84,26 +84,26 @@ class CorpusBuilder:
         self.offsets.append(len(self.words))
 
     def count(self, what: str, *, left_out: bool) -> None:
-        """Count a row that is not read as it stands, for a note such as "2 of 8 rows have no words"."""
+        """Count a row that is skipped or changed, for a note such as "2 of 8 rows have no words"."""
         self.counted[what] = self.counted.get(what, 0) + 1
         self.left_out += left_out
 
     def place_of(self, line: int) -> str:
-        """The place and the line, as errors name them."""
+        """Return the place and the line for error messages."""
         return f"{self.place}, {self.unit} {line}"
 
     def error(self, line: int, message: str) -> DataError:
-        """A `DataError` that names the place and the line."""
+        """Return a `DataError` with the place and the line."""
         return DataError(f"{self.place_of(line)}: {message}")
 
     def error_at_word(self, word: int, message: str) -> DataError:
-        """The same for the word at flat index `word`."""
+        """Return a `DataError` for the word at flat index `word`."""
         text = int(np.searchsorted(np.frombuffer(self.offsets, np.int64), word, side="right")) - 1
         line = self.lines[text] + (word - self.offsets[text] if self.word_per_line else 0)
         return self.error(line, message)
 
     def error_at_tag(self, tag: str, message: str) -> DataError:
-        """The same for the first word with a tag, and the column that tags are read from."""
+        """Return a `DataError` for the first word with a tag, with the column of the tags."""
         first = int(np.flatnonzero(np.frombuffer(self.tags, np.int16) == self.raw_tags[tag])[0])
         column = f"; tags are read from column {self.tag_column!r}, tag_column chooses another"
         return self.error_at_word(first, message + column * (self.tag_column is not None))
@@ -112,7 +112,7 @@ class CorpusBuilder:
         """Replace numbers among the raw tags by names.
 
         Raises:
-            DataError: a number without a name, or two tags of one name.
+            DataError: a number has no name, or two tags have the same name.
         """
         named: dict[str, str] = {}  # name → tag
         for tag in self.raw_tags:
@@ -126,22 +126,22 @@ class CorpusBuilder:
         self.raw_tags = RawTags(zip(named, range(len(named)), strict=True))
 
     def flat_words(self) -> NDArray[np.int32]:
-        """The words as int32 [W], a view."""
+        """Return a view of the words, int32 [W]."""
         return np.frombuffer(self.words, np.int32)
 
     def flat_offsets(self) -> NDArray[np.int64]:
-        """The offsets as int64 [N + 1], a view."""
+        """Return a view of the offsets, int64 [N + 1]."""
         return np.frombuffer(self.offsets, np.int64)
 
     def flat_tags(self) -> NDArray[np.int16] | None:
-        """The raw tags as int16 [W], a view, or None where the texts have no tags."""
+        """Return a view of the raw tags, int16 [W], or None without tags."""
         return np.frombuffer(self.tags, np.int16) if self.tags else None
 
     def check(self) -> None:
-        """What can only be seen at the end.
+        """Check everything that can only be seen at the end.
 
         Raises:
-            DataError: no text at all, one text where there should be many, or a word that is none.
+            DataError: there are no texts, texts are not separated, or a word is invalid.
         """
         if not len(self):
             raise DataError(f"{self.place}: no text in it: an empty file, or one of blank lines only")
@@ -162,7 +162,7 @@ class CorpusBuilder:
                 raise self.error(self.lines[found[0]], faults[found[1]])
 
     def notes(self) -> list[str]:
-        """What a user of the data should know: the remarks, what was counted, and that texts have one word."""
+        """Return notes for users of the data: remarks, counts, and whether every text has one word."""
         rows = len(self) + self.left_out
         notes = [
             *self.remarks,

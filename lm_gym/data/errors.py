@@ -19,10 +19,10 @@ class DataError(ValueError):
 
 
 class OtherFields(DataError):  # noqa: N818
-    """Data that holds other fields than those asked for, such as one label per text instead of a tag per word.
+    """Error: the data has other fields than the required ones, such as one label per text instead of a tag per word.
 
     Attributes:
-        kinds: kinds of the fields that the data does hold (see `lm_gym.data.fields.Field`).
+        kinds: kinds of the fields that the data has (see `lm_gym.data.fields.Field`).
     """
 
     def __init__(self, message: str, *, kinds: Iterable[str] = ()) -> None:

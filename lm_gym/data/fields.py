@@ -1,4 +1,4 @@
-"""The fields of a record: what a task asks for, and the usual names of their columns."""
+"""The fields of a record, with the usual names of their columns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ class Field:
     beside: str | None = None
 
 
-WHOLE_TEXTS = ("text", "sentence", "content")  # columns of strings to split; others may hold one word a row
+WHOLE_TEXTS = ("text", "sentence", "content")  # columns of strings to split; others may hold one word per row
 
 WORDS = Field("words", "words", ("tokens", "words", "token", "word", *WHOLE_TEXTS))
 TAGS = Field("tags", "tags", ("tags", "ner_tags", "tag", "ner_tag", "ner", "labels", "label", "entities", "spans"))
@@ -43,7 +43,7 @@ SECOND = Field(
 CANDIDATES = Field("candidates", "texts", ("candidates", "options", "choices", "replies", "responses", "items"))
 RELEVANCE = Field("relevance", "numbers", ("relevance", "relevances", "gains", "scores"), beside="candidates")
 
-WORDS_AND_TAGS = (WORDS, replace(TAGS, required=False))  # what is read where nothing is asked for
+WORDS_AND_TAGS = (WORDS, replace(TAGS, required=False))  # the default fields
 USUAL = (WORDS, TAGS, LABEL, LABELS, CANDIDATES, RELEVANCE)
 
 DESCRIPTIONS: dict[Kind, str] = {
@@ -58,11 +58,11 @@ DESCRIPTIONS: dict[Kind, str] = {
 
 
 def check_fields(fields: Sequence[Field]) -> tuple[Field, ...]:
-    """The fields as a tuple.
+    """Return checked fields as a tuple.
 
     Raises:
-        DataError: the first field is not of kind "words", another is, two are of kind "tags", two have one name, or
-            `beside` names no field of kind "texts".
+        DataError: the first field is not of kind "words" or another one is, two fields are of kind "tags" or have the
+            same name, or `beside` does not name a field of kind "texts".
     """
     kinds = [field.kind for field in fields]
     names = [field.name for field in fields]

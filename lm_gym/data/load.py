@@ -1,4 +1,4 @@
-"""`load_dataset`: a dataset from whatever names or holds it."""
+"""`load_dataset`, which loads a dataset from a name, a path or Python data."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ from lm_gym.data.hub import PREFIX, fetch
 from lm_gym.data.options import ColumnKey, ReadOptions
 
 Source = str | os.PathLike[str] | Dataset | Mapping[str, Any] | Iterable[Any]
-IN_MEMORY = "Python data"  # what reports call Python data
+IN_MEMORY = "Python data"  # name of Python data in reports
 Builtin = str | Callable[[], Mapping[str, Any]]
 
 
@@ -44,39 +44,39 @@ def load_dataset(
     train_texts_per_type: PositiveInt | None = None,
     train_seed: NonNegativeInt = 0,
 ) -> Dataset:
-    """A dataset from a builtin name, a file, a folder, the hub, Python data, or a Dataset (returned as it is, or cut).
+    """Load a dataset from a builtin name, a file, a folder, the hub or Python data.
 
     Args:
-        source: "builtin/ner", "builtin/masked_lm", or "builtin" (what `builtin` says); a file; a folder with a file
-            for each split; `hub:<id>` or `hub:<id>:<config>`, through the `datasets` package; a list of records, of
-            word lists or of (words, tags) pairs; a pandas or Polars frame; a `datasets` object; a dict of such by
-            split.
-        fields: what a text must or may have, words first; None takes words, and tags if there are any.
-        builtin: what the source "builtin" means: a name such as "builtin/ner", or a function of no arguments that
-            gives Python data by split.
+        source: "builtin/ner", "builtin/masked_lm", or "builtin" (see `builtin`); a file; a folder with a file for each
+            split; `hub:<id>` or `hub:<id>:<config>`, through the `datasets` package; a list of records, of word lists
+            or of (words, tags) pairs; a pandas or Polars frame; a `datasets` object; a dict of such data by split; or
+            a `Dataset`.
+        fields: fields of a text, words first; None for words, and tags if there are any.
+        builtin: meaning of the source "builtin": a name such as "builtin/ner", or a function without arguments that
+            returns Python data by split.
         columns: columns by the name of a field, each an index (negative from the right) or a name.
         token_column: column of the words.
         tag_column: column of the tags.
-        text_column: column of whole texts, split at blanks.
-        delimiter: between columns; None is the format's own.
-        scheme: of the tags: "auto", "iob1", "iob2", "iobes" (BILOU and BMES included), "io" (types alone) or
+        text_column: column of whole texts, which are split at whitespace.
+        delimiter: delimiter of columns; None for the format's default.
+        scheme: scheme of the tags: "auto", "iob1", "iob2", "iobes" (BILOU and BMES included), "io" (types alone) or
             "conlleval" (any sequence).
-        names: what integers stand for, by field, in order: {"tags": ["O", "B-PER", "I-PER"]}.
-        header: whether the first row of a table names its columns; None finds out.
-        splits: for a folder, file names by split; for the hub and for Python data, their splits by ours. None finds
-            them.
-        max_overlap: the greatest part of a split, 0 to 1, that may stand in another split too.
-        train_texts: keep this number of texts of train, chosen by a hash of their words: for training with few labels.
-        train_texts_per_type: keep this number for each entity type or label (`lm_gym.data.few.few_texts`).
-        train_seed: which texts these are.
+        names: names of integers by field, in order: {"tags": ["O", "B-PER", "I-PER"]}.
+        header: whether the first row of a table names its columns; None to infer it.
+        splits: for a folder: file names by split; for the hub and Python data: names of their splits by ours. None to
+            infer them.
+        max_overlap: maximum fraction of a split, 0 to 1, that may also occur in another split.
+        train_texts: number of training texts to keep, chosen by a hash of their words, for training with few labels.
+        train_texts_per_type: number of texts to keep for each entity type or label (`lm_gym.data.few.few_texts`).
+        train_seed: seed of this choice.
 
     Returns:
-        The dataset, its tags in IOB2. A single file is the split that its name says, or train; a single list or frame
-        is train.
+        The dataset, with tags in IOB2. A single file becomes the split in its name, or train; a single list or frame
+        becomes train.
 
     Raises:
-        DataError: nothing there by this name, or data that cannot be used; the message names file and line.
-        OtherFields: the data lacks a required field, and holds others (`kinds`).
+        DataError: the source does not exist, or the data cannot be used; the message names the file and line.
+        OtherFields: the data lacks a required field but has others (`kinds`).
     """
     wanted = WORDS_AND_TAGS if fields is None else tuple(fields)
     options = ReadOptions(
@@ -99,7 +99,7 @@ def load_dataset(
 
 
 def _of_name(name: str, options: ReadOptions, splits: Mapping[str, str] | None, max_overlap: float) -> Dataset:
-    """The dataset of a file, a folder or the hub."""
+    """Return the dataset of a file, a folder or the hub."""
     _check_splits(splits)
     if name.startswith(PREFIX):
         return _of_data(name, fetch(name), options, splits, max_overlap)
@@ -125,7 +125,7 @@ def _of_name(name: str, options: ReadOptions, splits: Mapping[str, str] | None, 
 def _of_data(
     name: str, data: Any, options: ReadOptions, splits: Mapping[str, str] | None, max_overlap: float
 ) -> Dataset:
-    """The dataset of Python data: one split, or a mapping of them."""
+    """Return the dataset of Python data: one split, or a mapping of splits."""
     _check_splits(splits)
     if not isinstance(data, Mapping):
         if splits is not None:
@@ -180,7 +180,7 @@ def _check_splits(splits: Mapping[str, str] | None) -> None:
 
 
 def _demand(dataset: Dataset, fields: Sequence[Field]) -> None:
-    """Refuse a dataset without a required field."""
+    """Raise an error if a dataset lacks a required field."""
     columns = next(iter(dataset.splits.values())).columns
     held = {name: column.kind for name, column in columns.items()}
     if dataset.tag_names:

@@ -87,7 +87,8 @@ class _Transitions:
             bare: texts without gold entities, bool [R].
             last: the last position of each text, bool [R, T].
         """
-        return 2 * self.kinds * (pairs + self.kinds * (last + 2 * bare[:, None]))
+        offsets: NDArray[np.int64] = 2 * self.kinds * (pairs + self.kinds * (last + 2 * bare[:, None]))
+        return offsets
 
 
 class _State:

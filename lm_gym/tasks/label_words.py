@@ -63,7 +63,7 @@ def read_label_words(
     missing = [label for label in labels if not given.get(label)]
     if missing:
         raise ValueError(f"label_words: no word for {', '.join(missing)}: give at least one per label")
-    words = tuple((given[label],) if isinstance(given[label], str) else tuple(given[label]) for label in labels)
+    words = tuple(_as_tuple(given[label]) for label in labels)
     ids = tuple(tuple(_ids(word, tokenizer) for word in of_label) for of_label in words)
     _refuse_shared(labels, words, ids)
     assert options.template is not None
@@ -93,6 +93,10 @@ def _refuse_shared(
                 raise ValueError(
                     f"label_words: {word!r} stands for {other!r} and for {label!r}: give each words of its own"
                 )
+
+
+def _as_tuple(words: str | Sequence[str]) -> tuple[str, ...]:
+    return (words,) if isinstance(words, str) else tuple(words)
 
 
 def _ids(word: str, tokenizer: TextTokenizer) -> tuple[int, ...]:

@@ -56,7 +56,8 @@ class MaskedLM(MaskedTexts):
     @classmethod
     def num_masked(cls, maskable: NDArray[np.int64], options: MaskedLMOptions) -> NDArray[np.int64]:
         """The fraction `mask_probability` of those that may be masked, one at least."""
-        return np.maximum(1, np.rint(options.mask_probability * maskable)).astype(np.int64)
+        number: NDArray[np.int64] = np.maximum(1, np.rint(options.mask_probability * maskable)).astype(np.int64)
+        return number
 
     @classmethod
     def check(cls, unit: str, options: MaskedLMOptions) -> None:

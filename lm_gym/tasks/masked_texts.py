@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lm_gym import ragged
-from lm_gym.data.fields import WORDS
+from lm_gym.data.fields import WORDS, Field
 from lm_gym.hashing import mix
 from lm_gym.tasks.baseline import RANDOM, Baseline, unigram
 from lm_gym.tasks.encoded import Cut, Encoded, WordTable, expand, lay_out
@@ -33,7 +33,7 @@ class MaskedTexts(Task):
     (`shown`).
     """
 
-    fields = (WORDS,)
+    fields: ClassVar[tuple[Field, ...]] = (WORDS,)
     builtin = "builtin/masked_lm"
     head = "vocabulary"
     baselines = (RANDOM, Baseline("majority", "most frequent token", unigram))

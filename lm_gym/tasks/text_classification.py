@@ -204,9 +204,12 @@ class TextClassification(FixedPositions):
 
     def _texts(self, index: int) -> dict[str, list[str]]:
         """Return the words of a text, and of the second text of a pair, by name."""
+        texts = {"text": self.corpus.text(index)}
         second = self.corpus.columns.get(SECOND.name)
-        pair = {} if second is None else {SECOND.name: second.of(index)[0]}
-        return {"text": self.corpus.text(index), **pair}
+        if second is not None:
+            assert isinstance(second, TextsColumn)  # of one item each
+            texts[SECOND.name] = second.of(index)[0]
+        return texts
 
 
 def _encode_chunk(

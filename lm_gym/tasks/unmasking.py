@@ -33,7 +33,8 @@ _COUNT, _ORDER = np.uint64(0xC0), np.uint64(0x0D)  # what is drawn, beside the m
 
 def confidence(log_probs: NDArray[Any]) -> NDArray[np.float64]:
     """The largest probability, [..., n] log-probabilities → [...], in (0, 1]."""
-    return np.exp(log_probs.max(-1).astype(np.float64))
+    largest: NDArray[np.float64] = np.exp(log_probs.max(-1).astype(np.float64))
+    return largest
 
 
 def margin(log_probs: NDArray[Any]) -> NDArray[np.float64]:
@@ -208,7 +209,8 @@ class Unmasking(MaskedTexts):
         """The fraction `mask_probability` of those that may be masked, one at least; or all of them."""
         if options.mask_probability == "uniform":
             return maskable
-        return np.maximum(1, np.rint(float(options.mask_probability) * maskable)).astype(np.int64)
+        number: NDArray[np.int64] = np.maximum(1, np.rint(float(options.mask_probability) * maskable)).astype(np.int64)
+        return number
 
     @classmethod
     def encode(
@@ -264,7 +266,8 @@ class Unmasking(MaskedTexts):
     @property
     def max_steps(self) -> int | None:
         """Most steps of a text."""
-        return self.options.max_steps
+        most: int | None = self.options.max_steps
+        return most
 
     @property
     def may_end_open(self) -> bool:

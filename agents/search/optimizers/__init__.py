@@ -1,4 +1,4 @@
-"""Gradient-free optimizers behind one ask/tell contract, by name: OPTIMIZERS."""
+"""Gradient-free optimizers with a common ask/tell interface, by name: OPTIMIZERS."""
 
 from lm_gym.agents.search.optimizers.ars import ARS
 from lm_gym.agents.search.optimizers.cma_es import CMAES

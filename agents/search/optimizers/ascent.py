@@ -1,4 +1,4 @@
-"""Steps along an estimated gradient, tensor by tensor and in place."""
+"""In-place steps along an estimated gradient, tensor by tensor."""
 
 from __future__ import annotations
 
@@ -27,14 +27,13 @@ class Ascent:
         r_adazo   m as above, v ← β₂ v + (1 − β₂) m²                   θ ← θ + α m̂/(√v̂ + ε)
 
     Adam: Kingma & Ba, 2015, algorithm 1. R-AdaZO (Shu et al., 2025, arXiv 2502.01014) takes the second moment of the
-    smoothed gradient, which has less of the estimate's noise; m̂ and v̂ are corrected as Adam's. Memory beyond what is
-    moved: as many tensors as there are moments.
+    smoothed gradient, which is less noisy; m̂ and v̂ are bias-corrected as in Adam. It needs one more tensor per moment.
 
     Args:
-        rule: one of them.
+        rule: name of the rule.
         learning_rate: α.
-        tensors: what will be moved.
-        decay: share of α that is left after each step, in (0, 1].
+        tensors: the tensors to move.
+        decay: factor of α per step, in (0, 1].
     """
 
     def __init__(self, rule: Rule, learning_rate: float, tensors: Sequence[th.Tensor], decay: float = 1.0) -> None:
@@ -46,11 +45,11 @@ class Ascent:
         """Move one tensor in place.
 
         Args:
-            index: its number.
-            tensor: it.
-            gradient: of its shape; may be overwritten.
+            index: index of the tensor.
+            tensor: the tensor.
+            gradient: its gradient; may be overwritten.
             count: number of this step, from 1.
-            scale: one unit of the gradient's variables in those of the tensor, times the factor of a schedule.
+            scale: one unit of the gradient's variables in units of the tensor, times the factor of a schedule.
         """
         alpha = self.learning_rate * self.decay ** (count - 1) * scale
         if self.rule in ("sgd", "sign"):
@@ -68,18 +67,18 @@ class Ascent:
         tensor.addcdiv_(m, gradient, value=alpha * correction / (1 - beta1**count))
 
     def state(self) -> dict[str, Any]:
-        """Copies of the moments, by name."""
+        """Return copies of the moments by name."""
         return {f"{name}_{i}": x.clone() for i, kept in enumerate(self.moments) for name, x in zip("mv", kept)}  # noqa: B905
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take the moments out of a state."""
+        """Load the moments from a state."""
         for i, kept in enumerate(self.moments):
             for name, x in zip("mv", kept):  # noqa: B905  (as many as there are)
                 x.copy_(state[f"{name}_{i}"])
 
 
 class Anchor:
-    """Decay towards where tensors were: θ ← θ + λ (θ₀ − θ) before each step ("anchored decay", arXiv 2605.30148).
+    """Decay towards the start: θ ← θ + λ (θ₀ − θ) before each step ("anchored decay", arXiv 2605.30148).
 
     Args:
         share: λ, in [0, 1). 0 keeps no copy.
@@ -98,10 +97,10 @@ class Anchor:
             tensor.lerp_(self.start[index], self.share)
 
     def state(self) -> dict[str, Any]:
-        """Copies of where the tensors were."""
+        """Return copies of the start."""
         return {f"start_{i}": x.clone() for i, x in enumerate(self.start)}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take them out of a state."""
+        """Load the start from a state."""
         for i, x in enumerate(self.start):
             x.copy_(state[f"start_{i}"])

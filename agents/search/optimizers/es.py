@@ -25,24 +25,23 @@ from lm_gym.naming import check_choice
 class ES(VectorOptimizer):
     """Evolution strategy of Salimans et al., "Evolution Strategies as a Scalable Alternative…", 2017.
 
-    Members θ ± σ ε_i, ε_i ~ N(0, I); with u the shaped fitness the gradient of its smoothed expectation is estimated by
+    Members are θ ± σ ε_i with ε_i ~ N(0, I). With the shaped fitness u, the gradient of its smoothed expectation is
 
         g = (1/(P σ)) Σ_i (u_i⁺ − u_i⁻) ε_i
 
-    and climbed by Adam. Members 2i and 2i + 1 are a pair.
+    which Adam follows. Members 2i and 2i + 1 are a pair.
 
     Args:
         initial, domain, seed: see VectorOptimizer.
         popsize: P, even.
         sigma: σ, in natural steps.
-        learning_rate: α; Adam moves each entry by at most about α a generation. None: σ/2.
-        shaping: `"centred_ranks"`, or `"z_scores"`, which keep how much better a member is.
+        learning_rate: α; Adam moves each entry by at most about α per generation. None: σ/2.
+        shaping: `"centred_ranks"`, or `"z_scores"`, which preserve relative differences in fitness.
         rule: `"adam"` or `"sgd"`.
-        weight_decay: share of the way back to the start that the mean goes each generation.
-        decay: share of α that is left after each generation; a half-life of h generations is 0.5^(1/h).
-        averaging: share of the average of earlier means that the answer keeps each generation, in [0, 1): the centre
-            is then their moving average (Polyak & Juditsky, 1992), which has far less of the search's noise; 0: the
-            mean itself.
+        weight_decay: fraction of the distance to the start by which the mean moves back per generation.
+        decay: factor of α per generation; a half-life of h generations is 0.5^(1/h).
+        averaging: decay of the moving average of means that is the result (Polyak & Juditsky, 1992), in [0, 1). The
+            average is far less noisy than the mean. 0: the mean itself.
     """
 
     has_rate: ClassVar[bool] = True
@@ -89,7 +88,7 @@ class ES(VectorOptimizer):
         if self.weight_decay:
             self.mean.lerp_(self.start, self.weight_decay)
         self.ascent.step(0, self.mean, weights @ population.noise, self.generation + 1, self.rate)
-        if self.averaging:  # of the means so far while there are few of them, a moving one afterwards
+        if self.averaging:  # a plain average while there are few means, then a moving one
             self.average.lerp_(self.mean, max(1 - self.averaging, 1 / (self.generation + 1)))
 
     def _state(self) -> dict[str, Any]:

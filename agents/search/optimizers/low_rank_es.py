@@ -1,4 +1,4 @@
-"""LowRankES: an evolution strategy over whole models, its noise of low rank in every matrix."""
+"""LowRankES: an evolution strategy over whole models with low-rank noise in every matrix."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from lm_gym.naming import check_choice
 class LowRankES(StructuredOptimizer):
     """Evolution strategy with low-rank perturbations (EGGROLL: Sarkar et al., 2025).
 
-    Members W ± σ E_i, E_i = A_i B_iᵀ/√r in every matrix, A_i and B_i standard Gaussian of r columns; vectors get full
-    noise. With u the shaped fitness, block by block, and as one matrix product for all members,
+    Members are W ± σ E_i. In a matrix, E_i = A_i B_iᵀ/√r with standard Gaussian A_i and B_i of r columns; vectors get
+    full noise. With the shaped fitness u, each block is updated by one matrix product for all members,
 
         W ← W + α (1/P) Σ_i (u_i⁺ − u_i⁻) E_i
 
-    or with 1/√P in place of 1/P, as EGGROLL scales it: α then need not grow with P.
+    or with 1/√P instead of 1/P, as in EGGROLL, so that α need not grow with P.
 
-    Each E_i has rank r, their sum rank r P/2. `rank=None` draws every entry on its own (Qiu et al., 2025): the same
-    search in the same memory, with a draw of the whole model for each pair.
+    Each E_i has rank r, and their sum has rank up to r P/2. With `rank=None` every entry is drawn independently (Qiu et
+    al., 2025): the same search in the same memory, with a draw of the whole model for each pair.
 
     Args:
         centre, blocks, seed: see StructuredOptimizer.
@@ -36,10 +36,12 @@ class LowRankES(StructuredOptimizer):
         sigma: σ, in natural steps.
         learning_rate: α, in natural steps. None: σ/2.
         shaping: `"z_scores"`, or `"centred_ranks"`.
-        rule: `"sgd"`, the line above, or another of `Ascent`; `"adam"` holds twice the model's memory in moments.
-        decay: share of α that is left after each generation; a half-life of h generations is 0.5^(1/h).
-        weight_decay: share of the way back to the start that parameters go each generation; above 0 it costs a copy.
-        scaling: `"mean"`, 1/P, or `"root"`, 1/√P.
+        rule: `"sgd"`, the update above, or another rule of `Ascent`; `"adam"` needs twice the model's memory for
+            moments.
+        decay: factor of α per generation; a half-life of h generations is 0.5^(1/h).
+        weight_decay: fraction of the distance to the start by which parameters move back per generation; above 0 it
+            needs a copy of the parameters.
+        scaling: `"mean"` for 1/P, or `"root"` for 1/√P.
     """
 
     has_rate: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""MeZO: simultaneous perturbation with noise out of counters, in the memory of inference."""
+"""MeZO: simultaneous perturbation with noise regenerated from counters, in the memory of inference."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ from lm_gym.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, Posit
 class MeZO(SPSA):
     """Memory-efficient zeroth-order SGD: Malladi et al., 2023 (arXiv 2305.17333), algorithm 1; SPSA: Spall, 1992.
 
-    q = P/2 probes z_i ~ N(0, I), both sides judged on the same texts:
+    There are q = P/2 probes z_i ~ N(0, I), whose sides are both evaluated on the same texts:
 
         g_i = (f(θ + σ z_i) − f(θ − σ z_i))/(2 σ)        θ ← θ + (α/q) Σ_i g_i z_i
 
-    The noise is drawn anew, slab by slab, wherever it is needed, so beyond the model nothing but a slab is held. A
-    probe of which a side failed is left out.
+    The noise is regenerated slab by slab wherever it is needed, so that only one slab is held beside the model. A probe
+    with a failed side is left out.
 
     Args:
         centre, blocks, seed: see StructuredOptimizer.
         popsize: P = 2q.
         sigma: σ, in natural steps (the paper's ε, where a natural step is 1e-3).
-        learning_rate: α, natural steps for a slope of one unit of fitness a natural step; with `adaptive`, natural
-            steps. None: 0.3 σ with `adaptive`, else 1.
-        clip: bound of |g_i|, None: none. A single probe's slope may be far off.
-        decay: share of α that is left after each generation; a half-life of h generations is 0.5^(1/h).
-        adaptive: divide slopes by their running root mean square, so that α need not be found anew for each reward,
-            space and model.
-        weight_decay: share of the way back to the start that parameters go each generation; above 0 it costs a copy.
-        scaling: `"mean"`, the line above, or `"root"`: α/√q in place of α/q.
+        learning_rate: α, in natural steps per slope of one unit of fitness per natural step, or in natural steps with
+            `adaptive`. None: 0.3 σ with `adaptive`, else 1.
+        clip: bound of |g_i|, because the slope of a single probe can be far off; None for no bound.
+        decay: factor of α per generation; a half-life of h generations is 0.5^(1/h).
+        adaptive: whether to divide slopes by their running root mean square, so that the same α suits any reward,
+            search space and model.
+        weight_decay: fraction of the distance to the start by which parameters move back per generation; above 0 it
+            needs a copy of the parameters.
+        scaling: `"mean"`, the update above, or `"root"`, with α/√q instead of α/q.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The ask/tell contract of every gradient-free optimizer here."""
+"""The ask/tell interface of all gradient-free optimizers."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from lm_gym.bounds import Bounded, NonNegativeInt, PositiveInt
 
 
 class Optimizer(Bounded, ABC):
-    """A maximiser of a black box: `ask` for members, evaluate them, `tell` their fitness.
+    """Base class of optimizers, which maximise a black box: `ask` for members, evaluate them, `tell` their fitness.
 
-    A generation is a pure function of (state, seed, generation): all randomness is keyed by the two counters. So a
-    state taken between `ask` and `tell` is enough to be asked the same members again.
+    A generation is a pure function of (state, seed, generation), because all randomness is keyed by these counters. A
+    state taken between `ask` and `tell` therefore gives the same members again.
 
     Args:
-        seed: of everything random.
-        popsize: P, members of a generation.
-        device: where members are made.
+        seed: seed of all random numbers.
+        popsize: P, number of members in a generation.
+        device: device of the members.
 
     Attributes:
         popsize: P.
-        generation: generations told so far.
-        evaluations: members told so far.
-        rate: factor of the learning rate in the next `tell`, for schedules; only where `has_rate`.
+        generation: number of completed generations.
+        evaluations: number of evaluated members.
+        rate: factor of the learning rate in the next `tell`, for schedules; used only if `has_rate`.
     """
 
-    has_rate: ClassVar[bool] = False  # True: it has a learning rate, which follows `rate`
+    has_rate: ClassVar[bool] = False  # whether it has a learning rate, which is multiplied by `rate`
     rate: float = 1.0
     kinds: ClassVar[frozenset[Kind]] = frozenset({"real"})
-    structured: ClassVar[bool] = False  # True: a StructuredOptimizer
+    structured: ClassVar[bool] = False  # whether it is a StructuredOptimizer
     remembers: ClassVar[tuple[str, ...]] = ()  # attributes that the next generation depends on
 
     def __init__(self, *, seed: NonNegativeInt, popsize: PositiveInt, device: th.device) -> None:
@@ -45,7 +45,7 @@ class Optimizer(Bounded, ABC):
         self._asked: Population | None = None
 
     def ask(self) -> Population:
-        """The members to evaluate; the same ones until they are told."""
+        """Return the members to evaluate; the same ones until `tell`."""
         if self._asked is None:
             self._asked = self._ask()
         return self._asked
@@ -54,11 +54,11 @@ class Optimizer(Bounded, ABC):
         """Learn from the members' fitness.
 
         Args:
-            fitness: [P], higher is better. NaN marks a failed evaluation: it counts as worse than every other. A
-                generation in which all fail teaches nothing and only counts.
+            fitness: [P], higher is better. NaN marks a failed evaluation, which counts as the worst. If all evaluations
+                of a generation fail, only the counters change.
 
         Raises:
-            ValueError: a shape other than [P], or +inf.
+            ValueError: the shape is not [P], or a value is +inf.
         """
         population = self.ask()
         if fitness.shape != (population.size,):
@@ -69,7 +69,7 @@ class Optimizer(Bounded, ABC):
             told = told.nan_to_num(-th.inf, th.inf, -th.inf)
             best = told.max().item()
         if best == th.inf:
-            raise ValueError("a fitness is +inf: nothing could be better; give NaN where an evaluation failed")
+            raise ValueError("a fitness is +inf: give finite values, and NaN for failed evaluations")
         if best > -th.inf:
             self._tell(population, told)
         self.generation += 1
@@ -78,18 +78,18 @@ class Optimizer(Bounded, ABC):
 
     @abstractmethod
     def _ask(self) -> Population:
-        """New members; changes nothing in self."""
+        """Return new members without changing self."""
 
     @abstractmethod
     def _tell(self, population: Population, fitness: th.Tensor) -> None:
-        """Learn; `fitness` float64 [P], -inf where an evaluation failed, finite for at least one member."""
+        """Learn from fitness, float64 [P]; -inf for failed evaluations, finite for at least one member."""
 
     def logs(self) -> dict[str, float]:
-        """Numbers worth watching, such as `step_size`, `acceptance_rate`, `diversity`."""
+        """Return numbers to log, such as `step_size`, `acceptance_rate` or `diversity`."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next generation depends on: tensors (copies), numbers and strings."""
+        """Return everything that the next generation depends on: tensors (copies), numbers and strings."""
         return {
             "optimizer": type(self).__name__,
             "seed": self.seed,
@@ -100,45 +100,45 @@ class Optimizer(Bounded, ABC):
         }
 
     def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
-        """Go on where `state_dict` was taken. `strict` is there for Stable-Baselines3; every key is needed.
+        """Resume from a `state_dict`; `strict` exists for Stable-Baselines3, and every key is required.
 
         Raises:
-            ValueError: the state is another optimizer's, or of another popsize.
+            ValueError: the state belongs to another optimizer or has another popsize.
         """
         for key, own in (("optimizer", type(self).__name__), ("popsize", self.popsize)):
             if state[key] != own:
-                raise ValueError(f"the state is of {key}={state[key]!r}, this is {own!r}: build it with the same")
+                raise ValueError(f"the state has {key}={state[key]!r}, this optimizer {own!r}: create it with the same")
         self.seed = int(state["seed"])
         self.generation, self.evaluations = int(state["generation"]), int(state["evaluations"])
         self._asked = None
         self._load(state)
 
     def _state(self) -> dict[str, Any]:
-        """The state of a subclass."""
+        """Return the state of a subclass."""
         values = {name: getattr(self, name) for name in self.remembers}
         return {name: v.clone() if isinstance(v, th.Tensor) else v for name, v in values.items()}
 
     def _load(self, state: dict[str, Any]) -> None:
-        """Take a state of a subclass."""
+        """Load the state of a subclass."""
         for name in self.remembers:
             value = state[name]
             setattr(self, name, value.to(self.device, copy=True) if isinstance(value, th.Tensor) else value)
 
     def _generator(self, stream: int = 0) -> th.Generator:
-        """A generator of this generation; `stream` keeps apart several uses in one."""
+        """Return a generator for this generation; different `stream`s are independent."""
         return th.Generator(self.device).manual_seed(keyed_seed(self.seed, self.generation, stream))
 
 
 class VectorOptimizer(Optimizer):
-    """An optimizer whose members are dense vectors.
+    """Base class of optimizers whose members are dense vectors.
 
     Args:
-        initial: [d], where the search begins; its device and its dtype are those of the members.
-        domain: what its entries are.
+        initial: [d], the start of the search, with the device and dtype of the members.
+        domain: the domain of its entries.
         seed, popsize: see Optimizer.
 
     Raises:
-        ValueError: a domain of a kind that this optimizer does not search, or an `initial` that isn't in it.
+        ValueError: the optimizer does not support the kind of domain, or `initial` is not in it.
     """
 
     def __init__(self, initial: th.Tensor, domain: Domain | None = None, *, seed: int, popsize: int) -> None:
@@ -149,29 +149,29 @@ class VectorOptimizer(Optimizer):
                 f"{type(self).__name__} searches {' and '.join(sorted(self.kinds))} spaces, not {self.domain.kind} ones"
             )
         if initial.shape != (self.domain.dim,):
-            raise ValueError(f"initial has shape {tuple(initial.shape)}, the domain {self.domain.dim} entries")
+            raise ValueError(f"initial has shape {tuple(initial.shape)}, but the domain has {self.domain.dim} entries")
 
     @property
     @abstractmethod
     def centre(self) -> th.Tensor:
-        """[d], what the search would answer now: the mean of a distribution, or the best member."""
+        """[d], the current result of the search: the mean of a distribution, or the best member."""
 
     def _randn(self, rows: int, stream: int = 0) -> th.Tensor:
-        """Standard Gaussian numbers of this generation, [rows, d]."""
+        """Draw standard Gaussian numbers of this generation, [rows, d]."""
         shape = (rows, self.domain.dim)
         return th.randn(shape, generator=self._generator(stream), device=self.device, dtype=self.dtype)
 
     def _tensor(self, values: NDArray[np.float64]) -> th.Tensor:
-        """Numbers worked out on the CPU, where the members are."""
+        """Move numbers computed on the CPU to the members' device."""
         return th.as_tensor(values, dtype=self.dtype, device=self.device)
 
 
 class StructuredOptimizer(Optimizer):
-    """An optimizer that moves live tensors in place and regenerates its noise: memory O(d), whatever P.
+    """Base class of optimizers that move live tensors in place and regenerate their noise, with memory O(d) for any P.
 
     Args:
-        centre: one live tensor for each block (a model's own parameters); updated in place.
-        blocks: what they are; hyperparameters are in units of `block.scale`.
+        centre: one live tensor for each block (parameters of a model), updated in place.
+        blocks: description of the tensors; hyperparameters are in units of `block.scale`.
         seed, popsize: see Optimizer.
     """
 

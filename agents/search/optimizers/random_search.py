@@ -1,4 +1,4 @@
-"""Random search: the row to beat."""
+"""Random search, a baseline for other searches."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ from lm_gym.bounds import Interval, NonNegativeInt, PositiveFloat, PositiveFract
 
 
 class RandomSearch(VectorOptimizer):
-    """The best of independent draws around the start: Gaussian, or entries drawn anew.
+    """Keep the best of independent draws around the start: Gaussian, or redrawn entries.
 
-    Source: Rastrigin, 1963; Bergstra & Bengio, 2012. x = initial + σ ε, ε ~ N(0, I); the answer is the best x so far.
+    Source: Rastrigin, 1963; Bergstra & Bengio, 2012. x = initial + σ ε, ε ~ N(0, I); the result is the best x so far.
 
     Args:
         initial, domain, seed: see VectorOptimizer.
         popsize: P.
         sigma: σ of real entries, in natural steps.
-        rate: probability that an entry of another kind is drawn anew from all its values.
-        reevaluate: the best so far is a member of every generation and must win again: for fitness that changes from
-            one generation to the next (other texts). It costs one evaluation a generation. False: its fitness counts
-            for ever.
+        rate: probability that an entry of another kind is redrawn from all its values.
+        reevaluate: whether the best member is evaluated again in every generation. Use it if the fitness changes
+            between generations; it costs one evaluation per generation. False keeps its fitness.
     """
 
     kinds: ClassVar[frozenset[Kind]] = frozenset({"real", "binary", "categorical"})

@@ -1,4 +1,4 @@
-"""Simulated annealing, several chains at once, over real, binary or categorical entries."""
+"""Simulated annealing with several chains, over real, binary or categorical entries."""
 
 from __future__ import annotations
 
@@ -20,32 +20,31 @@ COOLINGS: dict[str, Callable[[th.Tensor, float], th.Tensor]] = {
     "logarithmic": lambda age, rate: 1 / (math.e + age).log(),
 }
 """T/T₀ after `age` generations (Kirkpatrick et al., 1983; linear; Geman & Geman, 1984)."""
-TARGET, PACE = 0.2, 0.3  # acceptance that the step sizes settle at; what one more acceptance adds to their logarithm
-LARGEST_SHARE = 0.5  # of bits or tokens that a proposal changes
-WARMTH = 0.1  # T₀ over the mean |ΔE|: 1 walks at random for longer than a search over a model lasts
+TARGET, PACE = 0.2, 0.3  # target acceptance rate; change of the logarithm of the step per acceptance
+LARGEST_SHARE = 0.5  # largest fraction of bits or tokens that a proposal changes
+WARMTH = 0.1  # T₀ relative to the mean |ΔE|; with 1, the random walk would last longer than a search over a model
 
 
 class SA(VectorOptimizer):
     """Simulated annealing: Metropolis et al., 1953; Kirkpatrick, Gelatt & Vecchi, 1983.
 
-    A chain proposes a neighbour, by a Gaussian step or by changing a few entries, and moves there with probability
-    min(1, exp(−ΔE/T)), where E = −fitness. Its step size follows acceptance: log s ← log s + 0.3 (accepted − 0.2).
+    A chain proposes a neighbour by a Gaussian step or by changing a few entries, and accepts it with probability
+    min(1, exp(−ΔE/T)), where E = −fitness. Its step size adapts to acceptance: log s ← log s + 0.3 (accepted − 0.2).
 
     Args:
-        initial, domain, seed: see VectorOptimizer. All chains begin there.
-        popsize: P members. Chains: P, or P/2 with `reevaluate`.
-        step: first standard deviation of a real proposal in natural steps; 1 where None. Of other kinds: first share
-            of the entries that change; 3/d where None (one changes at least).
-        temperature: T₀ in units of fitness; None: a tenth of the mean |ΔE| of the first
-                proposals.
-        cooling: `"geometric"` T₀ rateᵏ, `"linear"` T₀ (1 − (1 − rate) k), `"logarithmic"` T₀/ln(e + k), k generations
-            since the chain began.
-        rate: of the cooling.
-        restart_after: a chain that has not gone uphill for so many generations begins again, hot, at the best state;
+        initial, domain, seed: see VectorOptimizer. All chains start at `initial`.
+        popsize: P, number of members. There are P chains, or P/2 with `reevaluate`.
+        step: initial standard deviation of a real proposal in natural steps (None: 1), or for other kinds the initial
+            fraction of entries that change (None: 3/d, at least one entry).
+        temperature: T₀ in units of fitness; None: a tenth of the mean |ΔE| of the first proposals.
+        cooling: `"geometric"` T₀ rateᵏ, `"linear"` T₀ (1 − (1 − rate) k), or `"logarithmic"` T₀/ln(e + k), for k
+            generations since the chain started.
+        rate: rate of the cooling.
+        restart_after: number of generations without improvement after which a chain restarts, hot, at the best state;
             None: never.
-        reevaluate: where chains stand is evaluated again beside their proposals, so that both are judged on the same
-            texts and a lucky evaluation doesn't last: for fitness that changes from one generation to the next. It
-            takes half of the evaluations. False: a state's fitness counts for as long as the chain stands there.
+        reevaluate: whether the states of chains are evaluated again together with their proposals, on the same texts,
+            so that a lucky evaluation does not persist. Use it if the fitness changes between generations; it takes
+            half of the evaluations. False keeps the fitness of a state.
     """
 
     kinds: ClassVar[frozenset[Kind]] = frozenset({"real", "binary", "categorical"})
@@ -86,12 +85,12 @@ class SA(VectorOptimizer):
 
     @property
     def centre(self) -> th.Tensor:
-        """[d], the best state: of the chains' by the last evaluation, or where fitness is kept of all."""
+        """[d], the best current state of the chains, or the best of all states if fitness is kept."""
         return self.best
 
     @property
     def temperature(self) -> th.Tensor:
-        """T of each chain, float64 [chains]; 0 until it has been measured."""
+        """T of each chain, float64 [chains]; 0 until it is measured."""
         first = 0.0 if math.isnan(self.first_temperature) else self.first_temperature
         return first * self.cool(self.age.double(), self.rate)
 
@@ -108,7 +107,7 @@ class SA(VectorOptimizer):
             return th.addcmul(self.chains, self._randn(len(self.chains)), self.step)
         generator, proposals = self._generator(), self.chains.clone()
         n, d = proposals.shape
-        at = th.randint(d, (n, 1), generator=generator, device=self.device)  # an entry that changes in any case
+        at = th.randint(d, (n, 1), generator=generator, device=self.device)  # an entry that always changes
         here = proposals.gather(1, at)
         if self.domain.kind == "binary":
             return bit_flip(proposals, self.step, generator).scatter_(1, at, ~here)
@@ -120,7 +119,7 @@ class SA(VectorOptimizer):
         members, n = population.vectors(), len(self.chains)
         old, new = (fitness[:n], fitness[n:]) if self.reevaluate else (self.fitness, fitness)
         proposals = members[-n:]
-        gain = (new - old).nan_to_num(-math.inf, math.inf, -math.inf)  # −ΔE; where both failed the chain stays
+        gain = (new - old).nan_to_num(-math.inf, math.inf, -math.inf)  # −ΔE; if both failed, the chain stays
         self._measure_temperature(gain)
         u = th.rand(n, generator=self._generator(1), device=self.device, dtype=th.float64)
         moved = self.moved = accepted(gain, self.temperature, u)
@@ -159,5 +158,5 @@ class SA(VectorOptimizer):
 
 
 def accepted(gain: th.Tensor, temperature: th.Tensor, u: th.Tensor) -> th.Tensor:
-    """Whether chains move: u < min(1, exp(gain/T)), u uniform in [0, 1); at T = 0 only where nothing is lost."""
+    """Return whether chains move: u < min(1, exp(gain/T)) with u uniform in [0, 1); at T = 0 only without a loss."""
     return (gain >= 0) | (u < (gain / temperature).exp())  # at T = 0, gain < 0: exp(−inf) = 0, and no u is below it

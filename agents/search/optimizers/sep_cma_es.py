@@ -1,4 +1,4 @@
-"""Separable CMA-ES: CMA-ES whose covariance is diagonal, linear in time and memory."""
+"""Separable CMA-ES: CMA-ES with a diagonal covariance, linear in time and memory."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from lm_gym.bounds import Interval, NonNegativeInt, PositiveFloat
 class SepCMAES(VectorOptimizer):
     """sep-CMA-ES: Ros & Hansen, "A Simple Modification in CMA-ES Achieving Linear Time and Space Complexity", 2008.
 
-    Members m + σ √C ⊙ z_i, z_i ~ N(0, I), C diagonal. With the weights w of the ranks (ties averaged), y = √C z and
-    ⟨·⟩ the weighted mean:
+    Members are m + σ √C ⊙ z_i with z_i ~ N(0, I) and a diagonal C. With the weights w of the ranks (ties averaged),
+    y = √C z, and the weighted mean ⟨·⟩:
 
         m  ← m + σ ⟨y⟩
         pσ ← (1 − cσ) pσ + √(cσ (2 − cσ) μ) ⟨z⟩            σ ← σ exp((cσ/dσ)(|pσ|/E|N(0, I)| − 1))
         pc ← (1 − cc) pc + h √(cc (2 − cc) μ) ⟨y⟩          C ← (1 − c₁ − cμ Σw) C + c₁ pc² + cμ Σ_i w_i y_i²
 
-    with the learning rates that Hansen's pycma has for a diagonal C. In the last sum the worse half has negative
-    weights, y_i² then being scaled to |z_i|² = d (Hansen, 2016, equations 46 to 53), which unlearns useless directions
-    and keeps C positive. A generation in which all tie teaches nothing.
+    The learning rates are those of Hansen's pycma for a diagonal C. In the last sum the worse half has negative
+    weights, with y_i² scaled to |z_i|² = d (Hansen, 2016, equations 46 to 53), which shrinks useless directions and
+    keeps C positive. If all members of a generation tie, nothing changes.
 
     Args:
         initial, domain, seed: see VectorOptimizer.
@@ -63,7 +63,7 @@ class SepCMAES(VectorOptimizer):
         mu_worse = float(worse.sum() ** 2 / (worse**2).sum())
         limits = 1 + self.c_1 / self.c_mu, 1 + 2 * mu_worse / (mu + 2), (1 - self.c_1 - self.c_mu) / (d * self.c_mu)
         worse *= min(limits) / -worse.sum()
-        self.weights = np.stack([better, worse], axis=1)  # of the mean, and both of C
+        self.weights = np.stack([better, worse], axis=1)  # weights for the mean, and both for C
         self.total_weight = float(self.weights.sum())
         self.expected_norm = math.sqrt(d) * (1 - 1 / (4 * d) + 1 / (21 * d**2))
 

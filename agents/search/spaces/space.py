@@ -1,4 +1,4 @@
-"""What a black-box search changes in a policy, and how the members of a population are evaluated together."""
+"""The base class of search spaces, which describe the searched part of a policy and evaluate populations."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from lm_gym.bounds import Bounded
 
 
 class SearchSpace(Bounded, ABC):
-    """A part of a policy as a vector. The space owns the vector's meaning, scale and type.
+    """Base class of search spaces. A space represents a part of a policy as a vector and defines its scale and type.
 
     Args:
-        policy: what is searched: an LMPolicy; the spaces of parameters take any Stable-Baselines3 policy.
-        options: of the space.
+        policy: an LMPolicy; spaces of parameters accept any Stable-Baselines3 policy.
+        options: options of the space.
 
     Attributes:
         policy: the policy.
-        domain: what a vector's entries are.
-        blocks: the tensors behind a real vector, in order; empty where the vector is no list of parameters.
+        domain: the domain of vectors.
+        blocks: the tensors behind a real vector, in order; empty if the vector is not a list of parameters.
     """
 
     policy: Any
@@ -38,30 +38,31 @@ class SearchSpace(Bounded, ABC):
     _batched: Mapping[bool, bool] = {}  # whether members share a forward, by whether they read apart; once it was tried
 
     def tensors(self) -> Sequence[th.Tensor]:
-        """The live tensors behind `blocks`, for optimizers that move them in place, under `th.no_grad`."""
-        raise TypeError(f"{type(self).__name__} has no parameters to move in place: take an optimizer of vectors")
+        """Return the live tensors behind `blocks`, for optimizers that move them in place under `th.no_grad`."""
+        raise TypeError(f"{type(self).__name__} has no parameters to move in place: use an optimizer of vectors")
 
     @abstractmethod
     def initial(self) -> th.Tensor:
-        """The vector of the policy as it is when the space is made, [d]."""
+        """Return the vector of the policy at the creation of the space, [d]."""
 
     @abstractmethod
     def write(self, vector: th.Tensor) -> None:
-        """Make the policy the one that `vector` [d] describes; stays until the next write."""
+        """Change the policy to the one that `vector` [d] describes, until the next write."""
 
     def evaluate(
         self, obs: dict[str, th.Tensor], population: Population, max_rows: int, groups: int = 1
     ) -> Iterator[tuple[slice, th.Tensor]]:
-        """What each member says at the positions of its texts, several members in one forward.
+        """Evaluate the members at the positions of their texts, several members per forward pass.
 
-        The result equals each member written into the policy on its own, and `policy.positions(obs)`, to 1e-5. The
-        policy's weights are as before afterwards; it is out of training mode (no dropout). No gradients. A model that
-        cannot be batched (see `check_batching`) reads one member after another.
+        The result equals `policy.positions(obs)` after writing each member into the policy, to 1e-5. The policy's
+        weights do not change, but it is set to evaluation mode. No gradients are computed. If the model cannot be
+        batched (see `check_batching`), members are evaluated one after another.
 
         Args:
             obs: the observation of B texts.
             population: P members.
-            max_rows: texts in one forward, members times texts of each; at least one member is evaluated at a time.
+            max_rows: maximum number of texts in one forward pass, counted for each member; at least one member runs at
+                a time.
             groups: G, which divides P and B: the first P/G members read the first B/G texts, and so on (`Reading`).
                 1: all members read all texts.
 
@@ -70,7 +71,7 @@ class SearchSpace(Bounded, ABC):
             than one group [A, n], the positions of one member's texts after those of another's (`Reading.positions`).
 
         Raises:
-            TypeError: a policy that is no LMPolicy.
+            TypeError: the policy is not an LMPolicy.
             ValueError: groups that do not divide members and texts.
         """
         require_language_model(self.policy, "evaluate")
@@ -103,10 +104,10 @@ class SearchSpace(Bounded, ABC):
             yield chunk, log_probs
 
     def check_batching(self, *, apart: bool = False) -> None:
-        """Compare a few members in one forward with the same ones written into the policy; constructors end with it.
+        """Compare a few members in one forward pass with the same members written into the policy.
 
-        Where they differ, or the batched forward fails, one warning names what cannot be batched, and `evaluate` reads
-        one member after another. Other policies than an LMPolicy are not batched.
+        Constructors call this last. If the results differ or the batched forward pass fails, a warning names the cause,
+        and `evaluate` evaluates one member after another. Only an LMPolicy is batched.
 
         Args:
             apart: members that each read texts of their own; tried when first asked for.
@@ -123,7 +124,7 @@ class SearchSpace(Bounded, ABC):
             )
 
     def _fault(self, apart: bool = False) -> str | None:
-        """What is wrong with the batched forward of this policy; None: nothing."""
+        """Return the fault of the policy's batched forward pass, or None."""
         obs, training = trial_texts(self.policy), self.policy.training
         groups = len(obs["input_ids"]) if apart else 1
         population = self._trial(2 * groups)
@@ -144,7 +145,7 @@ class SearchSpace(Bounded, ABC):
             self.policy.set_training_mode(training)
 
     def _trial(self, members: int = 2) -> Population:
-        """Members far from the policy and from each other."""
+        """Return members far from the policy and from each other."""
         shape, generator = (members, self.domain.dim), th.Generator().manual_seed(0)
         if self.domain.kind == "real":
             return Dense(th.randn(shape, generator=generator).to(self.policy.device))
@@ -152,7 +153,7 @@ class SearchSpace(Bounded, ABC):
         return Dense(drawn.bool() if self.domain.kind == "binary" else drawn)
 
     def _culprit(self) -> str:
-        """What cannot be batched, for the warning."""
+        """Return what cannot be batched, for the warning."""
         return type(self.policy.network).__name__
 
     @abstractmethod
@@ -161,7 +162,7 @@ class SearchSpace(Bounded, ABC):
 
     @contextmanager
     def materialised(self, population: Population, member: int) -> Iterator[None]:
-        """The policy is one member inside, and as it was before afterwards."""
+        """Change the policy to one member, and restore it afterwards."""
         if isinstance(population, Perturbed):
             tensors = list(self.tensors())
         else:
@@ -182,30 +183,30 @@ class SearchSpace(Bounded, ABC):
             self.load_state_dict(state)
 
     def cost(self, population: Population) -> th.Tensor | None:
-        """What members cost, in units of fitness, float64 [P]: taken off what they earn. None where nothing does."""
+        """Return the cost of each member in units of fitness, float64 [P], which is subtracted; None for no costs."""
         return None
 
     def summary(self) -> dict[str, float]:
-        """Numbers by name that say what the policy is in this space, for logs and reports."""
+        """Return numbers that describe the policy in this space by name, for logs and reports."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """What a rebuilt space needs beside the policy's weights (where vectors are measured from)."""
+        """Return what a rebuilt space needs besides the policy's weights, such as the origin of vectors."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
-        """Take `state_dict`'s."""
+        """Load a `state_dict`."""
 
     def save_pretrained(self, folder: Path) -> None:
-        """Write the policy as it is, as an ordinary checkpoint."""
+        """Write the policy as an ordinary checkpoint."""
         self.policy.save_pretrained(folder)
 
 
 def require_language_model(policy: Any, name: str) -> LMPolicy:
-    """The policy, if it is an LMPolicy; a TypeError otherwise."""
+    """Return the policy if it is an LMPolicy; raise TypeError otherwise."""
     if not isinstance(policy, LMPolicy):
         raise TypeError(
-            f"{name} needs the language model of an LMPolicy, not a {type(policy).__name__}: full, head and bias "
-            "search any policy, one member after another"
+            f"{name} needs an LMPolicy, got {type(policy).__name__}: full, head and bias search any policy, one member "
+            "after another"
         )
     return policy
