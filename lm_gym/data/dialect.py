@@ -104,7 +104,7 @@ def _all_rows(lines: Iterable[str], dialect: Dialect, builder: CorpusBuilder) ->
     begins = dialect.skipped
     try:
         for cells in reader:
-            yield begins + 1, cells if any(cell.strip() for cell in cells) else []
+            yield begins + 1, cells if any(map(str.strip, cells)) else []
             begins = reader.line_num + dialect.skipped
     except csv.Error as error:
         message = f'not a table ({error}): quote cells as "…", and a quote in them twice'

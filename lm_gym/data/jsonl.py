@@ -1,7 +1,7 @@
 """JSONL: an object a line, `{"tokens": [...], "tags": [...]}`, `{"text": "...", "label": "..."}`; or a JSON array."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
@@ -17,23 +17,26 @@ def read_jsonl(lines: Iterable[str], builder: CorpusBuilder, options: ReadOption
     Raises:
         DataError: a line that is no JSON object, or as `RecordReader.add`.
     """
-    RecordReader(builder, options).read(
-        (number, flat) for number, record in _records(lines, builder) if (flat := flatten(record, builder)) is not None
-    )
+    lines = iter(lines)
+    first = next(lines, "")
+    found: Iterable[tuple[int, Any]]
+    if first.lstrip().startswith("["):
+        builder.unit = "record"
+        found = enumerate(_parse("".join(chain([first], lines)), builder, 1), 1)
+    else:
+        numbered = enumerate(chain([first], lines), 1)
+        found = ((number, _parse(line, builder, number)) for number, line in numbered if line.strip())
+    RecordReader(builder, options).read(_records(found, builder))
 
 
-def _records(lines: Iterable[str], builder: CorpusBuilder) -> Iterator[tuple[int, dict[str, Any]]]:
-    numbered = ((number, line) for number, line in enumerate(lines, 1) if not line.isspace())
-    for number, line in numbered:
-        if number == 1 and line.lstrip().startswith("["):
-            builder.unit = "record"
-            found = _parse("".join(chain([line], (more for _, more in numbered))), builder, number)
-        else:
-            found = [_parse(line, builder, number)]
-        for place, record in enumerate(found, number):
-            if not isinstance(record, dict):
-                raise builder.error(place, f"{str(record)[:60]!r} is no object: write one {{…}} on each line")
-            yield place, record
+def _records(found: Iterable[tuple[int, Any]], builder: CorpusBuilder) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The records among JSON values, those of Label Studio flattened."""
+    for number, record in found:
+        if not isinstance(record, dict):
+            raise builder.error(number, f"{str(record)[:60]!r} is no object: write one {{…}} on each line")
+        flat = flatten(record, builder) if "annotations" in record else record
+        if flat is not None:
+            yield number, flat
 
 
 def _parse(text: str, builder: CorpusBuilder, number: int) -> Any:

@@ -27,6 +27,10 @@ def plain(value: Any) -> Any:
     Raises:
         FieldError: a string that looks like a list and can't be read as one.
     """
+    if type(value) is str:  # most values are strings or lists
+        return _listed(value) if is_list(value) else value
+    if type(value) is list:
+        return value
     if hasattr(value, "tolist"):
         value = value.tolist()
         if isinstance(value, list):
