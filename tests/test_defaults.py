@@ -129,7 +129,8 @@ def test_a_printed_config_says_what_is_decided_and_why(
     algo: str, task: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = [f"--algo={algo}", *(f"--{key}={value}" for key, value in OPTIONS[task].items())]
-    main([*options, "--print_config"])
+    with pytest.raises(SystemExit, match="0"):
+        main([*options, "--print_config"])
     printed = capsys.readouterr().out
     agent = agent_of(*options)
     for key, value in agent.decided_settings().items():
