@@ -8,12 +8,12 @@ The packages, in the order in which data flows; each imports only those before i
     algorithms   learning: REINFORCE, its supervised twin, PPO, black-box search
     evaluation   evaluating a split: metrics, predictions, reports
     runs         one training run: settings, folder, logs
-    comparison   many runs under one budget: tables and charts
-    monitoring   a stream labelled line by line, and alerts
+    compare      many runs under one budget: tables and charts
+    monitor      a stream labelled line by line, and alerts
 
-and the commands: train, evaluate, play, monitor, compare, pretrain. The names in `__all__` are loaded when they are
-first used: `from lm_gym.agents import REINFORCE`. The package is `lm_gym.agents`. A checkout has it at its top level
-too, so that `python -m agents.train` works there.
+and the commands: train, evaluate, play, pretrain, beside compare and monitor. The names in `__all__` are loaded when
+they are first used: `from lm_gym.agents import REINFORCE`. The package is `lm_gym.agents`. A checkout has it at its top
+level too, so that `python -m agents.train` works there.
 """
 
 import sys
@@ -141,7 +141,10 @@ class _Checkout(MetaPathFinder, InspectLoader):
         if not fullname.startswith("agents."):
             return None
         real = find_spec(f"lm_gym.{fullname}")
-        return None if real is None else spec_from_loader(fullname, self, origin=real.origin, is_package=False)
+        if real is None:
+            return None
+        is_package = real.submodule_search_locations is not None
+        return spec_from_loader(fullname, self, origin=real.origin, is_package=is_package)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Return the module that is loaded under its real name."""

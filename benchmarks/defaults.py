@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lm_gym.agents.algorithms.registry import ALGORITHMS
-from lm_gym.agents.comparison.runs import Job, Runs
+from lm_gym.agents.compare.runs import Job, Runs
 from lm_gym.agents.files import write_text
 from lm_gym.agents.runs.curve import read_metrics
 from lm_gym.envs import find_task

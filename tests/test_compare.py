@@ -13,13 +13,13 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lm_gym.agents import compare
-from lm_gym.agents.comparison.charts import _apart, _groups, _short, charts
-from lm_gym.agents.comparison.progress import StudyProgress
-from lm_gym.agents.comparison.report import CAPTIONS, _amount, _chosen_by
-from lm_gym.agents.comparison.results import read_results
-from lm_gym.agents.comparison.runs import Job, Runs, read_failures
-from lm_gym.agents.comparison.search import TRIAL_SEED, chosen_settings, record_trials, trial_settings
-from lm_gym.agents.comparison.statistics import (
+from lm_gym.agents.compare.charts import _apart, _groups, _short, charts
+from lm_gym.agents.compare.progress import StudyProgress
+from lm_gym.agents.compare.report import CAPTIONS, _amount, _chosen_by
+from lm_gym.agents.compare.results import read_results
+from lm_gym.agents.compare.runs import Job, Runs, read_failures
+from lm_gym.agents.compare.search import TRIAL_SEED, chosen_settings, record_trials, trial_settings
+from lm_gym.agents.compare.statistics import (
     improvement_interval,
     iqm,
     iqm_interval,
@@ -27,8 +27,8 @@ from lm_gym.agents.comparison.statistics import (
     performance_profile,
     probability_of_improvement,
 )
-from lm_gym.agents.comparison.study import Row, options, read_study
-from lm_gym.agents.comparison.tables import cost_table, goal, main_table
+from lm_gym.agents.compare.study import Row, options, read_study
+from lm_gym.agents.compare.tables import cost_table, goal, main_table
 from lm_gym.agents.runs.settings import SettingsError
 from tests.runs import write_corpus
 from tests.studies import write_run, write_study

@@ -15,12 +15,11 @@ from transformers import pipeline
 
 from lm_gym.agents import evaluate
 from lm_gym.agents.evaluate import main as evaluate_main
-from lm_gym.agents.monitor import main
-from lm_gym.agents.monitoring import journal
-from lm_gym.agents.monitoring.alerts import Rule, Topic, fisher
-from lm_gym.agents.monitoring.classifier import Classifier
-from lm_gym.agents.monitoring.monitor import Monitor
-from lm_gym.agents.monitoring.stream import LineError, Message, batches, read_line
+from lm_gym.agents.monitor import journal, main
+from lm_gym.agents.monitor.alerts import Rule, Topic, fisher
+from lm_gym.agents.monitor.classifier import Classifier
+from lm_gym.agents.monitor.monitor import Monitor
+from lm_gym.agents.monitor.stream import LineError, Message, batches, read_line
 from lm_gym.agents.play import main as play_main
 from lm_gym.agents.runs.trained_run import open_run
 from lm_gym.agents.train import main as train_main
@@ -357,7 +356,7 @@ def test_labels_watched_share_the_rate_and_clocks_do_not_matter():
 
 
 def test_only_the_last_ids_are_remembered(monkeypatch):
-    monkeypatch.setattr("lm_gym.agents.monitoring.monitor.REMEMBERED", 2)
+    monkeypatch.setattr("lm_gym.agents.monitor.monitor.REMEMBERED", 2)
     monitor = Monitor(Constant(), Rule(), ("a",), None)
     for id_ in (1, 2, 1, 3, 1):
         monitor.take([json.dumps({"text": "x", "id": id_}).encode()])

@@ -10,7 +10,10 @@ def program(command: str) -> str:
     `lm-gym train`, the installed command, otherwise.
     """
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    package, _, module = ("" if spec is None else spec.name).rpartition(".")
-    if package not in ("agents", "lm_gym.agents"):
-        return f"lm-gym {command}"
-    return f"python -m {package} {command}" if module == "__main__" else f"python -m {package}.{command}"
+    name = "" if spec is None else spec.name
+    for package in ("lm_gym.agents", "agents"):
+        if name == f"{package}.__main__":  # python -m lm_gym.agents train
+            return f"python -m {package} {command}"
+        if name.startswith(f"{package}."):
+            return f"python -m {package}.{command}"
+    return f"lm-gym {command}"

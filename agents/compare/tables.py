@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lm_gym.agents.comparison.results import Results, StudyRun, tokens_per_second
-from lm_gym.agents.comparison.statistics import Scores, first_reach, iqm, summary
+from lm_gym.agents.compare.results import Results, StudyRun, tokens_per_second
+from lm_gym.agents.compare.statistics import Scores, first_reach, iqm, summary
 from lm_gym.agents.evaluation.report import split_of
 from lm_gym.tasks.metric import metric_of
 

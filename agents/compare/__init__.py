@@ -1,10 +1,10 @@
 """Compare algorithms on one task under one budget; see docs/compare.md.
 
-study.yaml → lm_gym.agents.comparison.study     rows and budgets, checked as a whole
-           → lm_gym.agents.comparison.search    settings searched on validation
-           → lm_gym.agents.comparison.runs      one `train` process per run
-           → lm_gym.agents.comparison.results   results of the runs
-           → lm_gym.agents.comparison.report    tables and charts
+study.yaml → lm_gym.agents.compare.study     rows and budgets, checked as a whole
+           → lm_gym.agents.compare.search    settings searched on validation
+           → lm_gym.agents.compare.runs      one `train` process per run
+           → lm_gym.agents.compare.results   results of the runs
+           → lm_gym.agents.compare.report    tables and charts
 """
 
 import importlib.util
@@ -19,11 +19,11 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
-from lm_gym.agents.comparison.progress import StudyProgress
-from lm_gym.agents.comparison.results import read_results, write_results
-from lm_gym.agents.comparison.runs import Job, Runs
-from lm_gym.agents.comparison.search import TRIAL_SEED, chosen_settings, record_trials, trial_settings
-from lm_gym.agents.comparison.study import Row, Study, check_rows, options, read_study
+from lm_gym.agents.compare.progress import StudyProgress
+from lm_gym.agents.compare.results import read_results, write_results
+from lm_gym.agents.compare.runs import Job, Runs
+from lm_gym.agents.compare.search import TRIAL_SEED, chosen_settings, record_trials, trial_settings
+from lm_gym.agents.compare.study import Row, Study, check_rows, options, read_study
 from lm_gym.agents.runs.command_line import check_key, fail, show_warnings_plainly
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolderError
@@ -192,8 +192,8 @@ def run_study(plan: Plan, console: Terminal) -> None:
 
 def write(plan: Plan, console: Terminal) -> None:
     """Write the results of all finished and failed runs in the study's folder."""
-    from lm_gym.agents.comparison.board import write_board  # needs matplotlib, an optional dependency
-    from lm_gym.agents.comparison.report import publish, write_report
+    from lm_gym.agents.compare.board import write_board  # needs matplotlib, an optional dependency
+    from lm_gym.agents.compare.report import publish, write_report
 
     results = read_results(plan.study, plan.out)
     if not results.runs:
@@ -222,7 +222,3 @@ def _need_matplotlib() -> None:
 
 def _stop(_signal: int, _frame: object) -> NoReturn:
     raise KeyboardInterrupt
-
-
-if __name__ == "__main__":
-    main()

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from lm_gym.agents.comparison.runs import Job
+from lm_gym.agents.compare.runs import Job
 from lm_gym.agents.runs.terminal import Terminal
 
 

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from lm_gym.agents.comparison.results import Results
-from lm_gym.agents.comparison.statistics import (
+from lm_gym.agents.compare.results import Results
+from lm_gym.agents.compare.statistics import (
     improvement_interval,
     iqm,
     iqm_interval,

@@ -20,11 +20,11 @@ import torch as th
 from torch.utils.tensorboard import SummaryWriter
 from transformers.utils.logging import disable_progress_bar
 
-from lm_gym.agents.monitoring.alerts import PER, Rule
-from lm_gym.agents.monitoring.classifier import Classifier
-from lm_gym.agents.monitoring.journal import Journal
-from lm_gym.agents.monitoring.monitor import Monitor
-from lm_gym.agents.monitoring.stream import batches
+from lm_gym.agents.monitor.alerts import PER, Rule
+from lm_gym.agents.monitor.classifier import Classifier
+from lm_gym.agents.monitor.journal import Journal
+from lm_gym.agents.monitor.monitor import Monitor
+from lm_gym.agents.monitor.stream import batches
 from lm_gym.agents.runs.command_line import fail, show_warnings_plainly
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolderError
@@ -140,7 +140,3 @@ def _parser() -> ArgumentParser:
         "--false_alarms", type=float, default=rule.false_alarms, help=f"maximum expected false alarms per {PER:,} texts"
     )
     return parser
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

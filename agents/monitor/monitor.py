@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from lm_gym.agents.monitoring.alerts import Rule, Topic
-from lm_gym.agents.monitoring.classifier import Classifier
-from lm_gym.agents.monitoring.stream import LineError, Message, read_line
+from lm_gym.agents.monitor.alerts import Rule, Topic
+from lm_gym.agents.monitor.classifier import Classifier
+from lm_gym.agents.monitor.stream import LineError, Message, read_line
 
 REMEMBERED = 10_000  # ids of texts, to recognise duplicates
 

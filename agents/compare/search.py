@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from lm_gym.agents.comparison.results import write_csv
-from lm_gym.agents.comparison.runs import Job, read_failures
-from lm_gym.agents.comparison.study import Row, Study
+from lm_gym.agents.compare.results import write_csv
+from lm_gym.agents.compare.runs import Job, read_failures
+from lm_gym.agents.compare.study import Row, Study
 from lm_gym.tasks.metric import metric_of
 
 TRIAL_SEED = 10_000  # shared by all trials, so that they differ only in settings; studies have fewer seeds

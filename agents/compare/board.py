@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
-from lm_gym.agents.comparison.results import Results
+from lm_gym.agents.compare.results import Results
 
 
 def write_board(results: Results, figures: Mapping[str, Figure]) -> None:

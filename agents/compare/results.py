@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import yaml
 
-from lm_gym.agents.comparison.runs import read_failures
-from lm_gym.agents.comparison.statistics import Scores
-from lm_gym.agents.comparison.study import Row, Study, family_of
+from lm_gym.agents.compare.runs import read_failures
+from lm_gym.agents.compare.statistics import Scores
+from lm_gym.agents.compare.study import Row, Study, family_of
 from lm_gym.agents.evaluation.report import split_of
 from lm_gym.agents.files import write_text
 from lm_gym.agents.runs.curve import read_metrics

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from lm_gym.agents.comparison.charts import charts
-from lm_gym.agents.comparison.results import Results
-from lm_gym.agents.comparison.search import chosen_settings, trials_of
-from lm_gym.agents.comparison.study import Study
-from lm_gym.agents.comparison.tables import Table, best_of_families, cost_table, goal, main_table, split_shown
+from lm_gym.agents.compare.charts import charts
+from lm_gym.agents.compare.results import Results
+from lm_gym.agents.compare.search import chosen_settings, trials_of
+from lm_gym.agents.compare.study import Study
+from lm_gym.agents.compare.tables import Table, best_of_families, cost_table, goal, main_table, split_shown
 from lm_gym.agents.files import write_text
 from lm_gym.tasks.metric import metric_of
 
