@@ -60,15 +60,20 @@ class _Transitions:
 
     Attributes:
         pairs: int64 [n · n], the pair of a choice after `before`, at before · n + choice.
+        n: the number of choices.
         kinds: m, the maximum number of pairs.
+        offsets, begins: the offset of a gold pair in the table, and whether it begins an entity, as `pairs`.
         running: int64 [4m · 2 · m], m if a correctly started entity stays open, else 0.
         counted: float64 [4m · 2 · m, 2], increments of the numerator and denominator of F1.
     """
 
     def __init__(self, boundaries: Boundaries) -> None:
         codes, types = boundaries
+        self.n = np.int64(len(types))
         self.pairs = 4 * np.tile(types, len(types)) + codes
         self.kinds = m = 4 * (int(types.max()) + 1)
+        self.offsets = 2 * m * self.pairs
+        self.begins = (self.pairs & BEGINS) > 0
         bare, last, gold, running, pair = np.indices((2, 2, m, 2, m), np.int16)
         both, either, predicted = gold & pair & 3, (gold | pair) & 3, (pair & BEGINS) >> 1
         begun = (both & BEGINS > 0) & (gold >> 2 == pair >> 2)
@@ -79,16 +84,20 @@ class _Transitions:
         numerator = np.where(bare, -(predicted & ~running), 2 * (closed + (goes_on & last)))
         self.counted = np.stack([numerator, np.where(bare, 0, predicted)], -1).astype(np.float64).reshape(-1, 2)
 
-    def keys(self, pairs: NDArray[np.int64], bare: NDArray[np.bool_], last: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Return the offsets of gold pairs in the table, [R, T].
+    def keys(self, gold: NDArray[np.int64], inside: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the offsets of gold choices in the table, int64 [R, T], and the number of entities, int64 [R].
 
         Args:
-            pairs: gold pairs, int64 [R, T].
-            bare: texts without gold entities, bool [R].
-            last: the last position of each text, bool [R, T].
+            gold: gold choices, int64 [R, T]; any choice where padded.
+            inside: the positions, bool [R, T].
         """
-        offsets: NDArray[np.int64] = 2 * self.kinds * (pairs + self.kinds * (last + 2 * bare[:, None]))
-        return offsets
+        steps = gold.copy()
+        steps[:, 1:] += self.n * gold[:, :-1]
+        offsets = self.offsets.take(steps)
+        entities: NDArray[np.int64] = (self.begins.take(steps) & inside).sum(-1)
+        offsets[np.arange(len(gold)), inside.sum(-1) - 1] += 2 * self.kinds**2
+        offsets[entities == 0] += 4 * self.kinds**2
+        return offsets, entities
 
 
 class _State:
@@ -102,18 +111,11 @@ class _State:
         self.fraction = np.zeros((*shape, 2))  # F1: 2 · correct over predicted + gold
         self.value = np.zeros(shape)
         self.keys = np.zeros(texts, np.int64)
-        self._places = np.arange(texts[-1])
 
     def enter(self, rows: NDArray[np.int64], targets: NDArray[np.int64]) -> None:
         """Start new texts in these rows, [R, T]."""
         inside = targets < self.num_choices
-        gold = np.where(inside, targets, 0)
-        before = np.zeros_like(gold)
-        before[:, 1:] = gold[:, :-1]
-        pairs = self.moves.pairs[before * self.num_choices + gold]
-        entities = (pairs & BEGINS > 0).sum(-1)
-        last = self._places == inside.sum(-1, keepdims=True) - 1
-        self.keys[rows] = self.moves.keys(pairs, entities == 0, last)
+        self.keys[rows], entities = self.moves.keys(np.where(inside, targets, 0), inside)
         for counter in (self.before, self.running, self.value):
             counter[..., rows] = 0
         self.fraction[..., rows, 0] = entities == 0
