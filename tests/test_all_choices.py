@@ -12,6 +12,7 @@ from lm_gym.agents.algorithms.estimators import coefficients, dead_positions, li
 from lm_gym.agents.algorithms.reinforce import REINFORCE
 from lm_gym.agents.algorithms.supervised import Supervised
 from lm_gym.agents.evaluation.playing import evaluate
+from lm_gym.agents.model.packed import draw_rows
 from lm_gym.data import load_dataset
 from lm_gym.rewards import Choices, LogLikelihood
 from tests.small import small
@@ -135,10 +136,10 @@ def test_dead_positions_are_those_whose_samples_were_all_paid_the_same():
 
 
 @pytest.mark.parametrize("log_scale", [False, True])
-@pytest.mark.parametrize("by_position", [False, True])
+@pytest.mark.parametrize("shape", [(4,), (3, 4), (3, 1)])
 @pytest.mark.parametrize("forbidden", [False, True])
-def test_gradients_of_every_choice_are_autograds(log_scale, by_position, forbidden):
-    others = th.rand(3, 4) if by_position else th.rand(4)
+def test_gradients_of_every_choice_are_autograds(log_scale, shape, forbidden):
+    others = th.rand(shape)
     targets, gold = th.tensor([3, 0, 1]), th.tensor([1.0, 2.0, 0.0])
     dense = others.expand(3, 4).clone().scatter_(1, targets[:, None], gold[:, None])
     for advantage in ("maximum_likelihood", "plain", "normalized", "group_normalized"):
@@ -164,9 +165,17 @@ def test_gradients_of_every_choice_are_autograds(log_scale, by_position, forbidd
         assert th.allclose(found, exact, atol=1e-4), advantage
 
 
-def test_where_no_choice_is_paid_nothing_is_learned():
+def test_choices_drawn_by_inversion_have_the_frequencies_of_the_policy():
+    pi = th.tensor([0.0, 0.5, 0.0, 0.3, 0.2, 0.0])
+    drawn = draw_rows(pi.log().expand(20_000, 6))
+    assert th.allclose(th.bincount(drawn, minlength=6) / 20_000, pi, atol=0.02)
+    assert set(drawn.tolist()) == {1, 3, 4}
+
+
+@pytest.mark.parametrize("shape", [(4,), (3, 1)])
+def test_where_no_choice_is_paid_nothing_is_learned(shape):
     logits = LOGITS.clone().requires_grad_()
-    nothing = AllRewards(th.tensor([0, 1, 2]), th.tensor([0.0, 1.0, 0.0]), th.zeros(4))
+    nothing = AllRewards(th.tensor([0, 1, 2]), th.tensor([0.0, 1.0, 0.0]), th.zeros(shape))
     loss, _ = all_choices_loss(logits.log_softmax(-1), nothing, "maximum_likelihood", log_scale=False)
     g = th.autograd.grad(loss, logits)[0]
     assert g.isfinite().all()

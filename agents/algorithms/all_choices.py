@@ -5,6 +5,9 @@ sums over the logits, which exist anyway. The gradient has the same form as that
 one coefficient for each of the n choices (all-action policy gradient: Sutton et al. 2001; Asadi et al., arXiv
 1709.00503).
 
+If, moreover, all wrong choices are paid the same, both expectations depend only on the probability of the gold choice,
+and an update costs what one of cross-entropy costs.
+
 Shapes: Q positions, n choices.
 """
 
@@ -18,6 +21,8 @@ from numpy.typing import NDArray
 
 from lm_gym.agents.algorithms.estimators import Advantage
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
+
+_SMALL = 1e-6  # added to standard deviations
 
 
 class AllRewards(NamedTuple):
@@ -74,6 +79,43 @@ class TextRewards(NamedTuple):
         return AllRewards(targets[rows, slots], gold[rows, slots], others[rows, slots] if others.ndim == 3 else others)
 
 
+def gold_log_expectation(gold_log_probs: th.Tensor, log_rewards: AllRewards) -> tuple[th.Tensor, th.Tensor]:
+    """Compute log E_π[R] and its derivative with respect to log π of the gold choice, if all others are paid the same.
+
+    E[R] = π R + (1 − π) R', with R the reward of the gold choice and R' that of the others, so that the derivative is
+    π (R − R') / E[R] = 1 − R' / E[R].
+
+    Args:
+        gold_log_probs: log π of the gold choices, float32 [Q].
+        log_rewards: logarithms of the rewards, with `others` [Q, 1].
+
+    Returns:
+        log E[R] and the derivative, [Q] each. Where no choice is paid they are -inf and 0.
+    """
+    others = log_rewards.others.squeeze(1)
+    wrong = th.log1p(-gold_log_probs.exp().clamp(max=1.0))
+    expected = th.logaddexp(others + wrong, log_rewards.gold + gold_log_probs)
+    return expected, th.where(expected == float("-inf"), 0.0, 1.0 - (others - expected).exp())
+
+
+def gold_expectation(
+    gold_log_probs: th.Tensor, rewards: AllRewards, advantage: Advantage
+) -> tuple[th.Tensor, th.Tensor]:
+    """Compute E_π[r] and its derivative, if all wrong choices are paid the same; see `gold_log_expectation`.
+
+    E[r] = r' + π (r − r'), and the variance of r is π (1 − π) (r − r')². `advantage` divides as in `expectation`.
+    """
+    others, probs = rewards.others.squeeze(1), gold_log_probs.exp().clamp(max=1.0)
+    gain = rewards.gold - others
+    expected, slope = others + probs * gain, probs * gain
+    variance = slope * (1.0 - probs) * gain
+    if advantage == "group_normalized":
+        slope = slope / (variance.sqrt() + _SMALL)
+    if advantage == "normalized":  # the variance of the batch is that within positions and that of their means
+        slope = slope / ((variance.mean() + expected.var(correction=0)).sqrt() + _SMALL)
+    return expected, slope
+
+
 def log_expectation(log_probs: th.Tensor, log_rewards: AllRewards) -> tuple[th.Tensor, th.Tensor]:
     """Compute log E_π[R] and its coefficients, for rewards R ≥ 0 given by their logarithms.
 
@@ -113,12 +155,12 @@ def expectation(log_probs: th.Tensor, rewards: AllRewards, advantage: Advantage)
             square, centre = square.mean(), expected.mean()
         else:
             centre = expected
-        c.div_(((square - centre**2).clamp(min=0).sqrt() + 1e-6).reshape(-1, 1))
+        c.div_(((square - centre**2).clamp(min=0).sqrt() + _SMALL).reshape(-1, 1))
     return c, expected
 
 
 class _GivenGradient(th.autograd.Function):
-    """A number with a given gradient with respect to log_probs [Q, n], so that only one array of that size is kept."""
+    """A number with a given gradient with respect to log_probs [Q, n] or [Q], the only array that is kept."""
 
     @staticmethod
     def forward(ctx: Any, log_probs: th.Tensor, value: th.Tensor, gradient: th.Tensor) -> th.Tensor:
@@ -145,10 +187,22 @@ def all_choices_loss(
     Returns:
         the loss, differentiable; and its value at each position, [Q], without a gradient.
     """
-    if advantage == "maximum_likelihood":
-        c, climbed = log_expectation(log_probs, rewards if log_scale else rewards.logarithms())
-        climbed = climbed.masked_fill(climbed == float("-inf"), 0.0)  # nothing is paid, so nothing to climb
+    logarithms = rewards if log_scale or advantage != "maximum_likelihood" else rewards.logarithms()
+    if rewards.others.ndim == 2 and rewards.others.shape[1] == 1:
+        climbed_by = log_probs.gather(1, rewards.targets[:, None]).squeeze(1)
+        known = climbed_by.detach()
+        if advantage == "maximum_likelihood":
+            climbed, c = gold_log_expectation(known, logarithms)
+        else:
+            climbed, c = gold_expectation(known, rewards, advantage)
     else:
-        c, climbed = expectation(log_probs, rewards, advantage)
-    loss: th.Tensor = _GivenGradient.apply(log_probs, -climbed.mean(), c.div_(-len(c)))  # type: ignore[no-untyped-call]
+        climbed_by = log_probs
+        if advantage == "maximum_likelihood":
+            c, climbed = log_expectation(log_probs, logarithms)
+        else:
+            c, climbed = expectation(log_probs, rewards, advantage)
+    climbed = climbed.masked_fill(climbed == float("-inf"), 0.0)  # nothing is paid, so nothing to climb
+    loss: th.Tensor = _GivenGradient.apply(  # type: ignore[no-untyped-call]
+        climbed_by, -climbed.mean(), c.div_(-len(c))
+    )
     return loss, climbed

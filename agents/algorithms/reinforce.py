@@ -255,10 +255,12 @@ class REINFORCE(EpisodicREINFORCE):
         else:
             update = self._sampled(packed, texts, plan, reference)
         loss, logs = update.loss, update.logs
-        H = entropy(packed.log_probs).mean() if self.entropy_coef else mean_entropy(packed.log_probs)
-        logs["train/entropy_loss"] = -H.item()
         if self.entropy_coef:
+            H = entropy(packed.log_probs).mean()
             loss = loss - self.entropy_coef * H
+            logs["train/entropy_loss"] = -H.item()
+        elif self.logs_now:
+            logs["train/entropy_loss"] = -mean_entropy(packed.log_probs).item()
         if self.kl_coef and reference is not None:
             kl = kl_divergence(packed.log_probs, reference).mean()
             loss = loss + self.kl_coef * kl

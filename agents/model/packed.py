@@ -140,7 +140,15 @@ _BLOCK = 2**20  # maximum number of probabilities computed at a time if they nee
 
 def draw_rows(log_probs: th.Tensor) -> th.Tensor:
     """Return a choice [Q] drawn at each position of log_probs [Q, n], one block of positions at a time."""
-    return th.cat([_draw(block) for block in _blocks(log_probs)])
+    return th.cat([_draw_by_inversion(block) for block in _blocks(log_probs)])
+
+
+def _draw_by_inversion(log_probs: th.Tensor) -> th.Tensor:
+    """Draw with one random number per position instead of n (Devroye 1986, section III.2)."""
+    below = log_probs.exp().cumsum(-1)
+    total = below[:, -1:]
+    point = (total * th.rand_like(total)).minimum(th.nextafter(total, th.zeros_like(total)))  # never the total
+    return th.searchsorted(below, point, right=True).squeeze(1)
 
 
 @th.no_grad()
