@@ -1,10 +1,11 @@
 """What every pairing of task, algorithm and model reaches with the settings that ship, and where it starts.
 
-    python benchmarks/defaults.py --models tiny MINILM_FOLDER --jobs 2 --page docs/results/defaults.md
+    python benchmarks/defaults.py --models tiny MINILM_FOLDER --texts WIKITEXT_FILE --page docs/results/defaults.md
 
-Each run is `python -m agents.train` on the builtin data with an algorithm, an environment, a model and a budget of
-seconds, and no other setting. Runs stand in `--out`: what is finished is not run again, what was stopped goes on. The
-page is printed, of the runs that are finished, and written where `--page` says.
+Each run is `python -m agents.train` with an algorithm, an environment, a model, its data, a budget of seconds, and no
+other setting. The data are builtin; those of masked words may be a file of texts of another domain, as `tiny` was
+pretrained on the builtin ones. Runs are kept in `--out`: a finished run is not repeated, and a stopped one goes on. The
+page with the finished runs is printed, and written to `--page`.
 """
 
 from __future__ import annotations
@@ -28,24 +29,28 @@ PAGE = """# Every pairing with the settings that ship
 
 `python benchmarks/defaults.py {command}`
 
-`python -m agents.train --algo … --env.id … --policy.model …` with a budget of {seconds:g} seconds of training on one
-thread and no other setting, on the builtin data, one seed. Start and end are the validation split before training and
-when the budget was spent, best the evaluation that chose the model; random choices and the rule (the majority tag of
-each word, the most frequent token) are of the test split.
+`python -m agents.train --algo … --env.id … --policy.model … --env.dataset …` with {seconds:g} seconds of training on
+one thread and no other setting, one seed. The tags are builtin, and the masked words are of {texts}. Start and end are
+the validation split before training and at the end of the budget; best is the evaluation that chose the model; random
+choices and the rule (the majority tag of each word, the most frequent token) are of the test split.
 
 {tables}
 
 {missing}"""
 
 
-def jobs(out: Path, models: Sequence[str], algorithms: Sequence[str], seconds: float) -> list[tuple[str, str, Job]]:
+def jobs(
+    out: Path, models: Sequence[str], algorithms: Sequence[str], texts: str, seconds: float
+) -> list[tuple[str, str, Job]]:
     """Environment, model and run of every pairing."""
+    data = {"lm_gym/NER-v0": "builtin", "lm_gym/MaskedLM-v0": texts}
     found = []
     for env, model, algo in product(METRICS, models, algorithms):
         name = f"{env.rpartition('/')[2]}-{Path(model).name}-{algo}"
         options = {
             "algo": algo,
             "env.id": env,
+            "env.dataset": data[env],
             "policy.model": model,
             "budget.seconds": seconds,
             "evaluation.times": 4,
@@ -91,12 +96,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["tiny"])
     parser.add_argument("--algorithms", nargs="+", default=list(ALGORITHMS))
+    parser.add_argument("--texts", default="builtin", help="a file or folder for masked words")
     parser.add_argument("--seconds", type=float, default=45.0)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("runs/defaults"))
     parser.add_argument("--page", type=Path)
     arguments = parser.parse_args()
-    runs = jobs(arguments.out, arguments.models, arguments.algorithms, arguments.seconds)
+    runs = jobs(arguments.out, arguments.models, arguments.algorithms, arguments.texts, arguments.seconds)
 
     def ended(job: Job, failure: str | None) -> None:
         print(f"{job.folder.name}: {failure or 'finished'}", flush=True)
@@ -108,8 +114,10 @@ def main() -> None:
         tables += [table(env, model, done)] if done else []
     left = [job.folder.name for *_, job in runs if not job.finished]
     models = " ".join(Path(model).name for model in arguments.models)
+    texts = Path(arguments.texts).stem
     page = PAGE.format(
-        command=f"--models {models} --seconds {arguments.seconds:g}",
+        command=f"--models {models} --texts {texts} --seconds {arguments.seconds:g}",
+        texts=texts,
         seconds=arguments.seconds,
         tables="\n\n".join(tables),
         missing=f"Not finished: {', '.join(left)}.\n" if left else "",
