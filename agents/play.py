@@ -1,7 +1,8 @@
 """Step through texts and the decisions of a trained model.
 
 Shows the words of each text, gold choices, predictions, the reward of each position, and the policy's most probable
-choices. In a terminal it waits for a key after each text; otherwise it prints the first few texts and exits.
+choices. In a terminal it waits for a key after each text, without Enter; otherwise it prints the first few texts and
+exits.
 """
 
 import sys
@@ -17,6 +18,7 @@ from lm_gym.agents.evaluation.page import Facts, page
 from lm_gym.agents.evaluation.played import PlayedPosition, PlayedText, play_text
 from lm_gym.agents.files import write_text
 from lm_gym.agents.runs.command_line import fail, show_warnings_plainly
+from lm_gym.agents.runs.keys import pressed_keys
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolderError
 from lm_gym.agents.runs.terminal import Terminal
@@ -25,10 +27,11 @@ from lm_gym.bounds import PositiveInt, check_value
 from lm_gym.envs import TextVectorEnv
 from lm_gym.registry import own_name
 
-KEYS = "Enter: next, p: previous, e: next with an error, a number: that text, q: quit"
+KEYS = "Enter or →: next, p or ←: previous, e: next with an error, a number and Enter: that text, q: quit"
 _PRINTED, _ON_A_PAGE = 5, 100  # default numbers of texts
 _QUIT = -1
 Player = Callable[[int], PlayedText]
+Ask = Callable[[str], str]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -66,16 +69,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def step_through(console: Terminal, env: TextVectorEnv, player: Player, total: int) -> None:
     """Show the first text, and then the texts that the user asks for."""
     at: int = 0
-    while at != _QUIT:
-        show(console, env, player(at))
-        at = _ask(console, player, at, total)
+    with pressed_keys(sys.stdin) as ask:
+        while at != _QUIT:
+            show(console, env, player(at))
+            at = _next(console, ask, player, at, total)
 
 
-def _ask(console: Terminal, player: Player, at: int, total: int) -> int:
+def _next(console: Terminal, ask: Ask, player: Player, at: int, total: int) -> int:
     """Ask the user for the text to show next until the answer is valid; return it or _QUIT."""
     while True:
         try:
-            key = input(f"[{KEYS}] ").strip().lower()
+            key = ask(f"[{KEYS}] ")
         except (EOFError, KeyboardInterrupt):
             console.print()
             return _QUIT

@@ -26,7 +26,7 @@ from lm_gym.agents.evaluation.playing import baselines, evaluate
 from lm_gym.agents.evaluation.report import closing_table, markdown, reports
 from lm_gym.agents.files import write_json, write_text
 from lm_gym.agents.runs.assembly import make_agent, make_env, make_training_dataset
-from lm_gym.agents.runs.callbacks import Evaluate, LogRewards, RunState, SaveCheckpoints, StopBySeconds
+from lm_gym.agents.runs.callbacks import Evaluate, LogRewards, RunState, SaveCheckpoints, StopBySeconds, StopEarly
 from lm_gym.agents.runs.clock import Clock
 from lm_gym.agents.runs.command_line import fail, parse_settings, show_warnings_plainly
 from lm_gym.agents.runs.curve import cut_curve, open_logger
@@ -171,10 +171,9 @@ def resume(settings: Settings, given: Sequence[str], console: Terminal, held: Ex
 
 
 def finished(run: TrainingRun) -> bool:
-    """Return whether the run has spent its budget and written its report."""
-    seconds = run.settings.budget.seconds
-    spent = run.agent.num_timesteps >= run.total if seconds is None else run.state.seconds >= seconds
-    if not spent or not run.folder.report.is_file():
+    """Return whether the run has ended, by its budget or early, and written its report."""
+    ended = _spent(run) or _stopped_early(run) is not None
+    if not ended or not run.folder.report.is_file():
         return False
     try:
         report = read_json(run.folder.report)
@@ -182,6 +181,17 @@ def finished(run: TrainingRun) -> bool:
         run.console.say(f"note: {error}; it is written again")
         return False
     return bool(report["timesteps"] == run.agent.num_timesteps)
+
+
+def _spent(run: TrainingRun) -> bool:
+    """Return whether the run has spent its budget."""
+    seconds = run.settings.budget.seconds
+    return bool(run.agent.num_timesteps >= run.total if seconds is None else run.state.seconds >= seconds)
+
+
+def _stopped_early(run: TrainingRun) -> str | None:
+    """Return why the run ends with a budget that is not spent, or None."""
+    return None if _spent(run) else run.state.stopped_early(run.settings.budget.patience)
 
 
 def train(run: TrainingRun, request: StopRequest) -> None:
@@ -221,14 +231,13 @@ def train(run: TrainingRun, request: StopRequest) -> None:
     )
     checkpoints = SaveCheckpoints(settings.checkpoint, per_pass, folder, run.state, clock, request)
     bar = ProgressBar(run.console, clock, lambda: _shown(run.state))
-    callbacks: list[BaseCallback] = [LogRewards(run.env.reward.name), evaluation, checkpoints, bar, CheckScale()]
-    seconds = settings.budget.seconds
-    if seconds is not None:
-        callbacks.insert(0, StopBySeconds(seconds, clock))
-    spent = agent.num_timesteps >= run.total if seconds is None else clock.seconds >= seconds
+    early = StopEarly(settings.budget.patience, run.state)
+    callbacks: list[BaseCallback] = [LogRewards(run.env.reward.name), evaluation, early, checkpoints, bar, CheckScale()]
+    if settings.budget.seconds is not None:
+        callbacks.insert(0, StopBySeconds(settings.budget.seconds, clock))
     clock.start()
     try:
-        if not spent:
+        if not _spent(run):
             agent.learn(
                 run.total - agent.num_timesteps,
                 callback=callbacks,
@@ -251,6 +260,7 @@ def finish(run: TrainingRun) -> None:
     evaluations = {split: evaluate(best.policy, env) for split, env in envs.items()}
     last = splits[-1]
     passes = run.state.best_timesteps / run.agent.timesteps_per_pass
+    early = _stopped_early(run)
     report = {
         "algo": own_name(settings.algo),
         "env": settings.env.id,
@@ -265,6 +275,7 @@ def finish(run: TrainingRun) -> None:
         "peak_memory_bytes": run.state.peak_memory_bytes,
         "chosen": {"pass": round(passes, 4), "timesteps": run.state.best_timesteps, run.state.metric: run.state.best},
         "improved": run.state.improved,
+        "stopped_early": early,
         "metrics": {split: {**evaluation.metrics, **best.summary()} for split, evaluation in evaluations.items()},
         "baselines": {**baselines(envs[last]), "untrained": evaluate(untrained, envs[last]).metrics},
         "fingerprint": run.dataset.fingerprint,
@@ -272,6 +283,9 @@ def finish(run: TrainingRun) -> None:
     }
     how = f"best of the run by validation {run.state.metric}: that" if run.state.keep == "best" else "last of the run,"
     chosen = f"The model is the {how} of pass {passes:.2f}.{_no_gain(run.state)}"
+    if early is not None:
+        at = run.agent.num_timesteps / run.agent.timesteps_per_pass
+        chosen = f"Training stopped early, at pass {at:.2f}: {early}. {chosen}"
     commands = (folder.path / "command.txt").read_text(encoding="utf-8").splitlines()
     text = markdown(report, evaluations[last], chosen, _notes(run.dataset, [run.env, *envs.values()]), commands[0])
     write_text(folder.path / "report.md", text)
@@ -352,9 +366,11 @@ def _shown(state: RunState) -> str:
 
 def _say_finished(run: TrainingRun) -> None:
     path = run.folder.path
-    budget = run.settings.budget
-    again = f"{program('train')} --resume {shlex.quote(str(path))} --budget.{budget.unit} N"
-    run.console.say(f"{path} is finished: it has spent its budget of {budget}.\nTo train longer: {again}")
+    budget, early = run.settings.budget, _stopped_early(run)
+    longer = budget.unit if early is None else "patience"
+    why = f"it has spent its budget of {budget}" if early is None else f"it stopped early, after {early}"
+    again = f"{program('train')} --resume {shlex.quote(str(path))} --budget.{longer} N"
+    run.console.say(f"{path} is finished: {why}.\nTo train longer: {again}")
     run.console.print(closing_table(read_json(run.folder.report)))
 
 

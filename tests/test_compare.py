@@ -18,7 +18,6 @@ from lm_gym.agents.compare.progress import StudyProgress
 from lm_gym.agents.compare.report import CAPTIONS, _amount, _chosen_by
 from lm_gym.agents.compare.results import read_results
 from lm_gym.agents.compare.runs import Job, Runs, read_failures
-from lm_gym.agents.compare.search import TRIAL_SEED, chosen_settings, record_trials, trial_settings
 from lm_gym.agents.compare.statistics import (
     improvement_interval,
     iqm,
@@ -307,42 +306,12 @@ def test_rows_to_beat_are_means_over_the_seeds_of_the_others_and_every_chosen_pa
     assert rows["twin"]["chosen pass"] == "1.00, 2.00, 3.00"
 
 
-def test_search_chooses_on_validation_and_never_on_test(tmp_path: Path) -> None:
-    search = {"agent.samples": [2, 4, 8], "agent.learning_rate": {"low": 1e-4, "high": 1e-2}}
-    study = write_study(tmp_path / "study.yaml", {"a": {"search": search}, "b": {}})
-    plan, _ = compare.parse_plan([str(study), f"--out={tmp_path / 'out'}", "--trials=4"])
-    trials = plan.trials_of(list(plan.study.rows.values()))
-    assert [(row.name, job.seed) for row, _, job in trials] == [("a", TRIAL_SEED)] * 4
-    assert trials[0][1] == {}  # the row as it stands is a trial
-    drawn = [settings for _, settings, _ in trials[1:]]
-    assert all(s["agent.samples"] in (2, 4, 8) and 1e-4 <= s["agent.learning_rate"] <= 1e-2 for s in drawn)
-    assert drawn == [trial_settings(plan.study.rows["a"], k) for k in (1, 2, 3)]
-    for (_, _, job), value in zip(trials[:3], (0.5, 0.6, 0.4), strict=True):
-        write_run(job.folder, "reinforce", [0.0, value], 10, 10, 1 - value)  # test says the opposite
-    record_trials(plan.study, plan.out, trials)
-    assert chosen_settings(plan.out) == {"a": drawn[0]}
-    assert [line["validation/entity_f1"] for line in read_csv(plan.out / "trials.csv")] == ["0.5", "0.6", "0.4", ""]
-    assert [line["trial"] for line in read_csv(plan.out / "trials.csv")] == ["0", "1", "2", "3"]
-    (job,) = {job for job in plan.jobs_of([plan.study.rows["a"]]) if job.seed == 0}
-    assert str(drawn[0]["agent.samples"]) in job.options
-
-
 @pytest.mark.parametrize(
     ("budget", "amount", "words"),
     [("passes", 1, "1 pass"), ("passes", 0.5, "0.5 passes"), ("forward_passes", 2_000_000, "2,000,000 forward passes")],
 )
 def test_budgets_are_told_in_words(budget: str, amount: float, words: str) -> None:
     assert _amount(budget, amount) == words
-
-
-def test_of_equal_trials_the_row_as_it_stands_is_chosen(tmp_path: Path) -> None:
-    study = write_study(tmp_path / "study.yaml", {"a": {"search": {"agent.samples": [2, 4, 8]}}})
-    plan, _ = compare.parse_plan([str(study), f"--out={tmp_path / 'out'}", "--trials=3"])
-    trials = plan.trials_of(list(plan.study.rows.values()))
-    for _, _, job in trials:
-        write_run(job.folder, "reinforce", [0.0, 0.5], 10, 10, 0.5)
-    record_trials(plan.study, plan.out, trials)
-    assert chosen_settings(plan.out) == {"a": {}}
 
 
 def test_start_rows_come_first_and_too_few_rows_are_enough(tmp_path: Path) -> None:

@@ -1,7 +1,11 @@
 """`python -m agents.play RUN_DIR`."""
 
 import io
+import os
+import pty
 import re
+import sys
+import termios
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,6 +15,7 @@ import pytest
 from lm_gym.agents.evaluation.page import Facts, page
 from lm_gym.agents.evaluation.played import Choice, PlayedPart, PlayedPosition, PlayedText, play_text
 from lm_gym.agents.play import main, next_text
+from lm_gym.agents.runs.keys import pressed_keys
 from lm_gym.agents.runs.trained_run import open_run
 from lm_gym.tasks import NER, Mark, MaskedLM, Part
 from lm_gym.tasks.ner import entity_marks
@@ -77,6 +82,50 @@ def test_keys_lead_through_the_texts(
     assert shown_texts(output) == [1, 2, 1, 3, 4]  # Enter at the last text ends
     assert "no text 9: give a number from 1 to 4" in output
     assert "unknown key 'x'" in output
+
+
+def test_keys_of_a_terminal_need_no_enter(
+    tagger: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    master, slave = pty.openpty()
+    before = termios.tcgetattr(slave)
+    shown: list[int] = []
+    typed = iter([b"\n", b"p", b"\x1b[C", b"\x1b[D", b"31\x7f\n", b"x", "é".encode(), b"\r", b"q"])
+
+    def show(console: object, env: object, played: PlayedText) -> None:
+        shown.append(played.index + 1)
+
+    def echo(text: str) -> None:
+        sys.stdout.write(text)
+        if text.startswith("["):  # a prompt
+            os.write(master, next(typed))
+
+    with os.fdopen(slave, "r") as terminal, monkeypatch.context() as patched:
+        patched.setattr("sys.stdin", terminal)
+        patched.setattr("lm_gym.agents.play.show", show)
+        patched.setattr("lm_gym.agents.runs.keys._echo", echo)
+        main([str(tagger), "--texts", "4"])
+        assert termios.tcgetattr(slave) == before
+    os.close(master)
+    assert shown == [1, 2, 1, 2, 1, 3, 4]
+    output = capsys.readouterr().out
+    assert "unknown key 'x'" in output
+    assert "unknown key 'é'" in output
+    assert "31\b \b\n" in output
+
+
+@pytest.mark.parametrize("last", [b"\x04", None])
+def test_control_d_and_a_closed_terminal_end(last: bytes | None) -> None:
+    master, slave = pty.openpty()
+    with os.fdopen(slave, "r") as terminal, pressed_keys(terminal) as ask:
+        os.write(master, b"e")
+        assert ask("") == "e"
+        if last is None:
+            os.close(master)
+        else:
+            os.write(master, last)
+        with pytest.raises(EOFError):
+            ask("")
 
 
 def test_the_end_of_the_input_ends(
@@ -207,6 +256,27 @@ def test_errors_of_tags_are_seen() -> None:
         ("bar error c0 start end", "✗ LOC"),
         ("bar c0 start end", "LOC"),
         ("bar missed start end", "✗ O"),
+    ]
+
+
+def test_an_entity_is_right_only_as_a_whole() -> None:
+    """As conlleval counts: of three predicted entities one is right, although four of six tags are."""
+    words = [("Ada", "B-PER", "B-PER"), ("Day", "I-PER", "O"), ("saw", "O", "O"), ("New", "B-LOC", "I-LOC")]
+    words += [("Oslo", "I-LOC", "I-LOC"), ("Turin", "B-LOC", "I-LOC")]
+    bars = re.findall(r'<i class="(bar[^"]*)">([^<]*)</i>', page(FACTS, [text_of(*words)]).split("<article")[1])
+    assert bars == [
+        *(("bar c1 start", "PER"), ("bar error c1 start end", "✗ PER")),
+        *(("bar c1 end", ""), ("bar missed start end", "✗ O")),
+        *(("bar c0 start", "LOC"), ("bar error c0 start", "✗ LOC")),
+        *(("bar c0 end", ""), ("bar error c0 ", "")),
+        *(("bar c0 start end", "LOC"), ("bar error c0 end", "")),
+    ]
+    words[-1] = ("Turin", "B-LOC", "B-LOC")  # an I-LOC that begins an entity counts as its B-LOC
+    bars = re.findall(r'<i class="(bar[^"]*)">([^<]*)</i>', page(FACTS, [text_of(*words)]).split("<article")[1])
+    assert bars[4:] == [
+        *[("bar c0 start", "LOC")] * 2,
+        *[("bar c0 end", "")] * 2,
+        *[("bar c0 start end", "LOC")] * 2,
     ]
 
 

@@ -57,10 +57,5 @@ def test_closing_table_fits_a_terminal() -> None:
 
 def test_the_first_value_is_the_best_and_then_what_is_better() -> None:
     rises, falls = RunState("entity_f1"), RunState("perplexity")
-    assert rises.improves(0.0)
-    assert falls.improves(1e9)
-    rises.best = falls.best = 0.5
-    assert rises.improves(0.6)
-    assert not rises.improves(0.5)
-    assert falls.improves(0.4)
-    assert not falls.improves(0.5)
+    assert [rises.record(value, 9) for value in (0.0, 0.5, 0.5, 0.4, 0.6)] == [True, True, False, False, True]
+    assert [falls.record(value, 9) for value in (1e9, 0.5, 0.5, 0.6, 0.4)] == [True, True, False, False, True]

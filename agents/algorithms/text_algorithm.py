@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, ClassVar, Literal, Self, cast
 
 import gymnasium
@@ -28,6 +28,10 @@ from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.bounds import Bounded, NonNegativeFloat, NonNegativeInt, PositiveInt
 from lm_gym.compat.stable_baselines3 import VecEnvAdapter
 from lm_gym.tasks import Task
+
+
+class StopTraining(Exception):  # noqa: N818
+    """Raised by a callback's `on_rollout_start` to end training before the next update, as if the budget were spent."""
 
 
 class TextAlgorithm(Bounded, SavedAlgorithm):
@@ -158,6 +162,7 @@ class TextAlgorithm(Bounded, SavedAlgorithm):
         Args:
             total_timesteps: number of positions to decide; with K samples a position counts K times.
             callback: Stable-Baselines3 callbacks; `on_step` is called after each update and stops training by False.
+                `on_rollout_start` stops it between two updates by raising `StopTraining`.
             log_interval: number of updates between two dumps of the logger; None to disable logs.
             tb_log_name: name of the TensorBoard run; by default the algorithm's name.
             reset_num_timesteps: False continues where the last `learn` or the loaded agent stopped, with the same texts
@@ -177,8 +182,9 @@ class TextAlgorithm(Bounded, SavedAlgorithm):
         )
         texts = self._texts(self.env)
         callback.on_training_start(locals(), globals())
-        while self.num_timesteps < total and self._train_batch(texts, callback):
-            pass
+        with suppress(StopTraining):
+            while self.num_timesteps < total and self._train_batch(texts, callback):
+                pass
         require_finite(self.policy, f"after update {self._n_updates}")
         callback.on_training_end()
         return self

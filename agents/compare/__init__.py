@@ -1,7 +1,7 @@
 """Compare algorithms on one task under one budget; see docs/compare.md.
 
 study.yaml → lm_gym.agents.compare.study     rows and budgets, checked as a whole
-           → lm_gym.agents.compare.search    settings searched on validation
+           → lm_gym.agents.compare.search    settings searched on validation, by Optuna
            → lm_gym.agents.compare.runs      one `train` process per run
            → lm_gym.agents.compare.results   results of the runs
            → lm_gym.agents.compare.report    tables and charts
@@ -15,15 +15,15 @@ from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
 from lm_gym.agents.compare.progress import StudyProgress
 from lm_gym.agents.compare.results import read_results, write_results
 from lm_gym.agents.compare.runs import Job, Runs
-from lm_gym.agents.compare.search import TRIAL_SEED, chosen_settings, record_trials, trial_settings
 from lm_gym.agents.compare.study import Row, Study, check_rows, options, read_study
+from lm_gym.agents.compare.trials import TRIAL_SEED, chosen_settings
 from lm_gym.agents.runs.command_line import check_key, fail, show_warnings_plainly
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolderError
@@ -31,6 +31,9 @@ from lm_gym.agents.runs.settings import SettingsError
 from lm_gym.agents.runs.shipped import find_study
 from lm_gym.agents.runs.terminal import Terminal
 from lm_gym.bounds import NonNegativeInt, PositiveInt, check_arguments
+
+if TYPE_CHECKING:
+    from lm_gym.agents.compare.search import Search
 
 
 @dataclass(frozen=True)
@@ -63,18 +66,13 @@ class Plan:
         """Return a run of the study."""
         return self._job(row, seed, self.out / f"{row.slug}-{seed}", settings)
 
-    def trial(self, row: Row, trial: int) -> tuple[Row, dict[str, Any], Job]:
-        """Return a trial of the search: its row, settings and run."""
-        settings = trial_settings(row, trial)
-        return row, settings, self._job(row, TRIAL_SEED, self.out / "trials" / f"{row.slug}-trial{trial}", settings)
+    def trial(self, row: Row, trial: int, settings: Mapping[str, Any]) -> Job:
+        """Return a trial of the search."""
+        return self._job(row, TRIAL_SEED, self.out / "trials" / f"{row.slug}-trial{trial}", settings)
 
     def _job(self, row: Row, seed: int, folder: Path, settings: Mapping[str, Any]) -> Job:
         start = None if row.start is None else self.out / f"{self.study.rows[row.start].slug}-0" / "best"
         return Job(row.name, seed, folder, tuple(options(row, self.given, start, settings)), start)
-
-    def trials_of(self, rows: Sequence[Row]) -> list[tuple[Row, dict[str, Any], Job]]:
-        """Return all trials of some rows."""
-        return [self.trial(row, k) for row in rows if row.search for k in range(self.trials)]
 
     def jobs_of(self, rows: Sequence[Row]) -> list[Job]:
         """Return the runs of some rows, seed by seed, so that a study stopped early has runs of every row."""
@@ -107,7 +105,9 @@ def build_parser() -> ArgumentParser:
     )
     parser.add_argument("--dataset", type=str | None, default=None, help="as --env.dataset of every row")
     parser.add_argument("--model", type=str | None, default=None, help="as --policy.model of rows that begin afresh")
-    parser.add_argument("--trials", type=int, default=0, help="random search on validation, for rows with `search`")
+    parser.add_argument(
+        "--trials", type=int, default=0, help="number of trials of each row with `search`, on validation"
+    )
     parser.add_argument("--publish", type=str | None, default=None, help="a folder for a copy of report.md and charts")
     parser.add_argument("--report-only", action="store_true", help="write the report of what is finished, run nothing")
     return parser
@@ -155,8 +155,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console = Terminal()
     before = signal.signal(signal.SIGTERM, _stop)  # stops like Ctrl-C, together with its runs
     try:
-        _need_matplotlib()
+        _need("matplotlib", "the charts need")
         plan, report_only = parse_plan(list(sys.argv[1:] if arguments is None else arguments))
+        if plan.trials:
+            _need("optuna", "--trials needs")
         if not report_only:
             run_study(plan, console)
         write(plan, console)
@@ -172,22 +174,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run_study(plan: Plan, console: Terminal) -> None:
     """Check the study as a whole, then run everything that is not finished."""
     found = check_rows(plan.study, plan.levels, plan.given)
-    every = [job for rows in plan.levels for job in [*(job for _, _, job in plan.trials_of(rows)), *plan.jobs_of(rows)]]
-    for job in every:
+    runs = [job for rows in plan.levels for job in plan.jobs_of(rows)]
+    for job in runs:
         job.check()
+    searches = [_search(plan, rows) for rows in plan.levels]
     times = {settings.evaluation.times for settings in found.values()}
     evaluations = times.pop() if len(times) == 1 else None
     plan.out.mkdir(parents=True, exist_ok=True)
-    done = sum(job.finished for job in every)
-    progress = StudyProgress(console, plan.study.metric, evaluations and evaluations + 1, len(every), done)
-    runs = Runs(plan.out, plan.jobs, progress.started, progress.ended, progress.waiting)
+    total = len(runs) + sum(search.total for search in searches if search)
+    done = sum(job.finished for job in runs) + sum(search.done for search in searches if search)
+    progress = StudyProgress(console, plan.study.metric, evaluations and evaluations + 1, total, done)
+    processes = Runs(plan.out, plan.jobs, progress.started, progress.ended, progress.waiting)
     with progress:
-        for rows in plan.levels:
-            trials = plan.trials_of(rows)
-            if trials:
-                runs.run([job for _, _, job in trials])
-                record_trials(plan.study, plan.out, trials)
-            runs.run(plan.jobs_of(rows))
+        for rows, search in zip(plan.levels, searches, strict=True):
+            if search:
+                processes.run(search.first(), search)
+                search.record()
+            jobs = plan.jobs_of(rows)
+            for job in jobs:
+                job.check()  # more trials may have chosen other settings than those of an earlier run
+            processes.run(jobs)
+
+
+def _search(plan: Plan, rows: Sequence[Row]) -> "Search | None":
+    """Return the search of some rows, or None if there is nothing to search."""
+    if not plan.trials or not any(row.search for row in rows):
+        return None
+    from lm_gym.agents.compare.search import Search  # needs Optuna, an optional dependency
+
+    return Search(plan.study, plan.out, rows, plan.trials, plan.trial)
 
 
 def write(plan: Plan, console: Terminal) -> None:
@@ -215,9 +230,9 @@ def _shown_command(values: Any) -> str:
     return shown + "".join(f" --{name} …" for name in ("dataset", "model") if getattr(values, name))
 
 
-def _need_matplotlib() -> None:
-    if importlib.util.find_spec("matplotlib") is None:
-        raise SettingsError("the charts need matplotlib: pip install 'lm-gym[compare]'")
+def _need(library: str, what: str) -> None:
+    if importlib.util.find_spec(library) is None:
+        raise SettingsError(f"{what} {library}: pip install 'lm-gym[compare]'")
 
 
 def _stop(_signal: int, _frame: object) -> NoReturn:

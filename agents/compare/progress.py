@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from lm_gym.agents.compare.runs import Job
+from lm_gym.agents.compare.runs import Job, evaluations
 from lm_gym.agents.runs.terminal import Terminal
 
 
@@ -54,7 +54,9 @@ class StudyProgress:
         self._ended += 1
         if job in self._lines:
             self._bars.remove_task(self._lines.pop(job))
-        if failure is None:
+        if failure is None and not job.finished:
+            shown = "stopped by the pruner"
+        elif failure is None:
             report = json.loads((job.folder / "report.json").read_text(encoding="utf-8"))
             reached = {split: values.get(self._metric) for split, values in report["metrics"].items()}
             shown = f"validation {self._metric} {reached['validation']:.4f}, {report['seconds']:.0f} s"
@@ -82,9 +84,6 @@ class StudyProgress:
 
     def _of(self, job: Job) -> tuple[float, str]:
         """Return the approximate progress of a run, 0 to 1, and its last metric."""
-        metrics = job.folder / "metrics.jsonl"
-        lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.is_file() else []
-        whole = [line for line in lines if line.endswith("}")]  # the last line may be incomplete
-        values = [log[key] for line in whole if (key := f"eval/{self._metric}") in (log := json.loads(line))]
+        values = evaluations(job.folder, self._metric)
         part = len(values) / self._evaluations if self._evaluations else 0.0
         return min(part, 0.99), f"{self._metric} {values[-1]:.4f}" if values else "starting"

@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 
 from lm_gym.agents.compare.charts import charts
 from lm_gym.agents.compare.results import Results
-from lm_gym.agents.compare.search import chosen_settings, trials_of
 from lm_gym.agents.compare.study import Study
 from lm_gym.agents.compare.tables import Table, best_of_families, cost_table, goal, main_table, split_shown
+from lm_gym.agents.compare.trials import JOURNAL, chosen_settings, trials_of
 from lm_gym.agents.files import write_text
 from lm_gym.tasks.metric import metric_of
 
@@ -180,7 +180,8 @@ def _search(results: Results) -> list[Section]:
             for row, settings in chosen.items()
         ],
     )
-    note = "Random search on validation, with a seed that the study does not use; trials.csv lists every trial."
+    how = "TPE (Optuna)" if (results.out / JOURNAL).is_file() else "Random search"
+    note = f"{how} on validation, with a seed that the study does not use; trials.csv lists every trial."
     return [Section("Searched settings", (note,), table)]
 
 

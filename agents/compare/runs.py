@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import lm_gym
 from lm_gym.agents.files import write_json
@@ -21,6 +22,7 @@ from lm_gym.agents.runs.settings import SettingsError
 
 _POLL = 0.1  # seconds
 _PATIENCE = 10.0  # seconds that a run may take to terminate
+_WATCH = 1.0  # seconds between two looks at the running jobs
 _EITHER = ("device", "threads", "checkpoint.")  # settings in which an existing run may differ from its study
 
 
@@ -84,6 +86,16 @@ def agrees(stands: Any, wanted: Any, open: bool) -> bool:
     return stands == wanted or (open and wanted in (None, "auto", {}))
 
 
+class Trials(Protocol):
+    """Jobs that depend on one another, as the trials of a search do."""
+
+    def hopeless(self, job: Job) -> bool:
+        """Tell whether a running job is to be stopped."""
+
+    def ended(self, job: Job, failure: str | None) -> Job | None:
+        """Record a job that has ended or was stopped, and return the job that follows it."""
+
+
 class Runs:
     """Run jobs in parallel, and record failures in `failed.json`.
 
@@ -106,23 +118,38 @@ class Runs:
         self._file = out / "failed.json"
         self.failed: dict[str, str] = read_failures(out)
 
-    def run(self, jobs: Sequence[Job]) -> None:
-        """Run all unfinished jobs. An exception, such as KeyboardInterrupt, terminates the running ones."""
-        pending = [job for job in jobs if not job.finished]
+    def run(self, jobs: Sequence[Job], trials: Trials | None = None) -> None:
+        """Run all unfinished jobs. An exception, such as KeyboardInterrupt, terminates the running ones.
+
+        Args:
+            jobs: the jobs.
+            trials: stops jobs and adds others, if the jobs are trials of a search.
+        """
+        pending = [job for job in jobs if trials or not job.finished]
         running: dict[Job, subprocess.Popen[bytes]] = {}
+        watched = time.monotonic()
         try:
             while pending or running:
-                for job in [job for job, process in running.items() if process.poll() is not None]:
-                    self._settle(job, running.pop(job).returncode)
+                ended = [job for job, process in running.items() if process.poll() is not None]
+                if trials and time.monotonic() - watched >= _WATCH:
+                    watched = time.monotonic()
+                    hopeless = [job for job in running if job not in ended and trials.hopeless(job)]
+                    _stop([running.pop(job) for job in hopeless])
+                    for job in hopeless:
+                        pending += self._end(job, None, trials)
+                for job in ended:
+                    pending += self._end(job, self._failure(job, running.pop(job).returncode), trials)
                 ready = [job for job in pending if not _in_use(job.folder)][: self._at_a_time - len(running)]
                 for job in ready:
                     pending.remove(job)
                     if job.start is not None and not job.start.is_dir():
-                        self._note(job, f"the model that it starts from is missing: {job.start}")
-                        self._ended(job, self.failed[job.folder.name])
-                        continue
-                    running[job] = self._start(job)
-                    self._started(job)
+                        missing = f"the model that it starts from is missing: {job.start}"
+                        pending += self._end(job, missing, trials)
+                    elif job.finished:  # a trial that ended while the study did not run
+                        pending += self._end(job, None, trials)
+                    else:
+                        running[job] = self._start(job)
+                        self._started(job)
                 self._waiting()
                 time.sleep(_POLL)
         finally:
@@ -141,13 +168,19 @@ class Runs:
                 job.command(), stdout=subprocess.DEVNULL, stderr=file, env=env, start_new_session=True
             )
 
-    def _settle(self, job: Job, status: int) -> None:
+    def _failure(self, job: Job, status: int) -> str | None:
+        """Return why a process failed: its last line on stderr; None if it did not."""
         if status == 0 and job.finished:
-            self._note(job, None)
-        else:
-            lines = self._errors(job).read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            self._note(job, lines[-1] if lines else f"exited with status {status} and no message")
-        self._ended(job, self.failed.get(job.folder.name))
+            return None
+        lines = self._errors(job).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"exited with status {status} and no message"
+
+    def _end(self, job: Job, failure: str | None, trials: Trials | None) -> list[Job]:
+        """Note how a job has ended, and return the jobs that follow it."""
+        self._note(job, failure)
+        following = trials.ended(job, failure) if trials else None
+        self._ended(job, failure)
+        return [] if following is None else [following]
 
     def _errors(self, job: Job) -> Path:
         return self._out / "stderr" / f"{job.folder.name}.txt"
@@ -157,6 +190,15 @@ class Runs:
         if failure is not None:
             self.failed[job.folder.name] = failure
         write_json(self._file, self.failed)
+
+
+def evaluations(folder: Path, metric: str) -> list[float]:
+    """Return a metric at each evaluation of a run so far, on validation; an incomplete last line is left out."""
+    file = folder / "metrics.jsonl"
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    logs = [json.loads(line) for line in lines if line.endswith("}")]
+    values = [log[key] for log in logs if (key := f"eval/{metric}") in log]
+    return [math.nan if value is None else float(value) for value in values]
 
 
 def read_failures(out: Path) -> dict[str, str]:

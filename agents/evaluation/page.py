@@ -76,7 +76,8 @@ def _legend(colour_of: dict[str, str], text: PlayedText) -> str:
         )
     names = " ".join(f'<i class="bar {c} start end">{escape(name)}</i>' for name, c in colour_of.items())
     return (
-        f"{names} Below each {position} is its gold label, and below that the prediction: "
+        f"{names} Below each {position} is its gold label, and below that the prediction, which is right if its label "
+        "and both of its ends are: "
         '<i class="bar error start end">✗ wrong</i>, <i class="bar missed start end">✗ missed</i>. '
         f"Point at a {position} to see the most probable choices."
     )
@@ -97,21 +98,22 @@ def _labelled(parts: Sequence[PlayedPart], colour_of: dict[str, str]) -> Iterato
     none = Mark("")
     gold = _bars([position.gold_mark if position else none for _, position in parts])
     predicted = _bars([position.predicted_mark if position else none for _, position in parts])
-    for (part, position), (g, g_shape), (p, p_shape) in zip(parts, gold, predicted, strict=True):
+    for (part, position), g, p in zip(parts, gold, predicted, strict=True):
         if position is None:
             cut = f' cut" title="{escape(part.note)}' if part.note else ""
             yield f'<span class="word{cut}"><b>{escape(part.text)}</b></span>'
             continue
         bars = ""
-        if g:
-            bars = f'<i class="bar {colour_of[g]} {g_shape}">{escape(g) if "start" in g_shape else ""}</i>'
-        elif p:
+        if g.label:
+            bars = f'<i class="bar {colour_of[g.label]} {g.shape}">{escape(g.label) if g.starts else ""}</i>'
+        elif p.label:
             bars = '<i class="bar"></i>'
-        if p and position.right:
-            bars += f'<i class="bar {colour_of[p]} {p_shape}">{escape(p) if "start" in p_shape else ""}</i>'
-        elif p:
-            bars += f'<i class="bar error {colour_of[p]} {p_shape}">✗ {escape(p)}</i>'
-        elif g:
+        if p.label and p == g:
+            bars += f'<i class="bar {colour_of[p.label]} {p.shape}">{escape(p.label) if p.starts else ""}</i>'
+        elif p.label:
+            said = f"✗ {escape(p.label)}" if p.starts else ""
+            bars += f'<i class="bar error {colour_of[p.label]} {p.shape}">{said}</i>'
+        elif g.label:
             bars += f'<i class="bar missed start end">✗ {escape(position.predicted)}</i>'
         yield (
             f'<span class="word" tabindex="0"><b>{escape(part.text)}</b>{bars}{_details(part.text, position)}</span>'
@@ -132,14 +134,32 @@ def _filled(parts: Iterable[PlayedPart]) -> Iterator[str]:
         )
 
 
-def _bars(marks: Sequence[Mark]) -> list[tuple[str, str]]:
-    """Return the label of each part ("" for none), and whether its bar starts or ends there."""
-    joined = [*(mark.joined for mark in marks), False]
-    shapes = [
-        " ".join(name for name, here in (("start", not joined[k]), ("end", not joined[k + 1])) if here)
-        for k in range(len(marks))
-    ]
-    return [(mark.label, shape) for mark, shape in zip(marks, shapes, strict=True)]
+class _Bar(NamedTuple):
+    """The bar at a part: its label ("" for none), the parts where it starts and ends, and the part itself."""
+
+    label: str
+    start: int
+    end: int
+    at: int
+
+    @property
+    def starts(self) -> bool:
+        """Whether it starts here."""
+        return self.at == self.start
+
+    @property
+    def shape(self) -> str:
+        """The classes of its ends, if they are here."""
+        return " ".join(name for name in ("start", "end") if self.at == getattr(self, name))
+
+
+def _bars(marks: Sequence[Mark]) -> list[_Bar]:
+    """Return the bar at each part. Two bars are equal if they have the same label, start and end."""
+    starts = [0] * len(marks)
+    for k, mark in enumerate(marks):
+        starts[k] = starts[k - 1] if k and mark.joined else k
+    ends = {start: k for k, start in enumerate(starts)}
+    return [_Bar(mark.label, start, ends[start], k) for k, (mark, start) in enumerate(zip(marks, starts, strict=True))]
 
 
 def _details(word: str, position: PlayedPosition) -> str:

@@ -17,6 +17,7 @@ import torch as th
 from rich.text import Text
 from stable_baselines3.common.callbacks import BaseCallback
 
+from lm_gym.agents.algorithms.text_algorithm import StopTraining
 from lm_gym.agents.evaluation.predictions import samples_table, write_predictions
 from lm_gym.agents.files import write_folder
 from lm_gym.agents.model.finite import require_finite
@@ -43,6 +44,8 @@ class RunState:
         best: its best value so far; None before the first evaluation.
         best_timesteps: when that was.
         last: its last value.
+        top: its best value so far, also with `keep="last"`; None before the first evaluation.
+        waited: number of evaluations since `top`.
         evaluated_at: timesteps of the last evaluation; -1 before the first.
         pending: what was recorded since the last log: by name its value, how many values that is the mean of, and
             the outputs that leave it out.
@@ -56,6 +59,8 @@ class RunState:
     best: float | None = None
     best_timesteps: int = 0
     last: float | None = None
+    top: float | None = None
+    waited: int = 0
     evaluated_at: int = -1
     pending: dict[str, Any] = field(default_factory=dict)
 
@@ -66,11 +71,24 @@ class RunState:
             return self.best_timesteps > 0
         return metric_of(self.metric).better(self.best, self.first)
 
-    def improves(self, value: float) -> bool:
-        """Tell whether `value` beats the best so far: always the first time, and with `keep="last"` every time."""
-        if self.best is None or self.keep == "last":
-            return True
-        return metric_of(self.metric).better(value, self.best)
+    def record(self, value: float, timesteps: int) -> bool:
+        """Record an evaluation; return whether its model is kept: the first, a better one, or each with `"last"`."""
+        kind = metric_of(self.metric)
+        kept = self.best is None or self.keep == "last" or kind.better(value, self.best)
+        higher = self.top is None or kind.better(value, self.top)
+        self.top, self.waited = (value, 0) if higher else (self.top, self.waited + 1)
+        self.first = value if timesteps == 0 else self.first
+        self.last, self.evaluated_at = value, timesteps
+        if kept:
+            self.best, self.best_timesteps = value, timesteps
+        return kept
+
+    def stopped_early(self, patience: int | None) -> str | None:
+        """Return why a run with this patience ends before its budget is spent, or None."""
+        if patience is None or self.waited < patience:
+            return None
+        count = f"{self.waited} evaluations" if self.waited > 1 else "one evaluation"
+        return f"{count} without a better {self.metric} on validation than {self.top:.4f}"
 
 
 def peak_memory_bytes() -> int:
@@ -151,12 +169,8 @@ class Evaluate(BaseCallback):
                 raise SettingsError(
                     f"{state.metric} chooses the best model, but it is undefined here: set evaluation.metric"
                 )
-            value = metrics[state.metric]
-            better = state.improves(value)
-            state.first = value if timesteps == 0 else state.first
-            state.last, state.evaluated_at = value, timesteps
+            better = state.record(metrics[state.metric], timesteps)
             if better:
-                state.best, state.best_timesteps = value, timesteps
                 policy: Any = self.model.policy
                 write_folder(self._folder.best, policy.save_pretrained)
             for name, number in metrics.items():
@@ -199,6 +213,26 @@ class StopBySeconds(BaseCallback):
 
     def _on_step(self) -> bool:
         return self._clock.seconds < self._seconds
+
+
+class StopEarly(BaseCallback):
+    """End training between two updates when the metric has not improved for a while. Comes after Evaluate.
+
+    Args:
+        patience: number of evaluations without a better metric.
+        state: the state of the run.
+    """
+
+    def __init__(self, patience: int | None, state: RunState) -> None:
+        super().__init__()
+        self._patience, self._state = patience, state
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_start(self) -> None:
+        if self._state.stopped_early(self._patience):
+            raise StopTraining
 
 
 class LogRewards(BaseCallback):

@@ -74,7 +74,7 @@ def env_settings(task: type[Task]) -> type[EnvSettings]:
 @bounded
 @dataclass(frozen=True)
 class BudgetSettings:
-    """How long to train. Exactly one of these is set.
+    """How long to train. Exactly one of these is set, and `patience` if training may end earlier.
 
     Args:
         passes: passes over the training texts.
@@ -82,6 +82,8 @@ class BudgetSettings:
         forward_passes: texts sent through the model; with P members, each text counts P times.
         equivalents: forward-pass equivalents: a forward pass counts 1, a backward pass 2.
         seconds: seconds of training, without evaluations and checkpoints; includes the time before a resume.
+        patience: stop early after this number of evaluations in a row without a better validation metric; null to
+            spend the whole budget.
     """
 
     passes: PositiveFloat | None = 5.0
@@ -89,6 +91,7 @@ class BudgetSettings:
     forward_passes: PositiveInt | None = None
     equivalents: PositiveInt | None = None
     seconds: PositiveFloat | None = None
+    patience: PositiveInt | None = None
 
     def __post_init__(self) -> None:
         given = [name for name in BUDGETS if getattr(self, name) is not None]
