@@ -85,7 +85,7 @@ class LOZO(SPSA):
             super()._move(index, tensor, block, noise, weights)
             return
         assert isinstance(noise, LazyNoise)
-        U, V = noise.low_rank(index, block, len(weights), tensor.device)
+        U, V = noise.factors(index, block, len(weights), tensor.device)
         moment, V = self.moments[index], V[0]
         number, within = divmod(self.generation, self.interval)
         if number and not within:
