@@ -25,6 +25,7 @@ from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.search.optimizers import OPTIMIZERS
 from lm_gym.agents.search.optimizers.optimizer import Optimizer, StructuredOptimizer, VectorOptimizer
 from lm_gym.agents.search.population.population import Population
+from lm_gym.agents.search.population.precision import Precision
 from lm_gym.agents.search.population.reading import count_groups
 from lm_gym.agents.search.spaces import SEARCH_SPACES
 from lm_gym.agents.search.spaces.space import SearchSpace
@@ -75,6 +76,8 @@ class BlackBox(TextAlgorithm):
             texts, and so do the members, so that P k/N members share their texts. Fitness is centred within a group,
             and members that an optimizer compares directly (antithetic pairs) share their texts. None: all members read
             all texts.
+        precision: precision of the members' forward passes, `"float32"` or `"bfloat16"`, which is faster on processors
+            that have it. The policy's weights and the optimizer keep theirs.
         schedule: schedule of the optimizer's learning rate: `"constant"`, or `"linear"` decay to 0 at the end of
             training.
         warmup: fraction of training during which the learning rate rises from 0, in [0, 1).
@@ -113,6 +116,7 @@ class BlackBox(TextAlgorithm):
         new_texts_every: NonNegativeInt = 1,
         max_rows: PositiveInt = 512,
         texts_per_member: PositiveInt | None = None,
+        precision: Precision = "float32",
         schedule: Schedule = "constant",
         warmup: Fraction = 0.0,
         stop_fitness: float | None = None,
@@ -137,7 +141,7 @@ class BlackBox(TextAlgorithm):
         self.search_space_kwargs = search_space_kwargs or {}
         self.new_texts_every, self.max_rows = new_texts_every, max_rows
         self.texts_per_member, self.schedule, self.warmup = texts_per_member, schedule, warmup
-        self.stop_fitness, self.patience = stop_fitness, patience
+        self.precision, self.stop_fitness, self.patience = precision, stop_fitness, patience
         self._best_mean, self._best_generation = -np.inf, 0
         if _init_setup_model:
             self._setup_model()
@@ -148,6 +152,7 @@ class BlackBox(TextAlgorithm):
         space: Any = SEARCH_SPACES.find(self.search_space_name)
         check_keywords(space, self.search_space_kwargs, "search_space_kwargs", self.search_space_name, {"policy"})
         self.space = space(self.policy, **self.search_space_kwargs)  # without the parameters that policy_kwargs freezes
+        self.space.precision = self.precision
         self.policy.requires_grad_(False)
         if "optimizer_kwargs" not in self.decided:  # a saved agent's are
             self._decide_optimizer()

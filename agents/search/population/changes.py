@@ -65,10 +65,13 @@ class Displaced(Own):
         origin: its shape.
         directions: [p, *shape].
         steps: one factor a member [p], or one for all.
+        dtype: of the members' entries.
     """
 
-    def __init__(self, block: Block, origin: th.Tensor, directions: th.Tensor, steps: th.Tensor | float) -> None:
-        self.block, self._origin, self._directions = block, origin, directions
+    def __init__(
+        self, block: Block, origin: th.Tensor, directions: th.Tensor, steps: th.Tensor | float, dtype: th.dtype
+    ) -> None:
+        self.block, self._origin, self._directions, self._dtype = block, origin, directions, dtype
         self._steps = steps.view(-1, *[1] * len(block.shape)) if isinstance(steps, th.Tensor) else steps
 
     def slabs(self) -> Iterator[tuple[slice, th.Tensor]]:
@@ -88,7 +91,7 @@ class Displaced(Own):
         return self._at(self._origin[numbers], self._directions[members, numbers])
 
     def _at(self, origin: th.Tensor, directions: th.Tensor) -> th.Tensor:
-        return (origin + self._steps * directions).to(origin.dtype)
+        return (origin + self._steps * directions).to(self._dtype)
 
 
 class Held(Own):
@@ -195,18 +198,20 @@ class Members(ABC):
                 raise ValueError("the members lie around tensors that are not this search space's tensors()")
             return _Around(population)
         assert isinstance(population, Dense), f"a population over parameters cannot be a {type(population).__name__}"
-        return _Vectors(population.members, blocks, origin)
+        return _Vectors(population.members, blocks, origin, [tensor.dtype for tensor in live])
 
 
 class _Vectors(Members):
-    def __init__(self, vectors: th.Tensor, blocks: Sequence[Block], origin: Sequence[th.Tensor]) -> None:
-        self._vectors, self._blocks, self._origin = vectors, blocks, origin
+    def __init__(
+        self, vectors: th.Tensor, blocks: Sequence[Block], origin: Sequence[th.Tensor], dtypes: Sequence[th.dtype]
+    ) -> None:
+        self._vectors, self._blocks, self._origin, self._dtypes = vectors, blocks, origin, dtypes
 
     def changes(self, members: slice) -> list[Change]:
         parts = th.split(self._vectors[members], [block.size for block in self._blocks], 1)
         return [
-            Displaced(block, origin, part.view(-1, *block.shape), block.scale)
-            for block, origin, part in zip(self._blocks, self._origin, parts, strict=True)
+            Displaced(block, origin, part.view(-1, *block.shape), block.scale, dtype)
+            for block, origin, part, dtype in zip(self._blocks, self._origin, parts, self._dtypes, strict=True)
         ]
 
 
