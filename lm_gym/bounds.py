@@ -6,7 +6,7 @@ or `Bounded` (a base class) checks every call. Numbers must be finite whatever t
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, wraps
 from inspect import signature
@@ -99,6 +99,38 @@ def check_arguments(target: Callable[..., Any], given: Mapping[str, Any], prefix
     types = declared_types(target)
     for name, value in given.items():
         check_value(prefix + name, value, types.get(name, Any))
+
+
+def argument_names(kind: type) -> list[str]:
+    """The names of the arguments of a class's constructor, those that it hands on to its bases by `**` included."""
+    names: list[str] = []
+    for each in kind.__mro__:
+        if "__init__" in vars(each):
+            _, *given = signature(vars(each)["__init__"]).parameters.values()
+            names += [p.name for p in given if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and p.name not in names]
+            if not any(p.kind is p.VAR_KEYWORD for p in given):
+                break
+    return names
+
+
+def check_keywords(target: type, given: Mapping[str, Any], where: str, name: str, fixed: Container[str] = ()) -> None:
+    """Check that a class takes these arguments, and that they are in their bounds.
+
+    Args:
+        target: the class.
+        given: arguments by name.
+        where: what they were given as, for messages.
+        name: of the class, for messages.
+        fixed: arguments that cannot be given.
+
+    Raises:
+        ValueError: naming the argument and the nearest that the class takes, or its bound and the value.
+    """
+    known = [key for key in argument_names(target) if key not in fixed]
+    for key in given:
+        if key not in known:
+            raise ValueError(f"{where}: {name} has no argument {key!r}{among(key, known)}")
+    check_arguments(target, given, f"{where}.")
 
 
 @cache

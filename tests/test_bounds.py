@@ -36,8 +36,10 @@ from lm_gym.bounds import (
     PositiveFloat,
     PositiveInt,
     UnitInterval,
+    argument_names,
     bounded,
     check_arguments,
+    check_keywords,
     declared_types,
 )
 from lm_gym.data import load_dataset
@@ -136,6 +138,30 @@ def test_subclasses_check_their_own_arguments_and_those_they_hand_on():
     with pytest.raises(ValueError, match=r"^agent\.base must"):
         check_arguments(Child, {"base": 0}, "agent.")
     assert {"base", "child", "handed_to_a_library"} <= set(declared_types(Child))
+
+
+def test_arguments_that_are_handed_on_are_known_and_checked() -> None:
+    class Base(Bounded):
+        def __init__(self, base: PositiveInt = 1) -> None:
+            pass
+
+    class Child(Base):
+        def __init__(self, first: object, child: int = 1, **base: Any) -> None:
+            super().__init__(**base)
+
+    class Closed(Child):
+        def __init__(self, own: int = 1) -> None:
+            super().__init__(None)
+
+    assert argument_names(Child) == ["first", "child", "base"]
+    assert argument_names(Closed) == ["own"]
+    check_keywords(Child, {"base": 2}, "kwargs", "child", {"first"})
+    with pytest.raises(ValueError, match=r"^kwargs: child has no argument 'first'"):
+        check_keywords(Child, {"first": None}, "kwargs", "child", {"first"})
+    with pytest.raises(ValueError, match=r"^kwargs: closed has no argument 'base'"):
+        check_keywords(Closed, {"base": 2}, "kwargs", "closed")
+    with pytest.raises(ValueError, match=r"^kwargs\.base must"):
+        check_keywords(Child, {"base": 0}, "kwargs", "child")
 
 
 # ------------------------------------------------------------------------------------ everything that has a name

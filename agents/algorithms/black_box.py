@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -26,10 +25,11 @@ from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.search.optimizers import OPTIMIZERS
 from lm_gym.agents.search.optimizers.optimizer import Optimizer, StructuredOptimizer, VectorOptimizer
 from lm_gym.agents.search.population.population import Population
+from lm_gym.agents.search.population.precision import Precision
+from lm_gym.agents.search.population.reading import count_groups
 from lm_gym.agents.search.spaces import SEARCH_SPACES
 from lm_gym.agents.search.spaces.space import SearchSpace
-from lm_gym.bounds import Fraction, NonNegativeInt, PositiveInt, check_arguments
-from lm_gym.naming import among
+from lm_gym.bounds import Fraction, NonNegativeInt, PositiveInt, check_keywords
 from lm_gym.registry import find_class, own_name
 
 
@@ -76,6 +76,8 @@ class BlackBox(TextAlgorithm):
             texts, and so do the members, so that P k/N members share their texts. Fitness is centred within a group,
             and members that an optimizer compares directly (antithetic pairs) share their texts. None: all members read
             all texts.
+        precision: precision of the members' forward passes, `"float32"` or `"bfloat16"`, which is faster on processors
+            that have it. The policy's weights and the optimizer keep theirs.
         schedule: schedule of the optimizer's learning rate: `"constant"`, or `"linear"` decay to 0 at the end of
             training.
         warmup: fraction of training during which the learning rate rises from 0, in [0, 1).
@@ -114,6 +116,7 @@ class BlackBox(TextAlgorithm):
         new_texts_every: NonNegativeInt = 1,
         max_rows: PositiveInt = 512,
         texts_per_member: PositiveInt | None = None,
+        precision: Precision = "float32",
         schedule: Schedule = "constant",
         warmup: Fraction = 0.0,
         stop_fitness: float | None = None,
@@ -138,7 +141,7 @@ class BlackBox(TextAlgorithm):
         self.search_space_kwargs = search_space_kwargs or {}
         self.new_texts_every, self.max_rows = new_texts_every, max_rows
         self.texts_per_member, self.schedule, self.warmup = texts_per_member, schedule, warmup
-        self.stop_fitness, self.patience = stop_fitness, patience
+        self.precision, self.stop_fitness, self.patience = precision, stop_fitness, patience
         self._best_mean, self._best_generation = -np.inf, 0
         if _init_setup_model:
             self._setup_model()
@@ -147,15 +150,16 @@ class BlackBox(TextAlgorithm):
         super()._setup_model()
         self.policy.set_training_mode(False)
         space: Any = SEARCH_SPACES.find(self.search_space_name)
-        _check_arguments("search_space_kwargs", self.search_space_name, space, self.search_space_kwargs, {"policy"})
+        check_keywords(space, self.search_space_kwargs, "search_space_kwargs", self.search_space_name, {"policy"})
         self.space = space(self.policy, **self.search_space_kwargs)  # without the parameters that policy_kwargs freezes
+        self.space.precision = self.precision
         self.policy.requires_grad_(False)
         if "optimizer_kwargs" not in self.decided:  # a saved agent's are
             self._decide_optimizer()
         kind: Any = OPTIMIZERS.find(self.optimizer_name)
         given, seed = self.optimizer_kwargs, self.seed
         fixed = {"initial", "domain", "centre", "blocks", "seed"}
-        _check_arguments("optimizer_kwargs", self.optimizer_name, kind, given, fixed)
+        check_keywords(kind, given, "optimizer_kwargs", self.optimizer_name, fixed)
         if issubclass(kind, StructuredOptimizer):
             self.optimizer = kind(self.space.tensors(), self.space.blocks, seed=seed, **given)
         else:
@@ -172,26 +176,12 @@ class BlackBox(TextAlgorithm):
 
     def _count_groups(self, rows: int, texts: TextEnvironments | None) -> int:
         """Groups that members and texts form; an error that names the way out where they cannot."""
-        k, population = self.texts_per_member, self.optimizer.popsize
+        k = self.texts_per_member
         if k is None:
             return 1
         if texts is None:
             raise ValueError(f"texts_per_member={k}: only lm_gym's environments have texts; leave it out")
-        if rows % k:
-            raise ValueError(
-                f"texts_per_member={k} does not divide the {rows} texts of a generation (the environment's rows): make "
-                f"the environment with a multiple of {k} rows"
-            )
-        groups, unit = rows // k, self.optimizer.ask().unit
-        if population % (groups * unit):
-            units, nearest = population // unit, groups * unit * max(1, round(population / (groups * unit)))
-            whole = "" if unit == 1 else f" of whole units of {unit} members"
-            raise ValueError(
-                f"texts_per_member={k} makes {groups} groups of the {rows} texts of a generation, and {population} "
-                f"members do not divide into as many{whole}: take popsize={nearest}, or make the environment with {k} "
-                f"times a divisor of {units} rows"
-            )
-        return groups
+        return count_groups(k, rows, self.optimizer.popsize, self.optimizer.ask().unit)
 
     def _decide_optimizer(self) -> None:
         """Take what was not given from the table of defaults; another optimizer than the preset's has its own."""
@@ -367,12 +357,3 @@ class BlackBox(TextAlgorithm):
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "space", "optimizer", "_infos", "_rate"]
-
-
-def _check_arguments(where: str, name: str, kind: type, given: Mapping[str, Any], fixed: set[str]) -> None:
-    """Raise ValueError on an argument that `kind` doesn't take, with the nearest that it does, or out of its bounds."""
-    known = [key for key in inspect.signature(kind).parameters if key not in fixed]
-    for key in given:
-        if key not in known:
-            raise ValueError(f"{where}: {name} has no argument {key!r}{among(key, known)}")
-    check_arguments(kind, given, f"{where}.")

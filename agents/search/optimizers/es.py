@@ -6,45 +6,28 @@ from typing import Any, ClassVar
 
 import torch as th
 
-from lm_gym.agents.search.optimizers.ascent import Ascent, Rule
-from lm_gym.agents.search.optimizers.optimizer import VectorOptimizer
-from lm_gym.agents.search.optimizers.shaping import SHAPINGS, Shaping
-from lm_gym.agents.search.population.population import Domain, Population, Sampled, check_pairs
-from lm_gym.bounds import (
-    Fraction,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveFraction,
-    PositiveInt,
-    UnitInterval,
-)
-from lm_gym.naming import check_choice
+from lm_gym.agents.search.optimizers.antithetic import Antithetic
+from lm_gym.agents.search.optimizers.shaping import SHAPINGS
+from lm_gym.agents.search.population.population import Domain, Population, Sampled
+from lm_gym.bounds import Fraction, UnitInterval
 
 
-class ES(VectorOptimizer):
+class ES(Antithetic):
     """Evolution strategy of Salimans et al., "Evolution Strategies as a Scalable Alternative…", 2017.
 
     Members are θ ± σ ε_i with ε_i ~ N(0, I). With the shaped fitness u, the gradient of its smoothed expectation is
 
         g = (1/(P σ)) Σ_i (u_i⁺ − u_i⁻) ε_i
 
-    which Adam follows. Members 2i and 2i + 1 are a pair.
+    which Adam follows.
 
     Args:
-        initial, domain, seed: see VectorOptimizer.
-        popsize: P, even.
-        sigma: σ, in natural steps.
-        learning_rate: α; Adam moves each entry by at most about α per generation. None: σ/2.
-        shaping: `"centred_ranks"`, or `"z_scores"`, which preserve relative differences in fitness.
-        rule: `"adam"` or `"sgd"`.
+        initial, domain, search: see Antithetic.
         weight_decay: fraction of the distance to the start by which the mean moves back per generation.
-        decay: factor of α per generation; a half-life of h generations is 0.5^(1/h).
         averaging: decay of the moving average of means that is the result (Polyak & Juditsky, 1992), in [0, 1). The
             average is far less noisy than the mean. 0: the mean itself.
     """
 
-    has_rate: ClassVar[bool] = True
     remembers: ClassVar[tuple[str, ...]] = ("mean", "average")
 
     def __init__(
@@ -52,24 +35,14 @@ class ES(VectorOptimizer):
         initial: th.Tensor,
         domain: Domain | None = None,
         *,
-        seed: NonNegativeInt = 0,
-        popsize: PositiveInt = 64,
-        sigma: PositiveFloat = 1.0,
-        learning_rate: NonNegativeFloat | None = None,
-        shaping: Shaping = "centred_ranks",
-        rule: Rule = "adam",
         weight_decay: UnitInterval = 0.0,
-        decay: PositiveFraction = 1.0,
         averaging: Fraction = 0.0,
+        **search: Any,
     ) -> None:
-        super().__init__(initial, domain, seed=seed, popsize=popsize)
-        check_pairs(popsize)
-        check_choice("shaping", shaping, SHAPINGS)
-        self.sigma, self.shaping, self.weight_decay = sigma, shaping, weight_decay
-        self.averaging = averaging
-        self.start, self.mean, self.average = initial.clone(), initial.clone(), initial.clone()
-        self.ascent = Ascent(rule, sigma / 2 if learning_rate is None else learning_rate, [self.mean], decay)
-        self.sides = initial.new_tensor([[sigma], [-sigma]])
+        super().__init__(initial, domain, **search)
+        self.weight_decay, self.averaging = weight_decay, averaging
+        self.start, self.average = initial.clone(), initial.clone()
+        self.sides = initial.new_tensor([[self.sigma], [-self.sigma]])
 
     @property
     def centre(self) -> th.Tensor:
@@ -87,16 +60,9 @@ class ES(VectorOptimizer):
         weights = self._tensor((u[0::2] - u[1::2]) / (self.popsize * self.sigma))
         if self.weight_decay:
             self.mean.lerp_(self.start, self.weight_decay)
-        self.ascent.step(0, self.mean, weights @ population.noise, self.generation + 1, self.rate)
+        self._climb(weights @ population.noise)
         if self.averaging:  # a plain average while there are few means, then a moving one
             self.average.lerp_(self.mean, max(1 - self.averaging, 1 / (self.generation + 1)))
-
-    def _state(self) -> dict[str, Any]:
-        return super()._state() | self.ascent.state()
-
-    def _load(self, state: dict[str, Any]) -> None:
-        super()._load(state)
-        self.ascent.load(state)
 
     def logs(self) -> dict[str, float]:
         """`step_size` σ; `distance` of the centre from the start."""

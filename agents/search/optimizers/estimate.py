@@ -23,13 +23,13 @@ def combined(noise: Noise, index: int, block: Block, weights: th.Tensor) -> th.T
     """Σ_i w_i E_i of one block, its shape; `weights` [directions], of which those that are 0 are not drawn again."""
     directions, device = len(weights), weights.device
     if noise.is_low_rank(block):
-        A, B = noise.low_rank(index, block, directions, device)
+        A, B = noise.factors(index, block, directions, device)
         A = A * weights[:, None, None]
         if B.stride(0) == 0:  # all directions have the same B
             return A.sum(0) @ B[0].T
         return A.transpose(0, 1).flatten(1) @ B.transpose(0, 1).flatten(1).T
     if noise.rank is not None:
-        return (weights @ noise.vectors(index, block, directions, device).flatten(1)).view(block.shape)
+        return (weights @ noise.beside(index, block, directions, device).flatten(1)).view(block.shape)
     total = th.zeros(block.shape, device=device)
     for direction, weight in enumerate(weights.tolist()):
         if weight:

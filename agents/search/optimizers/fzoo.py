@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch as th
 
-from lm_gym.agents.search.optimizers.ascent import Anchor
-from lm_gym.agents.search.optimizers.estimate import combined
-from lm_gym.agents.search.optimizers.optimizer import StructuredOptimizer
-from lm_gym.agents.search.population.population import Block, Noise, Pattern, Perturbed, Population, check_units
-from lm_gym.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveFraction, PositiveInt
+from lm_gym.agents.search.optimizers.probing import Probing
+from lm_gym.agents.search.population.population import Block, Noise, Pattern
+from lm_gym.bounds import PositiveInt
 
 
 class RademacherNoise(Noise):
@@ -22,7 +20,7 @@ class RademacherNoise(Noise):
         return drawn.mul_(2).sub_(1)
 
 
-class FZOO(StructuredOptimizer):
+class FZOO(Probing):
     """Fast zeroth-order optimizer: Dang et al., 2025 (arXiv 2506.09034).
 
     A batch of N + 1 members is the centre itself and θ + σ u_i, u_i of random signs, all judged on the same texts:
@@ -37,60 +35,37 @@ class FZOO(StructuredOptimizer):
     member that failed.
 
     Args:
-        centre, blocks, seed: see StructuredOptimizer.
+        centre, blocks, probing: see Probing.
         popsize: P, a multiple of N + 1.
         directions: N, 2 or more.
-        sigma: σ, in natural steps.
-        learning_rate: α, in natural steps. None: 0.3 σ.
         rank: None draws every sign on its own, as the paper; 1: matrices get products of two vectors of signs, which
             are much cheaper to evaluate.
-        decay: share of α that is left after each generation; a half-life of h generations is 0.5^(1/h).
-        weight_decay: share of the way back to the start that parameters go each generation; above 0 it costs a copy.
     """
-
-    has_rate: ClassVar[bool] = True
 
     def __init__(
         self,
         centre: Sequence[th.Tensor],
         blocks: Sequence[Block],
         *,
-        seed: NonNegativeInt = 0,
         popsize: PositiveInt = 9,
         directions: PositiveInt = 8,
-        sigma: PositiveFloat = 1.0,
-        learning_rate: NonNegativeFloat | None = None,
         rank: PositiveInt | None = None,
-        decay: PositiveFraction = 1.0,
-        weight_decay: NonNegativeFloat = 0.0,
+        **probing: Any,
     ) -> None:
-        super().__init__(centre, blocks, seed=seed, popsize=popsize)
         if directions < 2:
             raise ValueError(f"directions={directions}: a deviation needs 2 or more")
-        check_units(popsize, directions + 1)
         if rank not in (None, 1):
             raise ValueError(f"rank={rank}: give 1, or None for signs drawn one by one")
-        self.directions, self.sigma, self.rank, self.decay = directions, sigma, rank, decay
-        self.learning_rate = 0.3 * sigma if learning_rate is None else learning_rate
-        self.anchor = Anchor(weight_decay, self.centre)
         self.pattern = Pattern((0, *range(directions)), (0.0, *[1.0] * directions))
+        super().__init__(centre, blocks, popsize=popsize, **probing)
+        self.directions, self.rank = directions, rank
         self.deviation = 0.0
 
-    def _ask(self) -> Population:
-        noise = RademacherNoise(self.seed, self.generation, self.rank)
-        return Perturbed(self.centre, self.blocks, noise, self.sigma, self.popsize, self.pattern)
-
-    def _tell(self, population: Population, fitness: th.Tensor) -> None:
-        assert isinstance(population, Perturbed)
-        weights = self._weights(fitness).flatten().float()
-        alpha = self.learning_rate * self.decay**self.generation * self.rate
-        for index, (tensor, block) in enumerate(zip(self.centre, self.blocks, strict=True)):
-            self.anchor.pull(index, tensor)
-            estimate = combined(population.noise, index, block, weights)
-            tensor.add_(estimate.to(tensor.dtype), alpha=alpha * block.scale)
+    def _noise(self) -> Noise:
+        return RademacherNoise(self.seed, self.generation, self.rank)
 
     def _weights(self, fitness: th.Tensor) -> th.Tensor:
-        """What each direction counts, float64 [batches, N]; 0 where it is left out."""
+        """Return (f_i − f₀)/(N s) of each direction, float64 [directions]; 0 where it is left out."""
         first, others = th.split(fitness.view(-1, self.directions + 1), [1, self.directions], 1)
         valid = others.isfinite() & first.isfinite()
         number = valid.sum(1, keepdim=True)
@@ -100,14 +75,8 @@ class FZOO(StructuredOptimizer):
         taught = (number > 1) & (deviation > 0)
         self.deviation = deviation[taught].mean().item() if taught.any() else 0.0
         gains = th.where(valid & taught, others - first, 0.0) / th.where(taught, deviation * number, 1.0)
-        return gains / max(int(taught.sum()), 1)
-
-    def _state(self) -> dict[str, Any]:
-        return self.anchor.state()
-
-    def _load(self, state: dict[str, Any]) -> None:
-        self.anchor.load(state)
+        return (gains / max(int(taught.sum()), 1)).flatten()
 
     def logs(self) -> dict[str, float]:
         """`step_size` σ; `deviation` s of the fitness in a batch, mean over the batches."""
-        return {"step_size": self.sigma, "deviation": self.deviation}
+        return super().logs() | {"deviation": self.deviation}

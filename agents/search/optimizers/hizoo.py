@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch as th
 
-from lm_gym.agents.search.optimizers.ascent import Anchor
-from lm_gym.agents.search.optimizers.optimizer import StructuredOptimizer
-from lm_gym.agents.search.population.population import Block, Noise, Pattern, Perturbed, Population, check_units
-from lm_gym.bounds import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveFraction, PositiveInt
+from lm_gym.agents.search.optimizers.probing import Probing
+from lm_gym.agents.search.population.population import Block, Noise, Pattern
+from lm_gym.bounds import Fraction, PositiveInt
 
 TRIPLE = Pattern((0, 0, 0), (0.0, 1.0, -1.0))  # the centre and both sides of a direction
 
@@ -34,7 +33,7 @@ class ShapedNoise(Noise):
             yield rows, z.mul_(self.curvature[index][rows].rsqrt())
 
 
-class HiZOO(StructuredOptimizer):
+class HiZOO(Probing):
     """Hessian-informed zeroth-order SGD: Zhao et al., 2024 (arXiv 2402.15173), algorithm 1.
 
     A unit of three members is θ and θ ± σ z/√H, all judged on the same texts; H begins at 1. With q = P/3 units,
@@ -47,72 +46,62 @@ class HiZOO(StructuredOptimizer):
     slopes and hardly tells entries apart.
 
     Args:
-        centre, blocks, seed: see StructuredOptimizer.
+        centre, blocks, probing: see Probing. α is 1 if it is not given.
         popsize: P = 3q.
-        sigma: σ, in natural steps.
-        learning_rate: α, natural steps for a slope of one unit of fitness a natural step.
         smoothing: λ, in [0, 1). The paper's 1e-8 is for steps of 1e-3 in the parameters' own units.
-        decay: share of α that is left after each generation; a half-life of h generations is 0.5^(1/h).
-        weight_decay: share of the way back to the start that parameters go each generation; above 0 it costs a copy.
     """
 
-    has_rate: ClassVar[bool] = True
+    pattern = TRIPLE
 
     def __init__(
         self,
         centre: Sequence[th.Tensor],
         blocks: Sequence[Block],
         *,
-        seed: NonNegativeInt = 0,
         popsize: PositiveInt = 3,
-        sigma: PositiveFloat = 1.0,
-        learning_rate: NonNegativeFloat = 1.0,
         smoothing: Fraction = 1e-3,
-        decay: PositiveFraction = 1.0,
-        weight_decay: NonNegativeFloat = 0.0,
+        **probing: Any,
     ) -> None:
-        super().__init__(centre, blocks, seed=seed, popsize=popsize)
-        check_units(popsize, 3)
-        for name, value in (("smoothing", smoothing), ("1 - decay", 1 - decay)):
-            if not 0 <= value < 1:
-                raise ValueError(f"{name}={value}: give a share in [0, 1)")
-        self.sigma, self.learning_rate, self.smoothing, self.decay = sigma, learning_rate, smoothing, decay
-        self.anchor = Anchor(weight_decay, self.centre)
+        super().__init__(centre, blocks, popsize=popsize, **probing)
+        self.smoothing = smoothing
         self.curvature = tuple(th.ones_like(x, dtype=th.float32) for x in self.centre)
         self.slope = 0.0
 
-    def _ask(self) -> Population:
-        noise = ShapedNoise(self.seed, self.generation, None, self.curvature)
-        return Perturbed(self.centre, self.blocks, noise, self.sigma, self.popsize, TRIPLE)
+    def _usual_rate(self) -> float:
+        return 1.0
 
-    def _tell(self, population: Population, fitness: th.Tensor) -> None:
+    def _noise(self) -> Noise:
+        return ShapedNoise(self.seed, self.generation, None, self.curvature)
+
+    def _weights(self, fitness: th.Tensor) -> th.Tensor:
+        """Return g_i and c_i of each unit, float64 [q, 2]; NaN if a member failed."""
         middle, plus, minus = fitness.view(-1, 3).T
         valid = fitness.view(-1, 3).isfinite().all(1)
-        count = max(int(valid.sum()), 1)
-        slopes = th.where(valid, plus - minus, 0.0) / (2 * self.sigma)
-        bends = th.where(valid, (plus + minus - 2 * middle).abs(), 0.0) / (2 * self.sigma**2)
-        self.slope = slopes.abs().mean().item()
-        alpha = self.learning_rate * self.decay**self.generation * self.rate / count
-        drawn = Noise(self.seed, self.generation, None)  # z itself
-        units = [i for i, each in enumerate(valid.tolist()) if each]
-        for index, (tensor, block, H) in enumerate(zip(self.centre, self.blocks, self.curvature, strict=True)):
-            self.anchor.pull(index, tensor)
-            for slabs in zip(*(drawn.slabs(index, block, unit, tensor.device) for unit in units), strict=True):
-                rows, bend, step = slabs[0][0], 0.0, 0.0
-                for unit, (_, z) in zip(units, slabs, strict=True):
-                    bend = bend + bends[unit].item() / count * z.square()
-                    step = step + slopes[unit].item() * z
-                H[rows] *= 1 - self.smoothing + self.smoothing * bend
-                tensor[rows].add_((step * H[rows].rsqrt()).to(tensor.dtype), alpha=alpha * block.scale)
+        slopes, bends = (plus - minus) / (2 * self.sigma), (plus + minus - 2 * middle).abs() / (2 * self.sigma**2)
+        self.slope = th.where(valid, slopes, 0.0).abs().mean().item()
+        return th.stack([slopes, bends], 1).masked_fill(~valid[:, None], th.nan)
+
+    def _move(self, index: int, tensor: th.Tensor, block: Block, noise: Noise, weights: th.Tensor) -> None:
+        used = {unit: both for unit, both in enumerate(weights.tolist()) if both[0] == both[0]}
+        if not used:
+            return
+        H, drawn, count = self.curvature[index], Noise(self.seed, self.generation, None), len(used)  # drawn: z itself
+        for slabs in zip(*(drawn.slabs(index, block, unit, tensor.device) for unit in used), strict=True):
+            rows, bend, step = slabs[0][0], 0.0, 0.0
+            for (slope, curvature), (_, z) in zip(used.values(), slabs, strict=True):
+                bend = bend + curvature / count * z.square()
+                step = step + slope * z
+            H[rows] *= 1 - self.smoothing + self.smoothing * bend
+            tensor[rows].add_((step * H[rows].rsqrt()).to(tensor.dtype), alpha=self.alpha / count * block.scale)
 
     def _state(self) -> dict[str, Any]:
-        return self.anchor.state() | {f"H_{i}": H.clone() for i, H in enumerate(self.curvature)}
+        return super()._state() | {f"H_{i}": H.clone() for i, H in enumerate(self.curvature)}
 
     def _load(self, state: dict[str, Any]) -> None:
-        self.anchor.load(state)
+        super()._load(state)
         for i, H in enumerate(self.curvature):
             H.copy_(state[f"H_{i}"])
 
     def logs(self) -> dict[str, float]:
         """`step_size` σ; `slope`, the mean |g_i| of the last generation."""
-        return {"step_size": self.sigma, "slope": self.slope}
+        return super().logs() | {"slope": self.slope}

@@ -8,10 +8,9 @@ from typing import Any
 
 import torch as th
 
-from lm_gym.agents.search.optimizers.estimate import Scaling, combined
 from lm_gym.agents.search.optimizers.spsa import SPSA
-from lm_gym.agents.search.population.population import Block, Noise, Perturbed, Population, keyed_seed
-from lm_gym.bounds import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveFraction, PositiveInt
+from lm_gym.agents.search.population.population import Block, Noise, keyed_seed
+from lm_gym.bounds import Fraction, PositiveInt
 
 _LAZY = 2  # keeps the key of a right factor apart from those of a generation's numbers
 
@@ -54,15 +53,10 @@ class LOZO(SPSA):
     A direction of which a side failed is left out.
 
     Args:
-        centre, blocks, seed: see StructuredOptimizer.
-        popsize: P = 2q.
+        centre, blocks, spsa: see SPSA.
         rank: r.
         interval: ν.
         momentum: β, in [0, 1); the paper's LOZO-M has 0.9.
-        sigma: σ, in natural steps.
-        learning_rate: α, in natural steps; without `adaptive`, for a slope of one unit of fitness a natural step.
-            None: 0.3 σ.
-        clip, adaptive, decay, weight_decay, scaling: as MeZO's.
     """
 
     def __init__(
@@ -70,33 +64,13 @@ class LOZO(SPSA):
         centre: Sequence[th.Tensor],
         blocks: Sequence[Block],
         *,
-        seed: NonNegativeInt = 0,
-        popsize: PositiveInt = 64,
         rank: PositiveInt = 2,
         interval: PositiveInt = 50,
         momentum: Fraction = 0.0,
-        sigma: PositiveFloat = 1.0,
-        learning_rate: NonNegativeFloat | None = None,
-        clip: PositiveFloat | None = None,
-        adaptive: bool = True,
-        decay: PositiveFraction = 1.0,
-        weight_decay: NonNegativeFloat = 0.0,
-        scaling: Scaling = "mean",
+        **spsa: Any,
     ) -> None:
-        super().__init__(
-            centre,
-            blocks,
-            seed=seed,
-            popsize=popsize,
-            sigma=sigma,
-            clip=clip,
-            decay=decay,
-            adaptive=adaptive,
-            weight_decay=weight_decay,
-            scaling=scaling,
-        )
+        super().__init__(centre, blocks, **spsa)
         self.rank, self.interval, self.momentum = rank, interval, momentum
-        self.learning_rate = 0.3 * sigma if learning_rate is None else learning_rate
         self.moments = {
             index: tensor.new_zeros(tensor.shape[0], rank, dtype=th.float32)
             for index, tensor in enumerate(self.centre)
@@ -106,28 +80,19 @@ class LOZO(SPSA):
     def _noise(self) -> LazyNoise:
         return LazyNoise(self.seed, self.generation, self.rank, self.interval)
 
-    def _tell(self, population: Population, fitness: th.Tensor) -> None:
-        assert isinstance(population, Perturbed)
-        weights, noise = self._weights(fitness).float(), population.noise
-        alpha = self.learning_rate * self.decay**self.generation * self.rate
-        self._pull()
-        for index, (tensor, block) in enumerate(zip(self.centre, self.blocks, strict=True)):
-            if index in self.moments:
-                estimate = self._with_momentum(noise, index, block, weights)
-            else:
-                estimate = combined(noise, index, block, weights)
-            tensor.add_(estimate.to(tensor.dtype), alpha=alpha * block.scale)
-
-    def _with_momentum(self, noise: Noise, index: int, block: Block, weights: th.Tensor) -> th.Tensor:
+    def _move(self, index: int, tensor: th.Tensor, block: Block, noise: Noise, weights: th.Tensor) -> None:
+        if index not in self.moments:
+            super()._move(index, tensor, block, noise, weights)
+            return
         assert isinstance(noise, LazyNoise)
-        U, V = noise.low_rank(index, block, len(weights), weights.device)
+        U, V = noise.factors(index, block, len(weights), tensor.device)
         moment, V = self.moments[index], V[0]
         number, within = divmod(self.generation, self.interval)
         if number and not within:
-            before = noise.right_factor(index, block, number - 1, weights.device)
+            before = noise.right_factor(index, block, number - 1, tensor.device)
             moment.copy_(moment @ (before.T @ V) / len(V))
-        moment.lerp_((U * weights[:, None, None]).sum(0), 1 - self.momentum)
-        return moment @ V.T
+        moment.lerp_((U * weights.float()[:, None, None]).sum(0), 1 - self.momentum)
+        self._climb(index, tensor, block, (moment @ V.T).to(tensor.dtype))
 
     def _state(self) -> dict[str, Any]:
         return super()._state() | {f"m_{index}": moment.clone() for index, moment in self.moments.items()}

@@ -1,23 +1,21 @@
-"""Slopes along random directions, on both sides of live tensors: what MeZO and its kin share."""
+"""SPSA: slopes along random directions, on both sides of live tensors, as MeZO and its relatives estimate them."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch as th
 
-from lm_gym.agents.search.optimizers.ascent import Anchor
 from lm_gym.agents.search.optimizers.estimate import Scaling, scale_of
-from lm_gym.agents.search.optimizers.optimizer import StructuredOptimizer
-from lm_gym.agents.search.population.population import Block, Noise, Perturbed, Population, check_pairs
-from lm_gym.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveFraction, PositiveInt
+from lm_gym.agents.search.optimizers.probing import Probing
+from lm_gym.agents.search.population.population import Block
+from lm_gym.bounds import PositiveFloat
 
 FORGETTING = 0.1  # 1 − β of the running mean square of slopes
 
 
-class SPSA(StructuredOptimizer):
+class SPSA(Probing):
     """Simultaneous perturbation (Spall, 1992).
 
     From q = P/2 directions z_i, both sides judged on the same texts,
@@ -30,17 +28,13 @@ class SPSA(StructuredOptimizer):
     by the mean square of slopes).
 
     Args:
-        centre, blocks, seed: see StructuredOptimizer.
-        popsize: P = 2q.
-        sigma: σ, in natural steps.
-        clip: bound of |g_i|, None: none.
-        decay: share of α that is left after each generation.
-        adaptive: whether slopes are divided by their running root mean square.
-        weight_decay: see `Anchor`.
-        scaling: whether the sum is divided by q or by √q.
+        centre, blocks, probing: see Probing.
+        clip: bound of |g_i|, because the slope of a single probe can be far off; None for no bound.
+        adaptive: whether to divide slopes by their running root mean square, so that the same α suits any reward,
+            search space and model.
+        scaling: `"mean"`, the update above, or `"root"`, with α/√q instead of α/q.
     """
 
-    has_rate: ClassVar[bool] = True
     remembers: ClassVar[tuple[str, ...]] = ("mean_square",)
 
     def __init__(
@@ -48,31 +42,18 @@ class SPSA(StructuredOptimizer):
         centre: Sequence[th.Tensor],
         blocks: Sequence[Block],
         *,
-        seed: NonNegativeInt,
-        popsize: PositiveInt,
-        sigma: PositiveFloat,
         clip: PositiveFloat | None = None,
-        decay: PositiveFraction = 1.0,
-        adaptive: bool = False,
-        weight_decay: NonNegativeFloat = 0.0,
+        adaptive: bool = True,
         scaling: Scaling = "mean",
+        **probing: Any,
     ) -> None:
-        super().__init__(centre, blocks, seed=seed, popsize=popsize)
-        check_pairs(popsize)
+        self.clip, self.adaptive, self.scaling = clip, adaptive, scaling
+        super().__init__(centre, blocks, **probing)
         scale_of(scaling, 1)
-        self.sigma, self.clip, self.decay, self.adaptive, self.scaling = sigma, clip, decay, adaptive, scaling
-        self.anchor = Anchor(weight_decay, self.centre)
         self.slope = self.mean_square = 0.0
 
-    @abstractmethod
-    def _noise(self) -> Noise:
-        """The directions of this generation."""
-
-    def _ask(self) -> Population:
-        return Perturbed(self.centre, self.blocks, self._noise(), self.sigma, self.popsize)
-
     def _weights(self, fitness: th.Tensor) -> th.Tensor:
-        """Of each direction, what it counts in the estimate: g_i/q, float64 [P/2]; 0 where a side failed."""
+        """Return g_i/q of each direction, float64 [P/2]; 0 where a side failed."""
         both = fitness.view(-1, 2).isfinite().all(1)
         slopes = th.where(both, fitness[0::2] - fitness[1::2], 0.0) / (2 * self.sigma)
         if self.clip is not None:
@@ -85,18 +66,9 @@ class SPSA(StructuredOptimizer):
             slopes = slopes / seen**0.5 if seen > 0 else slopes
         return slopes / scale_of(self.scaling, valid)
 
-    def _pull(self) -> None:
-        """Decay towards the start."""
-        for index, tensor in enumerate(self.centre):
-            self.anchor.pull(index, tensor)
-
-    def _state(self) -> dict[str, Any]:
-        return super()._state() | self.anchor.state()
-
     def _load(self, state: dict[str, Any]) -> None:
         super()._load({"mean_square": 0.0} | state)  # states of MeZO as it was before have none
-        self.anchor.load(state)
 
     def logs(self) -> dict[str, float]:
         """`step_size` σ; `slope`, the mean |g_i| of the last generation."""
-        return {"step_size": self.sigma, "slope": self.slope}
+        return super().logs() | {"slope": self.slope}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch as th
 
-from lm_gym.agents.search.optimizers.estimate import Scaling, combined
 from lm_gym.agents.search.optimizers.spsa import SPSA
-from lm_gym.agents.search.population.population import Block, Noise, Perturbed, Population, keyed_seed
-from lm_gym.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveFraction, PositiveInt
+from lm_gym.agents.search.population.population import Block, Noise, keyed_seed
+from lm_gym.bounds import PositiveInt
 
 _LAZY = 3  # keeps the key of the bases apart from those of a generation's numbers
 
@@ -48,14 +48,9 @@ class SubZero(SPSA):
     A direction of which a side failed is left out.
 
     Args:
-        centre, blocks, seed: see StructuredOptimizer.
-        popsize: P = 2q.
+        centre, blocks, spsa: see SPSA.
         rank: r; in a matrix with fewer rows or columns, their number.
         interval: T₀. The paper's 2,000 are steps of two forwards.
-        sigma: σ, in natural steps.
-        learning_rate: α, in natural steps; without `adaptive`, for a slope of one unit of fitness a natural step.
-            None: 0.3 σ.
-        clip, adaptive, decay, weight_decay, scaling: as MeZO's.
     """
 
     def __init__(
@@ -63,41 +58,12 @@ class SubZero(SPSA):
         centre: Sequence[th.Tensor],
         blocks: Sequence[Block],
         *,
-        seed: NonNegativeInt = 0,
-        popsize: PositiveInt = 64,
         rank: PositiveInt = 8,
         interval: PositiveInt = 50,
-        sigma: PositiveFloat = 1.0,
-        learning_rate: NonNegativeFloat | None = None,
-        clip: PositiveFloat | None = None,
-        adaptive: bool = True,
-        decay: PositiveFraction = 1.0,
-        weight_decay: NonNegativeFloat = 0.0,
-        scaling: Scaling = "mean",
+        **spsa: Any,
     ) -> None:
-        super().__init__(
-            centre,
-            blocks,
-            seed=seed,
-            popsize=popsize,
-            sigma=sigma,
-            clip=clip,
-            decay=decay,
-            adaptive=adaptive,
-            weight_decay=weight_decay,
-            scaling=scaling,
-        )
+        super().__init__(centre, blocks, **spsa)
         self.rank, self.interval = rank, interval
-        self.learning_rate = 0.3 * sigma if learning_rate is None else learning_rate
 
     def _noise(self) -> Noise:
         return SubspaceNoise(self.seed, self.generation, self.rank, self.interval)
-
-    def _tell(self, population: Population, fitness: th.Tensor) -> None:
-        assert isinstance(population, Perturbed)
-        weights = self._weights(fitness).float()
-        alpha = self.learning_rate * self.decay**self.generation * self.rate
-        self._pull()
-        for index, (tensor, block) in enumerate(zip(self.centre, self.blocks, strict=True)):
-            estimate = combined(population.noise, index, block, weights)
-            tensor.add_(estimate.to(tensor.dtype), alpha=alpha * block.scale)

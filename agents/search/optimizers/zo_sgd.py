@@ -8,10 +8,9 @@ from typing import Any
 import torch as th
 
 from lm_gym.agents.search.optimizers.ascent import Ascent, Rule
-from lm_gym.agents.search.optimizers.estimate import Scaling, combined
 from lm_gym.agents.search.optimizers.spsa import SPSA
-from lm_gym.agents.search.population.population import Block, Noise, Perturbed, Population
-from lm_gym.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveFraction, PositiveInt
+from lm_gym.agents.search.population.population import Block, Noise
+from lm_gym.bounds import PositiveInt
 
 
 class ZOSGD(SPSA):
@@ -25,15 +24,11 @@ class ZOSGD(SPSA):
     which a side failed is left out; where all tie, the estimate is zero (moments still decay, and move what they hold).
 
     Args:
-        centre, blocks, seed: see StructuredOptimizer.
-        popsize: P = 2q.
-        sigma: σ, in natural steps.
-        learning_rate: α; in natural steps for `"adam"`, `"r_adazo"` and `"sign"` and with `adaptive`, else natural
-            steps for a slope of one unit of fitness a natural step. None: σ/10.
-        rule: one of the five.
+        centre, blocks, spsa: see SPSA. α is σ/10 if it is not given.
+        rule: one of the five. α is in natural steps for `"adam"`, `"r_adazo"` and `"sign"` and with `adaptive`, else
+            natural steps for a slope of one unit of fitness a natural step.
         rank: None draws every entry of a direction on its own, as ZO-Bench; r: matrices get low-rank noise, which is
             much cheaper to evaluate.
-        clip, adaptive, decay, weight_decay, scaling: as MeZO's.
     """
 
     def __init__(
@@ -41,43 +36,22 @@ class ZOSGD(SPSA):
         centre: Sequence[th.Tensor],
         blocks: Sequence[Block],
         *,
-        seed: NonNegativeInt = 0,
-        popsize: PositiveInt = 64,
-        sigma: PositiveFloat = 1.0,
-        learning_rate: NonNegativeFloat | None = None,
         rule: Rule = "momentum",
         rank: PositiveInt | None = None,
-        clip: PositiveFloat | None = None,
-        adaptive: bool = True,
-        decay: PositiveFraction = 1.0,
-        weight_decay: NonNegativeFloat = 0.0,
-        scaling: Scaling = "mean",
+        **spsa: Any,
     ) -> None:
-        super().__init__(
-            centre,
-            blocks,
-            seed=seed,
-            popsize=popsize,
-            sigma=sigma,
-            clip=clip,
-            decay=decay,
-            adaptive=adaptive,
-            weight_decay=weight_decay,
-            scaling=scaling,
-        )
+        super().__init__(centre, blocks, **spsa)
         self.rank = rank
-        self.ascent = Ascent(rule, sigma / 10 if learning_rate is None else learning_rate, self.centre, decay)
+        self.ascent = Ascent(rule, self.learning_rate, self.centre, self.decay)
+
+    def _usual_rate(self) -> float:
+        return self.sigma / 10
 
     def _noise(self) -> Noise:
         return Noise(self.seed, self.generation, self.rank)
 
-    def _tell(self, population: Population, fitness: th.Tensor) -> None:
-        assert isinstance(population, Perturbed)
-        weights = self._weights(fitness).float()
-        self._pull()
-        for index, (tensor, block) in enumerate(zip(self.centre, self.blocks, strict=True)):
-            estimate = combined(population.noise, index, block, weights).to(tensor.dtype)
-            self.ascent.step(index, tensor, estimate, self.generation + 1, block.scale * self.rate)
+    def _climb(self, index: int, tensor: th.Tensor, block: Block, estimate: th.Tensor) -> None:
+        self.ascent.step(index, tensor, estimate, self.generation + 1, block.scale * self.rate)
 
     def _state(self) -> dict[str, Any]:
         return super()._state() | self.ascent.state()

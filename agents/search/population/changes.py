@@ -65,10 +65,13 @@ class Displaced(Own):
         origin: its shape.
         directions: [p, *shape].
         steps: one factor a member [p], or one for all.
+        dtype: of the members' entries.
     """
 
-    def __init__(self, block: Block, origin: th.Tensor, directions: th.Tensor, steps: th.Tensor | float) -> None:
-        self.block, self._origin, self._directions = block, origin, directions
+    def __init__(
+        self, block: Block, origin: th.Tensor, directions: th.Tensor, steps: th.Tensor | float, dtype: th.dtype
+    ) -> None:
+        self.block, self._origin, self._directions, self._dtype = block, origin, directions, dtype
         self._steps = steps.view(-1, *[1] * len(block.shape)) if isinstance(steps, th.Tensor) else steps
 
     def slabs(self) -> Iterator[tuple[slice, th.Tensor]]:
@@ -88,7 +91,35 @@ class Displaced(Own):
         return self._at(self._origin[numbers], self._directions[members, numbers])
 
     def _at(self, origin: th.Tensor, directions: th.Tensor) -> th.Tensor:
-        return (origin + self._steps * directions).to(origin.dtype)
+        return (origin + self._steps * directions).to(self._dtype)
+
+
+class Held(Own):
+    """Entries that are at hand.
+
+    Args:
+        block: the parameter.
+        entries: [p, *shape].
+    """
+
+    def __init__(self, block: Block, entries: th.Tensor) -> None:
+        self.block, self._entries = block, entries
+
+    def slabs(self) -> Iterator[tuple[slice, th.Tensor]]:
+        """See Own."""
+        yield slice(0, self.block.shape[0]), self._entries
+
+    def rows(self, numbers: th.Tensor) -> th.Tensor:
+        """See Own."""
+        return self._entries[:, numbers]
+
+    def own_rows(self, numbers: th.Tensor) -> th.Tensor:
+        """See Own."""
+        return self._entries[th.arange(len(numbers), device=numbers.device)[:, None], numbers]
+
+    def whole(self) -> th.Tensor:
+        """See Own."""
+        return self._entries
 
 
 class Drawn(Own):
@@ -167,33 +198,47 @@ class Members(ABC):
                 raise ValueError("the members lie around tensors that are not this search space's tensors()")
             return _Around(population)
         assert isinstance(population, Dense), f"a population over parameters cannot be a {type(population).__name__}"
-        return _Vectors(population.members, blocks, origin)
+        return _Vectors(population.members, blocks, origin, [tensor.dtype for tensor in live])
 
 
 class _Vectors(Members):
-    def __init__(self, vectors: th.Tensor, blocks: Sequence[Block], origin: Sequence[th.Tensor]) -> None:
-        self._vectors, self._blocks, self._origin = vectors, blocks, origin
+    def __init__(
+        self, vectors: th.Tensor, blocks: Sequence[Block], origin: Sequence[th.Tensor], dtypes: Sequence[th.dtype]
+    ) -> None:
+        self._vectors, self._blocks, self._origin, self._dtypes = vectors, blocks, origin, dtypes
 
     def changes(self, members: slice) -> list[Change]:
         parts = th.split(self._vectors[members], [block.size for block in self._blocks], 1)
         return [
-            Displaced(block, origin, part.view(-1, *block.shape), block.scale)
-            for block, origin, part in zip(self._blocks, self._origin, parts, strict=True)
+            Displaced(block, origin, part.view(-1, *block.shape), block.scale, dtype)
+            for block, origin, part, dtype in zip(self._blocks, self._origin, parts, self._dtypes, strict=True)
         ]
 
 
 class _Around(Members):
-    """Factors and vectors of all directions are drawn once and kept while a population is evaluated."""
+    """Factors and vectors of all directions are drawn once and kept while a population is evaluated.
+
+    The tensors that are no matrices form one long vector, so that the members' entries of all of them are computed
+    together.
+    """
 
     def __init__(self, population: Perturbed) -> None:
-        self._population, noise = population, population.noise
+        self._population, noise, directions = population, population.noise, population.directions
         self._factors: dict[int, tuple[th.Tensor, th.Tensor]] = {}
-        self._directions: dict[int, th.Tensor] = {}
+        self._beside: list[int] = []
+        drawn = []
         for index, (block, centre) in enumerate(zip(population.blocks, population.centre, strict=True)):
             if noise.is_low_rank(block):
-                self._factors[index] = noise.low_rank(index, block, population.directions, centre.device)
+                self._factors[index] = noise.factors(index, block, directions, centre.device)
             elif noise.rank is not None:
-                self._directions[index] = noise.vectors(index, block, population.directions, centre.device)
+                self._beside.append(index)
+                drawn.append(noise.beside(index, block, directions, centre.device).flatten(1))
+        if drawn:
+            self._vectors = th.cat(drawn, 1)  # [directions, D]
+            self._centre = th.cat([population.centre[index].flatten() for index in self._beside])  # [D]
+            scales = [population.sigma * population.blocks[index].scale for index in self._beside]
+            sizes = th.tensor([population.blocks[index].size for index in self._beside])
+            self._scales = th.tensor(scales).repeat_interleave(sizes).to(self._centre.device)  # [D]
 
     def changes(self, members: slice) -> list[Change]:
         population = self._population
@@ -201,14 +246,28 @@ class _Around(Members):
         factors_of: th.Tensor | slice = directions
         if population.pattern == PAIRS and members.start % 2 == len(directions) % 2 == 0:  # a pair shares its factors
             factors_of = slice(members.start // 2, members.stop // 2)
+        held = self._held(directions, sides)
         changes: list[Change] = []
         for index, (block, centre) in enumerate(zip(population.blocks, population.centre, strict=True)):
             steps = (sides * (population.sigma * block.scale)).to(centre.device)
             if index in self._factors:
                 A, B = (factor[factors_of].to(centre.dtype) for factor in self._factors[index])
                 changes.append(LowRank(A, B, steps.to(centre.dtype)))
-            elif index in self._directions:
-                changes.append(Displaced(block, centre, self._directions[index][directions], steps))
+            elif index in held:
+                changes.append(held[index])
             else:
                 changes.append(Drawn(block, index, centre, population.noise, directions, steps))
         return changes
+
+    def _held(self, directions: th.Tensor, sides: th.Tensor) -> dict[int, Change]:
+        """The members' entries of the tensors that are no matrices, by index."""
+        if not self._beside:
+            return {}
+        steps = sides.to(self._centre.device)[:, None] * self._scales
+        entries = (self._centre + steps * self._vectors[directions]).to(self._centre.dtype)  # [p, D]
+        blocks = [self._population.blocks[index] for index in self._beside]
+        parts = th.split(entries, [block.size for block in blocks], 1)
+        return {
+            index: Held(block, part.view(-1, *block.shape))
+            for index, block, part in zip(self._beside, blocks, parts, strict=True)
+        }

@@ -123,7 +123,8 @@ def linear(
 
 def _rows_times(rows: th.Tensor, B: th.Tensor) -> th.Tensor:
     """Sets of rows [s, n, d] by each set's B [s, d, r], as [s, r, n]."""
-    if B.shape[2] == 1 and rows.shape[1] >= 256:  # torch's batched product is no match for its matrix by vector here
+    _, width, rank = B.shape
+    if rank == 1 and (rows.shape[1] >= 256 or width >= 512):  # torch's batched product is slower than its matrix-vector
         return th.stack([th.mv(x, b[:, 0]) for x, b in zip(rows, B, strict=True)])[:, None]
     return th.bmm(B.mT, rows.mT)
 

@@ -6,8 +6,8 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import torch as th
 
@@ -127,10 +127,11 @@ class Sampled(Dense):
 
 @dataclass(frozen=True)
 class Noise:
-    """Standard Gaussian directions of one generation, regenerated on demand; nothing is stored.
+    """Standard Gaussian directions of one generation, regenerated on demand.
 
     With a rank, matrices get E = A Bᵀ/√r (`low_rank`, EGGROLL, 2025) and other tensors an entry of their own drawn for
-    each (`vectors`), for all directions in one draw. Without, every entry of everything is drawn on its own
+    each (`vectors`), for all directions in one draw that is kept as long as this object (`factors`, `beside`). Without,
+    nothing is kept: every entry of everything is drawn on its own
     (`slabs`), a direction and a few leading rows at a time, so that what is held is a slab and a part can be drawn
     alone.
 
@@ -146,6 +147,7 @@ class Noise:
     seed: int
     generation: int
     rank: int | None = 1
+    _kept: dict[tuple[int, int], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def is_low_rank(self, block: Block) -> bool:
         """Whether a block's noise comes as factors."""
@@ -162,6 +164,20 @@ class Noise:
     def vectors(self, index: int, block: Block, directions: int, device: th.device) -> th.Tensor:
         """Noise of a tensor that is no matrix, beside low-rank noise of the matrices: [directions, *shape]."""
         return self._draw((directions, *block.shape), self._generator(device, index, 0, 1))
+
+    def factors(self, index: int, block: Block, directions: int, device: th.device) -> tuple[th.Tensor, th.Tensor]:
+        """Return `low_rank`, drawn once and kept: a generation needs it to evaluate members and to learn from them."""
+        if (index, directions) not in self._kept:
+            self._kept[index, directions] = self.low_rank(index, block, directions, device)
+        A, B = self._kept[index, directions]
+        return A, B
+
+    def beside(self, index: int, block: Block, directions: int, device: th.device) -> th.Tensor:
+        """Return `vectors`, drawn once and kept."""
+        if (index, directions) not in self._kept:
+            self._kept[index, directions] = self.vectors(index, block, directions, device)
+        drawn: th.Tensor = self._kept[index, directions]
+        return drawn
 
     def slabs(
         self, index: int, block: Block, direction: int, device: th.device, wanted: Container[int] | None = None
@@ -190,8 +206,8 @@ class Noise:
         if self.rank is None:
             return th.cat([noise for _, noise in self.slabs(index, block, direction, device)])
         if not self.is_low_rank(block):
-            return self.vectors(index, block, directions, device)[direction]
-        A, B = self.low_rank(index, block, directions, device)
+            return self.beside(index, block, directions, device)[direction]
+        A, B = self.factors(index, block, directions, device)
         return A[direction] @ B[direction].T
 
     def _draw(self, shape: tuple[int, ...], generator: th.Generator) -> th.Tensor:

@@ -73,3 +73,32 @@ class Reading:
     def shaped(self, log_probs: th.Tensor, members: slice) -> th.Tensor:
         """Log-probabilities [A, n] of these members, as [p, Q, n] where all read the same texts."""
         return log_probs.view(members.stop - members.start, -1, log_probs.shape[-1]) if self.groups == 1 else log_probs
+
+
+def count_groups(k: int, rows: int, population: int, unit: int) -> int:
+    """Return the number of groups that members and texts form if each member reads k texts.
+
+    Args:
+        k: texts per member.
+        rows: texts of a generation.
+        population: P.
+        unit: members that read the same texts at least.
+
+    Raises:
+        ValueError: members or texts do not divide into groups; the message names the way out.
+    """
+    if rows % k:
+        raise ValueError(
+            f"texts_per_member={k} does not divide the {rows} texts of a generation (the environment's rows): make "
+            f"the environment with a multiple of {k} rows"
+        )
+    groups = rows // k
+    if population % (groups * unit):
+        units, nearest = population // unit, groups * unit * max(1, round(population / (groups * unit)))
+        whole = "" if unit == 1 else f" of whole units of {unit} members"
+        raise ValueError(
+            f"texts_per_member={k} makes {groups} groups of the {rows} texts of a generation, and {population} "
+            f"members do not divide into as many{whole}: take popsize={nearest}, or make the environment with {k} "
+            f"times a divisor of {units} rows"
+        )
+    return groups

@@ -60,7 +60,8 @@ class HeadMask(SearchSpace):
                 module.weight.detach().copy_(origin * (inputs[:, None] if isinstance(module, Conv1D) else inputs))
 
     def _evaluator(self, reading: Reading, population: Population) -> Callable[[slice], th.Tensor]:
-        weights = self._origin or [module.weight for module in self._outputs]
+        live = [module.weight for module in self._outputs]
+        weights = [weight.to(own.dtype) for weight, own in zip(self._origin or live, live, strict=True)]
 
         def evaluate(chunk: slice) -> th.Tensor:
             kept = population.vectors(chunk).view(-1, len(self._outputs), self._heads)  # [p, layers, heads]

@@ -120,7 +120,8 @@ class LoRA(SearchSpace):
 
     def _evaluator(self, reading: Reading, population: Population) -> Callable[[slice], th.Tensor]:
         run = self._forward.share(reading)
-        bases = self._origin or [module.weight for module in self._modules.values()]
+        live = [module.weight for module in self._modules.values()]
+        bases = [base.to(weight.dtype) for base, weight in zip(self._origin or live, live, strict=True)]
 
         def evaluate(chunk: slice) -> th.Tensor:
             changes = []

@@ -14,6 +14,7 @@ import torch as th
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.search.population.forward import read_together
 from lm_gym.agents.search.population.population import Block, Dense, Domain, Perturbed, Population
+from lm_gym.agents.search.population.precision import Computing, Precision
 from lm_gym.agents.search.population.reading import Reading
 from lm_gym.agents.search.population.trial import find_fault, full_precision, trial_texts
 from lm_gym.bounds import Bounded
@@ -30,11 +31,13 @@ class SearchSpace(Bounded, ABC):
         policy: the policy.
         domain: the domain of vectors.
         blocks: the tensors behind a real vector, in order; empty if the vector is not a list of parameters.
+        precision: precision of the members' forward passes. The policy's own weights keep theirs.
     """
 
     policy: Any
     domain: Domain
     blocks: tuple[Block, ...] = ()
+    precision: Precision = "float32"
     _batched: Mapping[bool, bool] = {}  # whether members share a forward, by whether they read apart; once it was tried
 
     def tensors(self) -> Sequence[th.Tensor]:
@@ -85,14 +88,15 @@ class SearchSpace(Bounded, ABC):
         yield from together(reading, population, max_rows)
 
     def _together(self, reading: Reading, population: Population, max_rows: int) -> Iterator[tuple[slice, th.Tensor]]:
-        with th.inference_mode():
+        computing = Computing(self.policy.network, self.precision)
+        with th.inference_mode(), computing:
             run = self._evaluator(reading, population)
         members = max(1, max_rows // reading.texts)
         if members > 1:
             members -= members % 2  # both members of an antithetic pair in the same forward
         for start in range(0, population.size, members):
             chunk = slice(start, min(start + members, population.size))
-            with th.inference_mode():
+            with th.inference_mode(), computing:
                 log_probs = run(chunk)
             yield chunk, log_probs
 
@@ -100,7 +104,9 @@ class SearchSpace(Bounded, ABC):
         for member in range(population.size):
             chunk = slice(member, member + 1)
             with self.materialised(population, member), th.inference_mode():
-                log_probs = read_together(self.policy, reading, chunk)
+                computing = Computing(self.policy.network, self.precision)
+                with computing:
+                    log_probs = read_together(self.policy, reading, chunk)
             yield chunk, log_probs
 
     def check_batching(self, *, apart: bool = False) -> None:
@@ -130,6 +136,7 @@ class SearchSpace(Bounded, ABC):
         population = self._trial(2 * groups)
         reading = Reading(obs, population.size, groups)
         self.policy.set_training_mode(False)
+        precision, self.precision = self.precision, "float32"
         try:
             with full_precision(self.policy):
                 try:
@@ -143,6 +150,7 @@ class SearchSpace(Bounded, ABC):
                 return find_fault(lambda: th.cat([said for _, said in self._together(reading, population, 99)]), alone)
         finally:
             self.policy.set_training_mode(training)
+            self.precision = precision
 
     def _trial(self, members: int = 2) -> Population:
         """Return members far from the policy and from each other."""

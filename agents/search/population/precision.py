@@ -1,0 +1,42 @@
+"""Forward passes in another precision than the one in which weights are stored and updated."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Literal
+
+import torch as th
+from torch import nn
+
+Precision = Literal["float32", "bfloat16"]
+
+
+class Computing:
+    """A `with` block in which a model's float32 weights are those of another precision.
+
+    The copies are made once, when this object is created. Each block exchanges them for the weights, which come back
+    unchanged at its end, also after an exception. `"float32"` changes nothing, whatever the weights are.
+
+    Args:
+        model: the model.
+        precision: `"float32"` or `"bfloat16"`.
+    """
+
+    def __init__(self, model: nn.Module, precision: Precision) -> None:
+        self._tensors: list[th.Tensor] = []
+        if precision == "bfloat16":
+            self._tensors = [t for t in (*model.parameters(), *model.buffers()) if t.dtype == th.float32]
+        with th.inference_mode(False), th.no_grad():
+            self._others = [tensor.data.to(th.bfloat16) for tensor in self._tensors]
+
+    def __enter__(self) -> None:
+        self._exchange()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._exchange()
+
+    def _exchange(self) -> None:
+        for i, tensor in enumerate(self._tensors):
+            tensor.data, self._others[i] = self._others[i], tensor.data
