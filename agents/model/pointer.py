@@ -1,4 +1,4 @@
-"""The pointer head: a text holds its own choices, each in front of a marker, and logits are read at the markers."""
+"""The pointer head: a text holds its own choices, each before a marker, and logits are read at the markers."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Pointer:
     choices: int
     abstains: bool
 
-    def columns(self, input_ids: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-        """Find the markers of texts [B, L].
+    def columns(self, input_ids: th.Tensor, attention_mask: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+        """Find the markers of texts; both arguments are [B, L].
 
         Returns:
             The column of each choice, int64 [B, n], 0 if the text lacks it; and which choices it has, bool [B, n].
         """
-        marked = input_ids == self.marker
+        marked = (input_ids == self.marker) & (attention_mask > 0)  # some models pad with the token that marks
         rows, found = marked.nonzero(as_tuple=True)
         choice = marked.cumsum(1)[rows, found] - 1
         if self.abstains:

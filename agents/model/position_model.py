@@ -69,7 +69,7 @@ class PositionModel(nn.Module):
         arguments: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}
         there: th.Tensor | None = None
         if self.pointer is not None:
-            columns, there = self.pointer.columns(input_ids)
+            columns, there = self.pointer.columns(input_ids, attention_mask)
         if self.prompt is not None:
             arguments, columns = self.prompt(self.network, input_ids, attention_mask, columns)
         encoder = self.network.base_model

@@ -1,4 +1,4 @@
-"""Encoding of texts that hold candidates, each in front of a marker."""
+"""Encoding of texts that hold candidates, each before a marker."""
 
 from __future__ import annotations
 
@@ -55,6 +55,8 @@ class Layout:
         for name in (marker,) if marker is not None else _ENDS:
             if marker is not None or found is None:
                 found = tokenizer.tokenizer.token_to_id(name)
+        if found in (*tokenizer.prefix, *tokenizer.suffix):
+            raise ValueError(f"the tokenizer {tokenizer.source} frames every text with {marker!r}: name another marker")
         if found is None:
             wanted = f"no token {marker!r}" if marker is not None else "neither a mask nor an end-of-text token"
             raise ValueError(f"the tokenizer {tokenizer.source} has {wanted}: name one of its tokens as marker")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,22 +11,22 @@ from gymnasium import logger
 from numpy.typing import NDArray
 
 from lm_gym import ragged
-from lm_gym.data import Corpus, DataError, Dataset, load_dataset
+from lm_gym.data import Dataset, load_dataset
 from lm_gym.data.columns import NumbersColumn, TextsColumn
-from lm_gym.data.fields import CANDIDATES, RELEVANCE, WORDS, Field
+from lm_gym.data.fields import CANDIDATES, RELEVANCE, WORDS
 from lm_gym.hashing import mix
 from lm_gym.tasks.bm25 import BM25
 from lm_gym.tasks.candidates import context_words
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-REPLY = Field("reply", "text", ("reply", "response", "right_reply"), required=False)
+Reply = tuple[str, ...]  # its words
 IN_BANK = replace(WORDS, columns=("reply", "response", *WORDS.columns))
 _ORDER = 0xBA  # key of the order of candidates
 
 
-def read_bank(source: str) -> list[tuple[str, ...]]:
+def read_bank(source: str) -> list[Reply]:
     """Read the distinct replies of a bank, in order; a warning counts the others.
 
     Args:
@@ -42,33 +43,29 @@ def read_bank(source: str) -> list[tuple[str, ...]]:
     return distinct
 
 
-def with_candidates(dataset: Dataset, bank: str, k: int) -> Dataset:
+def with_candidates(dataset: Dataset, right: Mapping[str, Sequence[Reply]], bank: str, k: int) -> Dataset:
     """Return a dataset whose candidates come from a bank: for each text the k replies with the highest BM25 scores.
 
     The right reply of a text takes the place of the last candidate if BM25 does not find it; a warning counts these
     texts. The order of candidates is random, but always the same.
 
     Args:
-        dataset: texts, each with its right reply.
+        dataset: texts.
+        right: the right reply of each text, by split.
         bank: see `read_bank`.
         k: number of candidates.
-
-    Raises:
-        DataError: the texts have no right reply.
     """
     replies = read_bank(bank)
     index, number = BM25(replies), {reply: i for i, reply in enumerate(replies)}
     known = {word: i for i, word in enumerate(dataset.vocabulary)}
-    for reply in replies:
-        for word in reply:
-            known.setdefault(word, len(known))
+    for word in chain.from_iterable(replies):
+        known.setdefault(word, len(known))
     vocabulary = tuple(known)
     splits = {}
     for split, corpus in dataset.splits.items():
-        right = right_replies(split, corpus)
         queries = [context_words(corpus, text) for text in range(len(corpus))]
         found = index.best(queries, min(k, len(replies)))
-        gold = np.array([number.get(reply, -1) for reply in right])
+        gold = np.array([number.get(reply, -1) for reply in right[split]])
         missed = ~(found == gold[:, None]).any(1)
         if missed.any():
             logger.warn(
@@ -79,11 +76,8 @@ def with_candidates(dataset: Dataset, bank: str, k: int) -> Dataset:
         order = np.argsort(mix(_ORDER, np.arange(len(found))[:, None], np.arange(found.shape[1])), axis=1)
         chosen = np.take_along_axis(found, order, axis=1)
         answers = np.take_along_axis((found == gold[:, None]) & (np.cumsum(found == gold[:, None], 1) == 1), order, 1)
-        texts = [replies[i] if i >= 0 else reply for row, reply in zip(chosen, right, strict=True) for i in row]
+        texts = [replies[i] if i >= 0 else reply for row, reply in zip(chosen, right[split], strict=True) for i in row]
         offsets = ragged.to_offsets(np.full(len(corpus), found.shape[1]))
-        for reply in right:
-            for word in reply:
-                assert word in known
         columns = {
             **corpus.columns,
             CANDIDATES.name: as_column(texts, offsets, known, vocabulary),
@@ -101,14 +95,3 @@ def as_column(
     item_offsets = ragged.to_offsets(np.array([len(text) for text in texts]))
     return TextsColumn("texts", offsets, words, item_offsets, vocabulary)
 
-
-def right_replies(split: str, corpus: Corpus) -> list[tuple[str, ...]]:
-    """Return the right reply of each text, as words.
-
-    Raises:
-        DataError: there are none.
-    """
-    column = corpus.columns.get(REPLY.name)
-    if not isinstance(column, TextsColumn):
-        raise DataError(f"{split} has no right replies: a bank needs a column 'reply' with the right one of each text")
-    return [tuple(column.of(text)[0]) for text in range(len(corpus))]

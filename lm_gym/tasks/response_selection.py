@@ -30,7 +30,7 @@ from lm_gym.tasks.candidates import (
 from lm_gym.tasks.encoded import Cut, Encoded, WordTable, id_type
 from lm_gym.tasks.metric import ACCURACY, Metric
 from lm_gym.tasks.parts import Nouns, Part
-from lm_gym.tasks.reply_bank import REPLY, right_replies, with_candidates
+from lm_gym.tasks.reply_bank import Reply, with_candidates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 MESSAGE = replace(WORDS, columns=("message", "query", "question", "context", *WORDS.columns))
 ANSWER = Field("answer", "numbers", ("answer", "answer_index", "correct", "gold", "label"), required=False)
+
+REPLY = Field("reply", "text", ("reply", "response", "right_reply"), required=False)
 
 
 @bounded
@@ -113,7 +115,8 @@ class ResponseSelection(AmongCandidates):
             DataError: a text has no candidates, no right one and no way to abstain, or more than one way to tell it.
         """
         if options.bank is not None:
-            return with_candidates(dataset, options.bank, options.k)
+            right = {split: _right_replies(split, corpus, options) for split, corpus in dataset.splits.items()}
+            return with_candidates(dataset, right, options.bank, options.k)
         splits = {split: _graded(split, corpus, options) for split, corpus in dataset.splits.items()}
         return replace(dataset, splits=splits)
 
@@ -214,9 +217,25 @@ def _answers(split: str, corpus: Corpus) -> NDArray[np.int64]:
 def _found(split: str, corpus: Corpus) -> NDArray[np.int64]:
     """Return the index of the candidate that is the right reply of each text, int64 [N]; -1 if there is none."""
     candidates = candidates_of(corpus)
-    right = right_replies(split, corpus)
+    right = _replies(corpus)
     listed = ([tuple(words) for words in candidates.of(text)] for text in range(len(corpus)))
     return np.array([own.index(reply) if reply in own else -1 for own, reply in zip(listed, right, strict=True)])
+
+
+def _right_replies(split: str, corpus: Corpus, options: ResponseSelectionOptions) -> list[Reply]:
+    """Return the right reply of each text: its own field, or the best of its candidates."""
+    if REPLY.name in corpus.columns:
+        return _replies(corpus)
+    if CANDIDATES.name not in corpus.columns:
+        raise DataError(f"{split} has no right replies: a bank needs a column 'reply' with the right one of each text")
+    graded = _graded(split, corpus, replace(options, abstain=False))
+    candidates, (best, _) = candidates_of(graded), best_candidates(graded)
+    return [tuple(candidates.item(item)) for item in (candidates.offsets[:-1] + best).tolist()]
+
+
+def _replies(corpus: Corpus) -> list[Reply]:
+    column = cast(TextsColumn, corpus.columns[REPLY.name])  # of one item each
+    return [tuple(column.item(text)) for text in range(len(corpus))]
 
 
 def majority_reply(task: Task) -> Callable[[Batch], Prediction]:
