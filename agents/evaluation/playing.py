@@ -34,8 +34,8 @@ def evaluate(policy: LMPolicy | Predictor, env: TextVectorEnv, *, texts: int | N
     counts = env.position_counts(chosen)
     offsets = np.concatenate([[0], np.cumsum(counts)])
     flat = {name: np.zeros(offsets[-1], np.int64) for name in ("choices", "targets", "places")}
-    log_probs: dict[str, NDArray[np.float32]] = {
-        name: np.zeros(offsets[-1], np.float32) for name in ("target_log_probs", "choice_log_probs")
+    measured: dict[str, NDArray[np.float32]] = {
+        name: np.zeros(offsets[-1], np.float32) for name in ("target_log_probs", "choice_log_probs", "target_ranks")
     }
     returns = np.zeros(len(chosen), np.float32)
     steps = None if env.at_once else np.zeros(len(chosen), np.int64)
@@ -58,21 +58,22 @@ def evaluate(policy: LMPolicy | Predictor, env: TextVectorEnv, *, texts: int | N
         flat["choices"][slots] = choices[used][mask]
         flat["targets"][slots] = env.targets[used][mask]
         flat["places"][slots] = obs["positions"][used][mask]
-        for name in [*log_probs]:
+        for name in [*measured]:
             given = getattr(said, name)
             if given is None:
-                del log_probs[name]  # of all texts or of none
+                del measured[name]  # of all texts or of none
             else:
-                log_probs[name][slots] = given[used][mask]
+                measured[name][slots] = given[used][mask]
     return Evaluation(
         env.task,
         chosen,
         offsets,
         **flat,
-        target_log_probs=log_probs.get("target_log_probs"),
-        choice_log_probs=log_probs.get("choice_log_probs"),
+        target_log_probs=measured.get("target_log_probs"),
+        choice_log_probs=measured.get("choice_log_probs"),
         returns=returns,
         steps=steps,
+        target_ranks=measured.get("target_ranks"),
     )
 
 
@@ -118,7 +119,11 @@ def most_probable(packed: Packed, targets: NDArray[np.int64], task: Task) -> Pre
     if sure is not None:
         scores = np.zeros(targets.shape)
         scores[rows, slots] = sure
-    return Prediction(choices, log_probs[0], log_probs[1], scores)
+    ranks = None
+    if task.ranked:
+        ranks = np.ones(targets.shape, np.int64)
+        ranks[rows, slots] = 1 + (packed.of_tokens() > gold[:, None]).sum(1).cpu().numpy()
+    return Prediction(choices, log_probs[0], log_probs[1], scores, ranks)
 
 
 def lm_predictor(policy: LMPolicy, task: Task) -> Predictor:

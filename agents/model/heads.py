@@ -21,12 +21,17 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
 )
 
-Head = Literal["vocabulary", "labels", "text_labels", "label_words"]
+Head = Literal["vocabulary", "labels", "text_labels", "label_words", "pointer"]
 CLASSIFIERS: dict[str, tuple[Any, Any, str]] = {
     "labels": (AutoModelForTokenClassification, MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING, "token classifier"),
+    "pointer": (AutoModelForTokenClassification, MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING, "token classifier"),
     "text_labels": (AutoModelForSequenceClassification, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, "text classifier"),
 }
-"""Heads with one row per label: the auto class, the architectures that support it, and its name for messages."""
+"""Heads with one row per label: the auto class, the architectures that support it, and its name for messages.
+
+A pointer head has one row, `CANDIDATE`, which scores each candidate at its marker.
+"""
+CANDIDATE = "candidate"
 
 
 def auto_class(config: Any, head: Head) -> Any:
@@ -70,6 +75,8 @@ def resolve_head(
     Raises:
         ValueError: the size of the vocabulary, or the number of labels, is not n.
     """
+    if head == "pointer":
+        return head, [CANDIDATE]
     if head is None:
         head = "vocabulary" if choices == vocabulary else "labels"
     if head == "vocabulary":

@@ -57,4 +57,5 @@ def _difference(model: PositionModel) -> float:
         raise ValueError(f"{type(network).__name__} cannot read a text ({reason}): take another model") from error
     finally:
         network.train(training)
-    return float((beside - alone).abs().max() / alone.std(-1).max().clamp(min=th.finfo(alone.dtype).tiny))
+    spread = alone.std(-1).max() if alone.shape[-1] > 1 else alone.std()
+    return float((beside - alone).abs().max() / spread.clamp(min=th.finfo(alone.dtype).tiny))

@@ -27,6 +27,7 @@ from lm_gym.agents.model.label_words import label_word_head, readme
 from lm_gym.agents.model.loading import load, model_path
 from lm_gym.agents.model.packed import AtCursors, Packed, entropy
 from lm_gym.agents.model.padding import warn_if_padding_is_read
+from lm_gym.agents.model.pointer import make_pointer
 from lm_gym.agents.model.position_model import PositionModel, check_length
 from lm_gym.agents.model.prompts import install, load_prompt, save_prompt
 from lm_gym.agents.model.start import Start
@@ -57,11 +58,13 @@ class LMPolicy(ActorCriticPolicy):
         lr_schedule: maps the remaining progress (1 → 0) to the learning rate.
         model: `"tiny"`, a local folder, a hub id, or a configuration dict (for new weights).
         head: `"vocabulary"` (of a language model), `"label_words"` (the same head, read at the words that stand for
-            labels), `"labels"` (of a token classifier) or `"text_labels"` (of a text classifier); None: the vocabulary
-            if there are as many choices as tokens, else labels.
+            labels), `"labels"` (of a token classifier), `"text_labels"` (of a text classifier) or `"pointer"` (of a
+            token classifier with one label, read at the markers of the candidates in a text); None: the vocabulary if
+            there are as many choices as tokens, else labels.
         labels: names of the choices of a head of labels, in order. Checkpoints store them, and rows of a checkpoint's
             head are matched by name (see `load_model`). None: the checkpoint's own names.
         label_words: the words for each label, from `policy_arguments` of the task; only for `head="label_words"`.
+        pointer: the marker of candidates, from `policy_arguments` of the task; only for `head="pointer"`.
         freeze: glob patterns over the names of parameters to freeze, such as `("*embeddings*",)`.
         head_lr_scale: learning rate of a head of labels and of the critic, as a multiple of the encoder's.
         weight_decay: AdamW's weight decay of matrices.
@@ -94,6 +97,7 @@ class LMPolicy(ActorCriticPolicy):
         head: Head | None = None,
         labels: Sequence[str] | None = None,
         label_words: Mapping[str, Any] | None = None,
+        pointer: Mapping[str, Any] | None = None,
         freeze: Sequence[str] = (),
         head_lr_scale: PositiveFloat = 5.0,
         weight_decay: NonNegativeFloat = 0.01,
@@ -111,10 +115,13 @@ class LMPolicy(ActorCriticPolicy):
         self.head, labels = resolve_head(head, labels, self.num_choices - self.waits, vocabulary)
         if (self.head == "label_words") != (label_words is not None):
             raise ValueError(f"head={self.head!r} and label_words={label_words!r}: they go together")
+        if (self.head == "pointer") != (pointer is not None):
+            raise ValueError(f"head={self.head!r} and pointer={pointer!r}: they go together")
         self._arguments: dict[str, Any] = {
             "head": self.head,
-            "labels": labels,
+            "labels": None if self.head == "pointer" else labels,  # its only label is not a choice
             "label_words": None if label_words is None else dict(label_words),
+            "pointer": None if pointer is None else dict(pointer),
             "freeze": list(freeze),
             "head_lr_scale": head_lr_scale,
             "weight_decay": weight_decay,
@@ -125,12 +132,14 @@ class LMPolicy(ActorCriticPolicy):
         network, weights = load(model, self.head, labels=labels, dtype=dtype, dropout=dropout)
         self.start = Start(self.head, weights, network.config.hidden_size)
         check_vocabulary(network.config, vocabulary, model, self.tokenizer)
-        if self.head in CLASSIFIERS:
+        if self.head in CLASSIFIERS and pointer is None:
             self._arguments["labels"] = label_names(network.config)
         freeze_parameters(network, self._arguments["freeze"], all_of_them=self.waits)
         self.language_model = PositionModel(network, classifies_texts=self.head == "text_labels")
         if label_words is not None:
             self.language_model.label_words = label_word_head(self.language_model, label_words)
+        if pointer is not None:
+            self.language_model.pointer = make_pointer(network.config, pointer, self.num_choices)
         self.encoder = TextEncoder(self.language_model)
         self.check_length()
         warn_if_padding_is_read(network, self.max_length, classifies_texts=self.head == "text_labels")
@@ -158,6 +167,11 @@ class LMPolicy(ActorCriticPolicy):
     def network(self) -> Any:
         """The Hugging Face model."""
         return self.language_model.network
+
+    @property
+    def states(self) -> int:
+        """Number of hidden states that the head reads for each position: one, or one per candidate."""
+        return 1 if self.language_model.pointer is None else self.num_choices
 
     def check_length(self, prompt: int = 0) -> None:
         """Raise ValueError if texts with a prompt of `prompt` tokens are too long for the model."""
@@ -218,7 +232,7 @@ class LMPolicy(ActorCriticPolicy):
         return th.arange(len(slots), device=slots.device), slots
 
     def encode(self, obs: TensorObservation, rows: th.Tensor, slots: th.Tensor) -> th.Tensor:
-        """Return the encoder's hidden states [Q, H] at positions."""
+        """Return the encoder's hidden states [Q, H] at positions, or [Q, n, H] with a pointer head."""
         columns = obs["positions"].long()[rows, slots]
         return self.language_model.encode(obs["input_ids"].long(), obs["attention_mask"].long(), rows, columns)
 
@@ -242,7 +256,7 @@ class LMPolicy(ActorCriticPolicy):
     def values(self, packed: Packed | AtCursors) -> th.Tensor:
         """Return the critic's value at each position, float32 [Q]; gradients stay in the critic."""
         values: th.Tensor = self.value_net(packed.hidden.detach().float())
-        return values.squeeze(-1)
+        return values.flatten(1).mean(1)  # of the candidates, with a pointer head
 
     def train(self, mode: bool = True) -> Self:
         """Set training or evaluation mode; training mode forgets encoded texts, because weights will change."""

@@ -9,6 +9,7 @@ import torch as th
 from torch import nn
 from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
 
+from lm_gym.agents.model.pointer import Pointer, pointer_logits, read_candidates
 from lm_gym.agents.model.prompts import Prompt
 
 
@@ -33,6 +34,8 @@ class PositionModel(nn.Module):
     Attributes:
         prompt: tokens added to every text; positions are counted without them.
         label_words: computes logits of labels from those of the vocabulary; None for the head's own logits.
+        pointer: finds the candidates in a text; None if choices do not stand in the text. With a pointer, hidden states
+            are those of the n candidates of a position, [Q, n, H].
     """
 
     def __init__(self, network: Any, *, classifies_texts: bool = False) -> None:
@@ -41,6 +44,7 @@ class PositionModel(nn.Module):
         self.classifies_texts = classifies_texts
         self.prompt: Prompt | None = None
         self.label_words: nn.Module | None = None
+        self.pointer: Pointer | None = None
 
     def forward(
         self, input_ids: th.Tensor, attention_mask: th.Tensor, rows: th.Tensor, columns: th.Tensor
@@ -52,6 +56,8 @@ class PositionModel(nn.Module):
     def encode(self, input_ids: th.Tensor, attention_mask: th.Tensor, rows: th.Tensor, columns: th.Tensor) -> th.Tensor:
         """Return the encoder's last hidden states [Q, H] at the positions (rows[q], columns[q]).
 
+        With a pointer, return those of the candidates of each position's text, [Q, n, H].
+
         Args:
             input_ids: int64 [B, L].
             attention_mask: [B, L], 1 at real sub-tokens; columns with padding in every row are not computed.
@@ -61,20 +67,28 @@ class PositionModel(nn.Module):
         length = int(attention_mask.sum(1).max())
         input_ids, attention_mask = input_ids[:, :length], attention_mask[:, :length]
         arguments: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}
+        there: th.Tensor | None = None
+        if self.pointer is not None:
+            columns, there = self.pointer.columns(input_ids, attention_mask)
         if self.prompt is not None:
             arguments, columns = self.prompt(self.network, input_ids, attention_mask, columns)
         encoder = self.network.base_model
         if "use_cache" in inspect.signature(type(encoder).forward).parameters:
             arguments["use_cache"] = False  # a decoder's keys and values are not needed later
         output = encoder(**arguments, return_dict=True)
+        if there is not None:
+            return read_candidates(output[0], rows, columns, there)
         hidden: th.Tensor = output[0][rows, columns]
         return hidden
 
     def head(self, hidden: th.Tensor) -> th.Tensor:
-        """Return the logits, float32 [Q, n], of the model's head at hidden states [Q, H]."""
+        """Return the logits, float32 [Q, n], of the model's head at hidden states [Q, H], or [Q, n, H] with a pointer."""
         if self.classifies_texts:
             return self._classified(hidden).float()
-        logits = self._answered(_States(last_hidden_state=hidden[None]))[0]  # of [1, Q, H]
+        states = hidden.flatten(0, -2)[None]  # [1, Q, H]
+        logits = self._answered(_States(last_hidden_state=states))[0]
+        if self.pointer is not None:
+            return pointer_logits(logits, hidden)
         return logits.float() if self.label_words is None else self.label_words(logits)
 
     def _classified(self, hidden: th.Tensor) -> th.Tensor:

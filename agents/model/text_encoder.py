@@ -160,7 +160,7 @@ class _Kept:
     ) -> None:
         """Keep hidden[inverse] at the positions (fresh[rows], slots); text int64 [F] numbers the fresh rows' texts."""
         if self._next == 0:
-            self.hidden = hidden.new_empty((*self._texts["positions"].shape, hidden.shape[1]))
+            self.hidden = hidden.new_empty((*self._texts["positions"].shape, *hidden.shape[1:]))
         self.hidden[fresh[rows], slots] = hidden[inverse]
         self.text[fresh] = self._next + text
         self._next += int(text.max()) + 1

@@ -51,6 +51,7 @@ _POLICY_SKIP = {
     "head",
     "labels",
     "label_words",
+    "pointer",
     "tokenizer",
     "use_sde",
 }

@@ -2,23 +2,26 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from lm_gym.builtin.headlines import Record, headline_splits
+from lm_gym.builtin.headlines import headline_splits
 from lm_gym.builtin.masked_lm import masked_lm_splits
 from lm_gym.builtin.ner import ner_splits
 from lm_gym.builtin.puzzles import arithmetic_splits, sudoku_splits
+from lm_gym.builtin.replies import reply_splits
 
 __all__ = ["BUILTIN", "RECORDS", "RecordSplits", "TaggedSplits", "TextSplits", "tiny_path"]
 
 TextSplits = dict[str, list[list[str]]]
 TaggedSplits = dict[str, list[tuple[list[str], list[str]]]]
-RecordSplits = dict[str, list[Record]]
+RecordSplits = dict[str, list[dict[str, Any]]]
 
 BUILTIN: dict[str, Callable[[], TextSplits | TaggedSplits | RecordSplits]] = {
     "builtin/arithmetic": arithmetic_splits,
     "builtin/headlines": headline_splits,
     "builtin/masked_lm": masked_lm_splits,
     "builtin/ner": ner_splits,
+    "builtin/replies": reply_splits,
     "builtin/sudoku": sudoku_splits,
 }
 """Name to a function of no arguments that gives train, validation and test.
@@ -26,7 +29,7 @@ BUILTIN: dict[str, Callable[[], TextSplits | TaggedSplits | RecordSplits]] = {
 A split is a list of texts: of words for masked LM, of (words, IOB2 tags) for NER, of records for those in `RECORDS`.
 """
 
-RECORDS = frozenset({"builtin/arithmetic", "builtin/headlines", "builtin/sudoku"})
+RECORDS = frozenset({"builtin/arithmetic", "builtin/headlines", "builtin/replies", "builtin/sudoku"})
 """The builtin data that has named columns, of which a task takes those that it needs."""
 
 

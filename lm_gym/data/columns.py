@@ -118,8 +118,11 @@ class TextsColumn(Column):
 
     def of(self, index: int) -> list[list[str]]:
         """Return the items of text `index`, as words."""
-        items = range(len(self.item_offsets) - 1)[self._span(index)]
-        return [[self.vocabulary[word] for word in self.words[span(self.item_offsets, item)]] for item in items]
+        return [self.item(item) for item in range(len(self.item_offsets) - 1)[self._span(index)]]
+
+    def item(self, index: int) -> list[str]:
+        """Return the words of item `index`, counted over all texts."""
+        return [self.vocabulary[word] for word in self.words[span(self.item_offsets, index)]]
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,6 +40,7 @@ LABELS = Field("labels", "labels", ("labels", "classes", "categories", "topics",
 SECOND = Field(
     "second", "text", ("second", "sentence2", "text2", "text_pair", "question2", "hypothesis"), required=False
 )
+TURNS = Field("turns", "texts", ("turns", "history", "previous_turns", "dialog", "dialogue"), required=False)
 CANDIDATES = Field("candidates", "texts", ("candidates", "options", "choices", "replies", "responses", "items"))
 RELEVANCE = Field("relevance", "numbers", ("relevance", "relevances", "gains", "scores"), beside="candidates")
 

@@ -80,14 +80,17 @@ class Episodes:
             if task.max_steps is not None:
                 self.observation["steps_left"] = np.zeros((num_rows, 1), np.int64)
         self._write = task.writes
-        self._masks = mask_actions and not task.static_masks
+        none = np.zeros(1, np.int64)
+        self._allowed = None if task.allowed(none) is None else np.ones((num_rows, choices), np.bool_)
+        self._gains = None if task.gains(none) is None else np.zeros((num_rows, choices))
+        self._masks = mask_actions and (not task.static_masks or self._allowed is not None)
         if mask_actions:
             self.observation["action_mask"] = np.repeat(task.always_legal[None].astype(np.int8), num_rows, axis=0)
         self._rows = np.arange(num_rows)
         self._starts = self._rows * positions  # where each row begins in the flattened [N, T] arrays
         self._tokens = np.arange(tokens)
         self._places = np.arange(positions)
-        self.track = reward.track(Board(self.targets, self._predictions, self.counts, self.observe))
+        self.track = reward.track(Board(self.targets, self._predictions, self.counts, self.observe, self._gains))
 
     def observe(self, rows: NDArray[np.int64]) -> Observation:
         """Return a copy of the observation of some rows."""
@@ -116,6 +119,10 @@ class Episodes:
         self.text_index[rows] = texts
         self.visits[rows] = visits
         self.keys[rows] = key
+        if self._allowed is not None:
+            self._allowed[rows] = self.task.allowed(texts)
+        if self._gains is not None:
+            self._gains[rows] = self.task.gains(texts)
         if self._masks:
             self._update_masks()
         if self.in_steps:
@@ -233,9 +240,14 @@ class Episodes:
 
     def legal(self) -> NDArray[np.bool_]:
         """Return a mask of sensible choices, bool [N, n]."""
-        always = self.task.always_legal
+        legal = self.always_legal()
         here = self.task.legal(self._predictions, self._cursor[:, 0])
-        return np.repeat(always[None], len(self.counts), axis=0) if here is None else here & always
+        return legal if here is None else here & legal
+
+    def always_legal(self) -> NDArray[np.bool_]:
+        """Return the choices that can be legal at any position of each text, bool [N, n]."""
+        always = np.repeat(self.task.always_legal[None], len(self.counts), axis=0)
+        return always if self._allowed is None else always & self._allowed
 
     def decided_text(self, row: int) -> DecidedText:
         """Return the text of a row with its decisions so far."""

@@ -40,5 +40,13 @@ def reward_of(settings: EnvArguments, task: Task) -> Reward:
     if not settings.dense:
         reward = AtTheEnd(reward)
     distribution = settings.actions == "distribution"
-    choices = Choices(task.shape.choices, task.choice_keys(), task.target_counts, distribution, task.gold, task.costs)
+    choices = Choices(
+        task.shape.choices,
+        task.choice_keys(),
+        task.target_counts,
+        distribution,
+        task.gold,
+        task.costs,
+        task.abstention,
+    )
     return bind_reward(reward, choices)

@@ -341,10 +341,10 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             regardless of the other positions (n + 1 each if positions may be left open).
         """
         if self.settings.unit == "sequence":
-            legal = self.task.always_legal
+            legal = self.episodes.always_legal()
             if self.task.may_wait:
-                legal = np.append(legal, True)
-            return np.tile(legal, (self.num_envs, self.task.shape.positions))
+                legal = np.append(legal, np.ones((self.num_envs, 1), np.bool_), axis=1)
+            return np.tile(legal, self.task.shape.positions)
         return self.episodes.legal()
 
     def render(self) -> tuple[str, ...] | None:

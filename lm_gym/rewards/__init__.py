@@ -13,6 +13,7 @@ from lm_gym.rewards.cost import Cost
 from lm_gym.rewards.entity_f1 import EntityF1
 from lm_gym.rewards.exact_match import ExactMatch
 from lm_gym.rewards.log_likelihood import LogLikelihood
+from lm_gym.rewards.relevance import Relevance
 from lm_gym.rewards.reward import Board, ChoiceRewards, Choices, Decision, GoldError, Reward, Separable, Step, Track
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "FunctionReward",
     "GoldError",
     "LogLikelihood",
+    "Relevance",
     "Reward",
     "RewardFunction",
     "RewardSpec",
@@ -51,6 +53,7 @@ REWARDS: Registry[Callable[..., Any]] = Registry(
         "exact_match": ExactMatch,
         "f1": EntityF1,
         "log_likelihood": LogLikelihood,
+        "relevance": Relevance,
     },
 )
 """Reward classes, factories of rewards, and reward functions, by name."""

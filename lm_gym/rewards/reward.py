@@ -29,6 +29,7 @@ class Choices(NamedTuple):
         distribution: whether actions are distributions.
         gold: kinds of gold that the task offers (see `Reward.gold`); None if unknown.
         costs: the costs of wrong choices; None if the task defines none.
+        abstention: the choice that abstains from the others; None if there is none.
     """
 
     num_choices: int
@@ -37,6 +38,7 @@ class Choices(NamedTuple):
     distribution: bool = False
     gold: frozenset[str] | None = None
     costs: Costs | None = None
+    abstention: int | None = None
 
     def find(self, name: object) -> int:
         """Return the index of a choice by its name.
@@ -105,12 +107,14 @@ class Board(NamedTuple):
         predictions: int64 [N, T], choices so far; n where undecided or padded.
         counts: int64 [N], number of positions.
         observe: returns the observation of some rows, each leaf [R, …].
+        gains: float64 [N, n], relevance of each choice (see `lm_gym.tasks.Task.gains`); None if the task has none.
     """
 
     targets: NDArray[np.int64]
     predictions: NDArray[np.int64]
     counts: NDArray[np.int64]
     observe: Callable[[NDArray[np.int64]], Observation]
+    gains: NDArray[np.float64] | None = None
 
 
 class Reward(Bounded, ABC):
@@ -126,7 +130,7 @@ class Reward(Bounded, ABC):
         enumerable: whether `choice_rewards` gives the reward of every choice, without asking about each. Such a reward
             is separable, and algorithms need no samples.
         gold: kinds of gold that it understands, one of which the task must offer. "choice": one correct choice per
-            position; "iob2": the choices are IOB2 tags. None: any kind.
+            position; "iob2": the choices are IOB2 tags; "relevance": every choice has a relevance. None: any kind.
         summary: a line for the manuals; `{choice}` stands for the task's noun for a choice.
         choices: facts about the task, after `bind`.
     """

@@ -10,6 +10,7 @@ from lm_gym.tasks.metric import METRICS, Metric
 from lm_gym.tasks.ner import NER
 from lm_gym.tasks.parts import Mark, Nouns, Part
 from lm_gym.tasks.registry import TASKS, add_task, load_data
+from lm_gym.tasks.response_selection import ResponseSelection
 from lm_gym.tasks.task import OpenedTexts, Progress, Shape, Task
 from lm_gym.tasks.text_classification import TextClassification
 from lm_gym.tasks.unmasking import Unmasking
@@ -34,6 +35,7 @@ __all__ = [
     "Part",
     "Prediction",
     "Progress",
+    "ResponseSelection",
     "Shape",
     "Task",
     "TextClassification",

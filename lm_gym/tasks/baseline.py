@@ -35,12 +35,14 @@ class Prediction(NamedTuple):
         target_log_probs: log P(gold choice), float32 [N, T]; None if the predictor gives no probabilities.
         choice_log_probs: log P(choice made), float32 [N, T]; None if unknown.
         scores: float64 [N, T], `Task.score` of each distribution; None if the predictor or the task has none.
+        target_ranks: int64 [N, T], rank of the gold choice from 1; None if the task is not `ranked`.
     """
 
     choices: NDArray[np.int64]
     target_log_probs: NDArray[np.float32] | None
     choice_log_probs: NDArray[np.float32] | None = None
     scores: NDArray[np.float64] | None = None
+    target_ranks: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,32 @@ class Baseline:
 
 
 def random_choices(task: Task, seed: int = 0) -> Callable[[Batch], Prediction]:
-    """Return a predictor that gives every choice the same probability."""
+    """Return a predictor that gives every choice that a text has the same probability."""
     generator = np.random.default_rng(seed)
 
     def predict(batch: Batch) -> Prediction:
         n, shape = task.shape.choices, batch.targets.shape
+        allowed = task.allowed(batch.text_index)
+        if allowed is not None:
+            scores = np.where(allowed[:, None], generator.random((*shape, n)), -np.inf)
+            log_probs = np.broadcast_to(-np.log(allowed.sum(1))[:, None], shape).astype(np.float32)
+            return by_scores(scores, batch.targets)._replace(target_log_probs=log_probs)
         return Prediction(generator.integers(0, n, shape), np.full(shape, -np.log(n), np.float32))
 
     return predict
+
+
+def by_scores(scores: NDArray[np.float64], targets: NDArray[np.int64]) -> Prediction:
+    """Return the choices with the highest scores, and the ranks of the gold choices.
+
+    Args:
+        scores: float64 [N, T, n]; -inf for choices that a text lacks. Of equal scores the first is the higher.
+        targets: int64 [N, T], gold choices; n where padded.
+    """
+    gold = np.minimum(targets, scores.shape[-1] - 1)[..., None]
+    of_gold = np.take_along_axis(scores, gold, axis=-1)
+    before = (scores > of_gold) | ((scores == of_gold) & (np.arange(scores.shape[-1]) < gold))
+    return Prediction(scores.argmax(-1), None, target_ranks=1 + before.sum(-1))
 
 
 def unigram(task: Task) -> Callable[[Batch], Prediction]:

@@ -62,7 +62,8 @@ def _build(
     played: Encoded | None = None
     counts = None
     tokens = positions = 0
-    num_choices, names = kind.choices(splits[split], tokenizer)
+    _, names = kind.choices(splits[split], tokenizer, options=options)
+    num_choices = max(kind.choices(corpus, tokenizer, options=options)[0] for corpus in splits.values())
     for other, corpus in splits.items():
         table = tables.get(id(corpus.vocabulary))
         if table is None:

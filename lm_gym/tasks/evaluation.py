@@ -48,6 +48,7 @@ class Evaluation:
         returns: float32 [M], the reward of each text; NaN if it needs probabilities that the predictor does not give.
         choice_log_probs: float32 [P], log P(choice made), or None where it is not known.
         steps: int64 [M], steps that each text took, or None where texts are decided at once.
+        target_ranks: float32 [P], rank of the gold choice from 1; None if the task is not `ranked`.
     """
 
     task: Task
@@ -60,6 +61,7 @@ class Evaluation:
     returns: NDArray[np.float32]
     choice_log_probs: NDArray[np.float32] | None = None
     steps: NDArray[np.int64] | None = None
+    target_ranks: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.texts)

@@ -101,7 +101,9 @@ class MaskedTexts(Task):
         return counts
 
     @classmethod
-    def choices(cls, corpus: Corpus, tokenizer: TextTokenizer) -> tuple[int, tuple[str, ...] | None]:
+    def choices(
+        cls, corpus: Corpus, tokenizer: TextTokenizer, *, options: Any = None
+    ) -> tuple[int, tuple[str, ...] | None]:
         """The vocabulary."""
         return tokenizer.size, None
 

@@ -8,6 +8,7 @@ from lm_gym.registry import Registry
 from lm_gym.tasks.masked_lm import MaskedLM
 from lm_gym.tasks.metric import METRICS
 from lm_gym.tasks.ner import NER
+from lm_gym.tasks.response_selection import ResponseSelection
 from lm_gym.tasks.task import Task
 from lm_gym.tasks.text_classification import TextClassification
 from lm_gym.tasks.unmasking import Unmasking
@@ -54,5 +55,5 @@ def _required(kind: type[Task]) -> frozenset[str]:
     return frozenset(field.kind for field in kind.fields[1:] if field.required)
 
 
-for _kind in (NER, MaskedLM, TextClassification, Unmasking):
+for _kind in (NER, MaskedLM, TextClassification, Unmasking, ResponseSelection):
     add_task(_kind)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lm_gym.data import Corpus, Dataset
     from lm_gym.tasks.evaluation import DecidedText, Evaluation
 
-HeadKind = Literal["labels", "text_labels", "vocabulary", "label_words"]
+HeadKind = Literal["labels", "text_labels", "vocabulary", "label_words", "pointer"]
 
 
 class OpenedTexts(NamedTuple):
@@ -99,14 +99,16 @@ class Task(ABC):
         default_reward: name of the default reward.
         gold: kinds of gold that the targets offer to rewards (see `lm_gym.rewards.Reward.gold`).
         head: the policy's output at a position: one logit per label, from a token classifier ("labels") or a text
-            classifier ("text_labels"); one per vocabulary entry ("vocabulary"); or one per label, from the words of the
-            vocabulary that stand for it ("label_words").
+            classifier ("text_labels"); one per vocabulary entry ("vocabulary"); one per label, from the words of the
+            vocabulary that stand for it ("label_words"); or one per candidate in the text, from a token classifier at
+            the candidate's marker ("pointer").
         metrics: the task's own metrics; the first chooses the best model.
         baselines: baselines that any agent must beat.
         nouns: nouns for positions and choices.
         Options: frozen dataclass of the task's own arguments; its fields become arguments of the environment and
             `--env.<name>` on the command line.
         static_masks: whether the legal choices are independent of earlier choices.
+        ranked: whether metrics need the rank of the gold choice (`Evaluation.target_ranks`).
         weighting: what has equal weight in supervised learning: every `"position"`, or every `"text"`.
         choice_is_text: whether a choice replaces text (a token) instead of labelling it (a tag).
         quiet: the choice that is not displayed when it is correct, such as O; None to display all.
@@ -133,6 +135,7 @@ class Task(ABC):
     nouns: ClassVar[Nouns] = Nouns()
     Options: ClassVar[type[Any]] = NoOptions
     static_masks: ClassVar[bool] = True
+    ranked: ClassVar[bool] = False
     weighting: ClassVar[Literal["position", "text"]] = "position"
     choice_is_text: ClassVar[bool] = False
     quiet: ClassVar[int | None] = None
@@ -205,8 +208,13 @@ class Task(ABC):
 
     @classmethod
     @abstractmethod
-    def choices(cls, corpus: Corpus, tokenizer: TextTokenizer) -> tuple[int, tuple[str, ...] | None]:
-        """Return the number of choices n and their names, or None for the names if they are vocabulary ids."""
+    def choices(
+        cls, corpus: Corpus, tokenizer: TextTokenizer, *, options: Any = None
+    ) -> tuple[int, tuple[str, ...] | None]:
+        """Return the number of choices n and their names, or None for the names if they are vocabulary ids.
+
+        The environments of a dataset have the largest n of its splits.
+        """
 
     # ------------------------------------------------------------------ dynamics
 
@@ -245,6 +253,19 @@ class Task(ABC):
 
     def legal(self, predictions: NDArray[np.int64], cursor: NDArray[np.int64]) -> NDArray[np.bool_] | None:
         """Return the legal choices at the cursor, bool [N, n]; None if they do not depend on earlier choices."""
+        return None
+
+    def allowed(self, texts: NDArray[np.int64]) -> NDArray[np.bool_] | None:
+        """Return the choices that texts have, int64 [R] → bool [R, n]; None if every text has all of them."""
+        return None
+
+    def gains(self, texts: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """Return the relevance of each choice of some texts, int64 [R] → float64 [R, n]; None if there is none."""
+        return None
+
+    @property
+    def abstention(self) -> int | None:
+        """The choice that abstains from the others; None if there is none."""
         return None
 
     @property

@@ -98,7 +98,7 @@ def joined(names: Sequence[str], tokenizer: TextTokenizer) -> Template:
     """
     parts: list[str | tuple[int, ...]] = [names[0]]
     for name in names[1:]:
-        parts += [_between(tokenizer), name]
+        parts += [between(tokenizer), name]
     return Template(
         tuple(part for part in parts if part), tokenizer.prefix, tokenizer.suffix, _classified_at(tokenizer)
     )
@@ -160,7 +160,7 @@ def _classified_at(tokenizer: TextTokenizer) -> Literal["first", "last"]:
     return "first" if tokenizer.prefix and tokenizer.suffix else "last"
 
 
-def _between(tokenizer: TextTokenizer) -> tuple[int, ...]:
+def between(tokenizer: TextTokenizer) -> tuple[int, ...]:
     """Return the ids that the tokenizer inserts between the two texts of a pair, such as [SEP]."""
     one = tokenizer.tokenizer.encode("a", add_special_tokens=False).ids
     pair = tokenizer.tokenizer.encode("a", "a").ids

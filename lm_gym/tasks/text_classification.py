@@ -164,7 +164,9 @@ class TextClassification(FixedPositions):
         )
 
     @classmethod
-    def choices(cls, corpus: Corpus, tokenizer: TextTokenizer) -> tuple[int, tuple[str, ...] | None]:
+    def choices(
+        cls, corpus: Corpus, tokenizer: TextTokenizer, *, options: Any = None
+    ) -> tuple[int, tuple[str, ...] | None]:
         """Return the number of labels and their names.
 
         Raises:

@@ -94,7 +94,9 @@ class WordLabels(FixedPositions):
         return Encoded(ids, offsets, counts.astype(np.int32), cut, ragged.to_offsets(counts), positions, targets)
 
     @classmethod
-    def choices(cls, corpus: Corpus, tokenizer: TextTokenizer) -> tuple[int, tuple[str, ...] | None]:
+    def choices(
+        cls, corpus: Corpus, tokenizer: TextTokenizer, *, options: Any = None
+    ) -> tuple[int, tuple[str, ...] | None]:
         """Return the number of labels and their names."""
         return len(corpus.tag_names), corpus.tag_names
 

@@ -94,18 +94,18 @@ class PopulationForward:
         _, rows, slots = reading.positions(members)
         if reading.groups == 1:
             hidden = shared  # [Q, H], the same for all members
-            layout = Layout(count, reading.texts, shared=len(hidden))
+            layout = Layout(count, reading.texts, shared=len(hidden) * policy.states)
         else:
             texts = reading.text_slice(members)
             mask = obs["position_mask"][texts].bool()
             number = mask.flatten().cumsum(0).view(mask.shape) - 1  # of a position among those of the texts
             hidden = self._shared_part(reading, members)[number[rows - texts.start, slots]]  # [A, H]
-            layout = Layout(count, reading.texts, ragged=_ragged(reading, members))
+            layout = Layout(count, reading.texts, ragged=_ragged(policy, reading, members))
         with answering(self._forwards(layout, changes)):
             return reading.shaped(policy.log_probs(hidden, rows, obs), members)
 
     def _rows(self, reading: Reading, shared: Any, changes: Sequence[Change], members: slice) -> th.Tensor:
-        ragged = _ragged(reading, members) if reading.groups > 1 else None
+        ragged = _ragged(self._policy, reading, members) if reading.groups > 1 else None
         forwards = self._forwards(Layout(members.stop - members.start, reading.texts, ragged=ragged), changes)
         if self._shared:
             if shared is None:
@@ -127,10 +127,11 @@ def read_together(policy: LMPolicy, reading: Reading, members: slice) -> th.Tens
     return reading.shaped(policy.positions(reading.observation(members)).log_probs, members)
 
 
-def _ragged(reading: Reading, members: slice) -> Ragged:
-    """How many positions each of these members decides."""
+def _ragged(policy: LMPolicy, reading: Reading, members: slice) -> Ragged:
+    """Return how many states the head reads for each of these members."""
     groups = th.arange(members.start, members.stop) // reading.sharing
-    return Ragged.of([reading.counts[group] for group in groups.tolist()], reading.obs["input_ids"].device)
+    counts = [reading.counts[group] * policy.states for group in groups.tolist()]
+    return Ragged.of(counts, reading.obs["input_ids"].device)
 
 
 def encoder_layers(network: Any) -> list[nn.Module]:

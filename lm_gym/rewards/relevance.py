@@ -1,0 +1,78 @@
+"""The relevance of the choice made, with a cost of irrelevant ones."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lm_gym.bounds import NonNegativeFloat
+from lm_gym.rewards.reward import Board, ChoiceRewards, Decision, Reward, Track
+
+
+class Relevance(Reward):
+    """Pay the relevance of the choice made, and charge a cost if it is not relevant at all.
+
+    Abstaining pays 0, where the task allows it. With relevance 1 for the right choice and `wrong_cost` c, abstaining
+    pays off if the right choice has a probability below c / (1 + c).
+
+    Args:
+        wrong_cost: cost of a choice with relevance 0.
+    """
+
+    name = "relevance"
+    total_minimum = -np.inf
+    separable = True
+    enumerable = True
+    gold = frozenset({"relevance"})
+    summary = "the relevance of the {choice}, or `-wrong_cost` if that is 0; abstaining pays 0"
+
+    def __init__(self, wrong_cost: NonNegativeFloat = 0.0) -> None:
+        self.wrong_cost = wrong_cost
+        self.minimum = -wrong_cost
+        if wrong_cost == 0:
+            self.total_minimum = 0.0
+
+    def payoffs(self, gains: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the reward of each choice by its relevance, float64 [N, n] → [N, n]."""
+        paid = np.where(gains > 0, gains, -self.wrong_cost)
+        if self.choices.abstention is not None:
+            paid[:, self.choices.abstention] = 0.0
+        return paid
+
+    def score(
+        self, choices: NDArray[np.int64], targets: NDArray[np.int64], log_probs: NDArray[Any] | None = None
+    ) -> NDArray[np.float32]:
+        """Raise ValueError, because relevance belongs to a text: ask the environment for its `position_rewards`."""
+        raise ValueError("reward 'relevance' depends on the text: use position_rewards of the environment")
+
+    def track(self, board: Board) -> "RelevanceTrack":
+        """Return a track, which knows the texts."""
+        return RelevanceTrack(self, board)
+
+
+class RelevanceTrack(Track):
+    """The relevance of choices in the current texts."""
+
+    reward: Relevance
+
+    def pay(self, decision: Decision) -> NDArray[np.float64]:
+        """Reward one decision of every row (see `Track.pay`)."""
+        payoffs = self._payoffs()
+        return payoffs[np.arange(len(payoffs)), decision.choices]
+
+    def score(self, choices: NDArray[np.int64], log_probs: NDArray[Any] | None) -> NDArray[np.float32]:
+        """Reward whole texts, [..., N, T] (see `Reward.score`)."""
+        payoffs = self._payoffs()
+        inside = self.board.targets < payoffs.shape[1]
+        paid = payoffs[np.arange(len(payoffs))[:, None], np.where(inside, choices, 0)]
+        return np.where(inside, paid, 0.0).astype(np.float32)
+
+    def choice_rewards(self) -> ChoiceRewards:
+        """Return the reward of every choice (see `Reward.choice_rewards`)."""
+        payoffs = self._payoffs().astype(np.float32)
+        targets = np.minimum(self.board.targets, payoffs.shape[1] - 1)
+        return ChoiceRewards(np.take_along_axis(payoffs, targets, axis=1), payoffs[:, None])
+
+    def _payoffs(self) -> NDArray[np.float64]:
+        assert self.board.gains is not None, "a task with gold of kind 'relevance' defines gains"
+        return self.reward.payoffs(self.board.gains)

@@ -1,0 +1,169 @@
+"""The base class of tasks that choose among candidates, which stand in the text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lm_gym import ragged
+from lm_gym.data.columns import NumbersColumn, TextsColumn
+from lm_gym.data.errors import DataError
+from lm_gym.data.fields import CANDIDATES, RELEVANCE, TURNS
+from lm_gym.tasks.baseline import Batch, Prediction, by_scores
+from lm_gym.tasks.candidate_texts import Layout, candidates_of
+from lm_gym.tasks.encoded import Encoded
+from lm_gym.tasks.fixed import FixedPositions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lm_gym.data import Corpus
+    from lm_gym.tokenizer import TextTokenizer
+
+OFFERED = replace(CANDIDATES, required=False)
+GRADED = replace(RELEVANCE, required=False)
+
+
+class AmongCandidates(FixedPositions):
+    """Base class of tasks whose choices are the candidates of each text, and perhaps to abstain.
+
+    The prepared corpus has the columns `candidates` and `relevance`. Options have `marker` and `abstain`.
+    """
+
+    gold = frozenset({"choice", "relevance"})
+    head = "pointer"
+    ranked = True
+
+    def __init__(self, encoded: Encoded, tokenizer: TextTokenizer, *arguments: Any) -> None:
+        super().__init__(encoded, tokenizer, *arguments)
+        self._layout = self.layout(tokenizer, self.options)
+        self.candidates = candidates_of(self.corpus)
+        self._relevance = ragged.with_margin(relevance_of(self.corpus).values, self.shape.choices)
+
+    @classmethod
+    def layout(cls, tokenizer: TextTokenizer, options: Any) -> Layout:
+        """Return the layout of texts."""
+        return Layout.of(tokenizer, options.marker, options.abstain)
+
+    @classmethod
+    def choices(
+        cls, corpus: Corpus, tokenizer: TextTokenizer, *, options: Any = None
+    ) -> tuple[int, tuple[str, ...] | None]:
+        """Return the largest number of candidates, and one more for abstaining; they have no names."""
+        abstain = options is not None and options.abstain
+        return int(candidates_of(corpus).lengths.max()) + abstain, None
+
+    @property
+    def policy_arguments(self) -> dict[str, Any]:
+        """The head and the marker of candidates."""
+        pointer = {"marker": self._layout.marker, "abstains": self._layout.abstains}
+        return {"head": self.head, "pointer": pointer}
+
+    @property
+    def abstention(self) -> int | None:
+        """Choice 0 if `abstain` is True."""
+        return 0 if self.options.abstain else None
+
+    def allowed(self, texts: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return the choices that texts have, bool [R, n]."""
+        counts = self.candidates.lengths[texts] + self.options.abstain
+        return np.arange(self.shape.choices) < counts[:, None]
+
+    def gains(self, texts: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the relevance of each choice, float64 [R, n]; 0 for abstaining and for candidates that a text lacks."""
+        first = int(self.options.abstain)
+        places = self.candidates.offsets[texts][:, None] + np.arange(self.shape.choices - first)
+        there = np.arange(self.shape.choices - first) < self.candidates.lengths[texts][:, None]
+        gains = np.zeros((len(texts), self.shape.choices))
+        gains[:, first:] = np.where(there, self._relevance[places], 0.0)
+        return gains
+
+    def choice_keys(self) -> Sequence[str]:
+        """Return the numbers of the candidates from 1, and "abstain"."""
+        first = int(self.options.abstain)
+        return ["abstain"] * first + [str(number) for number in range(1, self.shape.choices - first + 1)]
+
+    def choice_words(self, text: int, choice: int) -> list[str] | None:
+        """Return the words of the candidate that a choice names; None for abstaining and for other numbers."""
+        found = self.candidates.of(text)
+        number = choice - self.options.abstain
+        return found[number] if 0 <= number < len(found) else None
+
+
+def relevance_of(corpus: Corpus) -> NumbersColumn:
+    """Return the relevance of the candidates of a prepared corpus."""
+    column = corpus.columns[RELEVANCE.name]
+    assert isinstance(column, NumbersColumn)
+    return column
+
+
+def check_candidates(split: str, corpus: Corpus) -> None:
+    """Check the candidates and their relevance.
+
+    Raises:
+        DataError: a text has no candidates, two candidates of a text are the same, or a relevance is negative.
+    """
+    column = candidates_of(corpus)
+    if not column.lengths.all():
+        empty = int(np.flatnonzero(column.lengths == 0)[0])
+        raise DataError(f"{split}, text {empty}: the list of candidates is empty: give at least one, or drop the text")
+    keys = item_keys(column)
+    owner = np.repeat(np.arange(len(corpus)), column.lengths)
+    pairs = np.unique(np.stack([owner, keys]), axis=1, return_counts=True)
+    if (pairs[1] > 1).any():
+        text = int(pairs[0][0, pairs[1] > 1][0])
+        raise DataError(f"{split}, text {text}: two candidates are the same: list each once")
+    graded = relevance_of(corpus)
+    if (graded.values < 0).any():
+        first = int(np.flatnonzero(graded.values < 0)[0])
+        raise DataError(f"{split}, text {owner[first]}: relevance {graded.values[first]:g}: give 0 or more")
+
+
+def item_keys(column: TextsColumn) -> NDArray[np.int64]:
+    """Return a number for each item, int64 [M], that is the same for items of the same words."""
+    numbers: dict[bytes, int] = {}
+    ends = column.item_offsets * column.words.itemsize
+    data = np.ascontiguousarray(column.words).tobytes()
+    return np.array(
+        [numbers.setdefault(data[a:b], len(numbers)) for a, b in zip(ends[:-1], ends[1:], strict=True)], np.int64
+    )
+
+
+def best_candidates(corpus: Corpus) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the first most relevant candidate of each text, int64 [N], and whether it is relevant, bool [N]."""
+    column = relevance_of(corpus)
+    texts = np.repeat(np.arange(len(corpus)), column.lengths)
+    order = np.lexsort((np.arange(len(texts)), -column.values, texts))
+    best = order[column.offsets[:-1]]
+    return best - column.offsets[:-1], column.values[best] > 0
+
+
+def context_words(corpus: Corpus, text: int) -> list[str]:
+    """Return the words of a text and of the turns before it."""
+    turns = corpus.columns.get(TURNS.name)
+    before = [word for turn in turns.of(text) for word in turn] if isinstance(turns, TextsColumn) else []
+    return before + corpus.text(text)
+
+
+def scored(task: AmongCandidates, score: Callable[[int], NDArray[np.float64]]) -> Callable[[Batch], Prediction]:
+    """Return a predictor of the candidate with the highest score.
+
+    Args:
+        task: the task.
+        score: maps a text to the scores of its candidates.
+    """
+    first = int(task.options.abstain)
+
+    def predict(batch: Batch) -> Prediction:
+        table = np.full((len(batch.text_index), task.shape.choices), -np.inf)
+        for row, text in enumerate(batch.text_index.tolist()):
+            scores = score(text)
+            table[row, first : first + len(scores)] = scores
+        table[:, :first] = np.where(np.isfinite(table).any(1), table[:, first:].min(1, initial=0.0) - 1e9, 0.0)[:, None]
+        return by_scores(np.broadcast_to(table[:, None], (*batch.targets.shape, table.shape[1])), batch.targets)
+
+    return predict

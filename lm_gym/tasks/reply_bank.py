@@ -1,0 +1,97 @@
+"""Candidates from a bank of replies, by BM25, and the right one among them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import numpy as np
+from gymnasium import logger
+from numpy.typing import NDArray
+
+from lm_gym import ragged
+from lm_gym.data import Dataset, load_dataset
+from lm_gym.data.columns import NumbersColumn, TextsColumn
+from lm_gym.data.fields import CANDIDATES, RELEVANCE, WORDS
+from lm_gym.hashing import mix
+from lm_gym.tasks.bm25 import BM25
+from lm_gym.tasks.candidates import context_words
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Reply = tuple[str, ...]  # its words
+IN_BANK = replace(WORDS, columns=("reply", "response", *WORDS.columns))
+_ORDER = 0xBA  # key of the order of candidates
+
+
+def read_bank(source: str) -> list[Reply]:
+    """Read the distinct replies of a bank, in order; a warning counts the others.
+
+    Args:
+        source: a file with one reply per line or record (see `lm_gym.load_dataset`).
+
+    Raises:
+        DataError: the bank cannot be read.
+    """
+    splits = load_dataset(source, fields=(IN_BANK,), text_column=None).splits.values()
+    replies = [tuple(corpus.text(number)) for corpus in splits for number in range(len(corpus))]
+    distinct = [*dict.fromkeys(replies)]
+    if len(distinct) < len(replies):
+        logger.warn(f"{len(replies) - len(distinct)} of {len(replies)} replies of {source} are duplicates: left out")
+    return distinct
+
+
+def with_candidates(dataset: Dataset, right: Mapping[str, Sequence[Reply]], bank: str, k: int) -> Dataset:
+    """Return a dataset whose candidates come from a bank: for each text the k replies with the highest BM25 scores.
+
+    The right reply of a text takes the place of the last candidate if BM25 does not find it; a warning counts these
+    texts. The order of candidates is random, but always the same.
+
+    Args:
+        dataset: texts.
+        right: the right reply of each text, by split.
+        bank: see `read_bank`.
+        k: number of candidates.
+    """
+    replies = read_bank(bank)
+    index, number = BM25(replies), {reply: i for i, reply in enumerate(replies)}
+    known = {word: i for i, word in enumerate(dataset.vocabulary)}
+    for word in chain.from_iterable(replies):
+        known.setdefault(word, len(known))
+    vocabulary = tuple(known)
+    splits = {}
+    for split, corpus in dataset.splits.items():
+        queries = [context_words(corpus, text) for text in range(len(corpus))]
+        found = index.best(queries, min(k, len(replies)))
+        gold = np.array([number.get(reply, -1) for reply in right[split]])
+        missed = ~(found == gold[:, None]).any(1)
+        if missed.any():
+            logger.warn(
+                f"{split}: BM25 does not find the right reply of {int(missed.sum())} of {len(corpus)} texts among its "
+                f"{found.shape[1]} best; it takes the last place there"
+            )
+        found[missed, -1] = gold[missed]
+        order = np.argsort(mix(_ORDER, np.arange(len(found))[:, None], np.arange(found.shape[1])), axis=1)
+        chosen = np.take_along_axis(found, order, axis=1)
+        answers = np.take_along_axis((found == gold[:, None]) & (np.cumsum(found == gold[:, None], 1) == 1), order, 1)
+        texts = [replies[i] if i >= 0 else reply for row, reply in zip(chosen, right[split], strict=True) for i in row]
+        offsets = ragged.to_offsets(np.full(len(corpus), found.shape[1]))
+        columns = {
+            **corpus.columns,
+            CANDIDATES.name: as_column(texts, offsets, known, vocabulary),
+            RELEVANCE.name: NumbersColumn("numbers", offsets, answers.ravel().astype(np.float64)),
+        }
+        splits[split] = replace(corpus, vocabulary=vocabulary, columns=columns)
+    return Dataset(dataset.name, splits, dataset.overlap, dataset.fingerprint, dataset.notes)
+
+
+def as_column(
+    texts: Sequence[Sequence[str]], offsets: NDArray[np.int64], known: dict[str, int], vocabulary: tuple[str, ...]
+) -> TextsColumn:
+    """Return a column of texts, given as words, by the numbers of words in a vocabulary."""
+    words = np.array([known[word] for text in texts for word in text], np.int32)
+    item_offsets = ragged.to_offsets(np.array([len(text) for text in texts]))
+    return TextsColumn("texts", offsets, words, item_offsets, vocabulary)
+
