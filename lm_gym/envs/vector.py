@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from lm_gym.bounds import PositiveInt, bounded
 from lm_gym.data import Dataset
+from lm_gym.envs.actions import ActionReader
 from lm_gym.envs.arguments import read_arguments
 from lm_gym.envs.classes import remade
-from lm_gym.envs.decisions import Decisions, read_choices, read_distributions, read_log_probs
+from lm_gym.envs.decisions import Decisions
 from lm_gym.envs.episodes import Episodes, Observation
 from lm_gym.envs.infos import begun_info, decided_info, final_info, paid_info
 from lm_gym.envs.making import make_task, reward_of
@@ -104,6 +105,7 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             mask_actions=settings.mask_actions,
             distributions=settings.actions == "distribution",
         )
+        self._actions = ActionReader(settings, self.task, self.episodes, self.action_space, self.at_once)
         self._sampler = Sampler(settings.sampling, np.diff(self.task.encoded.offsets), num_envs // group_size)
         self._key = 0
         self._keyed = False
@@ -236,7 +238,7 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             ValueError: `rows` is given although autoreset is enabled.
         """
         live = self._live(rows)
-        decisions = self._read(actions, live)
+        decisions = self._actions.of_step(actions, live)
         info: dict[str, Any] = {}
         truncated = np.zeros(self.num_envs, np.bool_)
         several = len(self.reward.term_names) > 1
@@ -291,7 +293,7 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
             ValueError: as for `step`; or `target_log_probs` is given although actions are choices, or holds a value
                 above 0, NaN or infinite.
         """
-        given = self._read_all(actions) if target_log_probs is None else self._read_compact(actions, target_log_probs)
+        given = self._read(actions, target_log_probs)
         return self.episodes.track.score(given.choices, given.log_probs)
 
     def choice_rewards(self) -> ChoiceRewards:
@@ -310,7 +312,7 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
 
         Arguments and shapes are those of `position_rewards`; `dense` has no effect.
         """
-        given = self._read_all(actions) if target_log_probs is None else self._read_compact(actions, target_log_probs)
+        given = self._read(actions, target_log_probs)
         return self.episodes.track.terms(given.choices, given.log_probs)
 
     def position_counts(self, texts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -384,51 +386,13 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         live = ~self._ended if rows is None else rows
         return None if live.all() else live
 
-    def _read(self, actions: Any, live: NDArray[np.bool_] | None) -> Decisions:
-        """Check the actions of a step."""
-        if self.settings.unit == "sequence":
-            if np.ndim(actions) != len(self.action_space.shape or ()):
-                raise ValueError(f"actions have shape {np.shape(actions)}: it must be {self.action_space.shape}")
-            return self._read_all(actions, live) if self.at_once else self._read_due(actions, live)
-        shape, choices = (self.num_envs,), self.task.shape.choices
-        if self.settings.actions == "token":
-            return read_choices(actions, shape, choices, live)
-        targets = self.episodes.targets_at_cursor
-        return read_distributions(actions, shape, choices, targets, live)
-
-    def _read_all(self, actions: Any, live: NDArray[np.bool_] | None = None) -> Decisions:
-        """Check actions for all positions."""
+    def _read(self, actions: Any, target_log_probs: Any) -> Decisions:
+        """Check actions for all positions, outside a step."""
         if not self._playing:
             raise ResetNeeded("no text is played: call reset() first")
-        asked = self.episodes.observation["position_mask"] > 0
-        if live is not None:
-            asked = asked & live[:, None]
-        targets, choices = self.episodes.targets, self.task.shape.choices
-        if self.settings.actions == "token":
-            return read_choices(actions, targets.shape, choices, asked)
-        return read_distributions(actions, targets.shape, choices, targets, asked)
-
-    def _read_due(self, actions: Any, live: NDArray[np.bool_] | None) -> Decisions:
-        """Check the actions of a step that decides some positions; what stands at others is ignored."""
-        asked = self.episodes.observation["due"] > 0
-        if live is not None:
-            asked = asked & live[:, None]
-        targets, choices = self.episodes.targets, self.task.shape.choices + self.task.may_wait
-        if self.settings.actions == "token":
-            return read_choices(actions, targets.shape, choices, asked)
-        return read_distributions(actions, targets.shape, choices, targets, asked, self.task.score)
-
-    def _read_compact(self, choices: Any, target_log_probs: Any) -> Decisions:
-        """Check distributions given by the most probable choice and the log-probability of the gold choice."""
-        if not self._playing:
-            raise ResetNeeded("no text is played: call reset() first")
-        if self.settings.actions != "distribution":
-            raise ValueError(
-                "target_log_probs are for actions='distribution'; here actions are choices: leave them out"
-            )
-        asked = self.episodes.observation["position_mask"] > 0
-        read = read_choices(choices, asked.shape, self.task.shape.choices, asked)
-        return Decisions(read.choices, read_log_probs(target_log_probs, read.choices.shape, asked))
+        if target_log_probs is None:
+            return self._actions.of_texts(actions)
+        return self._actions.compact(actions, target_log_probs)
 
     def _enter(self, rows: NDArray[np.int64], chosen: ResetOptions) -> None:
         """Start new texts in some rows: those given by index, or the sampler's next ones."""
