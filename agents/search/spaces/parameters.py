@@ -39,7 +39,10 @@ class ParameterSpace(SearchSpace):
 
     def __init__(self, policy: nn.Module, parameters: Mapping[str, nn.Parameter], scale: PositiveFloat) -> None:
         if not parameters:
-            raise ValueError(f"{type(self).__name__} has no parameter to search")
+            raise ValueError(
+                f"the search space {type(self).__name__} finds no parameter: the policy freezes all of them, or its "
+                "output layer is the embeddings' (tied); take another space, such as 'bias', 'lora' or 'full'"
+            )
         self.policy = policy
         self._parameters = dict(parameters)
         root = policy.network if isinstance(policy, LMPolicy) else policy
