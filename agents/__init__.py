@@ -11,9 +11,9 @@ The packages, in the order in which data flows; each imports only those before i
     compare      many runs under one budget: tables and charts
     monitor      a stream labelled line by line, and alerts
 
-and the commands: train, evaluate, play, pretrain, beside compare and monitor. The names in `__all__` are loaded when
-they are first used: `from lm_gym.agents import REINFORCE`. The package is `lm_gym.agents`. A checkout has it at its top
-level too, so that `python -m agents.train` works there.
+and the commands: train, evaluate, predict, play, pretrain, beside compare and monitor. The names in `__all__` are
+loaded when they are first used: `from lm_gym.agents import REINFORCE`. The package is `lm_gym.agents`. A checkout has
+it at its top level too, so that `python -m agents.train` works there.
 """
 
 import sys
@@ -60,6 +60,7 @@ if TYPE_CHECKING:  # the same names again, for type checkers; a test compares th
     from lm_gym.agents.algorithms.text_buffer import TextRolloutBuffer as TextRolloutBuffer
     from lm_gym.agents.evaluation.playing import evaluate as evaluate
     from lm_gym.agents.model.policy import LMPolicy as LMPolicy
+    from lm_gym.agents.runs.predicting import predict as predict
     from lm_gym.agents.search.optimizers import OPTIMIZERS as OPTIMIZERS, register_optimizer as register_optimizer
     from lm_gym.agents.search.optimizers.optimizer import (
         Optimizer as Optimizer,
@@ -99,6 +100,7 @@ _HOME = {
     "algorithms.text_buffer": ("TextRolloutBuffer",),
     "evaluation.playing": ("evaluate",),
     "model.policy": ("LMPolicy",),
+    "runs.predicting": ("predict",),
     "search.optimizers": ("OPTIMIZERS", "register_optimizer"),
     "search.optimizers.optimizer": ("Optimizer", "StructuredOptimizer", "VectorOptimizer"),
     "search.population.population": ("Block", "Dense", "Domain", "Population", "Sampled"),

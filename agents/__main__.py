@@ -10,6 +10,7 @@ from lm_gym.naming import among
 COMMANDS = {
     "train": "train an agent on a text environment, or resume a run",
     "evaluate": "play the best model of a run on a split, and report its metrics",
+    "predict": "predict texts without gold with the best model of a run",
     "play": "step through texts as a trained model decides them",
     "monitor": "label a stream of texts with a trained classifier, and raise alerts",
     "compare": "train every row of a study under one budget, and write tables and charts",

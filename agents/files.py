@@ -5,9 +5,10 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 CHECKSUMS = "checksums.json"
 
@@ -31,6 +32,31 @@ def write_json(path: Path, value: Any) -> None:
 def to_json(value: Any, indent: int | None = None) -> str:
     """JSON of a value; NaN and infinities, which JSON does not have, become null."""
     return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def to_line(record: Mapping[str, Any]) -> str:
+    """JSON of a record on a line, with all characters as they are; numbers that JSON does not have become null."""
+    try:
+        text = json.dumps(record, ensure_ascii=False, allow_nan=False, default=str)
+    except ValueError:
+        text = json.dumps(_finite(record), ensure_ascii=False, allow_nan=False, default=str)
+    return text + "\n"
+
+
+@contextmanager
+def streamed_text(path: Path) -> Iterator[IO[str]]:
+    """Open a text file for writing; it appears when it is complete, and not at all after an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _finite(value: Any) -> Any:

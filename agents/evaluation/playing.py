@@ -17,7 +17,9 @@ from lm_gym.tasks import Batch, Evaluation, Prediction, Task
 Predictor = Callable[[Batch], Prediction]
 
 
-def evaluate(policy: LMPolicy | Predictor, env: TextVectorEnv, *, texts: int | None = None) -> Evaluation:
+def evaluate(
+    policy: LMPolicy | Predictor, env: TextVectorEnv, *, texts: int | NDArray[np.int64] | None = None
+) -> Evaluation:
     """Evaluate a policy once on every text of the environment's split, with the most probable choice at each position.
 
     Random positions, such as masks, are the same in every evaluation. The environment is reset, so do not pass one
@@ -26,11 +28,10 @@ def evaluate(policy: LMPolicy | Predictor, env: TextVectorEnv, *, texts: int | N
     Args:
         policy: an LMPolicy (set to evaluation mode), or any predictor.
         env: a native vector environment with `unit="sequence"`; its rows are the batch.
-        texts: number of texts to play, evenly spaced; by default all.
+        texts: number of texts to play, evenly spaced, or their indices, ascending; by default all.
     """
     predict = lm_predictor(policy, env.task) if isinstance(policy, LMPolicy) else policy
-    total = env.num_texts
-    chosen = np.arange(total) if texts is None or texts >= total else np.linspace(0, total - 1, texts).astype(np.int64)
+    chosen = texts if isinstance(texts, np.ndarray) else _spaced(env.num_texts, texts)
     counts = env.position_counts(chosen)
     offsets = np.concatenate([[0], np.cumsum(counts)])
     flat = {name: np.zeros(offsets[-1], np.int64) for name in ("choices", "targets", "places")}
@@ -75,6 +76,13 @@ def evaluate(policy: LMPolicy | Predictor, env: TextVectorEnv, *, texts: int | N
         steps=steps,
         target_ranks=measured.get("target_ranks"),
     )
+
+
+def _spaced(total: int, texts: int | None) -> NDArray[np.int64]:
+    """Return the indices of `texts` of `total` texts, evenly spaced, or of all."""
+    if texts is None or texts >= total:
+        return np.arange(total)
+    return np.linspace(0, total - 1, texts).astype(np.int64)
 
 
 def baselines(env: TextVectorEnv) -> dict[str, dict[str, float]]:

@@ -14,6 +14,7 @@ from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.runs.settings import EnvSettings, Settings, SettingsError
 from lm_gym.data import Dataset
 from lm_gym.envs import TextVectorEnv, find_task
+from lm_gym.envs.spaces import longer
 from lm_gym.tasks import load_data
 from lm_gym.tokenizer import TextTokenizer
 
@@ -102,10 +103,18 @@ def make_agent(settings: Settings, env: TextVectorEnv, model: str | None = None)
     )
 
 
-def make_policy(settings: Settings, env: TextVectorEnv, model: str) -> LMPolicy:
-    """Load the policy of a checkpoint for an environment that its algorithm may be unable to learn from."""
+def make_policy(settings: Settings, env: TextVectorEnv, model: str, *, tokens: int | None = None) -> LMPolicy:
+    """Load the policy of a checkpoint for an environment that its algorithm may be unable to learn from.
+
+    Args:
+        settings: settings of the run.
+        env: the environment.
+        model: the folder of the checkpoint.
+        tokens: maximum number of sub-tokens of a text; None for that of the environment.
+    """
+    space = env.single_observation_space
     policy = LMPolicy(
-        env.single_observation_space,
+        space if tokens is None else longer(space, tokens),
         env.single_action_space,
         lambda _: 0.0,
         **env.task.policy_arguments,

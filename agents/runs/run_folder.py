@@ -3,7 +3,7 @@
     config.yaml     complete settings; --config runs them again
     command.txt     the commands that started and resumed the run
     versions.json   Python, packages and machine
-    data.json       name and fingerprint of the data
+    data.json       name, fingerprint and fields of the data
     metrics.jsonl   one line per log, keyed by timesteps
     tensorboard/    the same as events
     checkpoints/    <timesteps>/model.zip, state.json and their checksums; the newest two are kept
@@ -79,7 +79,7 @@ class RunFolder:
             path: the new folder; parent folders are created too.
             config: text of config.yaml.
             command: the command line, kept in command.txt.
-            dataset: the data, whose fingerprint is kept in data.json.
+            dataset: the data, whose fingerprint and fields are kept in data.json.
 
         Raises:
             RunFolderError: something stands there already.
@@ -92,7 +92,9 @@ class RunFolder:
             held.callback(folder.unlock)
             write_text(path / "command.txt", command + "\n")
             write_json(path / "versions.json", versions())
-            write_json(folder.data, {"dataset": dataset.name, "fingerprint": dataset.fingerprint})
+            fields = [*next(iter(dataset.splits.values())).columns]
+            known = {"dataset": dataset.name, "fingerprint": dataset.fingerprint, "fields": fields}
+            write_json(folder.data, known)
             write_text(folder.config, config)  # last: a folder with a config.yaml is a run folder
             held.pop_all()
         return folder
@@ -123,6 +125,11 @@ class RunFolder:
                 f"the data has changed since the run began: the fingerprint of {dataset.name} was {kept} and is "
                 f"{dataset.fingerprint}; restore the data, or start a new run with --config {self.config} --run_dir …"
             )
+
+    def data_fields(self) -> list[str] | None:
+        """Return the names of the fields of the data beside words and tags; None if the run did not keep them."""
+        fields: list[str] | None = read_json(self.data).get("fields") if self.data.is_file() else None
+        return fields
 
     def lock(self) -> None:
         """Lock the folder for this process. The system removes the lock when the process ends, however it ends.

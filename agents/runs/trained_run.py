@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Literal
 
 from lm_gym.agents.algorithms.registry import find_algorithm
+from lm_gym.agents.evaluation.predicting import SPLIT, Predictor, input_fields
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.runs.assembly import make_dataset, make_env, make_policy, make_training_dataset
 from lm_gym.agents.runs.command_line import parse_settings
 from lm_gym.agents.runs.run_folder import RunFolder, RunFolderError
 from lm_gym.agents.runs.settings import Settings, SettingsError
+from lm_gym.data import Dataset
+from lm_gym.data.options import ReadOptions
 from lm_gym.envs import TextVectorEnv, find_task
 
 Which = Literal["best", "last"]
@@ -20,16 +23,19 @@ Which = Literal["best", "last"]
 MAY_CHANGE = ("env.dataset", "env.max_length", "data.", "evaluation.", "device", "threads")
 
 
-def run_parser(program: str, description: str | None, split: str, keys: str = "") -> ArgumentParser:
+def run_parser(
+    program: str, description: str | None, split: str | None, keys: str = "", changes: Sequence[str] = MAY_CHANGE
+) -> ArgumentParser:
     """Make the parser of a command that evaluates or plays a run, with the run folder and `--split`.
 
     Args:
         program: the name of the command.
         description: the description of the command.
-        split: the default split.
+        split: the default split; None for a command that does not read the data of the run.
         keys: the keys that the command reads, listed at the end of the help.
+        changes: settings of the run that may change.
     """
-    may_change = "Settings of the run that you may change: " + ", ".join(f"--{key}" for key in MAY_CHANGE)
+    may_change = "Settings of the run that you may change: " + ", ".join(f"--{key}" for key in changes)
     may_change += ", and the options of the environment's task"
     parser = ArgumentParser(
         prog=program,
@@ -39,7 +45,8 @@ def run_parser(program: str, description: str | None, split: str, keys: str = ""
         epilog=(f"Keys: {keys}.\n" if keys else "") + may_change,
     )
     parser.add_argument("run_dir", type=Path, help="the run folder")
-    parser.add_argument("--split", default=split, help=f"train, validation or test; by default {split}")
+    if split is not None:
+        parser.add_argument("--split", default=split, help=f"train, validation or test; by default {split}")
     return parser
 
 
@@ -71,16 +78,13 @@ class TrainedRun:
         """
         folder = self.folder
         settings = replace(self.settings, data={**self.settings.data, "max_overlap": 1.0})  # an error in training only
-        go_on = f"train it with --resume {folder.path}"
-        if not folder.best.is_dir():
-            raise RunFolderError(f"{folder.path} has no best model yet: {go_on}")
+        go_on = self._require_best()
         checkpoint = folder.last_checkpoint() if which == "last" else None
         if which == "last" and checkpoint is None:
             raise RunFolderError(f"{folder.path} has no checkpoint yet: use the best model, or {go_on}")
         dataset = make_training_dataset(settings) if self.own_data else make_dataset(settings.env, settings.data)
         dataset = find_task(settings.env.id).relabel(dataset, _labels(folder.best))
-        own = (folder.best / "tokenizer.json").is_file() and not str(settings.env.tokenizer).endswith(".json")
-        env = make_env(settings, dataset, split, str(folder.best) if own else None)
+        env = make_env(settings, dataset, split, self._tokenizer())
         unknown = ", ".join(sorted(set(env.task.choice_names or ()) - set(_labels(folder.best))))
         if unknown:
             raise SettingsError(f"the model of {folder.path} does not have the labels {unknown}: use other data")
@@ -88,13 +92,58 @@ class TrainedRun:
             return make_policy(settings, env, str(folder.best)), env
         return find_algorithm(settings.algo).load(checkpoint.model, device=settings.device).policy, env
 
+    def predictor(self) -> tuple[Predictor, ReadOptions]:
+        """Make a predictor of the best model, and the options for reading texts. The data of the run is not needed.
 
-def open_run(path: Path, overrides: Sequence[str] = ()) -> TrainedRun:
+        Raises:
+            RunFolderError: if the run has no model yet.
+        """
+        self._require_best()
+        settings = replace(self.settings, env=replace(self.settings.env, reward=None, reward_kwargs=None))
+        task, best, tokenizer = find_task(settings.env.id), str(self.folder.best), self._tokenizer()
+
+        def env_of(dataset: Dataset, rows: int) -> TextVectorEnv:
+            evaluation = replace(settings.evaluation, num_envs=rows)
+            return make_env(replace(settings, evaluation=evaluation), dataset, SPLIT, tokenizer)
+
+        def policy_of(env: TextVectorEnv) -> LMPolicy:
+            return make_policy(settings, env, best, tokens=settings.env.max_length)
+
+        rows, labels = settings.evaluation.num_envs, _labels(self.folder.best)
+        return Predictor(task, env_of, policy_of, rows, labels), self._input_options()
+
+    def _input_options(self) -> ReadOptions:
+        """Return the fields of texts to predict, which are those that the model was trained with, and their columns."""
+        names = self.folder.data_fields()
+        if names is None:
+            names = [*next(iter(make_training_dataset(self.settings).splits.values())).columns]
+        fields = input_fields(find_task(self.settings.env.id), names)
+        data = self.settings.data
+        columns = {name: key for name, key in (data["columns"] or {}).items() if name in [f.name for f in fields]}
+        kept = {key: data[key] for key in ("token_column", "text_column", "delimiter", "header")}
+        return ReadOptions(fields=fields, columns=columns, **kept)
+
+    def _require_best(self) -> str:
+        """Return how to train further; raise RunFolderError if there is no best model."""
+        go_on = f"train it with --resume {self.folder.path}"
+        if not self.folder.best.is_dir():
+            raise RunFolderError(f"{self.folder.path} has no best model yet: {go_on}")
+        return go_on
+
+    def _tokenizer(self) -> str | None:
+        """Return the folder of the tokenizer saved with the best model; None if the settings name another one."""
+        best = self.folder.best
+        own = (best / "tokenizer.json").is_file() and not str(self.settings.env.tokenizer).endswith(".json")
+        return str(best) if own else None
+
+
+def open_run(path: Path, overrides: Sequence[str] = (), changes: Sequence[str] = MAY_CHANGE) -> TrainedRun:
     """Open the run in a folder.
 
     Args:
         path: the run folder.
-        overrides: command-line options that may be changed (`MAY_CHANGE`), usually other data.
+        overrides: command-line options of settings that may change, usually other data.
+        changes: settings that may change, beside the options of the task.
 
     Raises:
         RunFolderError: if there is no run.
@@ -103,15 +152,15 @@ def open_run(path: Path, overrides: Sequence[str] = ()) -> TrainedRun:
     folder = RunFolder.open(path)
     saved = parse_settings(["--config", str(folder.config)])
     settings = parse_settings(["--config", str(folder.config), *overrides])
-    _refuse_changes(saved, settings)
+    _refuse_changes(saved, settings, changes)
     return TrainedRun(folder, settings, own_data=settings.env == saved.env)
 
 
-def _refuse_changes(saved: Settings, settings: Settings) -> None:
+def _refuse_changes(saved: Settings, settings: Settings, changes: Sequence[str]) -> None:
     before, after = saved.flat(), settings.flat()
     options = tuple(f"env.{option.name}" for option in fields(find_task(saved.env.id).Options))
     for key in before | after:
-        if before.get(key) != after.get(key) and not key.startswith(MAY_CHANGE + options):
+        if before.get(key) != after.get(key) and not key.startswith((*changes, *options)):
             raise SettingsError(f"--{key} is fixed by the run, {before.get(key)!r}: leave it out")
 
 

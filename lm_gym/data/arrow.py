@@ -34,6 +34,30 @@ def read_arrow(path: Path, builder: CorpusBuilder, options: ReadOptions) -> None
         read_rows(datasets.Dataset.from_file(str(path)), builder, options)
 
 
+def parquet_records(path: Path, builder: CorpusBuilder, options: ReadOptions) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the rows of a Parquet file with their numbers; raises the same errors as `arrow_records`."""
+    import_datasets(path)
+    import pyarrow.parquet
+
+    with _refused(path, "Parquet"), pyarrow.parquet.ParquetFile(path) as file:
+        yield from _numbered(file.iter_batches(_ROWS))
+
+
+def arrow_records(path: Path, builder: CorpusBuilder, options: ReadOptions) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the rows of an Arrow file with their numbers.
+
+    Raises:
+        DataError: the `datasets` package is missing, or the file is not a table.
+    """
+    datasets = import_datasets(path)
+    with _refused(path, "Arrow"):
+        yield from _numbered(datasets.Dataset.from_file(str(path)).with_format("arrow").iter(_ROWS))
+
+
+def _numbered(batches: Iterable[Any]) -> Iterator[tuple[int, dict[str, Any]]]:
+    return enumerate(row for batch in batches for row in _rows_of(batch))
+
+
 def read_rows(rows: Any, builder: CorpusBuilder, options: ReadOptions) -> None:
     """Append the texts of a `datasets.Dataset` or `datasets.IterableDataset`.
 

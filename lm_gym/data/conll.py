@@ -1,6 +1,7 @@
 """Reader of CoNLL columns: one word per line, a blank line after each text, `-DOCSTART-` lines between documents."""
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 
 from lm_gym.data.builder import CorpusBuilder
@@ -75,6 +76,21 @@ def read_conll(lines: Iterable[str], builder: CorpusBuilder, options: ReadOption
         builder.remarks.append(f"{comments} comment lines ({COMMENT}) are passed over")
     if tagged and options.tags and options.tags.name in options.names:
         builder.name_tags(options.names[options.tags.name])
+
+
+def conll_records(
+    lines: Iterable[str], builder: CorpusBuilder, options: ReadOptions
+) -> Iterator[tuple[int, dict[str, list[str]]]]:
+    """Yield the texts of a CoNLL file as records `{"tokens": […]}` with their first lines; raises as `read_conll`."""
+    read_conll(lines, builder, options)
+    words = tuple(builder.vocabulary)
+    for line, start, end in zip(builder.lines, builder.offsets, builder.offsets[1:], strict=False):
+        yield line, {"tokens": [words[word] for word in builder.words[start:end]]}
+
+
+def one_column(word: str) -> str:
+    """Return a word for a column: spaces inside become "_", so that conlleval and `load_dataset` find its columns."""
+    return re.sub(r"\s", "_", word)
 
 
 def _is_comment(cells: list[str], width: int, tag: int, known: set[str]) -> bool:

@@ -32,6 +32,7 @@ class Dataset:
         overlap: for each pair of splits, the number of texts of the smaller split that also occur in the other.
         fingerprint: 16 hexadecimal digits of a SHA-256 over all content.
         notes: notes for readers of results, such as overlap; one sentence each.
+        labelled: whether the texts have gold choices; False for texts to predict (`lm_gym.data.unlabelled`).
     """
 
     name: str
@@ -39,6 +40,7 @@ class Dataset:
     overlap: dict[tuple[str, str], int]
     fingerprint: str
     notes: tuple[str, ...] = ()
+    labelled: bool = True
 
     @classmethod
     def from_splits(

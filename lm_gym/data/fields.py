@@ -30,6 +30,11 @@ class Field:
     required: bool = True
     beside: str | None = None
 
+    @property
+    def gold(self) -> bool:
+        """Whether the field holds what a task predicts: tags or labels."""
+        return self.kind in ("tags", "label", "labels")
+
 
 WHOLE_TEXTS = ("text", "sentence", "content")  # columns of strings to split; others may hold one word per row
 

@@ -1,19 +1,20 @@
 """The file formats, and the detection of a file's format."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from lm_gym.data.arrow import read_arrow, read_parquet
+from lm_gym.data.arrow import arrow_records, parquet_records, read_arrow, read_parquet
 from lm_gym.data.builder import CorpusBuilder
-from lm_gym.data.conll import COMMENT, DOCUMENT, read_conll
+from lm_gym.data.conll import COMMENT, DOCUMENT, conll_records, read_conll
 from lm_gym.data.field_builders import Words
-from lm_gym.data.jsonl import read_jsonl
+from lm_gym.data.jsonl import jsonl_records, read_jsonl
 from lm_gym.data.options import ReadOptions
-from lm_gym.data.plain import read_text
-from lm_gym.data.tables import read_csv, read_tsv
+from lm_gym.data.plain import read_text, text_records
+from lm_gym.data.tables import csv_records, read_csv, read_tsv, tsv_records
 from lm_gym.data.tags import are_tags
 from lm_gym.data.text_files import has_doubled_breaks, open_text
 
@@ -22,13 +23,28 @@ LineReader = Callable[[Iterable[str], CorpusBuilder, ReadOptions], None]
 _LOOKED_AT = 100  # lines that distinguish CoNLL columns from plain text
 
 
+Records = Iterator[tuple[int, Mapping[str, Any]]]
+
+
 @dataclass(frozen=True)
 class Format:
-    """A reader, the suffixes of its files, and the noun for its line numbers."""
+    """A format of files.
+
+    Attributes:
+        read: the reader of texts.
+        records: the reader of records, one at a time; of lines, or of a path if `binary`.
+        suffixes: suffixes of its files.
+        unit: noun for its line numbers.
+        binary: whether a file is not lines of text.
+        named: whether the columns of records are named in the file; otherwise they are `text` or `tokens`.
+    """
 
     read: Reader
+    records: Callable[[Any, CorpusBuilder, ReadOptions], Records]
     suffixes: tuple[str, ...]
     unit: str = "line"
+    binary: bool = False
+    named: bool = True
 
 
 def of_lines(read: LineReader) -> Reader:
@@ -44,13 +60,13 @@ def of_lines(read: LineReader) -> Reader:
 
 
 FORMATS: dict[str, Format] = {
-    "text": Format(of_lines(read_text), (".text", ".tokens", ".raw")),
-    "conll": Format(of_lines(read_conll), (".conll", ".iob", ".iob2", ".bio", ".bioes")),
-    "jsonl": Format(of_lines(read_jsonl), (".jsonl", ".ndjson", ".json")),
-    "csv": Format(of_lines(read_csv), (".csv",)),
-    "tsv": Format(of_lines(read_tsv), (".tsv", ".tab")),
-    "parquet": Format(read_parquet, (".parquet",), "row"),
-    "arrow": Format(read_arrow, (".arrow",), "row"),
+    "text": Format(of_lines(read_text), text_records, (".text", ".tokens", ".raw"), named=False),
+    "conll": Format(of_lines(read_conll), conll_records, (".conll", ".iob", ".iob2", ".bio", ".bioes"), named=False),
+    "jsonl": Format(of_lines(read_jsonl), jsonl_records, (".jsonl", ".ndjson", ".json")),
+    "csv": Format(of_lines(read_csv), csv_records, (".csv",)),
+    "tsv": Format(of_lines(read_tsv), tsv_records, (".tsv", ".tab")),
+    "parquet": Format(read_parquet, parquet_records, (".parquet",), "row", binary=True),
+    "arrow": Format(read_arrow, arrow_records, (".arrow",), "row", binary=True),
 }
 
 
@@ -74,14 +90,14 @@ def format_of(path: Path, options: ReadOptions) -> str:
             return name
     with open_text(path) as lines:
         head = [line for line in islice(lines, _LOOKED_AT) if line.strip()]
-    if head and _is_object(head[0]):
+    if head and is_object(head[0]):
         return "jsonl"
     if options.text_column is None and (options.asked or (options.tags and options.tags.required)):
         return "conll"
     return "conll" if _has_columns(head, options) else "text"
 
 
-def _is_object(line: str) -> bool:
+def is_object(line: str) -> bool:
     """Return whether a line is a JSON object."""
     try:
         return line.startswith("{") and isinstance(json.loads(line), dict)

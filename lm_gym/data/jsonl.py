@@ -17,6 +17,17 @@ def read_jsonl(lines: Iterable[str], builder: CorpusBuilder, options: ReadOption
     Raises:
         DataError: a line that is no JSON object, or as `RecordReader.add`.
     """
+    RecordReader(builder, options).read(_flattened(jsonl_records(lines, builder, options), builder))
+
+
+def jsonl_records(
+    lines: Iterable[str], builder: CorpusBuilder, options: ReadOptions
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the objects of a JSONL file, or of a JSON array, with their lines.
+
+    Raises:
+        DataError: a line is no JSON object.
+    """
     lines = iter(lines)
     first = next(lines, "")
     found: Iterable[tuple[int, Any]]
@@ -26,14 +37,17 @@ def read_jsonl(lines: Iterable[str], builder: CorpusBuilder, options: ReadOption
     else:
         numbered = enumerate(chain([first], lines), 1)
         found = ((number, _parse(line, builder, number)) for number, line in numbered if line.strip())
-    RecordReader(builder, options).read(_records(found, builder))
-
-
-def _records(found: Iterable[tuple[int, Any]], builder: CorpusBuilder) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """The records among JSON values, those of Label Studio flattened."""
     for number, record in found:
         if not isinstance(record, dict):
             raise builder.error(number, f"{str(record)[:60]!r} is no object: write one {{…}} on each line")
+        yield number, record
+
+
+def _flattened(
+    found: Iterable[tuple[int, dict[str, Any]]], builder: CorpusBuilder
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Yield records, those of Label Studio flattened."""
+    for number, record in found:
         flat = flatten(record, builder) if "annotations" in record else record
         if flat is not None:
             yield number, flat

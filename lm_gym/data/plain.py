@@ -1,12 +1,20 @@
 """Reader of plain text: one text per line, words separated by whitespace; blank lines are skipped."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from lm_gym.data.builder import CorpusBuilder
 from lm_gym.data.errors import DataError
 from lm_gym.data.options import ReadOptions
 
 _ENOUGH = 10  # number of equally long lines that cannot be a coincidence
+
+
+def text_records(
+    lines: Iterable[str], builder: CorpusBuilder, options: ReadOptions
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield every line, blank ones included, as a record `{"text": …}` with its number."""
+    for number, line in enumerate(lines, 1):
+        yield number, {"text": line.rstrip("\r\n")}
 
 
 def read_text(lines: Iterable[str], builder: CorpusBuilder, options: ReadOptions) -> None:

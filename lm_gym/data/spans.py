@@ -9,6 +9,8 @@ from lm_gym.data.values import FieldError, plain
 
 _WORD = re.compile(r"\w(?:\S*\w)?|\S")  # a word ends with its last letter or digit; other characters are separate words
 _START, _END = ("start", "start_offset"), ("end", "end_offset")
+Spans = list[tuple[int, int]]
+"""Start and end of each word of a text, in characters."""
 _LABEL = ("label", "labels", "type", "entity", "entity_group", "tag")
 
 
@@ -36,6 +38,25 @@ class SpanCounts:
             (self.overlapping, "overlap longer ones and are left out"),
         )
         return [f"{count} of {self.total} spans {what}" for count, what in found if count]
+
+
+def blank_spans(text: str) -> Spans:
+    """Return the spans of the words between blanks."""
+    spans, end = [], 0
+    for word in text.split():
+        start = text.index(word, end)
+        end = start + len(word)
+        spans.append((start, end))
+    return spans
+
+
+def word_spans(text: str) -> Spans:
+    """Return the spans of words with separate punctuation.
+
+    A word lies between blanks and ends with its last letter or digit; every other character before or after it is a
+    word of its own: "(Ada's e-mail)." has the words "(", "Ada's", "e-mail", ")" and ".".
+    """
+    return [word.span() for word in _WORD.finditer(text)]
 
 
 def are_spans(values: Sequence[Any]) -> bool:

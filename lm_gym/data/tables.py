@@ -1,9 +1,10 @@
 """Readers of CSV and TSV: one text per row (`text`, or `tokens` and `tags`), or one word per row as in CoNLL."""
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, islice
+from typing import NamedTuple
 
 from lm_gym.data.builder import CorpusBuilder
 from lm_gym.data.cells import is_list
@@ -32,13 +33,42 @@ def read_tsv(lines: Iterable[str], builder: CorpusBuilder, options: ReadOptions)
     _read_table(lines, Dialect("\t", csv.QUOTE_NONE), builder, options)
 
 
-def _read_table(lines: Iterable[str], usual: Dialect, builder: CorpusBuilder, options: ReadOptions) -> None:
+def csv_records(
+    lines: Iterable[str], builder: CorpusBuilder, options: ReadOptions
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the rows of comma-separated values by column name, with their lines; raises as `tsv_records`."""
+    return _table_records(lines, Dialect(",", csv.QUOTE_MINIMAL), builder, options)
+
+
+def tsv_records(
+    lines: Iterable[str], builder: CorpusBuilder, options: ReadOptions
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the rows of tab-separated values by column name, with their lines.
+
+    Raises:
+        DataError: each row is a word and not a text, or as `read_tsv`.
+    """
+    return _table_records(lines, Dialect("\t", csv.QUOTE_NONE), builder, options)
+
+
+class _Table(NamedTuple):
+    """An opened table: column names, the first rows, the number of the first one, all rows, and refined options."""
+
+    names: list[str]
+    filled: list[list[str]]
+    line: int
+    rows: Iterable[Row]
+    options: ReadOptions
+
+
+def _open_table(lines: Iterable[str], usual: Dialect, builder: CorpusBuilder, options: ReadOptions) -> _Table | None:
+    """Read the head of a table; None if it has no rows."""
     lines, dialect = find_dialect(lines, usual, builder, options)
     rows = read_rows(lines, dialect, builder)
     head = [*islice(rows, LOOKED_AT)]
     filled = [cells for _, cells in head if cells]
     if not filled:
-        return
+        return None
     if has_header(filled, builder, options):
         head = head[next(i for i, (_, cells) in enumerate(head) if cells) + 1 :]
         names = _distinct(filled.pop(0))
@@ -47,16 +77,41 @@ def _read_table(lines: Iterable[str], usual: Dialect, builder: CorpusBuilder, op
         builder.unnamed = len(filled[0])
         names = [str(i) for i in range(builder.unnamed)]
     if not filled:
+        return None
+    return _Table(names, filled, next(line for line, cells in head if cells), chain(head, rows), options)
+
+
+def _sentence_column(names: list[str], words: int) -> int | None:
+    """Return the column that numbers sentences, if any."""
+    return next((i for i, name in enumerate(names) if name.strip().lower().startswith("sentence") and i != words), None)
+
+
+def _table_records(
+    lines: Iterable[str], usual: Dialect, builder: CorpusBuilder, options: ReadOptions
+) -> Iterator[tuple[int, dict[str, str]]]:
+    table = _open_table(lines, usual, builder, options)
+    if table is None:
         return
-    body = chain(head, rows)
-    line = next(line for line, cells in head if cells)
+    names, filled, line, rows, options = table
+    layout = RecordReader(builder, options).begin([dict(zip(names, cells, strict=True)) for cells in filled], line)
+    words = names.index(layout.words)
+    if len(filled) > 1 and _word_a_row(filled, layout, words, None, _sentence_column(names, words)):
+        raise builder.error(line, f"one word on each row, in {layout.words!r}: give a text on each row, or CoNLL")
+    for line, cells in rows:
+        if cells:
+            yield line, dict(zip(names, cells, strict=True))
+
+
+def _read_table(lines: Iterable[str], usual: Dialect, builder: CorpusBuilder, options: ReadOptions) -> None:
+    table = _open_table(lines, usual, builder, options)
+    if table is None:
+        return
+    names, filled, line, body, options = table
     reader = RecordReader(builder, options)
     layout = reader.begin([dict(zip(names, cells, strict=True)) for cells in filled], line)
     words = names.index(layout.words)
     tags = None if layout.tags is None else names.index(layout.tags)
-    sentence = next(
-        (i for i, name in enumerate(names) if name.strip().lower().startswith("sentence") and i != words), None
-    )
+    sentence = _sentence_column(names, words)
     _refuse_words(filled, layout, names, builder)
     if _word_a_row(filled, layout, words, tags, sentence):
         read = {words, tags, sentence}

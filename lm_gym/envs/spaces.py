@@ -1,5 +1,7 @@
 """The spaces of an environment. Observations are a flat Dict of integer Boxes, which every RL library supports."""
 
+from typing import Any
+
 import numpy as np
 from gymnasium import spaces
 
@@ -30,6 +32,18 @@ def observation_space(task: Task, settings: EnvArguments) -> spaces.Dict:
     if settings.mask_actions:
         leaves["action_mask"] = spaces.Box(0, 1, (choices,), np.int8)
     return spaces.Dict(leaves)
+
+
+def longer(space: spaces.Space[Any], tokens: int) -> spaces.Dict:
+    """Return an observation space for texts of up to `tokens` sub-tokens."""
+    assert isinstance(space, spaces.Dict)
+    ids = space["input_ids"]
+    assert isinstance(ids, spaces.Box)
+    leaves = {
+        "input_ids": spaces.Box(0, int(ids.high.max()), (tokens,), np.int64),
+        "attention_mask": spaces.Box(0, 1, (tokens,), np.int8),
+    }
+    return spaces.Dict({**space.spaces, **leaves})
 
 
 def action_space(task: Task, settings: EnvArguments) -> spaces.Space[object]:

@@ -68,7 +68,8 @@ def _build(
         table = tables.get(id(corpus.vocabulary))
         if table is None:
             table = tables[id(corpus.vocabulary)] = WordTable.build(corpus, tokenizer)
-        encoded = kind.encode(corpus, tokenizer, max_length, table=table, options=options)
+        encode = kind.encode if dataset.labelled else kind.encode_unlabelled
+        encoded = encode(corpus, tokenizer, max_length, table=table, options=options)
         tokens, positions = max(tokens, encoded.max_tokens), max(positions, encoded.max_positions)
         if other == split:
             played = encoded
@@ -76,5 +77,5 @@ def _build(
             counts = kind.count_targets(encoded, tokenizer, num_choices)
     assert played is not None
     assert counts is not None
-    shape = Shape(tokens, positions, num_choices)
+    shape = Shape(tokens, max(1, positions), num_choices)  # texts to predict may have none
     return kind(played, tokenizer, shape, counts, names, options, splits[split], splits.get("train"))

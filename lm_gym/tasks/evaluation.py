@@ -25,12 +25,14 @@ class DecidedText:
         places: int64 [P], index of each position in the text's sub-tokens.
         targets: int64 [P], gold choices.
         choices: int64 [P], the choices; n where undecided.
+        log_probs: float32 [P], log P(choice); None if unknown.
     """
 
     index: int
     places: NDArray[np.int64]
     targets: NDArray[np.int64]
     choices: NDArray[np.int64]
+    log_probs: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ class Evaluation:
     def __iter__(self) -> Iterator[DecidedText]:
         for number, text in enumerate(self.texts.tolist()):
             span = slice(self.offsets[number], self.offsets[number + 1])
-            yield DecidedText(text, self.places[span], self.targets[span], self.choices[span])
+            sure = None if self.choice_log_probs is None else self.choice_log_probs[span]
+            yield DecidedText(text, self.places[span], self.targets[span], self.choices[span], sure)
 
     @cached_property
     def reports(self) -> dict[str, Report]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -91,6 +91,28 @@ class MaskedTexts(Task):
         return Encoded(ids, offsets, counts, Cut(int(long.sum()), 0), fixed=None if shown is None else fixed)
 
     @classmethod
+    def encode_unlabelled(
+        cls,
+        corpus: Corpus,
+        tokenizer: TextTokenizer,
+        max_length: int,
+        *,
+        table: WordTable | None = None,
+        options: Any = None,
+    ) -> Encoded:
+        """Encode texts to predict: their positions are the mask tokens that they have. Long texts lose their ends."""
+        mask, room = tokenizer.require_mask(), cls.room(tokenizer, max_length)
+        table = WordTable.build(corpus, tokenizer) if table is None else table
+        flat = expand(table, corpus.words)
+        lengths = ragged.sums(table.counts[corpus.words], corpus.offsets)
+        kept = np.minimum(lengths, room)
+        inside = np.arange(len(flat)) - np.repeat(ragged.to_offsets(lengths)[:-1], lengths) < room
+        counts = ragged.sums(flat[inside] == mask, ragged.to_offsets(kept))
+        cut = Cut(int((lengths > room).sum()), int((flat == mask).sum() - counts.sum()))
+        offsets = ragged.to_offsets(kept + len(tokenizer.prefix) + len(tokenizer.suffix))
+        return Encoded(lay_out(flat[inside], kept, tokenizer), offsets, counts.astype(np.int32), cut, given=True)
+
+    @classmethod
     def count_targets(cls, encoded: Encoded, tokenizer: TextTokenizer, num_choices: int) -> NDArray[np.int64]:
         """How often each token stands where it may be masked, int64 [n]."""
         counts = np.zeros(num_choices, np.int64)
@@ -114,14 +136,12 @@ class MaskedTexts(Task):
         with the smallest keys are masked. So a visit has the same masks whatever else is in the batch.
         """
         ids, lengths, inside = self._rows(texts)
-        keys = mix(np.uint64(key), visits[:, None], texts[:, None], np.arange(ids.shape[1]))
-        allowed = inside & self.tokenizer.maskable[ids]
-        if self._fixed is not None:
-            allowed &= ragged.windows(self._fixed, self.encoded.offsets[texts], ids.shape[1]) == 0
-        keys[~allowed] = _NEVER
-        counts = self.draw_counts(texts, visits, key)
-        limit = np.sort(keys, axis=1)[np.arange(len(texts)), counts - 1]
-        rows, columns = np.nonzero(keys <= limit[:, None])  # row by row, left to right; no ties but by a 2^-64 chance
+        if self.encoded.given:
+            masked, counts = inside & (ids == self.tokenizer.mask), self.encoded.counts[texts].astype(np.int64)
+        else:
+            counts = self.draw_counts(texts, visits, key)
+            masked = self._draw(ids, inside, counts, texts, visits, key)
+        rows, columns = np.nonzero(masked)  # row by row, left to right
         place = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
         positions = np.zeros((len(texts), self.shape.positions), np.int64)
         targets = np.full((len(texts), self.shape.positions), self.shape.choices, np.int64)
@@ -129,6 +149,24 @@ class MaskedTexts(Task):
         targets[rows, place] = ids[rows, columns]
         ids[rows, columns] = self.tokenizer.require_mask()
         return OpenedTexts(ids, lengths, positions, counts, targets)
+
+    def _draw(
+        self,
+        ids: NDArray[np.int64],
+        inside: NDArray[np.bool_],
+        counts: NDArray[np.int64],
+        texts: NDArray[np.int64],
+        visits: NDArray[np.int64],
+        key: int,
+    ) -> NDArray[np.bool_]:
+        """Return the tokens to mask at a visit, bool [R, L]; no ties but by a 2^-64 chance."""
+        keys = mix(np.uint64(key), visits[:, None], texts[:, None], np.arange(ids.shape[1]))
+        allowed = inside & self.tokenizer.maskable[ids]
+        if self._fixed is not None:
+            allowed &= ragged.windows(self._fixed, self.encoded.offsets[texts], ids.shape[1]) == 0
+        keys[~allowed] = _NEVER
+        limit = np.sort(keys, axis=1)[np.arange(len(texts)), counts - 1]
+        return np.asarray(keys <= limit[:, None])
 
     @property
     def always_legal(self) -> NDArray[np.bool_]:
@@ -163,6 +201,14 @@ class MaskedTexts(Task):
             Part(piece, spaced, slot, None if slot is None else mask)
             for spaced, piece, slot in self.tokenizer.spell_around(ids, text.places.tolist())
         ]
+
+    def predicted(self, text: DecidedText, spans: Sequence[tuple[int, int]] | None) -> dict[str, Any]:
+        """Return `predicted` and `probability`, the tokens for the masks, and `filled`, the text with them."""
+        start, end = self.encoded.offsets[text.index : text.index + 2]
+        ids = self.encoded.ids[start:end].astype(np.int64)
+        ids[text.places] = np.where(text.choices == self.shape.choices, self.tokenizer.require_mask(), text.choices)
+        inside = ids[len(self.tokenizer.prefix) : len(ids) - len(self.tokenizer.suffix)]
+        return {**super().predicted(text, spans), "filled": self.tokenizer.decode(inside.tolist())}
 
     def format_prediction(self, text: DecidedText) -> str:
         """A JSON object: the text with its masks, and the gold and the predicted token of each."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lm_gym.data.conll import one_column
 from lm_gym.iob2 import may_follow, split_tag
 from lm_gym.metrics import Report, entity_report, token_report
 from lm_gym.tasks.baseline import RANDOM, Baseline
@@ -102,12 +102,23 @@ class NER(WordLabels):
         """Return the marks of entities (see `entity_marks`)."""
         return entity_marks([self.choice_name(choice) for choice in choices])
 
+    def predicted(self, text: DecidedText, spans: Sequence[tuple[int, int]] | None) -> dict[str, Any]:
+        """Return the tags (see `WordLabels.predicted`), and of a string `predicted_entities`, with spans in characters.
+
+        Words that `max_length` cuts are tagged O.
+        """
+        found = super().predicted(text, spans)
+        found["predicted"] = [tag or "O" for tag in found["predicted"]]
+        if spans is not None:
+            found["predicted_entities"] = _entities(found["predicted"], spans)
+        return found
+
     def format_prediction(self, text: DecidedText) -> str:
         """Return a line `word gold predicted` for each word and a blank line; words that were cut are predicted O.
 
-        Spaces inside a word are written as "_", so that conlleval and `load_dataset` find three columns.
+        Spaces inside a word are written as "_".
         """
-        words = [re.sub(r"\s", "_", word) for word in self.corpus.text(text.index)]
+        words = [*map(one_column, self.corpus.text(text.index))]
         gold = self.corpus.tags_of(text.index)
         predicted = [self.choice_name(choice) for choice in text.choices.tolist()]
         predicted += ["O"] * (len(words) - len(predicted))
@@ -124,4 +135,15 @@ def entity_marks(tags: Sequence[str]) -> list[Mark]:
     found: list[Mark] = []
     for letter, kind in map(split_tag, tags):
         found.append(Mark(kind, letter == "I" and bool(found) and found[-1].label == kind))
+    return found
+
+
+def _entities(tags: Sequence[str], spans: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
+    """Return the entities of a text, with their spans in characters."""
+    found: list[dict[str, Any]] = []
+    for mark, (start, end) in zip(entity_marks(tags), spans, strict=True):
+        if mark.joined:
+            found[-1]["end"] = end
+        elif mark.label:
+            found.append({"start": start, "end": end, "label": mark.label})
     return found

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lm_gym.costs import Costs
 from lm_gym.data.fields import WORDS, Field
+from lm_gym.data.spans import blank_spans
 from lm_gym.metrics import Report
 from lm_gym.ragged import windows, with_margin
 from lm_gym.tasks.baseline import RANDOM, Baseline
@@ -112,6 +113,7 @@ class Task(ABC):
         weighting: what has equal weight in supervised learning: every `"position"`, or every `"text"`.
         choice_is_text: whether a choice replaces text (a token) instead of labelling it (a tag).
         quiet: the choice that is not displayed when it is correct, such as O; None to display all.
+        by_word: whether every word is a position, in order, so that predictions can be written as CoNLL columns.
         predictions_suffix: suffix of files of predictions.
         encoded: the encoded split.
         tokenizer: the tokenizer.
@@ -139,6 +141,7 @@ class Task(ABC):
     weighting: ClassVar[Literal["position", "text"]] = "position"
     choice_is_text: ClassVar[bool] = False
     quiet: ClassVar[int | None] = None
+    by_word: ClassVar[bool] = False
     predictions_suffix: ClassVar[str] = "jsonl"
 
     def __init__(
@@ -200,6 +203,32 @@ class Task(ABC):
         Raises:
             ValueError: no text can be played.
         """
+
+    @classmethod
+    def inputs(cls) -> tuple[Field, ...]:
+        """Return the fields that a prediction needs: by default all without gold."""
+        return tuple(field for field in cls.fields if not field.gold)
+
+    @classmethod
+    def split(cls, text: str) -> list[tuple[int, int]]:
+        """Return the start and end of each word of a text to predict, in characters; by default between blanks."""
+        return blank_spans(text)
+
+    @classmethod
+    def encode_unlabelled(
+        cls,
+        corpus: Corpus,
+        tokenizer: TextTokenizer,
+        max_length: int,
+        *,
+        table: WordTable | None = None,
+        options: Any = None,
+    ) -> Encoded:
+        """Encode texts to predict, one encoded text for each; their gold is a placeholder (`without_gold`).
+
+        By default, the same as `encode`. Override it if positions follow from gold or are drawn at random.
+        """
+        return cls.encode(corpus, tokenizer, max_length, table=table, options=options)
 
     @classmethod
     @abstractmethod
@@ -394,6 +423,21 @@ class Task(ABC):
     def format_prediction(self, text: DecidedText) -> str:
         """Return a text with gold and predicted choices for a file of predictions, including the line end."""
 
+    def predicted(self, text: DecidedText, spans: Sequence[tuple[int, int]] | None) -> dict[str, Any]:
+        """Return the choices of a text to predict as JSON values, which `predict` adds to its record.
+
+        Args:
+            text: the text with its choices; its targets are placeholders.
+            spans: start and end of each word in the record's string; None if the record holds a list of words.
+
+        Returns:
+            By default `predicted`, the names of the choices, and `probability`, theirs, if known.
+        """
+        return {
+            "predicted": [self.choice_name(choice) for choice in text.choices.tolist()],
+            **({} if text.log_probs is None else {"probability": probabilities(text.log_probs)}),
+        }
+
     def text(self, index: int) -> str:
         """Return a text by its index, as the tokenizer spells it, without special tokens."""
         start = self.encoded.offsets[index] + len(self.tokenizer.prefix)
@@ -425,3 +469,8 @@ class Task(ABC):
         inside = np.arange(self.shape.tokens) < lengths[:, None]
         ids[~inside] = self.tokenizer.pad
         return ids, lengths, inside
+
+
+def probabilities(log_probs: NDArray[np.float32]) -> list[float]:
+    """Return probabilities as numbers with four decimals."""
+    return [round(value, 4) for value in np.exp(log_probs.astype(np.float64)).tolist()]

@@ -204,6 +204,10 @@ class TextClassification(FixedPositions):
         labels = {"gold": self.choice_name(int(text.targets[0])), "predicted": self.choice_name(int(text.choices[0]))}
         return json.dumps(texts | labels, ensure_ascii=False) + "\n"
 
+    def predicted(self, text: DecidedText, spans: Sequence[tuple[int, int]] | None) -> dict[str, Any]:
+        """Return `predicted`, the label, and `probability`, its own."""
+        return {key: values[0] for key, values in super().predicted(text, spans).items()}
+
     def _texts(self, index: int) -> dict[str, list[str]]:
         """Return the words of a text, and of the second text of a pair, by name."""
         texts = {"text": self.corpus.text(index)}

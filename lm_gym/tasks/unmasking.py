@@ -156,6 +156,11 @@ class Unmasking(MaskedTexts):
     Options = UnmaskingOptions
 
     @classmethod
+    def inputs(cls) -> tuple[Field, ...]:
+        """The text alone: what is not masked is given."""
+        return (WORDS,)
+
+    @classmethod
     def check(cls, unit: str, options: UnmaskingOptions) -> None:
         """See `Task.check`."""
         if unit == "sequence":
@@ -231,6 +236,8 @@ class Unmasking(MaskedTexts):
     def draw_counts(self, texts: NDArray[np.int64], visits: NDArray[np.int64], key: int) -> NDArray[np.int64]:
         """The number of masked tokens of each text at a visit, int64 [R]."""
         counts = super().draw_counts(texts, visits, key)
+        if self.encoded.given:
+            return counts
         if self.options.mask_probability == "uniform":
             counts = 1 + (mix(np.uint64(key), _COUNT, visits, texts) % counts.astype(np.uint64)).astype(np.int64)
         return counts

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lm_gym import ragged
 from lm_gym.data.fields import TAGS, WORDS
+from lm_gym.data.spans import word_spans
 from lm_gym.metrics import Report, class_report
 from lm_gym.tasks.baseline import RANDOM, Baseline, Batch, Prediction
 from lm_gym.tasks.encoded import Cut, Encoded, WordTable, expand, id_type, lay_out
@@ -19,7 +20,7 @@ from lm_gym.tasks.parts import Nouns, Part
 from lm_gym.tasks.task import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from lm_gym.data import Corpus
     from lm_gym.tasks.evaluation import DecidedText, Evaluation
@@ -58,6 +59,7 @@ class WordLabels(FixedPositions):
     )
     baselines = (RANDOM, Baseline("majority", "majority label", majority_label))
     nouns = Nouns("word", "words", "label", "labels")
+    by_word = True
 
     @classmethod
     def encode(
@@ -94,6 +96,11 @@ class WordLabels(FixedPositions):
         return Encoded(ids, offsets, counts.astype(np.int32), cut, ragged.to_offsets(counts), positions, targets)
 
     @classmethod
+    def split(cls, text: str) -> list[tuple[int, int]]:
+        """Return the words of a text with separate punctuation (`lm_gym.data.spans.word_spans`)."""
+        return word_spans(text)
+
+    @classmethod
     def choices(
         cls, corpus: Corpus, tokenizer: TextTokenizer, *, options: Any = None
     ) -> tuple[int, tuple[str, ...] | None]:
@@ -113,6 +120,16 @@ class WordLabels(FixedPositions):
             Part(word, slot=slot) if slot < decided else Part(word, note="beyond max_length: not decided")
             for slot, word in enumerate(self.corpus.text(text.index))
         ]
+
+    def predicted(self, text: DecidedText, spans: Sequence[tuple[int, int]] | None) -> dict[str, Any]:
+        """Return `predicted` and `probability`, and of a string `offsets`, the spans of its words, in characters.
+
+        Words that `max_length` cuts have the label None and the probability None.
+        """
+        found = super().predicted(text, spans)
+        cut = int(self.corpus.lengths[text.index]) - len(text.choices)
+        found = {key: [*values, *[None] * cut] for key, values in found.items()}
+        return found if spans is None else {"offsets": spans, **found}
 
     def format_prediction(self, text: DecidedText) -> str:
         """Return a JSON object with the words, and the gold and predicted labels of the decided words."""

@@ -1,0 +1,113 @@
+"""Predict texts with the best model of a run.
+
+The input is raw text (one text on each line), JSONL, CoNLL columns, CSV, TSV, Parquet or Arrow, with or without gold.
+The output has one JSON object for each text, in the same order: the record as it was given, with the predictions added.
+"""
+
+import os
+import sys
+import time
+import warnings
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from transformers.utils.logging import disable_progress_bar
+
+from lm_gym.agents.evaluation.predicting import Predicted, Predictor
+from lm_gym.agents.files import streamed_text, to_line
+from lm_gym.agents.runs.command_line import fail, show_warnings_plainly
+from lm_gym.agents.runs.predicting import CHANGES
+from lm_gym.agents.runs.program import program
+from lm_gym.agents.runs.run_folder import RunFolderError
+from lm_gym.agents.runs.terminal import Terminal
+from lm_gym.agents.runs.trained_run import open_run, run_parser
+from lm_gym.data import DataError
+from lm_gym.data.conll import one_column
+from lm_gym.data.formats import FORMATS
+from lm_gym.data.stream import stream_records
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command with `arguments`, by default those of the command line."""
+    options, overrides = _parser().parse_known_args(arguments)
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # the bar for reading checkpoints
+    show_warnings_plainly()
+    warnings.filterwarnings("ignore", message=".*max_length=.* cuts")  # the notes report it
+    console, began = Terminal(stderr=True), time.monotonic()
+    try:
+        run = open_run(options.run_dir, overrides, CHANGES)
+        predictor, reading = run.predictor()
+        write = _writer(options.output_format, predictor)
+        source = sys.stdin.buffer if options.input == "-" else Path(options.input)
+        stream = stream_records(source, reading, options.format)
+        with _opened(options.output) as output:
+            for predicted in predictor.predict(stream):
+                output.write(write(predicted))
+    except BrokenPipeError:  # the reader of the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+    except (ValueError, OSError, RunFolderError) as error:
+        fail(program("predict"), error)
+    counts, seconds = predictor.counts, time.monotonic() - began
+    console.say(f"{counts.texts:,} texts in {seconds:.1f} s, with {run.folder.best}")
+    for note in counts.notes(predictor.task, run.settings.env.max_length):
+        console.say(f"note: {note}")
+
+
+def _writer(format_: str, predictor: Predictor) -> Callable[[Predicted], str]:
+    """Return the function that writes a prediction.
+
+    Raises:
+        DataError: CoNLL columns are asked for, and the task does not decide each word.
+    """
+    if format_ == "jsonl":
+        return lambda predicted: to_line(predicted.merged())
+    if not predictor.task.by_word:
+        raise DataError(f"--output_format conll: {predictor.task.env_id} does not decide each word; use jsonl")
+    return _columns
+
+
+def _columns(predicted: Predicted) -> str:
+    """Return a line `word choice` for each word and a blank line."""
+    if not predicted.words:
+        return ""
+    choices = predicted.found["predicted"]
+    pairs = zip(predicted.words, choices, strict=True)
+    return "".join(f"{one_column(word)} {'_' if choice is None else choice}\n" for word, choice in pairs) + "\n"
+
+
+@contextmanager
+def _opened(output: str) -> Iterator[IO[str]]:
+    """Open the output; a file appears when it is complete."""
+    if output == "-":
+        yield sys.stdout
+        sys.stdout.flush()
+    else:
+        with streamed_text(Path(output)) as file:
+            yield file
+
+
+def _parser() -> ArgumentParser:
+    parser = run_parser(program("predict"), __doc__, None, changes=CHANGES)
+    parser.add_argument("--input", required=True, metavar="FILE|-", help="the texts; - for standard input")
+    parser.add_argument("--output", default="-", metavar="FILE|-", help="by default standard output")
+    parser.add_argument(
+        "--format",
+        choices=[*FORMATS],
+        help="format of the input; by default inferred from the suffix or the first lines of a file, and from the "
+        "first line of standard input, which is a JSON object or a text",
+    )
+    parser.add_argument(
+        "--output_format",
+        choices=["jsonl", "conll"],
+        default="jsonl",
+        help="conll: a line `word choice` for each word, for tasks that decide each word",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
