@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import sys
+from base64 import b64decode
 from pathlib import Path
 
 import numpy as np
@@ -123,7 +124,13 @@ def test_failures_and_rows_that_did_not_run_this_time_stay_in_the_report(tmp_pat
     assert "| twin | 0.800 (one seed) |" in text
     assert "| ppo, 4 (1 of 2 runs failed) | 0.700 (one seed) |" in text
     assert "| es | failed: no <such> space |" in text
-    assert "no &lt;such&gt; space" in (out / "report.html").read_text()
+    page = (out / "report.html").read_text()
+    assert "no &lt;such&gt; space" in page
+    assert '<meta name="viewport" content="width=device-width' in page
+    assert "prefers-color-scheme: dark" in page
+    charts = [b64decode(found).decode() for found in re.findall('src="data:image/svg.xml;base64,([^"]*)"', page)]
+    assert len(charts) == len(CAPTIONS)
+    assert not any("fill: #ffffff" in chart for chart in charts)  # the page's own background is behind them
     statuses = [(line["row"], line["seed"], line["status"], line["failure"]) for line in read_csv(out / "results.csv")]
     assert statuses[1:] == [
         ("ppo, 4", "0", "finished", ""),

@@ -19,6 +19,7 @@ from lm_gym.agents.compare.results import Results
 from lm_gym.agents.compare.study import Study
 from lm_gym.agents.compare.tables import Table, best_of_families, cost_table, goal, main_table, split_shown
 from lm_gym.agents.compare.trials import JOURNAL, chosen_settings, trials_of
+from lm_gym.agents.evaluation.theme import VIEWPORT, style
 from lm_gym.agents.files import write_text
 from lm_gym.tasks.metric import metric_of
 
@@ -30,25 +31,6 @@ CAPTIONS = {
     "profile": "Performance profiles: the fraction of a row's runs that reach a threshold.",
     "improvement": "Probability that a run of a row is better than a run of the twin.",
 }
-CSS = """
-:root { color-scheme: light }
-body { font: 16px/1.55 system-ui, sans-serif; color: #222; background: #fafafa; margin: 0 }
-main { max-width: 72rem; margin: 0 auto; padding: 2.5rem 1.5rem 5rem }
-h1 { font-size: 1.75rem; line-height: 1.25; margin: 0 0 .6rem }
-h2 { font-size: 1.2rem; margin: 2.8rem 0 .6rem }
-code { font: .86em ui-monospace, monospace; background: #efefef; padding: .1em .35em; border-radius: 4px }
-.table { overflow-x: auto; background: #fff; border: 1px solid #e4e4e4; border-radius: 8px }
-table { border-collapse: collapse; font-size: .82rem; width: 100%; font-variant-numeric: tabular-nums }
-th, td { padding: .42rem .55rem; text-align: right; white-space: nowrap; border-top: 1px solid #eee }
-th { color: #666; font-weight: 600; border-top: 0 }
-th:first-child, td:first-child { text-align: left }
-tr.pale td { color: #777 } tr.twin td { font-weight: 600 }
-figure { margin: 1.4rem 0; background: #fff; border: 1px solid #e4e4e4; border-radius: 8px; padding: 1rem }
-figure img { width: 100%; display: block } figcaption { color: #666; font-size: .86rem; margin-top: .5rem }
-pre { background: #fff; border: 1px solid #e4e4e4; border-radius: 8px; padding: 1rem; overflow-x: auto;
-  font: .8rem/1.45 ui-monospace, monospace }
-details { margin: .5rem 0 } summary { cursor: pointer; font-weight: 600 } .note { color: #555; font-size: .92rem }
-"""
 
 
 @dataclass(frozen=True)
@@ -212,8 +194,9 @@ def _html(results: Results, sections: list[Section], command: str, figures: Mapp
         for name, text in (section.texts or {}).items():
             shown = f"<summary>{html.escape(name)}</summary><pre>{html.escape(text)}</pre>"
             body.append(f"<details open>{shown}</details>")
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
-    return f'<!doctype html>\n<html lang="en"><head>{head}<style>{CSS}</style></head>\n<body><main>\n' + "\n".join(
+    sheet = style("lm_gym.agents.compare", "report.css")
+    head = f'<meta charset="utf-8">{VIEWPORT}<title>{title}</title>\n<style>{sheet}</style>'
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body><main>\n' + "\n".join(
         [*body, "</main></body></html>\n"]
     )
 
@@ -233,7 +216,7 @@ def _inline(text: str) -> str:
 
 
 def _svg(figure: Figure) -> str:
-    """Return the figure as SVG in base64: a separate image, so that ids inside it do not clash with others."""
+    """Return the figure as SVG in base64, without background: an image of its own, so that ids do not clash."""
     file = io.BytesIO()
-    figure.savefig(file, format="svg", metadata={"Date": None})
+    figure.savefig(file, format="svg", metadata={"Date": None}, transparent=True)
     return base64.b64encode(file.getvalue()).decode()

@@ -6,10 +6,10 @@ Ito's, which colour-blind readers can distinguish, lightened so that black lette
 
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
-from importlib.resources import files
 from typing import NamedTuple
 
 from lm_gym.agents.evaluation.played import PlayedPart, PlayedPosition, PlayedText
+from lm_gym.agents.evaluation.theme import VIEWPORT, style
 from lm_gym.tasks import Mark
 
 _COLOURS = 8  # number of colours in page.css; further labels reuse them
@@ -50,9 +50,9 @@ def page(facts: Facts, texts: Sequence[PlayedText]) -> str:
         [
             "<!DOCTYPE html>",
             '<html lang="en"><head><meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            VIEWPORT,
             f"<title>{escape(facts.dataset)}, {escape(facts.split)}: {escape(facts.algo)}</title>",
-            f"<style>\n{files('lm_gym.agents.evaluation').joinpath('page.css').read_text(encoding='utf-8')}</style></head><body>",
+            f"<style>\n{style('lm_gym.agents.evaluation', 'page.css')}</style></head><body>",
             f"<header><h1>{escape(facts.algo)} on {escape(facts.dataset)}, {escape(facts.split)}</h1>",
             f"<p><code>{escape(facts.run)}</code></p>",
             f"<p>{len(texts):,} of {facts.num_texts:,} texts; "
