@@ -12,6 +12,7 @@ from lm_gym.agents.search.spaces import SEARCH_SPACES
 
 OPTIONS = {
     "soft_prompt": {"tokens": 3, "dim": 20, "scale": 5.0},
+    "deep_prompt": {"tokens": 3, "dim": 20, "scale": 5.0},
     "discrete_prompt": {"tokens": 3, "candidates": range(5, 30)},
     "lora": {"rank": 2, "scale": 1.0},
 }

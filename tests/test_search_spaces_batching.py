@@ -136,7 +136,7 @@ def test_making_a_space_changes_nothing(name, dtype):
     assert same({key: value for key, value in weights(policy).items() if "prompt" not in key}, before)
     assert th.equal(th.get_rng_state(), generator)
     assert policy.training == training
-    assert "origin" not in space.state_dict() or name == "soft_prompt"
+    assert "origin" not in space.state_dict() or name in ("soft_prompt", "deep_prompt")
     assert {p.dtype for p in policy.network.parameters()} == {getattr(th, dtype)}
 
 

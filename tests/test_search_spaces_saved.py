@@ -17,7 +17,8 @@ from lm_gym.agents.search.spaces.discrete_prompt import frequent_words
 from lm_gym.builtin import tiny_path
 
 ARCHITECTURES = ("bert", "roberta", "electra", "distilbert", "gpt2")
-PROMPTS = ("soft_prompt", "discrete_prompt")
+SHALLOW = ("soft_prompt", "discrete_prompt")
+PROMPTS = (*SHALLOW, "deep_prompt")
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_a_checkpoint_is_an_ordinary_one(name, obs, tmp_path):
     assert th.allclose(say(space.policy, obs), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", PROMPTS)
+@pytest.mark.parametrize("name", SHALLOW)
 def test_a_prompt_is_what_the_model_would_read_in_the_text(name, obs):
     space = build(name, make(V))
     space.write(vectors(space)[1])
@@ -113,7 +114,7 @@ def test_a_prompt_without_its_file_is_missed(tmp_path):
 def test_prompts_that_overrun_the_model_are_refused(architecture, limit, obs):
     for name in PROMPTS:
         policy = make(len(TAGS), architecture=architecture, model={**config(architecture), "pad_token_id": 1})
-        options = {"dim": None} if name == "soft_prompt" else {"candidates": [5, 6]}
+        options = {"soft_prompt": {"dim": None}, "discrete_prompt": {"candidates": [5, 6]}}.get(name, {})
         space = SEARCH_SPACES[name](policy, tokens=limit - L, **options)
         assert say(policy, obs).isfinite().all()
         with pytest.raises(ValueError, match=f"prompt of {limit - L + 1}, but model '{architecture}' takes {limit}"):
@@ -230,3 +231,38 @@ def test_heads_kept_are_read_from_the_weights(architecture, tmp_path):
     space.save_pretrained(tmp_path)
     again = SEARCH_SPACES["head_mask"](make(len(TAGS), model=str(tmp_path)))
     assert space.summary() == again.summary() == {"heads_kept": pytest.approx(1 - 1 / len(kept))}
+
+
+def test_a_deep_prompt_is_added_at_every_layer(obs):
+    """Against an encoder that is run layer by layer by hand."""
+    policy = make(V)
+    for p in policy.network.parameters():
+        p.data += 0.2 * th.randn(p.shape, generator=th.Generator().manual_seed(p.numel()))
+    space = SEARCH_SPACES["deep_prompt"](policy, tokens=3, dim=20, scale=5.0)
+    plain = say(policy, obs)
+    space.write(vectors(space)[1])
+    prompt, encoder = policy.language_model.prompt, policy.network.base_model
+    rows, slots = policy.places(obs)
+    with th.no_grad():
+        table = policy.network.get_input_embeddings()(obs["input_ids"])
+        text = th.cat([table[:, :1], prompt.values.expand(3, 3, -1), table[:, 1:]], 1)
+        mask = th.cat([th.ones(3, 3), obs["attention_mask"]], 1)
+        hidden = encoder.embeddings(inputs_embeds=text)
+        for number, layer in enumerate(encoder.encoder.layer):
+            if number:
+                hidden[:, 1:4] += prompt.deep[number - 1]
+            hidden = layer(hidden, (1 - mask)[:, None, None] * -1e9)
+            hidden = hidden[0] if isinstance(hidden, tuple) else hidden
+        columns = obs["positions"][rows, slots]
+        said = policy.network.cls(hidden[rows, th.where(columns >= 1, columns + 3, columns)]).log_softmax(-1)
+    assert th.allclose(say(policy, obs), said, atol=1e-5)
+    assert not th.allclose(plain, said, atol=1e-3)
+    prompt.deep.zero_()
+    assert not th.allclose(say(policy, obs), said, atol=1e-3)
+
+
+def test_a_deep_prompt_that_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match=r"dim=48: 3 tokens of 16 are 48 numbers a layer"):
+        SEARCH_SPACES["deep_prompt"](make(V), tokens=3, dim=48)
+    with pytest.raises(ValueError, match="no single list"):
+        SEARCH_SPACES["deep_prompt"](make(V, architecture="albert"), tokens=3, dim=20)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import nullcontext
 from typing import Any
 
 import torch as th
@@ -75,7 +76,8 @@ class PositionModel(nn.Module):
         encoder = self.network.base_model
         if "use_cache" in inspect.signature(type(encoder).forward).parameters:
             arguments["use_cache"] = False  # a decoder's keys and values are not needed later
-        output = encoder(**arguments, return_dict=True)
+        with nullcontext() if self.prompt is None else self.prompt.inside(self.network):
+            output = encoder(**arguments, return_dict=True)
         if there is not None:
             return read_candidates(output[0], rows, columns, there)
         hidden: th.Tensor = output[0][rows, columns]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,6 +12,8 @@ import torch as th
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers.utils.hub import cached_file
+
+from lm_gym.agents.model.layers import encoder_layers
 
 Place = Literal["after_first", "front"]
 _FILE = "prompt.safetensors"
@@ -21,11 +26,14 @@ class Prompt(nn.Module):
         values: [k, H] embeddings or int64 [k] token ids; [p, k, …] for separate prompts of p blocks of texts.
         place: `"after_first"`: after the first token of the text ([CLS]); or `"front"`.
         unit: natural step of the embeddings when the prompt was created.
+        deep: [layers - 1, k, H], added to the prompt's hidden states at the input of every layer but the first;
+            [p, layers - 1, k, H] for separate prompts. None: nothing is added.
     """
 
     values: th.Tensor
+    deep: th.Tensor | None
 
-    def __init__(self, values: th.Tensor, place: Place, unit: float = 1.0) -> None:
+    def __init__(self, values: th.Tensor, place: Place, unit: float = 1.0, deep: th.Tensor | None = None) -> None:
         super().__init__()
         if place not in ("after_first", "front"):
             raise ValueError(f"place={place!r} is neither 'after_first' nor 'front'")
@@ -33,6 +41,7 @@ class Prompt(nn.Module):
         self.unit = unit
         self.soft = values.is_floating_point()
         self.register_buffer("values", values)
+        self.register_buffer("deep", deep)
 
     def __len__(self) -> int:
         return self.values.shape[-2 if self.soft else -1]
@@ -41,13 +50,14 @@ class Prompt(nn.Module):
     def description(self) -> dict[str, Any]:
         """Description of the prompt for a model's configuration."""
         width = self.values.shape[-1] if self.soft else 0
-        return {"tokens": len(self), "width": width, "place": self.place, "unit": self.unit}
+        described = {"tokens": len(self), "width": width, "place": self.place, "unit": self.unit}
+        return described if self.deep is None else described | {"layers": self.deep.shape[-3] + 1}
 
     def forward(
         self, network: Any, input_ids: th.Tensor, attention_mask: th.Tensor, columns: th.Tensor
     ) -> tuple[dict[str, th.Tensor], th.Tensor]:
         """Return the encoder's arguments for texts [B, L] with the prompt, and the shifted `columns`."""
-        before = 1 if self.place == "after_first" else 0
+        before = self.before
         text = network.get_input_embeddings()(input_ids) if self.soft else input_ids  # [B, L(, H)]
         values = self.values if self.values.dim() > text.dim() - 1 else self.values[None]  # [p, k(, H)]
         prompt = values.repeat_interleave(len(text) // len(values), 0).to(text.dtype)  # [B, k(, H)]
@@ -57,10 +67,40 @@ class Prompt(nn.Module):
         arguments = {"inputs_embeds" if self.soft else "input_ids": text, "attention_mask": mask}
         return arguments, th.where(columns >= before, columns + len(self), columns)
 
+    @property
+    def before(self) -> int:
+        """Tokens of the text before the prompt."""
+        return 1 if self.place == "after_first" else 0
+
+    @contextmanager
+    def inside(self, network: Any) -> Iterator[None]:
+        """Add `deep` to the prompt's hidden states in every forward pass of the `with` block."""
+        hooks = []
+        if self.deep is not None:
+            by_layer = self.deep.unbind(-3)  # [(p,) k, H] each
+            for layer, added in zip(encoder_layers(network)[1:], by_layer, strict=True):
+                hooks.append(layer.register_forward_pre_hook(partial(self._add, added), with_kwargs=True))
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _add(
+        self, added: th.Tensor, layer: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Give a layer other hidden states [B, L, H], its first argument."""
+        hidden = (arguments[0] if arguments else named["hidden_states"]).clone()
+        blocks = added if added.dim() == 3 else added[None]  # [p, k, H]
+        columns = slice(self.before, self.before + len(self))
+        hidden[:, columns] += blocks.repeat_interleave(len(hidden) // len(blocks), 0).to(hidden.dtype)
+        return ((hidden, *arguments[1:]), named) if arguments else ((), named | {"hidden_states": hidden})
+
 
 def save_prompt(prompt: Prompt, folder: str | Path) -> None:
     """Write prompt.safetensors to a checkpoint's folder."""
-    save_file({"values": prompt.values.contiguous()}, Path(folder) / _FILE)
+    tensors = {"values": prompt.values} if prompt.deep is None else {"values": prompt.values, "deep": prompt.deep}
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, Path(folder) / _FILE)
 
 
 def load_prompt(config: Any, source: str | None) -> Prompt | None:
@@ -78,17 +118,19 @@ def load_prompt(config: Any, source: str | None) -> Prompt | None:
         return None
     tokens, width = description["tokens"], description["width"]
     if source is None:
-        values = th.zeros(tokens, width) if width else th.zeros(tokens, dtype=th.int64)
+        file = {"values": th.zeros(tokens, width) if width else th.zeros(tokens, dtype=th.int64)}
+        if "layers" in description:
+            file["deep"] = th.zeros(description["layers"] - 1, tokens, width)
     else:
         try:
-            file = cached_file(source, _FILE)
+            path = cached_file(source, _FILE)
         except OSError as error:
             raise FileNotFoundError(
                 f"the configuration of {source!r} names a prompt of {tokens} tokens, but {_FILE} is missing"
             ) from error
-        assert file is not None
-        values = load_file(file)["values"]
-    return Prompt(values, description["place"], description["unit"])
+        assert path is not None
+        file = load_file(path)
+    return Prompt(file["values"], description["place"], description["unit"], file.get("deep"))
 
 
 def install(policy: Any, prompt: Prompt | None) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import torch as th
 from torch import nn
 
+from lm_gym.agents.model.layers import find_layers
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.search.population.changes import Change
 from lm_gym.agents.search.population.modules import Forward, Layout, Ragged, batched_forward
@@ -132,38 +133,6 @@ def _ragged(policy: LMPolicy, reading: Reading, members: slice) -> Ragged:
     groups = th.arange(members.start, members.stop) // reading.sharing
     counts = [reading.counts[group] * policy.states for group in groups.tolist()]
     return Ragged.of(counts, reading.obs["input_ids"].device)
-
-
-def encoder_layers(network: Any) -> list[nn.Module]:
-    """The transformer layers of a Hugging Face model, in the order in which they run.
-
-    Raises:
-        ValueError: no list of layers, or more than one, naming the model's class.
-    """
-    layers = find_layers(network)
-    if not layers:
-        raise ValueError(
-            f"{type(network).__name__} has no single list of its {network.config.num_hidden_layers} layers: take a "
-            "search space that needs none, such as full, head or lora"
-        )
-    return layers
-
-
-def find_layers(network: Any) -> list[nn.Module]:
-    """The layers, as `encoder_layers` gives them; empty where that fails.
-
-    They are the one list of the encoder that has as many blocks as the configuration says, all of one class and each
-    made of modules. Architectures that apply a layer several times, or have an encoder and a decoder, have none.
-    """
-    found = [
-        list(module)
-        for module in network.base_model.modules()
-        if isinstance(module, nn.ModuleList)
-        and len(module) == network.config.num_hidden_layers
-        and len({type(block) for block in module}) == 1
-        and all(any(block.children()) and not isinstance(block, nn.ModuleList) for block in module)
-    ]
-    return found[0] if len(found) == 1 else []
 
 
 def _repeat(output: Any, rows: th.Tensor) -> Any:

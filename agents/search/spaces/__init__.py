@@ -1,6 +1,7 @@
 """Search spaces by name: SEARCH_SPACES."""
 
 from lm_gym.agents.search.spaces.bias import Bias
+from lm_gym.agents.search.spaces.deep_prompt import DeepPrompt
 from lm_gym.agents.search.spaces.discrete_prompt import DiscretePrompt
 from lm_gym.agents.search.spaces.full import Full, LastLayers
 from lm_gym.agents.search.spaces.head import Head
@@ -17,6 +18,7 @@ _ENTRIES: dict[str, type[SearchSpace]] = {
     "bias": Bias,
     "lora": LoRA,
     "soft_prompt": SoftPrompt,
+    "deep_prompt": DeepPrompt,
     "head_mask": HeadMask,
     "discrete_prompt": DiscretePrompt,
 }

@@ -7,7 +7,7 @@ from fnmatch import fnmatch
 
 from torch import nn
 
-from lm_gym.agents.search.population.forward import encoder_layers
+from lm_gym.agents.model.layers import encoder_layers
 from lm_gym.agents.search.spaces.parameters import ParameterSpace, acting_parameters
 from lm_gym.agents.search.spaces.space import require_language_model
 from lm_gym.bounds import PositiveFloat, PositiveInt

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from lm_gym.agents.model.layers import encoder_layers
 from lm_gym.agents.model.policy import LMPolicy
-from lm_gym.agents.search.population.forward import answering, encoder_layers, read_together
+from lm_gym.agents.search.population.forward import answering, read_together
 from lm_gym.agents.search.population.population import Domain, Population
 from lm_gym.agents.search.population.reading import Reading
 from lm_gym.agents.search.spaces.space import SearchSpace, require_language_model

@@ -9,6 +9,7 @@ from typing import Any
 import torch as th
 from torch import nn
 
+from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.model.prompts import Place, Prompt, default_place, install
 from lm_gym.agents.search.population.forward import read_together
 from lm_gym.agents.search.population.population import Block, Domain, Perturbed, Population
@@ -52,26 +53,22 @@ class SoftPrompt(SearchSpace):
         seed: NonNegativeInt = 0,
     ) -> None:
         self.policy = require_language_model(policy, "soft_prompt")
-        table = self.policy.network.get_input_embeddings().weight.detach()
-        self._shape, full = (tokens, table.shape[1]), tokens * table.shape[1]
+        width = self.policy.network.get_input_embeddings().weight.shape[1]
+        self._shape, full = (tokens, width), tokens * width
         if dim is not None and dim >= full:
             raise ValueError(
-                f"dim={dim}: {tokens} tokens of {table.shape[1]} are {full} numbers, project from fewer to them, "
+                f"dim={dim}: {tokens} tokens of {width} are {full} numbers, project from fewer to them, "
                 "or give dim=None to search them directly"
             )
         generator = th.Generator().manual_seed(seed)
-        drawn = table[th.randint(len(table), (tokens,), generator=generator).to(table.device)].clone()
-        installed = self.policy.language_model.prompt
-        if installed is None or not installed.soft or len(installed) != tokens:
-            installed = Prompt(drawn, place or default_place(self.policy.network), float(table.float().std()))
-            install(self.policy, installed)
+        installed = soft_prompt_of(self.policy, tokens, place, generator)
         self._prompt, self._start = installed, installed.values.clone()
         self._unit, self._projection = scale * installed.unit, None
         if dim is None:
             self.blocks = (Block("prompt", self._shape, self._unit),)
         else:
             projection = th.randn(full, dim, generator=generator) * (self._unit / math.sqrt(dim))
-            self._projection = projection.to(table.device)
+            self._projection = projection.to(self._start.device)
         self.domain = Domain("real", full if dim is None else dim)
         self.check_batching()
 
@@ -108,6 +105,17 @@ class SoftPrompt(SearchSpace):
     def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
         """Load a `state_dict`; `strict` exists for Stable-Baselines3."""
         self._start = state["origin"].to(self._start.device)
+
+
+def soft_prompt_of(policy: LMPolicy, tokens: int, place: Place | None, generator: th.Generator) -> Prompt:
+    """Return the policy's soft prompt of that many tokens, or add one: the embeddings of random tokens."""
+    table = policy.network.get_input_embeddings().weight.detach()
+    drawn = table[th.randint(len(table), (tokens,), generator=generator).to(table.device)].clone()
+    installed = policy.language_model.prompt
+    if installed is None or not installed.soft or len(installed) != tokens:
+        installed = Prompt(drawn, place or default_place(policy.network), float(table.float().std()))
+        install(policy, installed)
+    return installed
 
 
 def read_with(policy: Any, prompt: Prompt, values: th.Tensor, reading: Reading, members: slice) -> th.Tensor:
