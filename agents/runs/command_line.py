@@ -19,6 +19,7 @@ from lm_gym.agents.algorithms.black_box import BlackBox
 from lm_gym.agents.algorithms.registry import ALGORITHMS, find_algorithm
 from lm_gym.agents.model.devices import check_device
 from lm_gym.agents.model.policy import LMPolicy
+from lm_gym.agents.runs.cluster import check_workers
 from lm_gym.agents.runs.defaults import defaults_of
 from lm_gym.agents.runs.legacy import is_obsolete, upgrade
 from lm_gym.agents.runs.program import program
@@ -28,6 +29,7 @@ from lm_gym.agents.runs.settings import (
     CheckpointSettings,
     EnvSettings,
     EvaluationSettings,
+    RaySettings,
     Settings,
     SettingsError,
     as_yaml,
@@ -108,6 +110,7 @@ def build_parser(algo: str, env_id: str = EnvSettings.id) -> ArgumentParser:
     parser.add_class_arguments(BudgetSettings, "budget")
     parser.add_class_arguments(EvaluationSettings, "evaluation")
     parser.add_class_arguments(CheckpointSettings, "checkpoint")
+    parser.add_class_arguments(RaySettings, "ray")
     parser.set_defaults(defaults_of(find_algorithm(algo), find_task(env_id).head))
     return parser
 
@@ -176,6 +179,7 @@ def _settings(parser: ArgumentParser, namespace: Namespace) -> Settings:
                 registry.find(values["agent"][key])
     text = as_yaml(values)
     typed = {name: made(**values.pop(name)) for name, made in _dataclasses(values["env"]["id"]).items()}
+    check_workers(typed["ray"], values["algo"], kind)
     return Settings(
         **values,
         **typed,
@@ -192,6 +196,7 @@ def _dataclasses(env_id: str) -> dict[str, type[Any]]:
         "budget": BudgetSettings,
         "evaluation": EvaluationSettings,
         "checkpoint": CheckpointSettings,
+        "ray": RaySettings,
     }
 
 
