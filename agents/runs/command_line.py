@@ -282,6 +282,8 @@ def _read_yaml(name: str) -> dict[str, Any]:
         text = Path(name).read_text(encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"--config {name}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"--config {name} is not UTF-8: {error}") from error
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
