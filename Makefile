@@ -18,9 +18,9 @@ test: install-dev
 test-slow: install-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m slow $(ARGS)
 
-# Random files for every reader, two thousand of each kind.
+# Random files for every reader of data, configs and saved agents, two thousand of each kind.
 fuzz: install-dev
-	LM_GYM_FUZZ=2000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_data_fuzz.py $(ARGS)
+	LM_GYM_FUZZ=2000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_data_fuzz.py tests/test_fuzz_runs.py $(ARGS)
 
 # Tests of RL libraries with conflicting pins, each in a temporary environment; LIBRARIES="skrl torchrl" selects some.
 test-integrations:

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from stable_baselines3.common.callbacks import BaseCallback
 from transformers.utils.logging import disable_progress_bar
 
+from lm_gym.agents.algorithms.evaluators import EvaluationError
 from lm_gym.agents.algorithms.registry import find_algorithm
 from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
 from lm_gym.agents.evaluation.playing import baselines, evaluate
@@ -28,6 +29,7 @@ from lm_gym.agents.files import write_json, write_text
 from lm_gym.agents.runs.assembly import make_agent, make_env, make_training_dataset
 from lm_gym.agents.runs.callbacks import Evaluate, LogRewards, RunState, SaveCheckpoints, StopBySeconds, StopEarly
 from lm_gym.agents.runs.clock import Clock
+from lm_gym.agents.runs.cluster import use_workers
 from lm_gym.agents.runs.command_line import fail, parse_settings, show_warnings_plainly
 from lm_gym.agents.runs.curve import cut_curve, open_logger
 from lm_gym.agents.runs.explained import explained
@@ -43,7 +45,7 @@ from lm_gym.data import Dataset
 from lm_gym.envs import TextVectorEnv
 from lm_gym.registry import UserCodeError, own_name
 
-_MAY_CHANGE = ("budget.", "checkpoint.", "threads", "device")  # settings that may change when a run resumes
+_MAY_CHANGE = ("budget.", "checkpoint.", "ray.", "threads", "device")  # settings that may change when a run resumes
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 run = start(settings, command, console, held)
             else:
                 run = resume(settings, given, console, held)
-        except (ValueError, OSError, RunFolderError) as error:
+        except (ValueError, OSError, RunFolderError, EvaluationError) as error:
             fail(program("train"), error)
         except KeyboardInterrupt:
             console.say("\nstopped before training began")
@@ -118,7 +120,7 @@ def _train_and_report(run: TrainingRun) -> None:
         fail(program("train"), FloatingPointError(f"{error}; {_last_good(run.folder)}"))
     except (SettingsError, RunFolderError, UserCodeError) as error:
         fail(program("train"), error)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, EvaluationError) as error:
         fail(program("train"), OSError(f"{error}; what was saved before stays, go on with: {resume}"))
 
 
@@ -137,6 +139,7 @@ def start(settings: Settings, command: str, console: Terminal, held: ExitStack) 
     agent = make_agent(settings, env)
     asked, settings = settings, settings.with_agent(agent.decided_settings())
     state = _first_state(settings, env)
+    use_workers(settings.ray, agent, held)
     folder = RunFolder.create(settings.run_dir or _new_path(settings), settings.yaml, command, dataset)
     held.callback(folder.unlock)
     total = _total(settings, agent)
@@ -157,6 +160,7 @@ def resume(settings: Settings, given: Sequence[str], console: Terminal, held: Ex
     env = make_env(settings, dataset, "train", learning=True)
     checkpoint = folder.last_checkpoint()
     agent, state = _restore(settings, env, checkpoint)
+    use_workers(settings.ray, agent, held)
     total = _total(settings, agent)
     if settings != saved:
         write_text(folder.config, settings.yaml)

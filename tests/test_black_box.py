@@ -9,8 +9,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 
-from lm_gym.agents.algorithms import black_box
-from lm_gym.agents.algorithms.fitness import judge, within_groups
+from lm_gym.agents.algorithms.fitness import PopulationFitness, within_groups
 from lm_gym.agents.algorithms.presets import CMAES, ES, GA, PRESETS
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
 from lm_gym.agents.evaluation.playing import evaluate
@@ -216,7 +215,7 @@ def test_fitness_of_own_texts_is_what_each_member_earns_on_them(ner):
     model.learn(1)  # sets the environment up, and moves the centre once
     obs, _ = model.policy.obs_to_tensor(model._last_obs)
     texts = TextEnvironments(model.env)
-    judged = judge(model.space, model.optimizer.ask(), obs, texts, 7, 4).fitness
+    judged = judge(model.space, model.optimizer.ask(), obs, texts, 7, 4)
     paid, positions = [], int(obs["position_mask"].sum())
     for member in range(8):
         mine = slice(member // 2 * 2, member // 2 * 2 + 2)
@@ -246,12 +245,19 @@ def test_a_parent_and_its_trial_read_the_same_texts(name, ner, monkeypatch):
     asked, told = model.optimizer.ask().vectors().clone(), []
     monkeypatch.setattr(model.optimizer, "tell", told.append)
     judged = []
-    monkeypatch.setattr(black_box, "judge", lambda *given: judged.append(given[1]) or judge(*given))
+    prepare = model.space.prepare
+    monkeypatch.setattr(model.space, "prepare", lambda *given: judged.append(given[1]) or prepare(*given))
     model.learn(1)
     assert th.equal(judged[0].vectors()[0::2], asked[:8])
     assert th.equal(judged[0].vectors()[1::2], asked[8:])
-    own = within_groups(judge(model.space, judged[0], *again(model), 512, 8).fitness, 8)
+    own = within_groups(judge(model.space, judged[0], *again(model), 512, 8), 8)
     assert told[0].tolist() == pytest.approx(th.cat([own[0::2], own[1::2]]).tolist(), abs=1e-6)
+
+
+def judge(*given):
+    """The fitness of a population's members."""
+    population = PopulationFitness(*given)
+    return population.total(map(population.part, range(len(population.chunks)))).fitness
 
 
 def again(model):

@@ -22,6 +22,7 @@ from lm_gym.agents.runs.settings import (
     CheckpointSettings,
     EnvSettings,
     EvaluationSettings,
+    RaySettings,
     Settings,
     SettingsError,
     leaves,
@@ -184,6 +185,7 @@ SURFACE: dict[str, Any] = {
             EvaluationSettings,
             LMPolicy,
             LearningRate,
+            RaySettings,
             TextVectorEnv,
             load_dataset,
             pretrain,
@@ -261,6 +263,7 @@ def test_the_command_line_refuses_what_is_outside(data):
         "budget": BudgetSettings,
         "evaluation": EvaluationSettings,
         "checkpoint": CheckpointSettings,
+        "ray": RaySettings,
     }
     types = {f"{section}.{name}": t for section, kind in sections.items() for name, t in declared_types(kind).items()}
     types |= declared_types(Settings)

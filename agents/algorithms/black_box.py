@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -16,7 +17,8 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
 
 from lm_gym.agents.algorithms.defaults import default_of
-from lm_gym.agents.algorithms.fitness import judge, within_groups
+from lm_gym.agents.algorithms.evaluators import EvaluationError, Evaluator, LocalEvaluator
+from lm_gym.agents.algorithms.fitness import PopulationFitness, within_groups
 from lm_gym.agents.algorithms.schedules import LearningRate, Schedule
 from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
@@ -31,6 +33,8 @@ from lm_gym.agents.search.spaces import SEARCH_SPACES
 from lm_gym.agents.search.spaces.space import SearchSpace
 from lm_gym.bounds import Fraction, NonNegativeInt, PositiveInt, check_keywords
 from lm_gym.registry import find_class, own_name
+
+PLAYED = "members that take several steps are played one after another, in this process"
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,7 @@ class BlackBox(TextAlgorithm):
         self.texts_per_member, self.schedule, self.warmup = texts_per_member, schedule, warmup
         self.precision, self.stop_fitness, self.patience = precision, stop_fitness, patience
         self._best_mean, self._best_generation = -np.inf, 0
+        self.evaluator: Evaluator = LocalEvaluator()
         if _init_setup_model:
             self._setup_model()
 
@@ -233,6 +238,11 @@ class BlackBox(TextAlgorithm):
         assert self.env is not None
         return self.optimizer.popsize // self._count_groups(self.env.num_envs, self._texts(self.env))
 
+    @property
+    def evaluates_together(self) -> bool:
+        """Whether members decide texts at once, and not step by step."""
+        return self.env is not None and self._texts(self.env) is not None
+
     def searched(self) -> str:
         """Describe in a few words what is searched."""
         domain = self.space.domain
@@ -245,10 +255,12 @@ class BlackBox(TextAlgorithm):
     # ------------------------------------------------------------------ a generation
 
     def _train_batch(self, texts: TextEnvironments | None, callback: BaseCallback) -> bool:
+        if texts is None and not isinstance(self.evaluator, LocalEvaluator):
+            raise EvaluationError(f"{PLAYED}: leave {type(self.evaluator).__name__} out")
         callback.on_rollout_start()
         population = self.optimizer.ask()
-        with th.inference_mode(), self._keyed_randomness(self._n_updates):
-            fitness = self._play(population, callback) if texts is None else self._judge(population, texts)
+        with self.generation():
+            fitness = self._play(population, callback) if texts is None else self._judge(texts)
         if fitness is None:
             self._settle()
             return False
@@ -260,11 +272,9 @@ class BlackBox(TextAlgorithm):
                 f"every member of generation {self.optimizer.generation} failed, none has a finite fitness: lower the "
                 "optimizer's sigma or spread, or look at the reward"
             )
-        self.optimizer.rate = self._rate(1.0 - self.done)
-        with th.no_grad():
-            self.optimizer.tell(fitness)
-        self._settle()
-        self._n_updates += 1
+        rate = self._rate(1.0 - self.done)
+        self.update(fitness, rate)
+        self.evaluator.updated(fitness, rate)
         self._record(fitness)
         if texts is not None:
             self._next_texts(texts)
@@ -275,24 +285,57 @@ class BlackBox(TextAlgorithm):
         self._dump_logs_if_due()
         return not self._is_done(fitness)
 
-    def _judge(self, population: Population, texts: TextEnvironments) -> th.Tensor:
+    def _judge(self, texts: TextEnvironments) -> th.Tensor:
         """Return the members' fitness on the current texts, float64 [P]."""
-        obs, _ = self.policy.obs_to_tensor(self._last_obs)
-        groups, order = self._count_groups(len(obs["input_ids"]), texts), None
-        members = population
-        if groups > 1:
-            members, order = population.by_unit()
-        judged = judge(self.space, members, obs, texts, self.max_rows, groups)
+        evaluation, order = self.evaluation(texts)
+        judged, reading = self.evaluator.judge(self, evaluation), evaluation.reading
         self._infos = judged.infos(texts)
         self._update_info_buffer(self._infos, np.ones(len(self._infos), np.bool_))
         if texts.first.reward.name == "log_likelihood" and texts.first.settings.actions == "distribution":
             self.logger.record("search/perplexity", judged.fitness.nanmean().neg().exp().item())
-        readers = population.size // groups  # of each text
-        self.num_timesteps += readers * int(obs["position_mask"].sum())
-        self.forward_passes += readers * len(obs["input_ids"])
-        self.tokens += readers * int(obs["attention_mask"].sum())
-        fitness = within_groups(judged.fitness, groups)
+        self.num_timesteps += reading.sharing * sum(reading.counts)
+        self.forward_passes += reading.sharing * len(reading.obs["input_ids"])
+        self.tokens += reading.sharing * int(reading.obs["attention_mask"].sum())
+        fitness = within_groups(judged.fitness, reading.groups)
         return fitness if order is None else th.empty_like(fitness).scatter_(0, order, fitness)
+
+    def evaluation(self, texts: TextEnvironments) -> tuple[PopulationFitness, th.Tensor | None]:
+        """Return the evaluation of the optimizer's members on the current texts, and which member each is, int64 [P].
+
+        The order is None if members are evaluated in the optimizer's order.
+        """
+        obs, _ = self.policy.obs_to_tensor(self._last_obs)
+        groups, order = self._count_groups(len(obs["input_ids"]), texts), None
+        members = self.optimizer.ask()
+        if groups > 1:
+            members, order = members.by_unit()
+        return PopulationFitness(self.space, members, obs, texts, self.max_rows, groups), order
+
+    @contextmanager
+    def generation(self) -> Iterator[None]:
+        """Compute without gradients and with the random numbers of the current generation."""
+        with th.inference_mode(), self._keyed_randomness(self._n_updates):
+            yield
+
+    def read(self, draws: int) -> None:
+        """Read the texts that the sampler draws after `draws` (`TextEnvironments.batch_draws`)."""
+        assert self.env is not None
+        self.env.seed(self.seed)
+        self.env.set_options({"draws": draws})
+        self._last_obs = self.env.reset()  # type: ignore[assignment]
+
+    def update(self, fitness: th.Tensor, rate: float) -> None:
+        """Move the search by the fitness of its members, which is all that a generation changes.
+
+        Args:
+            fitness: float64 [P]; see `Optimizer.tell`.
+            rate: factor of the optimizer's learning rate.
+        """
+        self.optimizer.rate = rate
+        with th.no_grad():
+            self.optimizer.tell(fitness)
+        self._settle()
+        self._n_updates += 1
 
     def _settle(self) -> None:
         """Set the policy to the result of the search."""
@@ -351,9 +394,11 @@ class BlackBox(TextAlgorithm):
         self.logger.record("search/evaluations", self.optimizer.evaluations)
         for name, value in {**self.optimizer.logs(), **self.space.summary()}.items():
             self.logger.record(f"search/{name}", value)
+        for name, value in self.evaluator.logs().items():
+            self.logger.record(name, value)
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "space", "optimizer"], []
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "space", "optimizer", "_infos", "_rate"]
+        return [*super()._excluded_save_params(), "space", "optimizer", "evaluator", "_infos", "_rate"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,7 @@ from lm_gym.agents.algorithms.text_environments import TextEnvironments
 from lm_gym.agents.model.text_encoder import TensorObservation
 from lm_gym.agents.search.population.population import Population
 from lm_gym.agents.search.population.reading import Reading
-from lm_gym.agents.search.spaces.space import SearchSpace
-
-Decided = tuple[NDArray[np.int64], NDArray[np.float32]]  # choices and gold log-probabilities, [K, N, T] each
+from lm_gym.agents.search.spaces.space import Evaluate, SearchSpace
 
 
 @dataclass(frozen=True)
@@ -51,48 +49,138 @@ class Judged:
         return infos
 
 
-def judge(
-    space: SearchSpace,
-    population: Population,
-    obs: TensorObservation,
-    texts: TextEnvironments,
-    max_rows: int,
-    groups: int = 1,
-) -> Judged:
-    """Evaluates the members on the current texts, each by its most probable choices.
+@dataclass(frozen=True)
+class Part:
+    """What some members earned on the texts that they read: n texts with A positions, of g groups.
 
-    Fitness is the mean reward of a position where positions pay for themselves, of a text elsewhere. Where members
-    read texts of their own, a member's rewards are divided by the mean number of positions that a group decides, so
-    that each position counts the same whichever text it is in.
+    Attributes:
+        start: number of the first member.
+        fitness: float64 [p]; NaN where a member's probabilities are not finite.
+        returns: float64 [n], what each text paid, summed over these members and divided by all that read it.
+        best: float64 [g], what the best of these members earned in each group; -inf if all of them failed.
+        choices: int32 [A], those of that member.
+        log_probs: float32 [A], of the gold choices under that member.
+    """
+
+    start: int
+    fitness: NDArray[np.float64]
+    returns: NDArray[np.float64]
+    best: NDArray[np.float64]
+    choices: NDArray[np.int32]
+    log_probs: NDArray[np.float32]
+
+
+class PopulationFitness:
+    """The fitness of a population on the current texts, each member by its most probable choices.
+
+    It is computed in chunks of members that depend on nothing but the sizes. Any process that has the same weights and
+    texts can compute a chunk, and the result is the same, bit for bit.
+
+    Fitness is the mean reward of a position if the reward is separable, else of a text. If members read texts of their
+    own, a member's rewards are divided by the mean number of positions that a group decides, so that each position
+    counts the same whichever text it is in.
 
     Args:
-        space: evaluates them.
+        space: evaluates the members.
         population: P members, those of a unit side by side.
         obs: the texts' observation.
         texts: the environments behind it.
-        max_rows: texts (times members) in one forward.
+        max_rows: maximum number of texts (times members) in one forward pass.
         groups: G: P/G members read the same N/G texts; see `Reading`.
+
+    Attributes:
+        texts: the environments.
+        reading: which texts each member reads.
+        chunks: the members of each chunk.
     """
-    reading, targets = Reading(obs, population.size, groups), texts.targets
-    counted = sum(reading.counts) if texts.first.reward.separable else len(targets)
-    fitness = np.full((groups, reading.sharing), np.nan)
-    returns = np.zeros(len(targets))
-    choices, log_probs = np.zeros_like(targets), np.zeros(targets.shape, np.float32)
-    best = np.full(groups, -np.inf)
-    for samples, (chosen, gold) in _decisions(space, population, reading, targets, max_rows):  # [K, N, T]
-        failed = ~np.isfinite(gold.reshape(len(gold), groups, -1)).all(2)  # [K, G]: weights that overflow
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        population: Population,
+        obs: TensorObservation,
+        texts: TextEnvironments,
+        max_rows: int,
+        groups: int = 1,
+    ) -> None:
+        self.reading = Reading(obs, population.size, groups)
+        self.chunks = self.reading.chunks(max_rows)
+        self.texts, self._targets = texts, texts.targets
+        self._space, self._population = space, population
+        self._asked = obs["position_mask"].bool().cpu().numpy()  # [N, T]
+        self._counted = int(self._asked.sum()) if texts.first.reward.separable else len(self._targets)
+        self._run: Evaluate | None = None
+
+    def part(self, chunk: int) -> Part:
+        """Evaluate the members of a chunk."""
+        members, reading = self.chunks[chunk], self.reading
+        rows = reading.text_slice(members)
+        first, groups = rows.start // reading.texts, (rows.stop - rows.start) // reading.texts
+        chosen, gold, played = self._decide(members)  # [K, N, T] each, and [K, G]
+        failed = played & ~np.isfinite(gold.reshape(len(gold), reading.groups, -1)).all(2)  # weights that overflow
         gold = np.where(failed.repeat(reading.texts, 1)[..., None], np.float32(0), gold)
-        paid = texts.position_rewards(*_given(texts, chosen, gold)).astype(np.float64)
-        earned = paid.reshape(len(paid), groups, -1).sum(2)  # [K, G]
-        fitness[:, samples] = np.where(failed, np.nan, earned / (counted / groups)).T
-        returns += paid.sum((0, 2)) / reading.sharing
-        here = np.where(failed, -np.inf, earned)
-        first, better = here.argmax(0), here.max(0) > best
-        best = np.maximum(best, here.max(0))
-        rows = better.repeat(reading.texts).nonzero()[0]
-        choices[rows] = chosen[first.repeat(reading.texts)[rows], rows]
-        log_probs[rows] = gold[first.repeat(reading.texts)[rows], rows]
-    return Judged(th.as_tensor(fitness.flatten()), returns.astype(np.float32), choices, log_probs)
+        paid = self.texts.position_rewards(*_given(self.texts, chosen, gold)).astype(np.float64)
+        paid *= played.repeat(reading.texts, 1)[..., None]
+        earned = paid.reshape(len(paid), reading.groups, -1).sum(2)  # [K, G]
+        sample, group = self._places(np.arange(members.start, members.stop), members)
+        fitness = np.where(failed, np.nan, earned / (self._counted / reading.groups))[sample, group]
+        ranked = np.where(failed | ~played, -np.inf, earned)[:, first : first + groups]  # [K, g]
+        best = ranked.argmax(0).repeat(reading.texts)  # [n]
+        asked, here = self._asked[rows], np.arange(rows.start, rows.stop)
+        return Part(
+            start=members.start,
+            fitness=fitness,
+            returns=paid[:, rows].sum((0, 2)) / reading.sharing,
+            best=ranked.max(0),
+            choices=chosen[best, here][asked].astype(np.int32),
+            log_probs=gold[best, here][asked],
+        )
+
+    def total(self, parts: Iterable[Part]) -> Judged:
+        """Combine the parts of all chunks, given in their order."""
+        reading = self.reading
+        fitness, returns = np.full(reading.members, np.nan), np.zeros(len(self._targets))
+        choices, log_probs = np.zeros_like(self._targets), np.zeros(self._targets.shape, np.float32)
+        best = np.full(reading.groups, -np.inf)
+        for part in parts:
+            members = slice(part.start, part.start + len(part.fitness))
+            texts = reading.text_slice(members)
+            groups = slice(texts.start // reading.texts, texts.stop // reading.texts)
+            fitness[members] = part.fitness
+            returns[texts] += part.returns
+            better = (part.best > best[groups]).repeat(reading.texts)
+            best[groups] = np.maximum(best[groups], part.best)
+            asked = self._asked[texts]
+            taken = better[:, None] & asked  # [n, T]
+            choices[texts][taken] = part.choices[taken[asked]]
+            log_probs[texts][taken] = part.log_probs[taken[asked]]
+        return Judged(th.as_tensor(fitness), returns.astype(np.float32), choices, log_probs)
+
+    def _decide(self, members: slice) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]:
+        """The most probable choices and the log-probabilities of the gold ones, [K, N, T], and who played, [K, G].
+
+        K is the number of members of a group: those of the chunk have places in [K, G], one for each (`_places`).
+        """
+        if self._run is None:
+            self._run = self._space.prepare(self.reading, self._population)
+        samples = min(self.reading.sharing, members.stop - members.start)
+        choices = np.zeros((samples, *self._targets.shape), np.int64)
+        gold = np.zeros(choices.shape, np.float32)
+        played = np.zeros((samples, self.reading.groups), np.bool_)
+        for some, said in self._run(members):
+            number, row, slot = (index.cpu().numpy() for index in self.reading.positions(some))
+            sample, _ = self._places(number + some.start, members)
+            flat = said.reshape(-1, said.shape[-1])
+            right = th.as_tensor(self._targets[row, slot], device=flat.device)
+            choices[sample, row, slot] = flat.argmax(-1).cpu().numpy()
+            gold[sample, row, slot] = flat.gather(-1, right[:, None]).squeeze(-1).float().cpu().numpy()
+            played[self._places(np.arange(some.start, some.stop), members)] = True
+        return choices, gold, played
+
+    def _places(self, numbers: NDArray[np.int64], members: slice) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Sample (0 … K-1) and group of members of a chunk; no two share a place, as those of a group are in a row."""
+        samples = min(self.reading.sharing, members.stop - members.start)
+        return (numbers - members.start) % samples, numbers // self.reading.sharing
 
 
 def within_groups(fitness: th.Tensor, groups: int) -> th.Tensor:
@@ -109,37 +197,6 @@ def within_groups(fitness: th.Tensor, groups: int) -> th.Tensor:
         return fitness
     by_group = fitness.view(groups, -1)
     return (by_group - by_group.nanmean(1, keepdim=True)).flatten() + fitness.nanmean()
-
-
-def _decisions(
-    space: SearchSpace, population: Population, reading: Reading, targets: NDArray[np.int64], max_rows: int
-) -> Iterator[tuple[slice, Decided]]:
-    """The most probable choices, and the log-probabilities of the gold ones, as [K, N, T] arrays.
-
-    Yields:
-        which members of each group, their decisions on the group's texts: of all K = P/G members of every group, or of
-        a few at a time where there is one group.
-    """
-    whole = reading.groups > 1
-    decided = _nothing(reading.sharing, targets) if whole else None
-    for members, said in space.evaluate(reading.obs, population, max_rows, reading.groups):
-        at = reading.positions(members)
-        member, row, slot = (index.cpu().numpy() for index in at)
-        sample = (member + members.start) % reading.sharing if whole else member
-        choices, gold = decided or _nothing(members.stop - members.start, targets)
-        flat = said.reshape(-1, said.shape[-1])
-        right = th.as_tensor(targets[row, slot], device=flat.device)
-        choices[sample, row, slot] = flat.argmax(-1).cpu().numpy()
-        gold[sample, row, slot] = flat.gather(-1, right[:, None]).squeeze(-1).float().cpu().numpy()
-        if not whole:
-            yield members, (choices, gold)
-    if decided is not None:
-        yield slice(0, reading.sharing), decided
-
-
-def _nothing(samples: int, targets: NDArray[np.int64]) -> Decided:
-    """Room for the decisions of so many members on all texts."""
-    return np.zeros((samples, *targets.shape), np.int64), np.zeros((samples, *targets.shape), np.float32)
 
 
 def _given(

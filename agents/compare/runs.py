@@ -23,7 +23,7 @@ from lm_gym.agents.runs.settings import SettingsError
 _POLL = 0.1  # seconds
 _PATIENCE = 10.0  # seconds that a run may take to terminate
 _WATCH = 1.0  # seconds between two looks at the running jobs
-_EITHER = ("device", "threads", "checkpoint.")  # settings in which an existing run may differ from its study
+_EITHER = ("device", "threads", "checkpoint.", "ray.")  # settings in which an existing run may differ from its study
 
 
 @dataclass(frozen=True)

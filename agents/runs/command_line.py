@@ -19,6 +19,7 @@ from lm_gym.agents.algorithms.black_box import BlackBox
 from lm_gym.agents.algorithms.registry import ALGORITHMS, find_algorithm
 from lm_gym.agents.model.devices import check_device
 from lm_gym.agents.model.policy import LMPolicy
+from lm_gym.agents.runs.cluster import check_workers
 from lm_gym.agents.runs.defaults import defaults_of
 from lm_gym.agents.runs.legacy import is_obsolete, upgrade
 from lm_gym.agents.runs.program import program
@@ -28,6 +29,7 @@ from lm_gym.agents.runs.settings import (
     CheckpointSettings,
     EnvSettings,
     EvaluationSettings,
+    RaySettings,
     Settings,
     SettingsError,
     as_yaml,
@@ -109,6 +111,7 @@ def build_parser(algo: str, env_id: str = EnvSettings.id) -> ArgumentParser:
     parser.add_class_arguments(BudgetSettings, "budget")
     parser.add_class_arguments(EvaluationSettings, "evaluation")
     parser.add_class_arguments(CheckpointSettings, "checkpoint")
+    parser.add_class_arguments(RaySettings, "ray")
     parser.set_defaults(defaults_of(find_algorithm(algo), find_task(env_id).head))
     return parser
 
@@ -177,6 +180,7 @@ def _settings(parser: ArgumentParser, namespace: Namespace) -> Settings:
                 registry.find(values["agent"][key])
     text = as_yaml(values)
     typed = {name: made(**values.pop(name)) for name, made in _dataclasses(values["env"]["id"]).items()}
+    check_workers(typed["ray"], values["algo"], kind)
     return Settings(
         **values,
         **typed,
@@ -193,6 +197,7 @@ def _dataclasses(env_id: str) -> dict[str, type[Any]]:
         "budget": BudgetSettings,
         "evaluation": EvaluationSettings,
         "checkpoint": CheckpointSettings,
+        "ray": RaySettings,
     }
 
 
@@ -278,6 +283,8 @@ def _read_yaml(name: str) -> dict[str, Any]:
         text = Path(name).read_text(encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"--config {name}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"--config {name} is not UTF-8: {error}") from error
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -6,6 +6,7 @@ arguments of `load_dataset`; they keep their own defaults, except that the learn
 REINFORCE on the builtin named entities.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from functools import cache
@@ -14,7 +15,7 @@ from typing import Any, Literal, get_type_hints
 
 import yaml
 
-from lm_gym.bounds import NonNegativeInt, PositiveFloat, PositiveInt, bounded
+from lm_gym.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, bounded
 from lm_gym.envs.manual import described
 from lm_gym.tasks import Task
 
@@ -171,6 +172,29 @@ class CheckpointSettings:
 
 @bounded
 @dataclass(frozen=True)
+class RaySettings:
+    """Workers on a Ray cluster that evaluate the population of a gradient-free algorithm. The result is the same.
+
+    Args:
+        address: "local" starts a cluster on this machine, "auto" finds the one that runs on it, and HOST:PORT is the
+            address of a cluster's head.
+        workers: number of workers; null to evaluate in this process.
+        gpus: GPUs of each worker, such as 0.5 for two workers on one GPU; null for one if the device is a GPU.
+        checksum_every: generations between two comparisons of the workers' weights.
+    """
+
+    address: str = "local"
+    workers: PositiveInt | None = None
+    gpus: NonNegativeFloat | None = None
+    checksum_every: PositiveInt = 10
+
+    def __post_init__(self) -> None:
+        if self.address not in ("local", "auto") and not re.fullmatch(r"[^:/\s]+:\d+", self.address):
+            raise SettingsError(f"ray.address={self.address!r}: give local, auto or HOST:PORT, such as 10.0.0.1:6379")
+
+
+@bounded
+@dataclass(frozen=True)
 class Settings:
     """All settings of a run.
 
@@ -187,6 +211,7 @@ class Settings:
         budget: how long to train.
         evaluation: evaluation on the validation split.
         checkpoint: checkpoints, from which a stopped run resumes.
+        ray: workers on a Ray cluster.
         run_dir: path of the run folder; None for runs/<env>/<algo>/<time-seed>.
         resume: the run folder to resume.
         yaml: the complete settings as text, without run_dir and resume.
@@ -204,6 +229,7 @@ class Settings:
     budget: BudgetSettings
     evaluation: EvaluationSettings
     checkpoint: CheckpointSettings
+    ray: RaySettings
     run_dir: Path | None = None
     resume: Path | None = None
     yaml: str = field(default="", compare=False)

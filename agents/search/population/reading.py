@@ -42,6 +42,23 @@ class Reading:
         """P/G, members that read the same texts."""
         return self.members // self.groups
 
+    def chunks(self, max_rows: int) -> list[slice]:
+        """Divide the members into those of one forward each, which depends on nothing but the sizes.
+
+        Args:
+            max_rows: maximum number of texts in one forward, counted for each member; at least one member runs at a
+                time, and both members of an antithetic pair run together if two fit.
+
+        Raises:
+            ValueError: max_rows is below 1.
+        """
+        if max_rows < 1:
+            raise ValueError(f"max_rows={max_rows}: give 1 or more")
+        members = max(1, max_rows // self.texts)
+        if members > 1:
+            members -= members % 2
+        return [slice(start, min(start + members, self.members)) for start in range(0, self.members, members)]
+
     def text_slice(self, members: slice) -> slice:
         """The texts that any of these members reads."""
         first, last = members.start // self.sharing, (members.stop - 1) // self.sharing

@@ -6,6 +6,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from lm_gym.agents.search.population.precision import Computing, Precision
 from lm_gym.agents.search.population.reading import Reading
 from lm_gym.agents.search.population.trial import find_fault, full_precision, trial_texts
 from lm_gym.bounds import Bounded
+
+Evaluate = Callable[[slice], Iterator[tuple[slice, th.Tensor]]]  # members → some of them, their log-probabilities
 
 
 class SearchSpace(Bounded, ABC):
@@ -78,36 +81,42 @@ class SearchSpace(Bounded, ABC):
             ValueError: groups that do not divide members and texts.
         """
         require_language_model(self.policy, "evaluate")
-        if max_rows < 1:
-            raise ValueError(f"max_rows={max_rows}: give 1 or more")
         reading = Reading(obs, population.size, groups)
-        if (groups > 1) not in self._batched:
-            self.check_batching(apart=groups > 1)
-        self.policy.set_training_mode(False)
-        together = self._together if self._batched[groups > 1] else self._one_by_one
-        yield from together(reading, population, max_rows)
+        chunks = reading.chunks(max_rows)
+        run = self.prepare(reading, population)
+        for chunk in chunks:
+            yield from run(chunk)
 
-    def _together(self, reading: Reading, population: Population, max_rows: int) -> Iterator[tuple[slice, th.Tensor]]:
+    def prepare(self, reading: Reading, population: Population) -> Evaluate:
+        """Compute what all members share, and return a function that evaluates some members, as `evaluate` yields."""
+        apart = reading.groups > 1
+        if apart not in self._batched:
+            self.check_batching(apart=apart)
+        self.policy.set_training_mode(False)
+        return self._together(reading, population) if self._batched[apart] else self._one_by_one(reading, population)
+
+    def _together(self, reading: Reading, population: Population) -> Evaluate:
         computing = Computing(self.policy.network, self.precision)
         with th.inference_mode(), computing:
             run = self._evaluator(reading, population)
-        members = max(1, max_rows // reading.texts)
-        if members > 1:
-            members -= members % 2  # both members of an antithetic pair in the same forward
-        for start in range(0, population.size, members):
-            chunk = slice(start, min(start + members, population.size))
+
+        def evaluate(chunk: slice) -> Iterator[tuple[slice, th.Tensor]]:
             with th.inference_mode(), computing:
                 log_probs = run(chunk)
             yield chunk, log_probs
 
-    def _one_by_one(self, reading: Reading, population: Population, max_rows: int) -> Iterator[tuple[slice, th.Tensor]]:
-        for member in range(population.size):
-            chunk = slice(member, member + 1)
-            with self.materialised(population, member), th.inference_mode():
-                computing = Computing(self.policy.network, self.precision)
-                with computing:
-                    log_probs = read_together(self.policy, reading, chunk)
-            yield chunk, log_probs
+        return evaluate
+
+    def _one_by_one(self, reading: Reading, population: Population) -> Evaluate:
+        def evaluate(chunk: slice) -> Iterator[tuple[slice, th.Tensor]]:
+            for member in range(chunk.start, chunk.stop):
+                alone = slice(member, member + 1)
+                with self.materialised(population, member), th.inference_mode():
+                    with Computing(self.policy.network, self.precision):
+                        log_probs = read_together(self.policy, reading, alone)
+                yield alone, log_probs
+
+        return evaluate
 
     def check_batching(self, *, apart: bool = False) -> None:
         """Compare a few members in one forward pass with the same members written into the policy.
@@ -134,20 +143,21 @@ class SearchSpace(Bounded, ABC):
         obs, training = trial_texts(self.policy), self.policy.training
         groups = len(obs["input_ids"]) if apart else 1
         population = self._trial(2 * groups)
-        reading = Reading(obs, population.size, groups)
+        reading, everyone = Reading(obs, population.size, groups), slice(0, population.size)
         self.policy.set_training_mode(False)
         precision, self.precision = self.precision, "float32"
         try:
             with full_precision(self.policy):
                 try:
-                    alone = th.cat([said for _, said in self._one_by_one(reading, population, 1)])
+                    alone = th.cat([said for _, said in self._one_by_one(reading, population)(everyone)])
                 except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
                     reason = (str(error).splitlines() or [type(error).__name__])[0]
                     raise ValueError(
                         f"{type(self).__name__} cannot search {type(self.policy.network).__name__}: a member written "
                         f"into it cannot read a text ({reason}); take another search space, or another model"
                     ) from error
-                return find_fault(lambda: th.cat([said for _, said in self._together(reading, population, 99)]), alone)
+                together = partial(self._together, reading, population)
+                return find_fault(lambda: th.cat([said for _, said in together()(everyone)]), alone)
         finally:
             self.policy.set_training_mode(training)
             self.precision = precision

@@ -1,0 +1,76 @@
+"""Where the members of a generation are evaluated: in this process, or by replicas elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch as th
+
+from lm_gym.agents.algorithms.fitness import Judged, PopulationFitness
+
+if TYPE_CHECKING:
+    from lm_gym.agents.algorithms.black_box import BlackBox
+
+
+class EvaluationError(RuntimeError):
+    """The members of a generation cannot be evaluated; the message says where, why and what to do."""
+
+
+class Evaluator(ABC):
+    """Base class of what evaluates the generations of a BlackBox."""
+
+    @abstractmethod
+    def judge(self, agent: BlackBox, population: PopulationFitness) -> Judged:
+        """Evaluate all members of the current generation.
+
+        Every evaluator gives the same numbers, bit for bit, because it computes the same chunks and combines them in
+        the same order.
+
+        Args:
+            agent: the agent, before the update of this generation.
+            population: the evaluation of its members on the current texts.
+
+        Raises:
+            EvaluationError: if that is not possible.
+        """
+
+    @abstractmethod
+    def updated(self, fitness: th.Tensor, rate: float) -> None:
+        """Take note of an update that the agent has made: `agent.update(fitness, rate)`."""
+
+    def logs(self) -> dict[str, float]:
+        """Return numbers to log."""
+        return {}
+
+
+class LocalEvaluator(Evaluator):
+    """Evaluates the members in this process."""
+
+    def judge(self, agent: BlackBox, population: PopulationFitness) -> Judged:
+        """See Evaluator."""
+        return population.total(population.part(chunk) for chunk in range(len(population.chunks)))
+
+    def updated(self, fitness: th.Tensor, rate: float) -> None:
+        """Nothing else has to be updated."""
+
+
+def checksum(agent: BlackBox) -> str:
+    """Hash the weights of an agent's policy and the state of its optimizer: equal for equal bits."""
+    digest = hashlib.blake2b(digest_size=16)
+    for state in (agent.policy.state_dict(), agent.optimizer.state_dict()):
+        for name, value in state.items():
+            digest.update(name.encode())
+            if isinstance(value, th.Tensor):
+                digest.update(_bytes_of(value))
+            else:
+                digest.update(repr(value).encode())
+    return digest.hexdigest()
+
+
+def _bytes_of(tensor: th.Tensor) -> memoryview:
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    array: np.ndarray[tuple[int], np.dtype[np.uint8]] = flat.view(th.uint8).numpy()
+    return memoryview(array)

@@ -1,0 +1,361 @@
+"""Evaluation of populations by workers on a Ray cluster."""
+
+from __future__ import annotations
+
+import math
+import os
+import pickle
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+import ray
+import torch as th
+from ray.exceptions import RayError, RayTaskError
+
+from lm_gym.agents.algorithms.evaluators import EvaluationError, Evaluator, checksum
+from lm_gym.agents.algorithms.fitness import Judged, Part, PopulationFitness
+from lm_gym.agents.algorithms.replica import Order, Replica, Start, Update
+
+if TYPE_CHECKING:
+    from lm_gym.agents.algorithms.black_box import BlackBox
+
+AHEAD = 2  # orders that a worker holds, so that it never waits for the next one
+LOSSES = 3  # workers that one chunk may cost, and that may fail to start one after another
+PATIENCE = 120.0  # seconds without any worker
+
+
+@dataclass
+class Traffic:
+    """Bytes of messages, without Ray's own.
+
+    Attributes:
+        down: updates and orders, to all workers together.
+        up: fitness, from all workers together.
+        starts: agents with their weights, once for each worker that starts.
+    """
+
+    down: int = 0
+    up: int = 0
+    starts: int = 0
+
+
+class _Actor:
+    """The process of a worker. Messages are bytes, so that they can be counted."""
+
+    def __init__(self) -> None:
+        self._replica: Replica | None = None
+
+    def name(self) -> str:
+        return f"pid {os.getpid()} on {ray.util.get_node_ip_address()}"
+
+    def start(self, message: bytes) -> None:
+        self._replica = Replica(pickle.loads(message))
+
+    def update(self, message: bytes) -> None:
+        assert self._replica is not None
+        self._replica.update(pickle.loads(message))
+
+    def parts(self, message: bytes) -> bytes:
+        assert self._replica is not None
+        return pickle.dumps(self._replica.parts(pickle.loads(message)))
+
+    def checksum(self) -> str:
+        assert self._replica is not None
+        return self._replica.checksum()
+
+
+@dataclass(eq=False)
+class _Worker:
+    number: int
+    actor: Any
+    place: str = "not started yet"
+    chunks: dict[Any, range] = field(default_factory=dict)  # those that it computes, by the reference of their result
+    updated: Any = None  # reference of its last update
+
+    def failure(self, error: RayTaskError) -> EvaluationError:
+        """What failed first: its last update, or what raised the error."""
+        try:
+            ray.get([] if self.updated is None else [self.updated])
+        except RayTaskError as first:
+            error = first
+        return EvaluationError(f"{self}: {type(error.cause).__name__}: {error.cause}")
+
+    def __str__(self) -> str:
+        return f"worker {self.number} ({self.place})"
+
+
+class RayEvaluator(Evaluator):
+    """Evaluates members on Ray workers, each of which has a replica of the agent.
+
+    Downwards travel the fitness of the last generation, from which every replica makes the agent's update, and the
+    numbers of chunks; upwards the fitness of their members. Weights travel once, when a worker starts. The result does
+    not depend on the number of workers. If a worker dies, the others evaluate its chunks, and another one is started.
+
+    Args:
+        workers: number of workers. If the cluster has no room for all of them, those that it has room for work.
+        address: `"local"` starts a cluster on this machine, `"auto"` finds one that runs on it, `"HOST:PORT"` is the
+            address of a cluster's head.
+        gpus: GPUs of each worker; agents on a GPU need one.
+        checksum_every: number of generations between two comparisons of the workers' weights with the agent's.
+
+    Attributes:
+        traffic: bytes sent and received so far.
+        lost: number of workers that died.
+
+    Raises:
+        EvaluationError: there is no such cluster.
+    """
+
+    def __init__(self, workers: int, address: str = "local", *, gpus: float = 0, checksum_every: int = 10) -> None:
+        self._wanted, self._gpus, self._checksum_every = workers, gpus, checksum_every
+        self._connected = connect(address, workers)
+        self._idle: list[_Worker] = []  # started processes without an agent
+        self._starting: dict[Any, _Worker] = {}  # by the reference of their answer
+        self._joining: dict[Any, _Worker] = {}
+        self._ready: list[_Worker] = []
+        self._agent: BlackBox | None = None
+        self._expected = -1  # generation that the replicas are in
+        self._start: Any = None
+        self._count = self._failures = 0
+        self._logged = Traffic()
+        self.traffic, self.lost = Traffic(), 0
+
+    # ------------------------------------------------------------------ the interface
+
+    def judge(self, agent: BlackBox, population: PopulationFitness) -> Judged:
+        """See Evaluator."""
+        self._follow(agent)
+        checks = {}
+        if self._expected % self._checksum_every == 0:
+            checks = {worker.actor.checksum.remote(): worker for worker in self._ready}
+        parts = self._collect(agent, population)
+        self._compare(agent, checks)
+        return population.total(parts[chunk] for chunk in range(len(population.chunks)))
+
+    def updated(self, fitness: th.Tensor, rate: float) -> None:
+        """Have all replicas make the same update."""
+        message = pickle.dumps(Update(fitness.cpu().numpy(), rate))
+        for worker in [*self._ready, *self._joining.values()]:
+            worker.updated = worker.actor.update.remote(message)
+            self.traffic.down += len(message)
+        self._expected += 1
+
+    def logs(self) -> dict[str, float]:
+        """The number of workers, of those lost so far, and the bytes of the last generation."""
+        down, up = self.traffic.down - self._logged.down, self.traffic.up - self._logged.up
+        self._logged = Traffic(self.traffic.down, self.traffic.up)
+        return {
+            "ray/workers": len(self._ready),
+            "ray/lost": self.lost,
+            "ray/bytes_down": down,
+            "ray/bytes_up": up,
+        }
+
+    def resize(self, workers: int) -> None:
+        """Start or end workers; between two generations."""
+        self._wanted = workers
+        staff = [*self._ready, *self._joining.values(), *self._idle, *self._starting.values()]
+        for worker in staff[workers:]:
+            self._dismiss(worker)
+        for _ in range(workers - len(staff)):
+            self._hire()
+
+    def wait(self, agent: BlackBox) -> None:
+        """Wait until all workers have started and have this agent; otherwise they join a search as they start."""
+        self._follow(agent)
+        while self._starting or self._idle or self._joining:
+            self._join(agent)
+            self._attend(self._next([*self._starting, *self._joining]))
+
+    @property
+    def places(self) -> list[str]:
+        """Process id and node of the workers that have started."""
+        return [worker.place for worker in (*self._ready, *self._joining.values(), *self._idle)]
+
+    def close(self) -> None:
+        """End the workers, and the connection if this object has made it."""
+        self.resize(0)
+        if self._connected:
+            ray.shutdown()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ------------------------------------------------------------------ a generation
+
+    def _collect(self, agent: BlackBox, population: PopulationFitness) -> dict[int, Part]:
+        """Have all chunks evaluated, by whatever workers there are, and return them by number."""
+        draws, count = population.texts.batch_draws, len(population.chunks)
+        work, parts = deque([range(count)]), dict[int, Part]()
+        losses = dict.fromkeys(range(count), 0)
+        while len(parts) < count:
+            self._join(agent)
+            for worker in self._ready:
+                while work and len(worker.chunks) < AHEAD:
+                    chunks = self._share(work)
+                    order = pickle.dumps(Order(self._expected, draws, chunks))
+                    worker.chunks[worker.actor.parts.remote(order)] = chunks
+                    self.traffic.down += len(order)
+            running = {reference: worker for worker in self._ready for reference in worker.chunks}
+            done = self._next([*running, *self._starting, *self._joining], patient=bool(running))
+            if done not in running:
+                self._attend(done)
+                continue
+            worker = running[done]
+            try:
+                message = ray.get(done)
+            except RayTaskError as error:
+                raise worker.failure(error) from error
+            except RayError as error:
+                for chunk in (chunk for chunks in worker.chunks.values() for chunk in chunks):
+                    losses[chunk] += 1
+                    if losses[chunk] == LOSSES:
+                        raise EvaluationError(
+                            f"{LOSSES} workers have died on the same members, the last of them {worker}: {_line(error)}"
+                        ) from error
+                work.extendleft(worker.chunks.values())
+                self._lose(worker)
+                continue
+            parts |= zip(worker.chunks.pop(done), pickle.loads(message), strict=True)
+            self.traffic.up += len(message)
+        return parts
+
+    def _share(self, work: deque[range]) -> range:
+        """Take the chunks of an order: a large share of much work, so that there are few orders, and one of little."""
+        left = sum(map(len, work))
+        first = work.popleft()
+        share = min(len(first), math.ceil(left / (AHEAD * len(self._ready))))
+        if first[share:]:
+            work.appendleft(first[share:])
+        return first[:share]
+
+    def _compare(self, agent: BlackBox, checks: dict[Any, _Worker]) -> None:
+        """Raise EvaluationError if a worker's weights are not the agent's."""
+        own = checksum(agent) if checks else ""
+        for reference, worker in checks.items():
+            if worker not in self._ready:
+                continue
+            try:
+                theirs = ray.get(reference)
+            except RayTaskError as error:
+                raise worker.failure(error) from error
+            except RayError:
+                self._lose(worker)
+                continue
+            if theirs != own:
+                raise EvaluationError(
+                    f"{worker} has other weights than this process in generation {self._expected}: their processors or "
+                    "libraries compute differently, use equal ones"
+                )
+
+    # ------------------------------------------------------------------ workers that come and go
+
+    def _follow(self, agent: BlackBox) -> None:
+        """Prepare for a generation: workers with another agent, or another state of it, begin anew."""
+        generation, self._start = agent.optimizer.generation, None
+        failed = any(worker.chunks for worker in self._ready)
+        if agent is not self._agent or generation != self._expected or failed:
+            for worker in (*self._ready, *self._joining.values()):
+                worker.chunks, worker.updated = {}, None
+                self._idle.append(worker)
+            self._ready, self._joining = [], {}
+            self._agent, self._expected = agent, generation
+        self.resize(self._wanted)
+
+    def _hire(self) -> None:
+        """Start the process of a worker."""
+        actor = ray.remote(_Actor).options(num_cpus=1, num_gpus=self._gpus).remote()
+        worker = _Worker(self._count, actor)
+        self._count += 1
+        self._starting[actor.name.remote()] = worker
+
+    def _join(self, agent: BlackBox) -> None:
+        """Send the agent to workers that have started without one."""
+        for worker in self._idle:
+            if self._start is None:
+                self._start = ray.put(ray.cloudpickle.dumps(Start.of(agent)))
+                self._start_bytes = len(ray.get(self._start))
+            self._joining[worker.actor.start.remote(self._start)] = worker
+            self.traffic.starts += self._start_bytes
+        self._idle = []
+
+    def _attend(self, done: Any) -> None:
+        """Take note that a worker has started, or has received the agent."""
+        joined = done in self._joining
+        worker = self._joining.pop(done) if joined else self._starting.pop(done)
+        try:
+            answer = ray.get(done)
+        except RayTaskError as error:
+            raise worker.failure(error) from error
+        except RayError as error:
+            self._failures += 1
+            if self._failures == LOSSES:
+                raise EvaluationError(f"{LOSSES} workers could not start, the last: {_line(error)}") from error
+            self._lose(worker)
+            return
+        if joined:
+            self._failures = 0
+            self._ready.append(worker)
+        else:
+            worker.place = answer
+            self._idle.append(worker)
+
+    def _next(self, references: list[Any], *, patient: bool = False) -> Any:
+        """Return the first of these that is answered."""
+        done, _ = ray.wait(references, timeout=None if patient else PATIENCE)
+        if not done:
+            raise EvaluationError(
+                f"no worker has started in {PATIENCE:.0f} seconds: the cluster has {_room()} left, and a worker needs "
+                f"1 CPU and {self._gpus:g} GPU; give fewer workers, or add nodes"
+            )
+        return done[0]
+
+    def _lose(self, worker: _Worker) -> None:
+        """Replace a worker that has died."""
+        self.lost += 1
+        self._dismiss(worker)
+        self._hire()
+
+    def _dismiss(self, worker: _Worker) -> None:
+        """End a worker."""
+        for group in (self._ready, self._idle):
+            if worker in group:
+                group.remove(worker)
+        for references in (self._starting, self._joining):
+            for reference in [key for key, value in references.items() if value is worker]:
+                del references[reference]
+        ray.kill(worker.actor)
+
+
+def connect(address: str, workers: int) -> bool:
+    """Connect this process to a Ray cluster, and return whether it was not connected before.
+
+    Raises:
+        EvaluationError: there is no such cluster.
+    """
+    if ray.is_initialized():
+        return False
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+    if address == "local":
+        ray.init("local", num_cpus=workers, include_dashboard=False, **quiet)
+        return True
+    try:
+        ray.init(address, **quiet)
+    except (ConnectionError, ValueError) as error:
+        raise EvaluationError(f"no Ray cluster at {address}: {_line(error)}") from error
+    return True
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _room() -> str:
+    left: Iterable[tuple[str, float]] = ray.available_resources().items()
+    return ", ".join(f"{amount:g} {name}" for name, amount in left if name in ("CPU", "GPU")) or "no CPU"

@@ -1,0 +1,116 @@
+"""Copies of a gradient-free agent in other processes, which evaluate a part of its members."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch as th
+from numpy.typing import NDArray
+
+from lm_gym.agents.algorithms.evaluators import EvaluationError, checksum
+from lm_gym.agents.algorithms.fitness import Part, PopulationFitness
+from lm_gym.agents.algorithms.text_environments import TextEnvironments
+
+if TYPE_CHECKING:
+    from lm_gym.agents.algorithms.black_box import BlackBox
+
+
+@dataclass(frozen=True)
+class Start:
+    """All that a replica begins with: the only message that contains weights.
+
+    Attributes:
+        algorithm: class of the agent.
+        saved: the saved agent.
+        env: its environment.
+        device: type of its device.
+        threads: number of torch's threads; the order of a sum, and so its last bits, may depend on it.
+    """
+
+    algorithm: type[BlackBox]
+    saved: bytes
+    env: Any
+    device: str
+    threads: int
+
+    @staticmethod
+    def of(agent: BlackBox) -> Start:
+        """The start of a replica that evaluates the agent's current generation."""
+        saved = io.BytesIO()
+        agent.save(saved)
+        return Start(type(agent), saved.getvalue(), agent.env, agent.device.type, th.get_num_threads())
+
+
+@dataclass(frozen=True)
+class Update:
+    """An update of the search. With it, every replica makes the same step from the same numbers.
+
+    Attributes:
+        fitness: float64 [P].
+        rate: factor of the learning rate.
+    """
+
+    fitness: NDArray[np.float64]
+    rate: float
+
+
+@dataclass(frozen=True)
+class Order:
+    """Chunks of members to evaluate. A replica finds out itself who they are and what they read.
+
+    Attributes:
+        generation: number of the generation, from which, with the seed, the members' noise follows.
+        draws: number of texts drawn before those that the generation reads, from which their indices follow.
+        chunks: numbers of the chunks.
+    """
+
+    generation: int
+    draws: int
+    chunks: range
+
+
+class Replica:
+    """A copy of an agent and its environment, which makes the same updates.
+
+    Args:
+        start: the agent.
+    """
+
+    def __init__(self, start: Start) -> None:
+        th.set_num_threads(start.threads)
+        saved = io.BytesIO(start.saved)
+        self.agent = start.algorithm.load(saved, env=start.env, device=start.device)  # type: ignore[arg-type]
+        assert self.agent.env is not None
+        self._texts = TextEnvironments(self.agent.env)
+        self._draws: int | None = None
+        self._population: PopulationFitness | None = None
+
+    def parts(self, order: Order) -> list[Part]:
+        """Evaluate some chunks.
+
+        Raises:
+            EvaluationError: the replica is in another generation.
+        """
+        agent = self.agent
+        if agent.optimizer.generation != order.generation:
+            raise EvaluationError(f"the replica is in generation {agent.optimizer.generation}, not {order.generation}")
+        if self._draws != order.draws:
+            agent.read(order.draws)
+            self._draws, self._population = order.draws, None
+        agent.optimizer.ask()  # tensors that the update changes in place
+        with agent.generation():
+            if self._population is None:
+                self._population, _ = agent.evaluation(self._texts)
+            return [self._population.part(chunk) for chunk in order.chunks]
+
+    def update(self, update: Update) -> None:
+        """Make the agent's update."""
+        self._population = None
+        self.agent.update(th.from_numpy(update.fitness), update.rate)
+
+    def checksum(self) -> str:
+        """Hash the weights and the state of the optimizer."""
+        return checksum(self.agent)

@@ -1,0 +1,37 @@
+"""An agent whose replicas come to harm. Workers import it by its name."""
+
+import os
+import signal
+from pathlib import Path
+
+import torch as th
+
+from lm_gym.agents.algorithms.presets import SNES
+
+
+class Disturbed(SNES):
+    """An agent whose replicas come to harm, once, while a file exists."""
+
+    harm, trap, home = "", "", 0
+
+    def evaluation(self, texts):
+        if self._trapped("dies"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self._trapped("raises"):
+            raise ValueError("no such tag")
+        return super().evaluation(texts)
+
+    def update(self, fitness, rate):
+        super().update(fitness, rate)
+        if self._trapped("drifts"):
+            with th.no_grad():
+                next(self.policy.parameters()).add_(1e-6)
+
+    def _trapped(self, harm):
+        if self.harm != harm or os.getpid() == self.home:
+            return False
+        try:
+            Path(self.trap).unlink()
+        except FileNotFoundError:
+            return False
+        return True
