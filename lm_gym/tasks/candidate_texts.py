@@ -1,4 +1,4 @@
-"""Encoding of texts that hold candidates, each before a marker."""
+"""Encoding of texts that hold candidates, each between markers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lm_gym.tokenizer import TextTokenizer
 
 _ENDS = ("<|endoftext|>", "</s>", "<|end_of_text|>", "<|im_end|>", "<eos>")  # end-of-text tokens of causal LMs
-LEAST = 9  # sub-tokens of the context, with the separator, that are left beside the candidates
+LEAST = 9  # sub-tokens of the context, with its marker, that are left beside the candidates
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Layout:
 
     Attributes:
         tokenizer: the tokenizer.
-        marker: id of the token behind each candidate.
-        separator: id of the token behind each turn and the message; None if there is none.
+        marker: id of the token behind the message and behind each candidate.
+        separator: id of the token behind each turn before the message; None if there is none.
         abstains: whether a last marker, without a candidate, stands for abstaining.
     """
 
@@ -109,7 +109,7 @@ def _encode_chunk(
 ) -> tuple[NDArray[np.integer], NDArray[np.int64], NDArray[np.bool_]]:
     texts, candidates = np.arange(len(corpus)), candidates_of(corpus)
     separator = [] if layout.separator is None else [layout.separator]
-    items = [_items(table, corpus.words, corpus.offsets, texts, separator)]
+    items = [_items(table, corpus.words, corpus.offsets, texts, [layout.marker])]
     turns = corpus.columns.get(TURNS.name)
     if isinstance(turns, TextsColumn):
         items.insert(0, _items(table, turns.words, turns.item_offsets, np.repeat(texts, turns.lengths), separator))

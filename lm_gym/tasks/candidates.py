@@ -31,7 +31,7 @@ GRADED = replace(RELEVANCE, required=False)
 class AmongCandidates(FixedPositions):
     """Base class of tasks whose choices are the candidates of each text, and perhaps to abstain.
 
-    The prepared corpus has the columns `candidates` and `relevance`. Options have `marker` and `abstain`.
+    The prepared corpus has the columns `candidates` and `relevance`. Options have `marker`, `abstain` and `similarity`.
     """
 
     gold = frozenset({"choice", "relevance"})
@@ -60,7 +60,11 @@ class AmongCandidates(FixedPositions):
     @property
     def policy_arguments(self) -> dict[str, Any]:
         """The head and the marker of candidates."""
-        pointer = {"marker": self._layout.marker, "abstains": self._layout.abstains}
+        pointer = {
+            "marker": self._layout.marker,
+            "abstains": self._layout.abstains,
+            "similarity": self.options.similarity,
+        }
         return {"head": self.head, "pointer": pointer}
 
     @property

@@ -57,13 +57,16 @@ class ResponseSelectionOptions:
             records have `candidates`
         k: number of candidates from the bank
         abstain: whether there is one more {choice}, 0, which gives no reply
-        marker: token behind each candidate; None: the mask token, or the end-of-text token of a causal LM
+        marker: token behind the message and each candidate; None: the mask token, or the end-of-text token of a causal
+            LM
+        similarity: whether the policy adds the similarity of the context and a {choice} to its logit
     """
 
     bank: str | None = None
     k: PositiveInt = 5
     abstain: bool = False
     marker: str | None = None
+    similarity: bool = True
 
 
 class ResponseSelection(AmongCandidates):
@@ -73,9 +76,10 @@ class ResponseSelection(AmongCandidates):
     step decides it. The action is the number of a candidate, from 0. With `abstain=True`, action 0 gives no reply, and
     candidates count from 1.
 
-    The text is read as turns, message and candidates, with a marker behind each candidate. The policy is a token
-    classifier with one label: the logit of a candidate is its output at the candidate's marker, so candidates are
-    compared with one another. A context that is too long loses its first words. Candidates are always read whole; if
+    The text is read as turns, message and candidates, with a marker behind the message and behind each candidate. The
+    policy is a token classifier with one label: the logit of a candidate is its output at the candidate's marker, so
+    candidates are compared with one another. With `similarity`, the dot product of the mean states of the context and
+    of the candidate is added. A context that is too long loses its first words. Candidates are always read whole; if
     they do not fit in `max_length`, an error names those that fall out.
 
     A record has a message, candidates, and the right one: `answer` (its index), `reply` (its text) or `relevance` (a
