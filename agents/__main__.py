@@ -11,6 +11,7 @@ COMMANDS = {
     "train": "train an agent on a text environment, or resume a run",
     "evaluate": "play the best model of a run on a split, and report its metrics",
     "play": "step through texts as a trained model decides them",
+    "reply": "rank the replies of a bank for the messages that you type",
     "monitor": "label a stream of texts with a trained classifier, and raise alerts",
     "compare": "train every row of a study under one budget, and write tables and charts",
     "pretrain": "pretrain a small BERT by masked language modelling on the builtin texts",

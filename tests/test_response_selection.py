@@ -1,6 +1,8 @@
 """Response selection: candidates in the text, the pointer head, relevance, banks, the builtin customer service."""
 
+import contextlib
 import hashlib
+import io
 import json
 import re
 
@@ -16,6 +18,8 @@ from lm_gym.agents import LMPolicy, evaluate
 from lm_gym.agents.algorithms.registry import ALGORITHMS
 from lm_gym.agents.evaluation.playing import baselines
 from lm_gym.agents.model.pointer import ABSENT, Pointer, pointer_logits
+from lm_gym.agents.reply import main as reply
+from lm_gym.agents.train import main as train
 from lm_gym.builtin.names import SPLITS, own_words
 from lm_gym.builtin.replies import reply_splits, sentences
 from lm_gym.data import DataError
@@ -207,11 +211,15 @@ def test_markers_are_found_in_order_and_not_in_padding():
 
 def test_candidates_are_read_with_their_similarity_to_the_context():
     marked = torch.tensor([[0, 0, 1, 0, 1, 0, 0, 1]]) > 0
-    output = torch.tensor([1.0, 3.0, 9.0, 5.0, 8.0, 2.0, 4.0, 7.0])[None, :, None]
+    along, up, both = [2.0, 0.0], [0.0, 3.0], [3.0, 4.0]
+    output = torch.tensor([[along, along, [9.0, 9.0], both, [8.0, 8.0], up, along, [7.0, 7.0]]])
     pointer = Pointer(9, False, True, 3)
     read = pointer.read(output, torch.tensor([0, 0]), *pointer.columns(marked), marked)
-    assert read[0].tolist() == [[8.0, 4 * 2.0 * 5.0], [7.0, 4 * 2.0 * 3.0], [0.0, 0.0]]
+    assert torch.allclose(read[0], torch.tensor([[8.0, 8.0, 15 * 0.6], [7.0, 7.0, 15 * 0.5], [0.0, 0.0, 0.0]]))
     assert torch.equal(read[0], read[1])
+    abstaining = Pointer(9, True, True, 2)
+    read = abstaining.read(output, torch.tensor([0]), *abstaining.columns(marked), marked)
+    assert torch.allclose(read[0, :, 2], torch.tensor([15 * 0.6, 15 * 0.6]))  # as the only candidate
 
 
 def test_absent_candidates_have_no_probability():
@@ -335,3 +343,62 @@ def test_the_task_is_registered():
     assert lm_gym.TASKS["response_selection"] is ResponseSelection
     with pytest.raises(DataError, match="no candidates"):
         make([{"message": "a", "answer": 0}], num_envs=1)
+
+
+# ---------------------------------------------------------------------- runs and the command
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("replies")
+    rows = [{**RECORDS[1], "message": f"order {number} is late"} for number in range(6)]
+    (folder / "asked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    arguments = ["--env.id", ID, "--env.dataset", str(folder / "asked.jsonl"), "--env.abstain", "true"]
+    arguments += ["--data.max_overlap", "1", "--env.num_envs", "4", "--budget.passes", "1"]
+    with contextlib.redirect_stdout(io.StringIO()):
+        train([*arguments, "--algo", "supervised", "--run_dir", str(folder / "run"), "--device", "cpu"])
+    return folder / "run"
+
+
+@pytest.mark.filterwarnings("always:.*are duplicates")
+def test_the_command_ranks_replies(run, tmp_path, capsys, monkeypatch):
+    bank = bank_of(tmp_path, "It comes tomorrow.", "I am sorry.", "Here is the order.", "I am sorry.")
+    asked = tmp_path / "messages.jsonl"
+    asked.write_text('My order is late\n\n{"message": "where is it", "turns": ["hello"]}\n', encoding="utf-8")
+    reply([str(run), "--bank", bank, "--input", str(asked), "--k", "3", "--top", "9"])
+    shown = capsys.readouterr()
+    assert "1 of 4 replies" in shown.err
+    lines = [json.loads(line) for line in shown.out.splitlines()]
+    assert [line["message"] for line in lines] == ["My order is late", "where is it"]
+    for line in lines:
+        replies = {entry["reply"] for entry in line["replies"]}
+        assert replies == {None, "It comes tomorrow.", "I am sorry.", "Here is the order."}
+        probabilities = [entry["probability"] for entry in line["replies"]]
+        assert probabilities == sorted(probabilities, reverse=True)
+        assert sum(probabilities) == pytest.approx(1, abs=1e-3)
+    typed = iter(["order late", ""])
+    monkeypatch.setattr("builtins.input", lambda *_: next(typed))
+    reply([str(run), "--bank", bank, "--k", "2", "--top", "2"])
+    assert re.search(r"1\. 0\.\d+  .*\n2\. 0\.\d+  ", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("content", "more", "message"),
+    [
+        ('{"message": 3}\n', [], "line 1: no 'message'"),
+        ('{"message": "a", "turns": [1]}\n', [], "'turns' is"),
+        ("{\n", [], "bad JSON"),
+        ("a\n", ["--k", "0"], "--k"),
+        ("a\n", ["--bank", "nowhere.jsonl"], "nowhere.jsonl"),
+        ("a\n", ["--env.max_length", "12"], "candidates need"),
+    ],
+)
+def test_bad_messages_are_refused_in_one_line(content, more, message, run, tmp_path, capsys):
+    asked = tmp_path / "messages.jsonl"
+    asked.write_text(content, encoding="utf-8")
+    with pytest.raises(SystemExit) as ended:
+        reply([str(run), "--bank", bank_of(tmp_path, "yes it is", "no it is not"), "--input", str(asked), *more])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert len(said.splitlines()) == 1

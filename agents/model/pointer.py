@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch as th
+from torch.nn.functional import normalize
 
 ABSENT = -1e4  # logit of a candidate that a text lacks; its probability is 0 in float32
-_SHARPNESS = 4.0  # logits per unit of similarity
+_SHARPNESS = 15.0  # logits per unit of similarity
 
 
 @dataclass(frozen=True)
@@ -70,17 +71,25 @@ class Pointer:
         return th.cat([states, similar[..., None]], -1).masked_fill(~there[..., None], 0.0)[rows]
 
     def _similarities(self, output: th.Tensor, columns: th.Tensor, marked: th.Tensor) -> th.Tensor:
-        """Return the scaled dot products of the mean states of the context and of each candidate, [B, n]."""
+        """Return how well the context covers each candidate, [B, n], by late interaction.
+
+        For each token of a candidate, take the largest cosine of its state with those of the context; the similarity
+        is the scaled mean over the candidate (ColBERT, Khattab and Zaharia 2020). That of abstaining is the mean over
+        the candidates.
+        """
+        unit = normalize(output, dim=-1)
         segment = marked.cumsum(1) - marked.long()  # the context is 0, candidates count from 1
-        parts = int(segment.max()) + 1
-        sums = output.new_zeros(len(output), parts, output.shape[-1])
-        inside = (~marked).to(output.dtype)[..., None]
-        sums = sums.scatter_add(1, segment[..., None].expand_as(output), output * inside)
-        sizes = output.new_zeros(len(output), parts).scatter_add(1, segment, inside[..., 0])
-        means = sums / sizes.clamp(min=1)[..., None]
-        own = segment.gather(1, columns)
-        dots = th.einsum("bh,bnh->bn", means[:, 0], means.gather(1, own[..., None].expand(-1, -1, output.shape[-1])))
-        return dots * (_SHARPNESS / output.shape[-1] ** 0.5)
+        cosines = unit @ unit.transpose(1, 2)  # [B, L, L]
+        nearest = cosines.masked_fill(~((segment == 0) & ~marked)[:, None], -1.0).amax(-1)  # [B, L]
+        sums = nearest.new_zeros(len(output), int(segment.max()) + 1)
+        sizes = sums.scatter_add(1, segment, (~marked).to(sums.dtype))
+        sums = sums.scatter_add(1, segment, nearest.masked_fill(marked, 0.0))
+        similar = (sums / sizes.clamp(min=1)).gather(1, segment.gather(1, columns)) * _SHARPNESS
+        if self.abstains:
+            given = columns[:, 1:] > 0
+            mean = (similar[:, 1:] * given).sum(1) / given.sum(1)
+            similar = th.cat([mean[:, None], similar[:, 1:]], 1)
+        return similar
 
 
 def pointer_logits(logits: th.Tensor, hidden: th.Tensor) -> th.Tensor:

@@ -107,7 +107,11 @@ class ConversationMaker:
         rng = self._rng
         order = "".join(str(int(rng.random() * 10)) for _ in range(3))
         day = f"{1 + int(rng.random() * 28)} {pick(rng, list(_MONTHS))}"
-        return {"product": pick(rng, self._lists["products"]), "order": f"{1 + int(rng.random() * 9)}{order}", "date": day}
+        return {
+            "product": pick(rng, self._lists["products"]),
+            "order": f"{1 + int(rng.random() * 9)}{order}",
+            "date": day,
+        }
 
     def _reply(self, name: str, dated: bool) -> str:
         """A reply to an intent, which names a date only if the customer did."""
@@ -119,7 +123,9 @@ class ConversationMaker:
         found: dict[str, str] = {}
         while len(found) < 3:
             near, topic = self._rng.random() < _NEAR, self._intents[name].topic
-            other = pick(self._rng, [o for o, i in self._intents.items() if o != name and (not near or i.topic == topic)])
+            other = pick(
+                self._rng, [o for o, i in self._intents.items() if o != name and (not near or i.topic == topic)]
+            )
             reply = self._reply(other, dated)
             if dated or "{date}" not in reply:
                 found.setdefault(other, reply)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,6 @@ from lm_gym.tasks.candidates import (
     AmongCandidates,
     best_candidates,
     check_candidates,
-    item_keys,
     scored,
 )
 from lm_gym.tasks.encoded import Cut, Encoded, WordTable, id_type
@@ -78,8 +77,8 @@ class ResponseSelection(AmongCandidates):
 
     The text is read as turns, message and candidates, with a marker behind the message and behind each candidate. The
     policy is a token classifier with one label: the logit of a candidate is its output at the candidate's marker, so
-    candidates are compared with one another. With `similarity`, the dot product of the mean states of the context and
-    of the candidate is added. A context that is too long loses its first words. Candidates are always read whole; if
+    candidates are compared with one another. With `similarity`, the policy adds how well the states of
+    the context cover those of the candidate (late interaction). A context that is too long loses its first words. Candidates are always read whole; if
     they do not fit in `max_length`, an error names those that fall out.
 
     A record has a message, candidates, and the right one: `answer` (its index), `reply` (its text) or `relevance` (a
