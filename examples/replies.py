@@ -2,8 +2,8 @@
 
 python -m examples.replies
 
-The bank is a file of replies, one per line. BM25 looks up six of them for each message, and the policy picks one. Sending
-a wrong reply costs as much as a right one is worth, and handing the message to a colleague (abstaining) costs nothing.
+The bank is a file of replies, one per line. BM25 looks up six of them for each message, and the policy picks one. A
+wrong reply costs as much as a right one is worth; handing the message to a colleague (abstaining) costs nothing.
 """
 
 import random

@@ -184,9 +184,9 @@ def _refuse_long(
     kept = int((np.cumsum(own) + least[text] <= room).sum())
     named = ", ".join(repr(" ".join(words)[:40]) for words in candidates.of(text)[kept : kept + 3])
     raise DataError(
-        f"text {first + text}: its {len(own)} candidates need {needed[text]} sub-tokens and the context {least[text]} at "
-        f"least, but max_length leaves {room}: {len(own) - kept} of them do not fit ({named}): raise max_length to "
-        f"{needed[text] + least[text] + frame} or more, or give fewer candidates"
+        f"text {first + text}: its {len(own)} candidates need {needed[text]} sub-tokens and the context at least "
+        f"{least[text]}, but max_length leaves {room}: {len(own) - kept} of them do not fit ({named}): raise "
+        f"max_length to {needed[text] + least[text] + frame} or more, or give fewer candidates"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,7 +79,7 @@ class AmongCandidates(FixedPositions):
         return np.arange(self.shape.choices) < counts[:, None]
 
     def gains(self, texts: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the relevance of each choice, float64 [R, n]; 0 for abstaining and for candidates that a text lacks."""
+        """Return the relevance of each choice, float64 [R, n]; 0 for abstaining and for what a text lacks."""
         first = int(self.options.abstain)
         places = self.candidates.offsets[texts][:, None] + np.arange(self.shape.choices - first)
         there = np.arange(self.shape.choices - first) < self.candidates.lengths[texts][:, None]
@@ -132,9 +133,7 @@ def item_keys(column: TextsColumn) -> NDArray[np.int64]:
     numbers: dict[bytes, int] = {}
     ends = column.item_offsets * column.words.itemsize
     data = np.ascontiguousarray(column.words).tobytes()
-    return np.array(
-        [numbers.setdefault(data[a:b], len(numbers)) for a, b in zip(ends[:-1], ends[1:], strict=True)], np.int64
-    )
+    return np.array([numbers.setdefault(data[a:b], len(numbers)) for a, b in pairwise(ends)], np.int64)
 
 
 def best_candidates(corpus: Corpus) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

@@ -77,9 +77,9 @@ class ResponseSelection(AmongCandidates):
 
     The text is read as turns, message and candidates, with a marker behind the message and behind each candidate. The
     policy is a token classifier with one label: the logit of a candidate is its output at the candidate's marker, so
-    candidates are compared with one another. With `similarity`, the policy adds how well the states of
-    the context cover those of the candidate (late interaction). A context that is too long loses its first words. Candidates are always read whole; if
-    they do not fit in `max_length`, an error names those that fall out.
+    candidates are compared with one another. With `similarity`, the policy adds how well the states of the context
+    cover those of the candidate (late interaction). A context that is too long loses its first words. Candidates are
+    always read whole; if they do not fit in `max_length`, an error names those that fall out.
 
     A record has a message, candidates, and the right one: `answer` (its index), `reply` (its text) or `relevance` (a
     number for each candidate, 0 if it is wrong). The gold choice is the first candidate of the highest relevance. If no
@@ -211,8 +211,8 @@ def _answers(split: str, corpus: Corpus) -> NDArray[np.int64]:
     if wrong.any():
         text = int(np.flatnonzero(wrong)[0])
         raise DataError(
-            f"{split}, text {text}: answer {column.values[text]:g}, but there are {counts[text]} candidates: count them "
-            "from 0; -1 means that none is right"
+            f"{split}, text {text}: answer {column.values[text]:g}, but there are {counts[text]} candidates: count "
+            "them from 0; -1 means that none is right"
         )
     return column.values.astype(np.int64)
 
