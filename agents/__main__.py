@@ -12,6 +12,7 @@ COMMANDS = {
     "evaluate": "play the best model of a run on a split, and report its metrics",
     "predict": "predict texts without gold with the best model of a run",
     "play": "step through texts as a trained model decides them",
+    "reply": "rank the replies of a bank for the messages that you type",
     "monitor": "label a stream of texts with a trained classifier, and raise alerts",
     "compare": "train every row of a study under one budget, and write tables and charts",
     "pretrain": "pretrain a small BERT by masked language modelling on the builtin texts",

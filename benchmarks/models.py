@@ -13,6 +13,7 @@ import argparse
 import tempfile
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,13 @@ SIZES = {
     "initializer_range": 0.2,
 }
 ENCODERS: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(("bert", "distilbert", "roberta", "xlm-roberta", "camembert", "ernie", "megatron-bert"), {}),
+    "bert": {},
+    "distilbert": {},
+    "roberta": {},
+    "xlm-roberta": {},
+    "camembert": {},
+    "ernie": {},
+    "megatron-bert": {},
     "albert": {"embedding_size": 64},
     "electra": {"embedding_size": 64},
     "deberta": {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "type_vocab_size": 0},
@@ -87,15 +94,14 @@ the policy predicts. A number refers to the error or the note below the table.
 """
 
 
-def checkpoint(architecture: str, head: str, folder: Path) -> str:
-    """A small checkpoint with random weights and the tokenizer of `tiny`."""
+def checkpoint(architecture: str, head: str, folder: Path) -> None:
+    """Write a small checkpoint with random weights and the tokenizer of `tiny`."""
     special = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3}
     sizes = {**SIZES, **special, **{**ENCODERS, **CAUSAL}[architecture], "vocab_size": tokenizer_size("tiny")}
     config = AutoConfig.for_model(architecture, **sizes)
     th.manual_seed(0)
     load_model(config.to_dict(), head, labels=["O"] if head == "labels" else None).save_pretrained(folder)
     save_tokenizer("tiny", folder)
-    return str(folder)
 
 
 def trials(env_id: str, model: str, saved: Path) -> dict[str, Callable[[], str | None]]:
@@ -148,8 +154,9 @@ def compare(env_id: str, saved: Path) -> str | None:
     ids = observation["input_ids"][0, : int(observation["attention_mask"][0].sum())]
     task = {"labels": "token-classification", "vocabulary": "fill-mask"}[TASKS[env_id]]
     made = pipeline(task, str(saved), device="cpu")
+    read = th.as_tensor(ids)[None]
     with th.no_grad():
-        logits = made.model(input_ids=th.as_tensor(ids)[None], attention_mask=th.ones(1, len(ids), dtype=th.long)).logits
+        logits = made.model(input_ids=read, attention_mask=th.ones_like(read)).logits
     theirs = logits[0, at.tolist()].argmax(-1).numpy()
     same = float((theirs == choices[0, :count]).mean())
     return None if same == 1 else f"transformers predicts the same at {same:.0%} of the positions"
@@ -173,7 +180,7 @@ def table(env_id: str, architectures: list[str]) -> str:
         with tempfile.TemporaryDirectory() as folder:
             told: dict[str, str | None] = {}
             made = Path(folder, architecture)
-            broken = attempt(lambda made=made: checkpoint(architecture, TASKS[env_id], made) and None)  # type: ignore[misc]
+            broken = attempt(partial(checkpoint, architecture, TASKS[env_id], made))
             for name, trial in trials(env_id, str(made), Path(folder, "saved")).items():
                 told[name] = broken or attempt(trial)
         cells = []

@@ -3,6 +3,7 @@
 import itertools
 from dataclasses import fields
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -29,7 +30,14 @@ WORDED = {
     "calibrate": True,
     "costs": {"negative": {"positive": 5.0}},
 }
+BANK = str(Path(__file__).parents[1] / "examples" / "replies.jsonl")
 OPTIONS_ALONE = {  # as they stand here
+    "response_selection": [
+        {"abstain": True, "reward": "relevance", "reward_kwargs": {"wrong_cost": 0.5}},
+        {"abstain": True, "unit": "sequence", "mask_actions": True},
+        {"marker": "[PAD]", "unit": "sequence", "actions": "distribution"},
+        {"bank": BANK, "k": 3, "similarity": False},
+    ],
     "text_classification": [WORDED],  # which change what a text says, and neither a space nor the dynamics
     "unmasking": [
         {"order": "random", "block_size": 4, "clues": False, "mask_probability": 0.5},
@@ -70,8 +78,9 @@ def refused(id_: str, options: dict[str, Any]) -> bool:
     ordered = not fixed if not whole else by_score and options.get("actions", "token") == "token"
     masked = options.get("mask_actions", False) and whole and not task.static_masks
     reward = options.get("reward")
+    narrow = options.get("max_length") == 24 and "candidates" in {field.name for field in task.fields}
     misfit = isinstance(reward, str) and not lm_gym.make_reward(reward).gold & task.gold
-    return sequential or ordered or masked or misfit
+    return sequential or ordered or masked or misfit or narrow
 
 
 def combinations() -> list[tuple[str, dict[str, Any]]]:
@@ -79,7 +88,7 @@ def combinations() -> list[tuple[str, dict[str, Any]]]:
     found = []
     for id_ in IDS:
         own, alone = OPTIONS.get(kind(id_).name, [{}]), OPTIONS_ALONE.get(kind(id_).name, [])
-        tried = {name for options in (*own, *alone) for name in options} - set(COMBINED)
+        tried = {name for options in (*own, *alone) for name in options} - set(COMBINED) - set(ALONE) - SOURCES
         assert {field.name for field in fields(kind(id_).Options)} == tried, "an option of a task goes untested"
         combined = [dict(zip(COMBINED, values, strict=True)) for values in itertools.product(*COMBINED.values())]
         found += [(id_, {**options, **more}) for options in combined for more in own]

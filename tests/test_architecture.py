@@ -28,7 +28,7 @@ HEAVY = {
 }  # fmt: skip
 # Each may import those before it.
 RIVER = ["data", "tokenizer", "tasks", "rewards", "rendering", "envs", "testing"]
-COMMANDS = ["train", "evaluate", "predict", "play", "pretrain"]
+COMMANDS = ["train", "evaluate", "predict", "play", "reply", "pretrain"]
 AGENTS_RIVER = ["files", "model", "search", "algorithms", "evaluation", "runs", "compare", "monitor", "commands"]
 
 

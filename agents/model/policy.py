@@ -232,7 +232,7 @@ class LMPolicy(ActorCriticPolicy):
         return th.arange(len(slots), device=slots.device), slots
 
     def encode(self, obs: TensorObservation, rows: th.Tensor, slots: th.Tensor) -> th.Tensor:
-        """Return the encoder's hidden states [Q, H] at positions, or [Q, n, H] with a pointer head."""
+        """Return the encoder's hidden states [Q, H] at positions, or those of candidates (see `Pointer.read`)."""
         columns = obs["positions"].long()[rows, slots]
         return self.language_model.encode(obs["input_ids"].long(), obs["attention_mask"].long(), rows, columns)
 
@@ -255,7 +255,7 @@ class LMPolicy(ActorCriticPolicy):
 
     def values(self, packed: Packed | AtCursors) -> th.Tensor:
         """Return the critic's value at each position, float32 [Q]; gradients stay in the critic."""
-        values: th.Tensor = self.value_net(packed.hidden.detach().float())
+        values: th.Tensor = self.value_net(packed.hidden[..., : self.value_net.in_features].detach().float())
         return values.flatten(1).mean(1)  # of the candidates, with a pointer head
 
     def train(self, mode: bool = True) -> Self:

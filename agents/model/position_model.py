@@ -10,7 +10,7 @@ import torch as th
 from torch import nn
 from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
 
-from lm_gym.agents.model.pointer import Pointer, pointer_logits, read_candidates
+from lm_gym.agents.model.pointer import Pointer, pointer_logits
 from lm_gym.agents.model.prompts import Prompt
 
 
@@ -35,8 +35,8 @@ class PositionModel(nn.Module):
     Attributes:
         prompt: tokens added to every text; positions are counted without them.
         label_words: computes logits of labels from those of the vocabulary; None for the head's own logits.
-        pointer: finds the candidates in a text; None if choices do not stand in the text. With a pointer, hidden states
-            are those of the n candidates of a position, [Q, n, H].
+        pointer: reads the candidates in a text; None if choices do not stand in the text. With a pointer, hidden states
+            are those of the n candidates of a position, [Q, n, H + 1] (see `Pointer.read`).
     """
 
     def __init__(self, network: Any, *, classifies_texts: bool = False) -> None:
@@ -57,7 +57,7 @@ class PositionModel(nn.Module):
     def encode(self, input_ids: th.Tensor, attention_mask: th.Tensor, rows: th.Tensor, columns: th.Tensor) -> th.Tensor:
         """Return the encoder's last hidden states [Q, H] at the positions (rows[q], columns[q]).
 
-        With a pointer, return those of the candidates of each position's text, [Q, n, H].
+        With a pointer, return those of the candidates of each position's text, [Q, n, H + 1].
 
         Args:
             input_ids: int64 [B, L].
@@ -68,26 +68,38 @@ class PositionModel(nn.Module):
         length = int(attention_mask.sum(1).max())
         input_ids, attention_mask = input_ids[:, :length], attention_mask[:, :length]
         arguments: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}
-        there: th.Tensor | None = None
         if self.pointer is not None:
-            columns, there = self.pointer.columns(input_ids, attention_mask)
+            return self._read_candidates(arguments, rows)
         if self.prompt is not None:
             arguments, columns = self.prompt(self.network, input_ids, attention_mask, columns)
+        return self._states(arguments)[rows, columns]
+
+    def _states(self, arguments: dict[str, Any]) -> th.Tensor:
+        """Return the encoder's last hidden states [B, L, H]."""
         encoder = self.network.base_model
         if "use_cache" in inspect.signature(type(encoder).forward).parameters:
             arguments["use_cache"] = False  # a decoder's keys and values are not needed later
         with nullcontext() if self.prompt is None else self.prompt.inside(self.network):
-            output = encoder(**arguments, return_dict=True)
-        if there is not None:
-            return read_candidates(output[0], rows, columns, there)
-        hidden: th.Tensor = output[0][rows, columns]
-        return hidden
+            output: th.Tensor = encoder(**arguments, return_dict=True)[0]
+        return output
+
+    def _read_candidates(self, arguments: dict[str, Any], rows: th.Tensor) -> th.Tensor:
+        """Return the states of candidates, [Q, n, H + 1]."""
+        assert self.pointer is not None
+        ids, mask = arguments["input_ids"], arguments["attention_mask"]
+        marked = (ids == self.pointer.marker) & (mask > 0)  # some models pad with the token that marks
+        columns, there = self.pointer.columns(marked)
+        text = th.arange(ids.shape[1], device=ids.device)
+        if self.prompt is not None:
+            arguments, text = self.prompt(self.network, ids, mask, text)
+        output = self._states(arguments)[:, text]  # without the prompt
+        return self.pointer.read(output, rows, columns, there, marked)
 
     def head(self, hidden: th.Tensor) -> th.Tensor:
-        """Return the logits, float32 [Q, n], of the model's head at hidden states [Q, H], or [Q, n, H] with a pointer."""
+        """Return the logits, float32 [Q, n], of the model's head at hidden states, [Q, H] or those of `encode`."""
         if self.classifies_texts:
             return self._classified(hidden).float()
-        states = hidden.flatten(0, -2)[None]  # [1, Q, H]
+        states = (hidden if self.pointer is None else hidden[..., :-1]).flatten(0, -2)[None]  # [1, Q, H]
         logits = self._answered(_States(last_hidden_state=states))[0]
         if self.pointer is not None:
             return pointer_logits(logits, hidden)

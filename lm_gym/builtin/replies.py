@@ -19,9 +19,11 @@ from lm_gym.builtin.names import SPLITS, own_words
 
 Conversation = dict[str, Any]
 
-SIZES = {"train": 6_000, "validation": 500, "test": 500}
-_FEW = 0.25  # of the texts have three candidates instead of four
-_NEAR = 0.5  # of the wrong intents are of the same topic
+SIZES = {"train": 8_000, "validation": 500, "test": 500}
+_FEW = 0.6  # of the texts have three candidates instead of four
+_NEAR = 0.3  # of the wrong intents are of the same topic
+_SLOTS = 0.3  # of the texts have replies that differ by one slot
+_OPENINGS, _CLOSINGS = 0.3, 0.3  # of the messages
 _IN_TURNS = 0.4  # of the conversations
 _TYPOS = 0.3  # of the messages
 _DATED = 0.5  # of the wrong slots, where the reply names a date
@@ -78,8 +80,10 @@ class ConversationMaker:
         dated = slots["date"] in message
         reply = self._reply(name, dated)
         right = reply.format(**slots)
-        other = self._other(name, dated)
-        wrong_ones = [self._another(reply, slots, wrong), other.format(**slots), self._another(other, slots, wrong)]
+        others = self._others(name, dated)
+        wrong_ones = [other.format(**slots) for other in others]
+        if rng.random() < _SLOTS:
+            wrong_ones[1:] = [self._another(reply, slots, wrong), self._another(others[0], slots, wrong)]
         if rng.random() < _FEW:
             wrong_ones.pop(int(rng.random() * 3))
         listed = shuffled(rng, [right, *wrong_ones])
@@ -89,35 +93,43 @@ class ConversationMaker:
         """The message with the order's number, in it or in a turn of its own after a question."""
         rng, lists = self._rng, self._lists
         opening = pick(rng, lists["opening"])
-        if rng.random() < 0.5:
+        if rng.random() < _OPENINGS:
             message = re.sub(r"\bi\b", "I", f"{opening} {message[0].lower()}{message[1:]}")
         if rng.random() < _IN_TURNS:
             answer = pick(rng, lists["give"]).format(**slots)
             return {"turns": [self._typed(message, slots), pick(rng, lists["ask"])], "message": answer}
         message = f"{message} {pick(rng, lists['number']).format(**slots)}"
-        if rng.random() < 0.5:
+        if rng.random() < _CLOSINGS:
             message = f"{message} {pick(rng, lists['closing'])}"
         return {"turns": [], "message": self._typed(message, slots)}
 
     def _slots(self) -> dict[str, str]:
         rng = self._rng
-        order = "".join(str(int(rng.random() * 10)) for _ in range(4))
+        order = "".join(str(int(rng.random() * 10)) for _ in range(3))
         day = f"{1 + int(rng.random() * 28)} {pick(rng, list(_MONTHS))}"
-        return {"product": pick(rng, self._lists["products"]), "order": f"{1 + int(rng.random() * 9)}{order}", "date": day}
+        return {
+            "product": pick(rng, self._lists["products"]),
+            "order": f"{1 + int(rng.random() * 9)}{order}",
+            "date": day,
+        }
 
     def _reply(self, name: str, dated: bool) -> str:
         """A reply to an intent, which names a date only if the customer did."""
         replies = [reply for reply in self._intents[name].replies if dated or "{date}" not in reply]
         return pick(self._rng, replies or self._intents[name].replies)
 
-    def _other(self, name: str, dated: bool) -> str:
-        """A reply to another intent, often of the same topic."""
-        while True:
+    def _others(self, name: str, dated: bool) -> list[str]:
+        """Replies to three other intents, some of the same topic."""
+        found: dict[str, str] = {}
+        while len(found) < 3:
             near, topic = self._rng.random() < _NEAR, self._intents[name].topic
-            others = [o for o, i in self._intents.items() if o != name and (not near or i.topic == topic)]
-            reply = self._reply(pick(self._rng, others), dated)
+            other = pick(
+                self._rng, [o for o, i in self._intents.items() if o != name and (not near or i.topic == topic)]
+            )
+            reply = self._reply(other, dated)
             if dated or "{date}" not in reply:
-                return reply
+                found.setdefault(other, reply)
+        return [*found.values()]
 
     def _another(self, reply: str, slots: dict[str, str], wrong: dict[str, str]) -> str:
         """The same reply with one other product, order or date."""

@@ -35,7 +35,7 @@ class BM25:
         return np.asarray(self._index.get_scores(known), np.float64) if known else np.zeros(self._size)
 
     def best(self, queries: Sequence[Sequence[str]], k: int) -> NDArray[np.int64]:
-        """Return the k texts with the highest scores for each query, best first, int64 [Q, k]; the first among equals."""
+        """Return the k texts with the highest scores for each query, best first, int64 [Q, k]; ties in their order."""
         found = np.empty((len(queries), k), np.int64)
         for row, query in enumerate(queries):
             scores = self.scores(query)

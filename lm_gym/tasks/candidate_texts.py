@@ -1,4 +1,4 @@
-"""Encoding of texts that hold candidates, each before a marker."""
+"""Encoding of texts that hold candidates, each between markers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lm_gym.tokenizer import TextTokenizer
 
 _ENDS = ("<|endoftext|>", "</s>", "<|end_of_text|>", "<|im_end|>", "<eos>")  # end-of-text tokens of causal LMs
-LEAST = 9  # sub-tokens of the context, with the separator, that are left beside the candidates
+LEAST = 9  # sub-tokens of the context, with its marker, that are left beside the candidates
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Layout:
 
     Attributes:
         tokenizer: the tokenizer.
-        marker: id of the token behind each candidate.
-        separator: id of the token behind each turn and the message; None if there is none.
+        marker: id of the token behind the message and behind each candidate.
+        separator: id of the token behind each turn before the message; None if there is none.
         abstains: whether a last marker, without a candidate, stands for abstaining.
     """
 
@@ -109,7 +109,7 @@ def _encode_chunk(
 ) -> tuple[NDArray[np.integer], NDArray[np.int64], NDArray[np.bool_]]:
     texts, candidates = np.arange(len(corpus)), candidates_of(corpus)
     separator = [] if layout.separator is None else [layout.separator]
-    items = [_items(table, corpus.words, corpus.offsets, texts, separator)]
+    items = [_items(table, corpus.words, corpus.offsets, texts, [layout.marker])]
     turns = corpus.columns.get(TURNS.name)
     if isinstance(turns, TextsColumn):
         items.insert(0, _items(table, turns.words, turns.item_offsets, np.repeat(texts, turns.lengths), separator))
@@ -184,9 +184,9 @@ def _refuse_long(
     kept = int((np.cumsum(own) + least[text] <= room).sum())
     named = ", ".join(repr(" ".join(words)[:40]) for words in candidates.of(text)[kept : kept + 3])
     raise DataError(
-        f"text {first + text}: its {len(own)} candidates need {needed[text]} sub-tokens and the context {least[text]} at "
-        f"least, but max_length leaves {room}: {len(own) - kept} of them do not fit ({named}): raise max_length to "
-        f"{needed[text] + least[text] + frame} or more, or give fewer candidates"
+        f"text {first + text}: its {len(own)} candidates need {needed[text]} sub-tokens and the context at least "
+        f"{least[text]}, but max_length leaves {room}: {len(own) - kept} of them do not fit ({named}): raise "
+        f"max_length to {needed[text] + least[text] + frame} or more, or give fewer candidates"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,7 +32,7 @@ GRADED = replace(RELEVANCE, required=False)
 class AmongCandidates(FixedPositions):
     """Base class of tasks whose choices are the candidates of each text, and perhaps to abstain.
 
-    The prepared corpus has the columns `candidates` and `relevance`. Options have `marker` and `abstain`.
+    The prepared corpus has the columns `candidates` and `relevance`. Options have `marker`, `abstain` and `similarity`.
     """
 
     gold = frozenset({"choice", "relevance"})
@@ -60,7 +61,11 @@ class AmongCandidates(FixedPositions):
     @property
     def policy_arguments(self) -> dict[str, Any]:
         """The head and the marker of candidates."""
-        pointer = {"marker": self._layout.marker, "abstains": self._layout.abstains}
+        pointer = {
+            "marker": self._layout.marker,
+            "abstains": self._layout.abstains,
+            "similarity": self.options.similarity,
+        }
         return {"head": self.head, "pointer": pointer}
 
     @property
@@ -74,7 +79,7 @@ class AmongCandidates(FixedPositions):
         return np.arange(self.shape.choices) < counts[:, None]
 
     def gains(self, texts: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the relevance of each choice, float64 [R, n]; 0 for abstaining and for candidates that a text lacks."""
+        """Return the relevance of each choice, float64 [R, n]; 0 for abstaining and for what a text lacks."""
         first = int(self.options.abstain)
         places = self.candidates.offsets[texts][:, None] + np.arange(self.shape.choices - first)
         there = np.arange(self.shape.choices - first) < self.candidates.lengths[texts][:, None]
@@ -128,9 +133,7 @@ def item_keys(column: TextsColumn) -> NDArray[np.int64]:
     numbers: dict[bytes, int] = {}
     ends = column.item_offsets * column.words.itemsize
     data = np.ascontiguousarray(column.words).tobytes()
-    return np.array(
-        [numbers.setdefault(data[a:b], len(numbers)) for a, b in zip(ends[:-1], ends[1:], strict=True)], np.int64
-    )
+    return np.array([numbers.setdefault(data[a:b], len(numbers)) for a, b in pairwise(ends)], np.int64)
 
 
 def best_candidates(corpus: Corpus) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

@@ -94,4 +94,3 @@ def as_column(
     words = np.array([known[word] for text in texts for word in text], np.int32)
     item_offsets = ragged.to_offsets(np.array([len(text) for text in texts]))
     return TextsColumn("texts", offsets, words, item_offsets, vocabulary)
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,6 @@ from lm_gym.tasks.candidates import (
     AmongCandidates,
     best_candidates,
     check_candidates,
-    item_keys,
     scored,
 )
 from lm_gym.tasks.encoded import Cut, Encoded, WordTable, id_type
@@ -57,13 +56,16 @@ class ResponseSelectionOptions:
             records have `candidates`
         k: number of candidates from the bank
         abstain: whether there is one more {choice}, 0, which gives no reply
-        marker: token behind each candidate; None: the mask token, or the end-of-text token of a causal LM
+        marker: token behind the message and each candidate; None: the mask token, or the end-of-text token of a causal
+            LM
+        similarity: whether the policy adds the similarity of the context and a {choice} to its logit
     """
 
     bank: str | None = None
     k: PositiveInt = 5
     abstain: bool = False
     marker: str | None = None
+    similarity: bool = True
 
 
 class ResponseSelection(AmongCandidates):
@@ -73,10 +75,11 @@ class ResponseSelection(AmongCandidates):
     step decides it. The action is the number of a candidate, from 0. With `abstain=True`, action 0 gives no reply, and
     candidates count from 1.
 
-    The text is read as turns, message and candidates, with a marker behind each candidate. The policy is a token
-    classifier with one label: the logit of a candidate is its output at the candidate's marker, so candidates are
-    compared with one another. A context that is too long loses its first words. Candidates are always read whole; if
-    they do not fit in `max_length`, an error names those that fall out.
+    The text is read as turns, message and candidates, with a marker behind the message and behind each candidate. The
+    policy is a token classifier with one label: the logit of a candidate is its output at the candidate's marker, so
+    candidates are compared with one another. With `similarity`, the policy adds how well the states of the context
+    cover those of the candidate (late interaction). A context that is too long loses its first words. Candidates are
+    always read whole; if they do not fit in `max_length`, an error names those that fall out.
 
     A record has a message, candidates, and the right one: `answer` (its index), `reply` (its text) or `relevance` (a
     number for each candidate, 0 if it is wrong). The gold choice is the first candidate of the highest relevance. If no
@@ -208,8 +211,8 @@ def _answers(split: str, corpus: Corpus) -> NDArray[np.int64]:
     if wrong.any():
         text = int(np.flatnonzero(wrong)[0])
         raise DataError(
-            f"{split}, text {text}: answer {column.values[text]:g}, but there are {counts[text]} candidates: count them "
-            "from 0; -1 means that none is right"
+            f"{split}, text {text}: answer {column.values[text]:g}, but there are {counts[text]} candidates: count "
+            "them from 0; -1 means that none is right"
         )
     return column.values.astype(np.int64)
 

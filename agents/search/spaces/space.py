@@ -111,9 +111,9 @@ class SearchSpace(Bounded, ABC):
         def evaluate(chunk: slice) -> Iterator[tuple[slice, th.Tensor]]:
             for member in range(chunk.start, chunk.stop):
                 alone = slice(member, member + 1)
-                with self.materialised(population, member), th.inference_mode():
-                    with Computing(self.policy.network, self.precision):
-                        log_probs = read_together(self.policy, reading, alone)
+                computing = Computing(self.policy.network, self.precision)
+                with self.materialised(population, member), th.inference_mode(), computing:
+                    log_probs = read_together(self.policy, reading, alone)
                 yield alone, log_probs
 
         return evaluate
