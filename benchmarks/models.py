@@ -60,7 +60,7 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "fnet": {},
     "funnel": {"d_model": 64, "n_head": 4, "d_head": 16, "d_inner": 96, "block_sizes": [1, 1], "num_decoder_layers": 1},
     "layoutlm": {},
-    "nystromformer": {"segment_means_seq_len": 160},
+    "nystromformer": {"segment_means_seq_len": 64},
     "big_bird": {"attention_type": "original_full"},
     "longformer": {"attention_window": 16},
     "xlm": {"emb_dim": 64, "n_layers": 2, "n_heads": 4, "pad_index": 0},
@@ -97,7 +97,9 @@ the policy predicts. A number refers to the error or the note below the table.
 def checkpoint(architecture: str, head: str, folder: Path) -> None:
     """Write a small checkpoint with random weights and the tokenizer of `tiny`."""
     special = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3}
-    sizes = {**SIZES, **special, **{**ENCODERS, **CAUSAL}[architecture], "vocab_size": tokenizer_size("tiny")}
+    names = {**ENCODERS, **CAUSAL}[architecture]
+    shared = {} if "block_sizes" in names else SIZES  # Funnel counts its layers otherwise
+    sizes = {**shared, **special, **names, "vocab_size": tokenizer_size("tiny")}
     config = AutoConfig.for_model(architecture, **sizes)
     th.manual_seed(0)
     load_model(config.to_dict(), head, labels=["O"] if head == "labels" else None).save_pretrained(folder)

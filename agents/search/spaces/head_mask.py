@@ -21,7 +21,16 @@ from lm_gym.bounds import NonNegativeFloat
 from lm_gym.tasks import METRICS, Metric
 
 METRICS.register("heads_kept", Metric("heads_kept", "heads kept"))
-_OUTPUTS = ("attention.output.dense", "attention.out_lin", "attn.c_proj")  # BERT and its kin, DistilBERT, GPT-2
+_OUTPUTS = (
+    *("attention.output.dense", "attention.out_lin", "attn.c_proj"),  # BERT and its kin, DistilBERT, GPT-2
+    *(
+        "self_attn.o_proj",
+        "self_attn.dense",
+        "attention.dense",
+        "self_attention.dense",
+    ),  # Llama's kin, Phi, NeoX, Bloom
+    *("attn.Wo", "attention.attn.o"),  # ModernBERT, MPNet
+)
 
 
 class HeadMask(SearchSpace):

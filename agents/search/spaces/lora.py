@@ -25,7 +25,7 @@ from lm_gym.bounds import NonNegativeInt, PositiveFloat, PositiveInt
 
 _ATTENTION = (
     *("*query", "*value", "*query_proj", "*value_proj", "*q_lin", "*v_lin", "*q_proj", "*v_proj"),
-    "*attn.c_attn",
+    *("*attn.c_attn", "*.Wqkv", "*attn.q", "*attn.v", "*q_head", "*v_head"),  # …, MPNet, Funnel
 )
 
 
