@@ -33,7 +33,7 @@ from lm_gym.agents.runs.cluster import use_workers
 from lm_gym.agents.runs.command_line import fail, parse_settings, show_warnings_plainly
 from lm_gym.agents.runs.curve import cut_curve, open_logger
 from lm_gym.agents.runs.explained import explained
-from lm_gym.agents.runs.hparams import hparams_summaries
+from lm_gym.agents.runs.hparams import hparams_summaries, run_name
 from lm_gym.agents.runs.interrupts import Stopped, StopRequest
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.progress import ProgressBar
@@ -140,7 +140,7 @@ def start(settings: Settings, command: str, console: Terminal, held: ExitStack) 
     asked, settings = settings, settings.with_agent(agent.decided_settings())
     state = _first_state(settings, env)
     use_workers(settings.ray, agent, held)
-    folder = RunFolder.create(settings.run_dir or _new_path(settings), settings.yaml, command, dataset)
+    folder = RunFolder.create(settings.run_dir or _new_path(asked), settings.yaml, command, dataset)
     held.callback(folder.unlock)
     total = _total(settings, agent)
     return TrainingRun(settings, asked, folder, dataset, env, agent, state, total, console)
@@ -344,7 +344,7 @@ def _total(settings: Settings, agent: TextAlgorithm) -> int:
 
 
 def _new_path(settings: Settings) -> Path:
-    stem = f"{datetime.now():%Y%m%d-%H%M%S}-{settings.seed}"
+    stem = f"{datetime.now():%Y%m%d-%H%M%S}-{run_name(settings, parse_settings([f'--algo={settings.algo}']))}"
     return Path("runs") / own_name(settings.env.id).rpartition("/")[2] / own_name(settings.algo) / stem
 
 

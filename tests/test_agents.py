@@ -88,6 +88,40 @@ def test_stop_save_load_and_go_on_equals_never_having_stopped(algorithm, kwargs,
     assert whole._n_updates > first._n_updates > 0
 
 
+def test_roformer_goes_on_as_if_it_had_never_stopped(ner, tmp_path):
+    """Its positions are a table that no checkpoint of transformers holds."""
+    env = make_env(ner)
+    model = {**small(env)["model"], "model_type": "roformer", "embedding_size": 16}
+    given = {"samples": 4, "policy_kwargs": {"model": model}}
+    whole = build(REINFORCE, env, **given).learn(2000)
+    build(REINFORCE, make_env(ner), **given).learn(900).save(tmp_path / "agent")
+    second = REINFORCE.load(tmp_path / "agent", env=make_env(ner), device="cpu")
+    second.learn(2000 - second.num_timesteps, reset_num_timesteps=False)
+    assert th.equal(weights(second), weights(whole))
+    obs, _ = make_env(ner, split="validation").reset(seed=0)
+    both = [model.policy.predict(obs, deterministic=True)[0] for model in (second, whole)]
+    assert (both[0] == both[1]).all()
+
+
+@pytest.mark.parametrize("tags", [["O", "B-LOC", "B-ORG"], ["O", "B-PER", "B-LOC"]])
+def test_an_agent_refuses_as_many_other_tags(tags, tmp_path):
+    """Other names, or another order; in an environment that is set and in one that it is loaded with."""
+
+    def env(names):
+        texts = [(["Ann", "saw", "Oslo"], [names[1], "O", names[2]])]
+        more = [(["It", "rained"], ["O", "O"])]
+        return make_env(Dataset.from_sentences("texts", texts, more).with_tag_names(names), num_envs=1)
+
+    own = ["O", "B-LOC", "B-PER"]
+    agent = build(REINFORCE, env(own), samples=2).learn(6)
+    agent.save(tmp_path / "agent")
+    message = f"the agent has the labels {', '.join(own)}, but lm_gym/NER-v0 has {', '.join(tags)}: use the data that"
+    for go_on in (agent.set_env, lambda env: REINFORCE.load(tmp_path / "agent", env=env, device="cpu")):
+        with pytest.raises(ValueError, match=message):
+            go_on(env(tags))
+        go_on(env(own))
+
+
 def test_the_same_seed_gives_the_same_run_and_leaves_global_generators_alone(ner):
     th.manual_seed(11)
     before = th.get_rng_state()

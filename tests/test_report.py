@@ -1,9 +1,13 @@
 """The report's tables and texts, from numbers made up here."""
 
 import io
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 from rich.console import Console
 
+from lm_gym.agents.evaluation.confusion import confusion_image, confusion_matrix
 from lm_gym.agents.evaluation.report import closing_table, split_of, table_rows
 from lm_gym.agents.runs.callbacks import RunState
 
@@ -59,3 +63,24 @@ def test_the_first_value_is_the_best_and_then_what_is_better() -> None:
     rises, falls = RunState("entity_f1"), RunState("perplexity")
     assert [rises.record(value, 9) for value in (0.0, 0.5, 0.5, 0.4, 0.6)] == [True, True, False, False, True]
     assert [falls.record(value, 9) for value in (1e9, 0.5, 0.5, 0.6, 0.4)] == [True, True, False, False, True]
+
+
+def decided(names: tuple[str, ...] | None, targets: list[int], choices: list[int]) -> Any:
+    task = SimpleNamespace(choice_names=names, choice_name=lambda choice: names[choice] if names else "")
+    return SimpleNamespace(task=task, targets=np.array(targets), choices=np.array(choices))
+
+
+def test_confusion_matrix_by_hand() -> None:
+    found = confusion_matrix(decided(("O", "B-PER", "I-PER"), [0, 0, 1, 2, 2], [0, 1, 1, 0, 0]))
+    assert found is not None
+    assert found.tolist() == [[1, 1, 0], [0, 1, 0], [2, 0, 0]]  # gold in rows
+
+
+def test_the_image_of_a_confusion_matrix_shows_shares_and_needs_few_labels() -> None:
+    image = confusion_image(decided(("no", "yes"), [0, 0, 1, 1], [0, 0, 0, 1]))
+    assert image is not None
+    assert image.shape[0] == image.shape[1]
+    cells = [image[-8 - 46 * row - 40, -8 - 46 * column - 40].tolist() for row in (1, 0) for column in (1, 0)]
+    assert cells == [[0, 114, 178], [255, 255, 255], [127, 184, 216], [127, 184, 216]]
+    assert confusion_image(decided(None, [0], [0])) is None
+    assert confusion_image(decided(tuple(map(str, range(31))), [0], [0])) is None

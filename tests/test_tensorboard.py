@@ -11,9 +11,10 @@ import pytest
 from tensorboard import default, program
 
 from lm_gym.agents.runs.command_line import parse_settings
-from lm_gym.agents.runs.curve import read_metrics
-from lm_gym.agents.runs.hparams import COLUMNS, hparams, metric_tags
+from lm_gym.agents.runs.curve import OVER_EQUIVALENTS, read_metrics
+from lm_gym.agents.runs.hparams import COLUMNS, hparams, metric_tags, run_name
 from lm_gym.agents.train import main
+from lm_gym.tasks import NER, MaskedLM
 from tests.runs import train, write_corpus
 
 CELL = re.compile(r"<td>((?:(?!<td>).)*?)</td>", re.S)  # without another inside: TensorBoard puts a table around ours
@@ -56,17 +57,44 @@ def test_scalars_are_those_of_the_curve(run: str, runs: Path, ask: Any) -> None:
     tags = ask("plugin/scalars/tags")[f"{run}/tensorboard"]
     in_curve = {tag for row in rows for tag in row} - {"timesteps"}
     left_out = {"time/time_elapsed", "time/total_timesteps", "train/n_updates"}  # the horizontal axis says it
-    assert set(tags) == in_curve - left_out
-    for tag in tags:
+    over = {tag for tag in tags if OVER_EQUIVALENTS in tag}
+    assert set(tags) - over == in_curve - left_out
+    assert {tag.replace(OVER_EQUIVALENTS, "") for tag in over} == {
+        t for t in tags if t.startswith(("eval/", "rollout/"))
+    }
+    for tag in set(tags) - over:
         points = ask("plugin/scalars/scalars", run=f"{run}/tensorboard", tag=tag)
         assert [step for _, step, _ in points] == [row["timesteps"] for row in rows if tag in row]
         assert [value for *_, value in points] == pytest.approx([row[tag] for row in rows if tag in row])
 
 
+@pytest.mark.parametrize("run", ["tags", "masks"])
+def test_results_and_rewards_are_also_over_equivalents(run: str, runs: Path, ask: Any) -> None:
+    rows = read_metrics(runs / run / "metrics.jsonl")
+    for tag in ("eval/mean_reward", "rollout/ep_rew_mean"):
+        group, _, name = tag.partition("/")
+        over = f"{group}{OVER_EQUIVALENTS}/{name}"
+        points = ask("plugin/scalars/scalars", run=f"{run}/tensorboard", tag=over)
+        logged = [row for row in rows if tag in row]
+        spent = [row.get("budget/forward_passes", 0) + 2 * row.get("budget/backward_passes", 0) for row in logged]
+        assert [step for _, step, _ in points] == spent
+        assert spent[-1] > 0
+        assert [value for *_, value in points] == pytest.approx([row[tag] for row in logged])
+
+
+def test_the_confusion_matrix_is_an_image_where_there_are_labels(runs: Path, ask: Any) -> None:
+    images = ask("plugin/images/tags")
+    assert list(images) == ["tags/tensorboard"]
+    assert list(images["tags/tensorboard"]) == ["eval/confusion"]
+    shown = ask("plugin/images/images", run="tags/tensorboard", tag="eval/confusion", sample="0")
+    assert [image["step"] for image in shown] == [0, 192]
+
+
 def test_scalars_come_in_few_groups(ask: Any) -> None:
     tags = {tag for found in ask("plugin/scalars/tags").values() for tag in found}
     groups = {tag.partition("/")[0] for tag in tags}
-    assert groups == {"budget", "eval", "reward", "rollout", "search", "time", "train"}
+    over = {f"{group}{OVER_EQUIVALENTS}" for group in ("eval", "rollout")}
+    assert groups == {"budget", "eval", "reward", "rollout", "search", "time", "train"} | over
     assert all(tag.count("/") == 1 for tag in tags)
 
 
@@ -96,11 +124,11 @@ def test_what_texts_hold_stays_text(runs: Path, ask: Any) -> None:
     assert "<code>" not in cells[0]
 
 
-def test_hparams_have_the_same_columns_for_every_run_and_its_last_metrics(runs: Path, ask: Any) -> None:
+def test_hparams_have_columns_that_a_run_fills_and_its_last_metrics(runs: Path, ask: Any) -> None:
     columns = ask("plugin/hparams/experiment", body={"experimentName": ""})
     assert [info["name"] for info in columns["hparamInfos"][:5]] == ["algo", "changed", "env.dataset", "env.id", "seed"]
-    assert {info["name"] for info in columns["hparamInfos"]} == set(COLUMNS)
-    assert [info["name"]["tag"] for info in columns["metricInfos"]] == metric_tags()
+    shown = {info["name"] for info in columns["hparamInfos"]}
+    metrics = [info["name"]["tag"] for info in columns["metricInfos"]]
     asked = {"startIndex": 0, "sliceSize": 9, "colParams": [], "allowedStatuses": STATUSES}
     found = {group["name"]: group for group in ask("plugin/hparams/session_groups", body=asked)["sessionGroups"]}
     assert set(found) == {"tags/tensorboard", "masks/tensorboard"}
@@ -109,18 +137,23 @@ def test_hparams_have_the_same_columns_for_every_run_and_its_last_metrics(runs: 
     assert tags["changed"] == "samples=4, num_envs=4, passes=1.0"
     assert (masks["algo"], masks["env.id"], masks["agent.search_space"]) == ("es", "MaskedLM-v0", "bias")
     assert "agent.samples" not in masks
-    for run in ("tags", "masks"):
+    filled = {run: found[f"{run}/tensorboard"]["hparams"] for run in ("tags", "masks")}
+    assert shown in [set(values) for values in filled.values()]  # of the run that TensorBoard found first
+    assert shown <= set(COLUMNS)
+    assert metrics in [metric_tags(task) for task in (NER, MaskedLM)]
+    for run, task in (("tags", NER), ("masks", MaskedLM)):
         last: dict[str, float] = {}
         for row in read_metrics(runs / run / "metrics.jsonl"):
             last |= row
         values = {value["name"]["tag"]: value["value"] for value in found[f"{run}/tensorboard"]["metricValues"]}
-        assert values == pytest.approx({tag: last[tag] for tag in metric_tags() if tag in last})
+        assert values == pytest.approx({tag: last[tag] for tag in metrics if tag in last})
+        assert set(metrics) == set(values) or metrics != metric_tags(task)  # no column is empty
         assert {"eval/cross_entropy", "eval/perplexity", "budget/forward_passes"} <= set(values)
 
 
 def test_no_page_is_empty(ask: Any) -> None:
     enabled = {name for name, plugin in ask("plugins_listing").items() if plugin["enabled"]}
-    assert enabled == {"scalars", "text", "hparams", "timeseries"}
+    assert enabled == {"scalars", "text", "images", "hparams", "timeseries"}
 
 
 def test_choices_of_another_algorithm_are_no_columns_of_a_run() -> None:
@@ -129,3 +162,11 @@ def test_choices_of_another_algorithm_are_no_columns_of_a_run() -> None:
     assert not {"agent.samples", "agent.advantage"} & set(hparams(usual, usual))
     given = parse_settings(["--algo=es", "--policy.model=other", "--evaluation.shown=1", "--device=cpu"])
     assert hparams(given, usual)["changed"] == "model=other"
+
+
+def test_runs_are_named_by_what_they_are() -> None:
+    usual = parse_settings(["--algo=es"])
+    assert run_name(usual, usual) == "seed=0"
+    given = ["--policy.model=runs/a b/best", "--env.num_envs=9", "--agent.optimizer_kwargs={popsize: 4}", "--seed=3"]
+    found = run_name(parse_settings(["--algo=es", "--env.dataset=data/people.conll", *given]), usual)
+    assert found == "people-optimizer_kwargs=-popsize-4-model=best-num_envs=9-seed=3"

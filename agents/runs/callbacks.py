@@ -16,8 +16,10 @@ import numpy as np
 import torch as th
 from rich.text import Text
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Image
 
 from lm_gym.agents.algorithms.text_algorithm import StopTraining
+from lm_gym.agents.evaluation.confusion import confusion_image
 from lm_gym.agents.evaluation.predictions import samples_table, write_predictions
 from lm_gym.agents.files import write_folder
 from lm_gym.agents.model.finite import require_finite
@@ -178,6 +180,9 @@ class Evaluate(BaseCallback):
             self.logger.record("budget/seconds", self._clock.seconds)
             self.logger.record("budget/peak_memory_bytes", max(state.peak_memory_bytes, peak_memory_bytes()))
             self.logger.record("eval/samples", samples_table(evaluation, self._shown))
+            matrix = confusion_image(evaluation)
+            if matrix is not None:
+                self.logger.record("eval/confusion", Image(matrix, "HWC"))
             write_predictions(evaluation, self._folder.path)
             self._waiting = True
             shown = "  ".join(f"{name} {v:.4f}" for name, v in metrics.items() if metric_of(name).while_training)

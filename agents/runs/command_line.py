@@ -101,7 +101,7 @@ def build_parser(algo: str, env_id: str = EnvSettings.id) -> ArgumentParser:
     )
     parser.add_argument("--log_interval", type=int, default=10, help="number of updates between two logs")
     parser.add_argument(
-        "--run_dir", type=str | None, default=None, help="the run folder, by default runs/<env>/<algo>/<time-seed>"
+        "--run_dir", type=str | None, default=None, help="the run folder, by default runs/<env>/<algo>/<time-name>"
     )
     parser.add_argument("--resume", type=str | None, default=None, help="the folder of a run to continue")
     parser.add_class_arguments(env_settings(find_task(env_id)), "env")

@@ -21,7 +21,10 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 
 from lm_gym.agents.files import to_json
 from lm_gym.agents.runs.run_folder import RunFolderError
+from lm_gym.agents.runs.settings import equivalents
 
+OVER_EQUIVALENTS = "_over_equivalents"  # ends the groups whose steps are forward-pass equivalents
+_COMPARED = ("eval", "rollout")  # the groups that are logged over equivalents, too
 _HEADER = 12  # a record: uint64 length, uint32 checksum, data, uint32 checksum
 _FOOTER = 4
 
@@ -48,10 +51,25 @@ class MetricsWriter(KVWriter):
         self._file.close()
 
 
+class EventsWriter(TensorBoardOutputFormat):
+    """Write TensorBoard events over timesteps, and the numbers that compare algorithms also over equivalents."""
+
+    def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
+        """Write a log. Called by the logger."""
+        super().write(key_values, key_excluded, step)
+        spent = equivalents(*(int(key_values.get(f"budget/{kind}_passes", 0)) for kind in ("forward", "backward")))
+        again = {
+            f"{group}{OVER_EQUIVALENTS}/{name}": value
+            for group, _, name, value in ((*key.partition("/"), value) for key, value in key_values.items())
+            if group in _COMPARED and isinstance(value, int | float | np.number)
+        }
+        super().write(again, dict.fromkeys(again, ()), spent)
+
+
 def open_logger(metrics: Path, tensorboard: Path, first: Iterable[Summary] = ()) -> Logger:
     """Make a Stable-Baselines3 logger that appends to both files. The events begin with the summaries `first`."""
     _let_the_second_pass(tensorboard)
-    events = TensorBoardOutputFormat(str(tensorboard))
+    events = EventsWriter(str(tensorboard))
     file: Any = events.writer.file_writer
     for summary in first:
         file.add_summary(summary)
@@ -137,8 +155,8 @@ def _events_end(path: Path, timesteps: int) -> int:
             raise RunFolderError(
                 f"{path} is damaged at byte {end}: move it away (metrics.jsonl holds the same numbers)"
             ) from error
-        if event.step > timesteps:
-            break
+        if event.step > timesteps and not any(OVER_EQUIVALENTS in value.tag for value in event.summary.value):
+            break  # those over equivalents follow the others of their log
         end = after
     return end
 

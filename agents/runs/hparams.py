@@ -1,17 +1,21 @@
 """The columns of TensorBoard's HParams page, which compares runs.
 
-TensorBoard takes the columns of all runs from the first run that it finds. Every run therefore declares the same
-columns, and the column `changed` lists all other settings that differ from the defaults.
+TensorBoard takes the columns of all runs from the first run that it finds. A run declares the settings that it has and
+the metrics of its task, so that no column of a folder with one task is empty. The column `changed` lists all other
+settings that differ from the defaults.
 """
 
+import re
+from pathlib import Path
 from typing import Any
 
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 
 from lm_gym.agents.runs.settings import Settings
+from lm_gym.envs import find_task
 from lm_gym.registry import own_name
-from lm_gym.tasks import TASKS
+from lm_gym.tasks import Task
 
 _TEXT, _NUMBER = api_pb2.DATA_TYPE_STRING, api_pb2.DATA_TYPE_FLOAT64
 COLUMNS = {
@@ -31,15 +35,29 @@ COLUMNS = {
 }
 _NAMES = ("algo", "agent.optimizer", "agent.search_space")  # these may be in a user's module
 _SHOWN = 5  # the columns that the page shows first
+_LONGEST = 80  # characters of a run's name
 _SECTIONS = ("agent.", "policy.", "env.", "budget.")  # settings that affect learning, most important first
 
 
-def metric_tags() -> list[str]:
-    """List the tags of the page's metrics, those that choose models first. They are the same for every task."""
-    first = [kind.metrics[0].name for kind in TASKS.values()] + ["cross_entropy", "perplexity"]
-    rest = [metric.name for kind in TASKS.values() for metric in kind.all_metrics() if metric.name not in first]
-    names = dict.fromkeys(first), dict.fromkeys(rest)
-    return [*(f"eval/{name}" for name in names[0]), "budget/forward_passes", *(f"eval/{name}" for name in names[1])]
+def metric_tags(task: type[Task]) -> list[str]:
+    """List the tags of the page's metrics for a task, those that choose models first."""
+    names = [metric.name for metric in task.all_metrics()]
+    first = list(dict.fromkeys([names[0], "cross_entropy", "perplexity"]))
+    rest = [name for name in names if name not in first]
+    return [*(f"eval/{name}" for name in first), "budget/forward_passes", *(f"eval/{name}" for name in rest)]
+
+
+def run_name(settings: Settings, defaults: Settings) -> str:
+    """Return what distinguishes a run from others of its algorithm: data, changed settings and seed, for its folder.
+
+    Args:
+        settings: of the run, before defaults that depend on the model were decided.
+        defaults: of its algorithm.
+    """
+    dataset = Path(settings.env.dataset).stem if settings.env.dataset != defaults.env.dataset else ""
+    changed = re.sub("=[^,]*/", "=", str(hparams(settings, defaults)["changed"]))  # of paths the last part
+    parts = [dataset, "" if changed == "nothing" else changed, f"seed={settings.seed}"]
+    return re.sub(r"[^\w.=+]+", "-", "-".join(filter(None, parts)))[-_LONGEST:].strip("-")
 
 
 def hparams(settings: Settings, defaults: Settings, asked: Settings | None = None) -> dict[str, str | float]:
@@ -75,13 +93,16 @@ def _named(settings: Settings) -> dict[str, Any]:
 
 def hparams_summaries(settings: Settings, defaults: Settings, asked: Settings | None = None) -> list[Summary]:
     """What a run's events begin with: the columns, and its values. Arguments as for `hparams`."""
+    values = hparams(settings, defaults, asked)
     infos = [
         api_pb2.HParamInfo(name=name, type=kind, differs=place < _SHOWN)  # TensorBoard lists these first
         for place, (name, kind) in enumerate(COLUMNS.items())
+        if name in values
     ]
-    metrics = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in metric_tags()]
+    tags = metric_tags(find_task(settings.env.id))
+    metrics = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in tags]
     start = plugin_data_pb2.SessionStartInfo()
-    for name, value in hparams(settings, defaults, asked).items():
+    for name, value in values.items():
         if isinstance(value, str):
             start.hparams[name].string_value = value
         else:

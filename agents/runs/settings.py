@@ -212,7 +212,7 @@ class Settings:
         evaluation: evaluation on the validation split.
         checkpoint: checkpoints, from which a stopped run resumes.
         ray: workers on a Ray cluster.
-        run_dir: path of the run folder; None for runs/<env>/<algo>/<time-seed>.
+        run_dir: path of the run folder; None for runs/<env>/<algo>/<time-name>.
         resume: the run folder to resume.
         yaml: the complete settings as text, without run_dir and resume.
     """
