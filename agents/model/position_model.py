@@ -63,7 +63,7 @@ class PositionModel(nn.Module):
         input_ids, attention_mask = input_ids[:, :length], attention_mask[:, :length]
         arguments: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}
         if self.prompt is not None:
-            arguments, columns = self.prompt(self.network, input_ids, attention_mask, columns)
+            arguments, columns = self.prompt(self.network, input_ids, attention_mask, rows, columns)
         encoder = self.network.base_model
         if "use_cache" in inspect.signature(type(encoder).forward).parameters:
             arguments["use_cache"] = False  # a decoder's keys and values are not needed later
