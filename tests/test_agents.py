@@ -310,6 +310,13 @@ def test_a_second_run_goes_on_where_the_rate_of_the_first_ended():
     assert first(0.0) == pytest.approx(0.0625)
 
 
+def test_a_cosine_decay_after_the_warmup():
+    rate = LearningRate(0.1, "cosine", warmup=0.2, end_factor=0.1)
+    found = [rate(1 - done) for done in (0.1, 0.2, 0.4, 0.6, 1.0)]
+    quarter = (1 + np.cos(np.pi / 4)) / 2  # of the decay is left after a quarter of it
+    assert found == pytest.approx([0.05, 0.1, 0.1 * (0.1 + 0.9 * quarter), 0.055, 0.01])
+
+
 @pytest.mark.parametrize("name", ["kl_coef", "supervised_coef"])
 def test_weights_of_terms_that_make_no_sense_are_refused(name, ner):
     with pytest.raises(ValueError, match=f"{name} must be at least 0"):

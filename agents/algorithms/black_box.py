@@ -82,8 +82,8 @@ class BlackBox(TextAlgorithm):
             all texts.
         precision: precision of the members' forward passes, `"float32"` or `"bfloat16"`, which is faster on processors
             that have it. The policy's weights and the optimizer keep theirs.
-        schedule: schedule of the optimizer's learning rate: `"constant"`, or `"linear"` decay to 0 at the end of
-            training.
+        schedule: schedule of the optimizer's learning rate: `"constant"`, or a decay to 0 at the end of training,
+            `"linear"` or `"cosine"`.
         warmup: fraction of training during which the learning rate rises from 0, in [0, 1).
         stop_fitness: stop when the best member of a generation reaches this fitness.
         patience: stop after this number of generations without a better mean fitness of the population.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,19 +16,19 @@ from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.bounds import Fraction, NonNegativeFloat, UnitInterval, bounded
 
-Schedule = Literal["constant", "linear"]
+Schedule = Literal["constant", "linear", "cosine"]
 
 
 @bounded
 @dataclass(frozen=True)
 class LearningRate:
-    """A warm-up from 0, followed by a constant rate or a linear decay.
+    """A warm-up from 0, followed by a constant rate or a decay, linear or along half a cosine (SGDR, arXiv 1608.03983).
 
     Attributes:
         peak: the highest learning rate.
-        schedule: `"constant"` or `"linear"`.
+        schedule: `"constant"`, `"linear"` or `"cosine"`.
         warmup: fraction of training during which the rate rises to the peak, in [0, 1).
-        end_factor: the fraction of the peak at the end of a linear decay, in [0, 1].
+        end_factor: the fraction of the peak at the end of a decay, in [0, 1].
     """
 
     peak: NonNegativeFloat
@@ -38,7 +39,8 @@ class LearningRate:
     def __post_init__(self) -> None:
         if self.end_factor and self.schedule == "constant":
             raise ValueError(
-                f"end_factor={self.end_factor} is where a decay ends: take schedule='linear', or leave it out"
+                f"end_factor={self.end_factor} is where a decay ends: take schedule='linear' or 'cosine', or "
+                "leave it out"
             )
 
     def __call__(self, progress_remaining: float) -> float:
@@ -49,6 +51,8 @@ class LearningRate:
         if self.schedule == "constant":
             return self.peak
         remaining = max(progress_remaining, 0.0) / (1.0 - self.warmup)
+        if self.schedule == "cosine":
+            remaining = (1.0 - math.cos(math.pi * remaining)) / 2
         return self.peak * (self.end_factor + (1.0 - self.end_factor) * remaining)
 
 
@@ -59,9 +63,9 @@ class ScheduledRate(TextAlgorithm):
         policy, env, algorithm: see TextAlgorithm.
         learning_rate: AdamW's rate; `"auto"`: the rate of `defaults.TABLE` for the policy's model, without a language
             model 1e-3; or a Stable-Baselines3 schedule, which replaces the three below.
-        schedule: `"constant"` or `"linear"` (down to `end_factor` at the end of `learn`).
+        schedule: `"constant"`, or a decay down to `end_factor` at the end of `learn`: `"linear"` or `"cosine"`.
         warmup: fraction of training over which the rate rises from 0.
-        end_factor: what a linear decay leaves of the rate at the end; another run may continue from there.
+        end_factor: what a decay leaves of the rate at the end; another run may continue from there.
     """
 
     def __init__(

@@ -71,7 +71,7 @@ class PositionModel(nn.Module):
         if self.pointer is not None:
             return self._read_candidates(arguments, rows)
         if self.prompt is not None:
-            arguments, columns = self.prompt(self.network, input_ids, attention_mask, columns)
+            arguments, columns = self.prompt(self.network, input_ids, attention_mask, rows, columns)
         return self._states(arguments)[rows, columns]
 
     def _states(self, arguments: dict[str, Any]) -> th.Tensor:
@@ -89,10 +89,11 @@ class PositionModel(nn.Module):
         ids, mask = arguments["input_ids"], arguments["attention_mask"]
         marked = (ids == self.pointer.marker) & (mask > 0)  # some models pad with the token that marks
         columns, there = self.pointer.columns(marked)
-        text = th.arange(ids.shape[1], device=ids.device)
+        each = th.arange(len(ids), device=ids.device)[:, None]
+        text = th.arange(ids.shape[1], device=ids.device).expand(ids.shape)
         if self.prompt is not None:
-            arguments, text = self.prompt(self.network, ids, mask, text)
-        output = self._states(arguments)[:, text]  # without the prompt
+            arguments, text = self.prompt(self.network, ids, mask, each, text)
+        output = self._states(arguments)[each, text]  # without the prompt
         return self.pointer.read(output, rows, columns, there, marked)
 
     def head(self, hidden: th.Tensor) -> th.Tensor:

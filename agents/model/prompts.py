@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch as th
 from safetensors.torch import load_file, save_file
@@ -14,8 +14,9 @@ from torch import nn
 from transformers.utils.hub import cached_file
 
 from lm_gym.agents.model.layers import encoder_layers
+from lm_gym.naming import check_choice
 
-Place = Literal["after_first", "front"]
+Place = Literal["after_first", "front", "behind"]
 _FILE = "prompt.safetensors"
 
 
@@ -24,7 +25,8 @@ class Prompt(nn.Module):
 
     Args:
         values: [k, H] embeddings or int64 [k] token ids; [p, k, …] for separate prompts of p blocks of texts.
-        place: `"after_first"`: after the first token of the text ([CLS]); or `"front"`.
+        place: `"after_first"`: after the first token of the text ([CLS]); `"front"`; or `"behind"` the text, for causal
+            models: what is decided at the text's last token is decided at the prompt's last token instead.
         unit: natural step of the embeddings when the prompt was created.
         deep: [layers - 1, k, H], added to the prompt's hidden states at the input of every layer but the first;
             [p, layers - 1, k, H] for separate prompts. None: nothing is added.
@@ -35,8 +37,7 @@ class Prompt(nn.Module):
 
     def __init__(self, values: th.Tensor, place: Place, unit: float = 1.0, deep: th.Tensor | None = None) -> None:
         super().__init__()
-        if place not in ("after_first", "front"):
-            raise ValueError(f"place={place!r} is neither 'after_first' nor 'front'")
+        check_choice("place", place, get_args(Place))
         self.place: Place = place
         self.unit = unit
         self.soft = values.is_floating_point()
@@ -54,18 +55,28 @@ class Prompt(nn.Module):
         return described if self.deep is None else described | {"layers": self.deep.shape[-3] + 1}
 
     def forward(
-        self, network: Any, input_ids: th.Tensor, attention_mask: th.Tensor, columns: th.Tensor
+        self, network: Any, input_ids: th.Tensor, attention_mask: th.Tensor, rows: th.Tensor, columns: th.Tensor
     ) -> tuple[dict[str, th.Tensor], th.Tensor]:
-        """Return the encoder's arguments for texts [B, L] with the prompt, and the shifted `columns`."""
-        before = self.before
+        """Return the encoder's arguments for texts [B, L] with the prompt, and the shifted `columns` of `rows`."""
         text = network.get_input_embeddings()(input_ids) if self.soft else input_ids  # [B, L(, H)]
         values = self.values if self.values.dim() > text.dim() - 1 else self.values[None]  # [p, k(, H)]
         prompt = values.repeat_interleave(len(text) // len(values), 0).to(text.dtype)  # [B, k(, H)]
-        text = th.cat([text[:, :before], prompt, text[:, before:]], 1)
-        ones = attention_mask.new_ones(len(prompt), len(self))
-        mask = th.cat([attention_mask[:, :before], ones, attention_mask[:, before:]], 1)
-        arguments = {"inputs_embeds" if self.soft else "input_ids": text, "attention_mask": mask}
-        return arguments, th.where(columns >= before, columns + len(self), columns)
+        ends = (
+            attention_mask.sum(1, keepdim=True)
+            if self.place == "behind"
+            else attention_mask.new_full((len(text), 1), self.before)
+        )  # [B, 1], tokens of each text before the prompt
+        places = th.arange(text.shape[1] + len(self), device=text.device)
+        after = places >= ends + len(self)
+        source = th.where(places < ends, places, th.where(after, places - len(self), text.shape[1] + places - ends))
+        whole, each = th.cat([text, prompt], 1), th.arange(len(text), device=text.device)[:, None]
+        mask = th.cat([attention_mask, attention_mask.new_ones(len(prompt), len(self))], 1)
+        arguments = {
+            "inputs_embeds" if self.soft else "input_ids": whole[each, source],
+            "attention_mask": mask[each, source],
+        }
+        moved = columns >= ends[rows, 0] - int(self.place == "behind")
+        return arguments, th.where(moved, columns + len(self), columns)
 
     @property
     def before(self) -> int:
@@ -137,9 +148,12 @@ def install(policy: Any, prompt: Prompt | None) -> None:
     """Add a prompt to an LMPolicy, or remove it.
 
     Raises:
-        ValueError: texts and prompt together are too long for the model.
+        ValueError: texts and prompt together are too long for the model, or nothing would read a prompt behind the
+            text.
     """
     if prompt is not None:
+        if prompt.place == "behind":
+            _check_behind(policy)
         policy.check_length(len(prompt))
     policy.language_model.prompt = prompt
     if prompt is None:
@@ -150,5 +164,22 @@ def install(policy: Any, prompt: Prompt | None) -> None:
 
 def default_place(network: nn.Module) -> Place:
     """Return the default place: the front for a causal model, after the first token ([CLS]) for others."""
-    causal = any(getattr(module, "is_causal", False) for module in network.modules())
-    return "front" if causal else "after_first"
+    return "front" if _is_causal(network) else "after_first"
+
+
+def _is_causal(network: nn.Module) -> bool:
+    return any(getattr(module, "is_causal", False) for module in network.modules())
+
+
+def _check_behind(policy: Any) -> None:
+    positions = policy.observation_space["positions"].shape[0]
+    if not _is_causal(policy.network):
+        raise ValueError(
+            f"place='behind' is for causal models, and {type(policy.network).__name__} reads in both directions: take "
+            "'after_first' or 'front'"
+        )
+    if positions != 1:
+        raise ValueError(
+            f"place='behind': only the last token of a text decides after the prompt, and this task decides up to "
+            f"{positions} positions of a text: take 'front', or a task with one position a text"
+        )

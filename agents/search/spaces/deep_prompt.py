@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch as th
 from torch import nn
 
 from lm_gym.agents.model.layers import encoder_layers
 from lm_gym.agents.model.policy import LMPolicy
-from lm_gym.agents.model.prompts import Place, Prompt
+from lm_gym.agents.model.prompts import Prompt
 from lm_gym.agents.search.population.forward import read_together
 from lm_gym.agents.search.population.population import Domain, Population
 from lm_gym.agents.search.population.reading import Reading
@@ -39,7 +39,8 @@ class DeepPrompt(SearchSpace):
         policy: an LMPolicy.
         tokens: k.
         dim: d, numbers for each layer, less than k times the width of the model.
-        place, seed: see SoftPrompt.
+        place: `"after_first"` or `"front"`; see SoftPrompt.
+        seed: see SoftPrompt.
         scale: one unit of the vector, in units of s_l.
 
     Raises:
@@ -54,7 +55,7 @@ class DeepPrompt(SearchSpace):
         *,
         tokens: PositiveInt = 10,
         dim: PositiveInt = 100,
-        place: Place | None = None,
+        place: Literal["after_first", "front"] | None = None,
         scale: PositiveFloat = 1.0,
         seed: NonNegativeInt = 0,
     ) -> None:
@@ -73,6 +74,8 @@ class DeepPrompt(SearchSpace):
             )
         generator = th.Generator().manual_seed(seed)
         self._prompt: Prompt = soft_prompt_of(self.policy, tokens, place, generator)
+        if self._prompt.place == "behind":
+            raise ValueError("deep_prompt: the policy has a prompt behind the text; take a policy without one")
         device = self._prompt.values.device
         self._units = scale * th.tensor([self._prompt.unit, *_spreads(self.policy, self._prompt)], device=device)
         if self._prompt.deep is None:

@@ -13,6 +13,7 @@ from lm_gym.agents.model.prompts import Place, Prompt, default_place, install
 from lm_gym.agents.model.tokenizer import load_tokenizer
 from lm_gym.agents.search.population.population import Domain, Population
 from lm_gym.agents.search.population.reading import Reading
+from lm_gym.agents.search.spaces.behind import read_behind
 from lm_gym.agents.search.spaces.soft_prompt import read_with
 from lm_gym.agents.search.spaces.space import SearchSpace, require_language_model
 from lm_gym.bounds import NonNegativeInt, PositiveInt
@@ -70,6 +71,8 @@ class DiscretePrompt(SearchSpace):
 
     def _evaluator(self, reading: Reading, population: Population) -> Callable[[slice], th.Tensor]:
         prompts = self._ids[population.vectors()]  # [P, k]
+        if self._prompt.place == "behind":
+            return read_behind(self.policy, reading, lambda chunk: prompts[chunk])
         return lambda chunk: read_with(self.policy, self._prompt, prompts[chunk], reading, chunk)
 
 

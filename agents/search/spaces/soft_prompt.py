@@ -14,6 +14,7 @@ from lm_gym.agents.model.prompts import Place, Prompt, default_place, install
 from lm_gym.agents.search.population.forward import read_together
 from lm_gym.agents.search.population.population import Block, Domain, Perturbed, Population
 from lm_gym.agents.search.population.reading import Reading
+from lm_gym.agents.search.spaces.behind import read_behind
 from lm_gym.agents.search.spaces.space import SearchSpace, require_language_model
 from lm_gym.bounds import NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -32,8 +33,9 @@ class SoftPrompt(SearchSpace):
         policy: an LMPolicy.
         tokens: k.
         dim: d, less than k times the width of embeddings; None for no projection.
-        place: `"after_first"`: after the first token ([CLS]); or `"front"`. None: the front for causal models, else
-            after the first token.
+        place: `"after_first"`: after the first token ([CLS]); `"front"`; or `"behind"` the text, for causal models that
+            decide at the last token: texts are then encoded once for all members. None: the front for causal models,
+            else after the first token.
         scale: one unit of the vector, in these units.
         seed: seed of p0 and A.
 
@@ -96,6 +98,8 @@ class SoftPrompt(SearchSpace):
                 return th.stack([population.tensor(0, member) for member in range(chunk.start, chunk.stop)])
             return self._prompts(population.vectors(chunk))
 
+        if self._prompt.place == "behind":
+            return read_behind(self.policy, reading, prompts)
         return lambda chunk: read_with(self.policy, self._prompt, prompts(chunk), reading, chunk)
 
     def state_dict(self) -> dict[str, Any]:
