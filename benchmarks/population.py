@@ -23,6 +23,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -30,8 +31,8 @@ LENGTH, TAGS, MIB = 32, 9, 2**20
 ROWS = 64  # texts per forward pass of a search
 
 
-def policy_and_texts(model: str, texts: int):
-    """Return a tagger and texts of random tokens."""
+def policy_and_texts(model: str | dict[str, Any], texts: int):
+    """Return a tagger and texts of random tokens. A model given by its configuration has random weights."""
     import numpy as np
     import torch as th
     from gymnasium import spaces
@@ -43,7 +44,8 @@ def policy_and_texts(model: str, texts: int):
     th.set_num_threads(1)
     th.manual_seed(0)
     warnings.simplefilter("ignore")
-    vocabulary, slots = AutoConfig.from_pretrained(model_path(model)).vocab_size, LENGTH - 2
+    config = model if isinstance(model, dict) else AutoConfig.from_pretrained(model_path(model)).to_dict()
+    vocabulary, slots = config["vocab_size"], LENGTH - 2
     leaves = {
         "input_ids": spaces.Box(0, vocabulary - 1, (LENGTH,), np.int64),
         "attention_mask": spaces.Box(0, 1, (LENGTH,), np.int8),
@@ -70,7 +72,7 @@ def generation(space, optimizer, obs, max_rows: int, groups: int = 1) -> Callabl
     def run() -> None:
         population = optimizer.ask()
         reading = Reading(obs, population.size, groups)
-        fitness = th.zeros(population.size, dtype=th.float64)
+        fitness = th.zeros(population.size, dtype=th.float64, device=obs["input_ids"].device)
         for members, log_probs in space.evaluate(obs, population, max_rows, groups):
             whose = members.start + reading.positions(members)[0]
             fitness.index_add_(0, whose, log_probs.reshape(-1, TAGS)[:, 0].double())

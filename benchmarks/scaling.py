@@ -137,6 +137,7 @@ def measure(counts: list[int], number: int) -> tuple[dict[str, float], list[dict
     from lm_gym.agents.algorithms.ray_evaluator import RayEvaluator
 
     th.set_num_threads(1)
+    load = os.getloadavg()[0]
     local, timed = build(), Timed()
     alone = statistics.median(generations(local, number, timed))
     evaluation = statistics.median(timed.seconds[1:])
@@ -151,6 +152,7 @@ def measure(counts: list[int], number: int) -> tuple[dict[str, float], list[dict
         constants = {
             "evaluation": evaluation, "update": max(0.0, alone - evaluation), "order": order, "alone": alone,
             "parameters": parameters, "positions": timed.positions, "cores": len(os.sched_getaffinity(0)),
+            "load": load,
         }  # fmt: skip
         rows = []
         for workers in counts:
@@ -201,15 +203,13 @@ def picture(order: float, path: Path) -> None:
     workers = np.unique(np.logspace(0, 3, 40).astype(int))
     for name, parameters in MODELS.items():
         costs = [predict(parameters, int(w), order) for w in workers]
-        (line,) = axes.plot(workers, [1 / c.seconds for c in costs], label=name)
-        axes.annotate(
-            name, (workers[-1], 1 / costs[-1].seconds), xytext=(4, 0), textcoords="offset points", va="center"
-        )
+        (line,) = axes.plot(workers, [1 / c.seconds for c in costs], label=f"{name} parameters")
         ideal = workers / costs[0].seconds
         axes.plot(workers, ideal, ":", color=line.get_color(), linewidth=0.8)
     axes.set(xscale="log", yscale="log", xlabel="workers", ylabel="generations per second")
     axes.set_title("Projected, with dotted lines for perfect scaling", fontsize=10)
     axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
     figure.savefig(path, dpi=130)
 
 
@@ -217,8 +217,9 @@ def text(constants: dict[str, float], rows: list[dict[str, float]]) -> str:
     """The generated part of the page."""
     c = constants
     lines = [
-        f"One process on this machine ({c['cores']:.0f} cores, torch {th.__version__}): a generation of {POPSIZE} "
-        f"members on {TEXTS} texts with {c['parameters'] / 1e6:.1f} million parameters takes {c['alone']:.2f} s, "
+        f"One process on this machine ({c['cores']:.0f} cores, load average {c['load']:.1f}, torch {th.__version__}): "
+        f"a generation of {POPSIZE} members on {TEXTS} texts with {c['parameters'] / 1e6:.1f} million parameters takes "
+        f"{c['alone']:.2f} s, "
         f"of which the update takes {c['update']:.2f} s. An order and its answer take {c['order'] * 1e3:.1f} ms.",
         "",
         "| workers | s per generation, model | measured | bytes down, model | counted | bytes up, model | counted "

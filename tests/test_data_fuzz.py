@@ -10,7 +10,7 @@ import time
 import datasets
 import pyarrow.parquet
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from lm_gym.data import DataError, load_dataset
@@ -80,6 +80,8 @@ def test_any_bytes(folder, suffix, content, fields):
 
 @FUZZ
 @given(rows=st.lists(records, min_size=1, max_size=4), fields=st.sampled_from(FIELDS), array=st.booleans())
+@example([{"annotations": [None], "text": None, "data": {}}], None, False)
+@example([{"annotations": [{"result": [{"value": None}]}], "data": {}}], None, False)
 def test_any_records(folder, rows, fields, array):
     path = folder / "train.jsonl"
     path.write_text(json.dumps(rows) if array else "".join(json.dumps(row) + "\n" for row in rows))

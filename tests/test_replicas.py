@@ -10,6 +10,8 @@ import torch as th
 from lm_gym.agents.algorithms.evaluators import EvaluationError, Evaluator, checksum
 from lm_gym.agents.algorithms.presets import ES, PRESETS
 from lm_gym.agents.algorithms.replica import Order, Replica, Start, Update
+from lm_gym.agents.runs.command_line import parse_settings
+from lm_gym.agents.runs.settings import SettingsError
 from tests.small import Stop, few_names, small
 
 
@@ -107,3 +109,23 @@ def test_members_that_play_step_by_step_have_no_other_evaluator():
     agent.evaluator = TwoReplicas()
     with pytest.raises(EvaluationError, match="members that take several steps are played one after another"):
         agent.learn(1)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--ray.workers=2"], "reinforce has none: leave it out, or take one of es, "),
+        (["--algo=es", "--ray.address=auto"], r"ray\.address is set without workers"),
+        (["--algo=es", "--ray.workers=2", "--ray.address=far away"], "give local, auto or HOST:PORT"),
+        (["--algo=es", "--ray.workers=0"], r"ray\.workers must be"),
+    ],
+)
+def test_workers_that_cannot_be_are_refused(given, message):
+    with pytest.raises(SettingsError, match=message):
+        parse_settings(given)
+
+
+def test_without_ray_the_way_to_install_it_is_named(monkeypatch):
+    monkeypatch.setattr("lm_gym.agents.runs.cluster.find_spec", lambda _: None)
+    with pytest.raises(SettingsError, match=r"pip install .lm-gym\[ray\]"):
+        parse_settings(["--algo=es", "--ray.workers=2"])

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch as th
 
 from lm_gym.agents.algorithms.fitness import Judged, PopulationFitness
@@ -70,7 +69,5 @@ def checksum(agent: BlackBox) -> str:
     return digest.hexdigest()
 
 
-def _bytes_of(tensor: th.Tensor) -> memoryview:
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    array: np.ndarray[tuple[int], np.dtype[np.uint8]] = flat.view(th.uint8).numpy()
-    return memoryview(array)
+def _bytes_of(tensor: th.Tensor) -> Any:
+    return tensor.detach().cpu().contiguous().reshape(-1).view(th.uint8).numpy()

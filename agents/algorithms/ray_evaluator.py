@@ -6,7 +6,6 @@ import math
 import os
 import pickle
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
@@ -48,7 +47,8 @@ class _Actor:
         self._replica: Replica | None = None
 
     def name(self) -> str:
-        return f"pid {os.getpid()} on {ray.util.get_node_ip_address()}"
+        node = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+        return f"pid {os.getpid()} on {node}"
 
     def start(self, message: bytes) -> None:
         self._replica = Replica(pickle.loads(message))
@@ -118,7 +118,7 @@ class RayEvaluator(Evaluator):
         self._agent: BlackBox | None = None
         self._expected = -1  # generation that the replicas are in
         self._start: Any = None
-        self._count = self._failures = 0
+        self._count = self._failures = self._start_bytes = 0
         self._logged = Traffic()
         self.traffic, self.lost = Traffic(), 0
 
@@ -269,7 +269,8 @@ class RayEvaluator(Evaluator):
 
     def _hire(self) -> None:
         """Start the process of a worker."""
-        actor = ray.remote(_Actor).options(num_cpus=1, num_gpus=self._gpus).remote()
+        kind: Any = ray.remote(_Actor)
+        actor = kind.options(num_cpus=1, num_gpus=self._gpus).remote()
         worker = _Worker(self._count, actor)
         self._count += 1
         self._starting[actor.name.remote()] = worker
@@ -278,8 +279,8 @@ class RayEvaluator(Evaluator):
         """Send the agent to workers that have started without one."""
         for worker in self._idle:
             if self._start is None:
-                self._start = ray.put(ray.cloudpickle.dumps(Start.of(agent)))
-                self._start_bytes = len(ray.get(self._start))
+                message = ray.cloudpickle.dumps(Start.of(agent))  # type: ignore[no-untyped-call]
+                self._start, self._start_bytes = ray.put(message), len(message)
             self._joining[worker.actor.start.remote(self._start)] = worker
             self.traffic.starts += self._start_bytes
         self._idle = []
@@ -357,5 +358,5 @@ def _line(error: Exception) -> str:
 
 
 def _room() -> str:
-    left: Iterable[tuple[str, float]] = ray.available_resources().items()
-    return ", ".join(f"{amount:g} {name}" for name, amount in left if name in ("CPU", "GPU")) or "no CPU"
+    left: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
+    return ", ".join(f"{amount:g} {name}" for name, amount in left.items() if name in ("CPU", "GPU")) or "no CPU"

@@ -82,7 +82,7 @@ class Replica:
     def __init__(self, start: Start) -> None:
         th.set_num_threads(start.threads)
         saved = io.BytesIO(start.saved)
-        self.agent = start.algorithm.load(saved, env=start.env, device=start.device)  # type: ignore[arg-type]
+        self.agent = start.algorithm.load(saved, env=start.env, device=start.device)
         assert self.agent.env is not None
         self._texts = TextEnvironments(self.agent.env)
         self._draws: int | None = None

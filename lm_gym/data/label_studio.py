@@ -15,7 +15,7 @@ def flatten(record: Mapping[str, Any], builder: CorpusBuilder) -> Mapping[str, A
             the first counts.
     """
     data, annotations = record.get("data"), record.get("annotations")
-    if not isinstance(data, Mapping) or not isinstance(annotations, list):
+    if not isinstance(data, Mapping) or not _are_annotations(annotations):
         return record
     results = [each["result"] for each in annotations if "result" in each and not each.get("was_cancelled")]
     if not results:
@@ -25,3 +25,13 @@ def flatten(record: Mapping[str, Any], builder: CorpusBuilder) -> Mapping[str, A
         builder.count("tasks have several annotations, of which the first counts", left_out=False)
     values = [result.get("value", {}) for result in results[0]]
     return {**data, "label": [value for value in values if "start" in value]}
+
+
+def _are_annotations(value: Any) -> bool:
+    """Whether a value is a list of objects whose results, if any, are lists of objects with objects as values."""
+    return isinstance(value, list) and all(
+        isinstance(each, Mapping)
+        and isinstance(results := each.get("result", []), list)
+        and all(isinstance(result, Mapping) and isinstance(result.get("value", {}), Mapping) for result in results)
+        for each in value
+    )

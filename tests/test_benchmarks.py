@@ -1,0 +1,17 @@
+"""Benchmarks that need a GPU run in a small form without one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_gpu_benchmark_runs_on_a_cpu():
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "benchmarks/gpu.py", "--smoke"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, env=env)
+    rows = [line for line in done.stdout.splitlines() if line.startswith("| ") and line[2].isalpha()]
+    assert [row.split(" | ")[0] for row in rows[1:3]] == ["| Supervised", "| REINFORCE"]
+    assert [row.split(" | ")[:2] for row in rows[4:]] == [["| tiny model", "4"], ["| tiny model", "8"]]
