@@ -19,6 +19,7 @@ from lm_gym.agents.algorithms.registry import ALGORITHMS
 from lm_gym.agents.evaluation.playing import baselines
 from lm_gym.agents.model.pointer import ABSENT, Pointer, pointer_logits
 from lm_gym.agents.reply import main as reply
+from lm_gym.agents.runs.command_line import parse_settings
 from lm_gym.agents.train import main as train
 from lm_gym.builtin.names import SPLITS, own_words
 from lm_gym.builtin.replies import reply_splits, sentences
@@ -404,3 +405,11 @@ def test_bad_messages_are_refused_in_one_line(content, more, message, run, tmp_p
     said = capsys.readouterr().err
     assert message in said
     assert len(said.splitlines()) == 1
+
+
+def test_a_run_stores_the_absolute_path_of_its_bank(tmp_path, monkeypatch):
+    bank_of(tmp_path, "yes")
+    monkeypatch.chdir(tmp_path)
+    settings = parse_settings(["--env.id", ID, "--env.bank", "bank.jsonl"])
+    assert settings.env.bank == str(tmp_path / "bank.jsonl")
+    assert f"bank: {tmp_path / 'bank.jsonl'}" in settings.yaml
