@@ -96,7 +96,7 @@ class ResponseSelection(AmongCandidates):
     metrics: ClassVar[tuple[Metric, ...]] = (
         ACCURACY,
         Metric("mrr", "MRR", lambda played: _reciprocal_rank(played), while_training=True),
-        Metric("recall_at_2", "recall@2", lambda played: _recall(played, 2)),
+        Metric("recall_at_2", "recall@2", lambda played: _recall(played, 2), in_terminal=False),
         Metric("recall_at_3", "recall@3", lambda played: _recall(played, 3), in_terminal=False),
         Metric("mean_relevance", "relevance", lambda played: float(_relevance(played).mean()), in_terminal=False),
         Metric("abstention_rate", "abstained", lambda played: _abstention_rate(played), lower_is_better=True),
