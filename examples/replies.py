@@ -45,7 +45,7 @@ def messages(count: int, seed: int) -> list[dict[str, str]]:
 
 
 if __name__ == "__main__":
-    splits = {"train": messages(240, 0), "test": messages(100, 1)}
+    splits = {"train": messages(200, 0), "test": messages(100, 1)}
     data = lm_gym.load_dataset(splits, fields=lm_gym.TASKS["response_selection"].fields, max_overlap=1)
     make = {"id": "lm_gym/ResponseSelection-v0", "dataset": data, "bank": str(BANK), "k": 6, "abstain": True}
     make |= {"unit": "sequence", "reward": "relevance", "reward_kwargs": {"wrong_cost": 1.0}}
@@ -58,6 +58,8 @@ if __name__ == "__main__":
     rows = {"trained": evaluate(model.policy, test).metrics} | baselines(test)
     for name, metrics in rows.items():
         print(
-            f"{name:9} {metrics['accuracy']:.3f} right, {metrics['abstention_rate']:.3f} handed over, "
+            f"{name:8} {metrics['accuracy']:.3f} right, {metrics['abstention_rate']:.3f} handed over, "
             f"{metrics['mean_reward']:+.3f} earned per message"
         )
+    if not rows["trained"]["mean_reward"] > max(0.0, rows["bm25"]["mean_reward"]):
+        raise SystemExit("training earned nothing")

@@ -1,9 +1,12 @@
 """Ragged rows stored in flat arrays: row i is `flat[offsets[i]:offsets[i + 1]]`."""
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+Number = TypeVar("Number", bound=np.generic)
 
 _CHUNK = 100_000  # elements handled at a time, to limit memory while building
 
@@ -50,7 +53,7 @@ def span(offsets: NDArray[np.int64], row: int) -> slice:
     return slice(int(offsets[row % rows]), int(offsets[row % rows + 1]))
 
 
-def with_margin(flat: NDArray[np.integer], margin: int) -> NDArray[np.integer]:
+def with_margin(flat: NDArray[Number], margin: int) -> NDArray[Number]:
     """Append zeros, so that a window of `margin` elements from any start stays inside."""
     return np.concatenate([flat, np.zeros(margin, flat.dtype)])
 

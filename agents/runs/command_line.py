@@ -9,6 +9,7 @@ import sys
 import warnings
 from argparse import ArgumentError
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -170,6 +171,9 @@ def _settings(parser: ArgumentParser, namespace: Namespace) -> Settings:
     values.pop("config", None)
     for section, key in (("env", "dataset"), ("env", "tokenizer"), ("policy", "model")):
         values[section][key] = _absolute(values[section][key])
+    for option in fields(find_task(values["env"]["id"]).Options):
+        if option.metadata.get("file"):
+            values["env"][option.name] = _absolute(values["env"][option.name])
     kind, task = find_algorithm(values["algo"]), find_task(values["env"]["id"])
     if values["env"]["reward"] is None:
         values["env"]["reward"] = kind.default_reward or task.default_reward

@@ -76,7 +76,7 @@ class AmongCandidates(FixedPositions):
     def allowed(self, texts: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return the choices that texts have, bool [R, n]."""
         counts = self.candidates.lengths[texts] + self.options.abstain
-        return np.arange(self.shape.choices) < counts[:, None]
+        return np.asarray(np.arange(self.shape.choices) < counts[:, None])
 
     def gains(self, texts: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the relevance of each choice, float64 [R, n]; 0 for abstaining and for what a text lacks."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
@@ -61,7 +61,7 @@ class ResponseSelectionOptions:
         similarity: whether the policy adds the similarity of the context and a {choice} to its logit
     """
 
-    bank: str | None = None
+    bank: str | None = field(default=None, metadata={"file": True})
     k: PositiveInt = 5
     abstain: bool = False
     marker: str | None = None
@@ -96,7 +96,7 @@ class ResponseSelection(AmongCandidates):
     metrics: ClassVar[tuple[Metric, ...]] = (
         ACCURACY,
         Metric("mrr", "MRR", lambda played: _reciprocal_rank(played), while_training=True),
-        Metric("recall_at_2", "recall@2", lambda played: _recall(played, 2)),
+        Metric("recall_at_2", "recall@2", lambda played: _recall(played, 2), in_terminal=False),
         Metric("recall_at_3", "recall@3", lambda played: _recall(played, 3), in_terminal=False),
         Metric("mean_relevance", "relevance", lambda played: float(_relevance(played).mean()), in_terminal=False),
         Metric("abstention_rate", "abstained", lambda played: _abstention_rate(played), lower_is_better=True),
@@ -180,7 +180,7 @@ class ResponseSelection(AmongCandidates):
 def _graded(split: str, corpus: Corpus, options: ResponseSelectionOptions) -> Corpus:
     """Return a split with the relevance of each candidate, whichever way its records tell the right one."""
     candidates = candidates_of(corpus)
-    told = [field.name for field in (RELEVANCE, ANSWER, REPLY) if field.name in corpus.columns]
+    told = [one.name for one in (RELEVANCE, ANSWER, REPLY) if one.name in corpus.columns]
     if len(told) != 1:
         has = f"have {' and '.join(told)}" if told else "do not tell the right reply"
         raise DataError(f"{split}: records {has}: give one of relevance, answer (an index) and reply (a text)")

@@ -107,7 +107,8 @@ class Task(ABC):
         baselines: baselines that any agent must beat.
         nouns: nouns for positions and choices.
         Options: frozen dataclass of the task's own arguments; its fields become arguments of the environment and
-            `--env.<name>` on the command line.
+            `--env.<name>` on the command line. Runs store the paths of fields with the metadata `{"file": True}` as
+            absolute ones.
         static_masks: whether the legal choices are independent of earlier choices.
         ranked: whether metrics need the rank of the gold choice (`Evaluation.target_ranks`).
         weighting: what has equal weight in supervised learning: every `"position"`, or every `"text"`.
