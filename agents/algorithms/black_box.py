@@ -32,6 +32,8 @@ from lm_gym.bounds import Fraction, NonNegativeInt, PositiveInt, check_arguments
 from lm_gym.naming import among
 from lm_gym.registry import find_class, own_name
 
+_OURS = {"initial", "domain", "centre", "blocks", "seed"}  # arguments of an optimizer that are no settings
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -154,8 +156,7 @@ class BlackBox(TextAlgorithm):
             self._decide_optimizer()
         kind: Any = OPTIMIZERS.find(self.optimizer_name)
         given, seed = self.optimizer_kwargs, self.seed
-        fixed = {"initial", "domain", "centre", "blocks", "seed"}
-        _check_arguments("optimizer_kwargs", self.optimizer_name, kind, given, fixed)
+        _check_arguments("optimizer_kwargs", self.optimizer_name, kind, given, _OURS)
         if issubclass(kind, StructuredOptimizer):
             self.optimizer = kind(self.space.tensors(), self.space.blocks, seed=seed, **given)
         else:
@@ -211,6 +212,17 @@ class BlackBox(TextAlgorithm):
         """See TextAlgorithm."""
         values = {"optimizer": self.optimizer_name, "optimizer_kwargs": self.optimizer_kwargs}
         return {name: values[name] for name in self.decided}
+
+    def explanations(self) -> dict[str, str]:
+        """See TextAlgorithm; also the preset's optimizer and space, and the optimizer's own defaults."""
+        kind = OPTIMIZERS.find(self.optimizer_name)
+        parameters = inspect.signature(kind).parameters.values()
+        rest = {one.name: one.default for one in parameters if one.default is not one.empty}
+        rest = {name: value for name, value in rest.items() if name not in {*self.optimizer_kwargs, *_OURS}}
+        said = {"optimizer": self.optimizer_name, "search_space": self.search_space_name, **super().explanations()}
+        if rest:
+            said["optimizer_kwargs"] = f"{said.get('optimizer_kwargs', 'as given')}; defaults: {rest}"
+        return said
 
     def _check_env(self, env: VecEnv) -> None:
         if issubclass(self.policy_class, LMPolicy):
