@@ -61,6 +61,7 @@ if TYPE_CHECKING:  # the same names again, for type checkers; a test compares th
     from lm_gym.agents.evaluation.playing import evaluate as evaluate
     from lm_gym.agents.model.policy import LMPolicy as LMPolicy
     from lm_gym.agents.runs.predicting import predict as predict
+    from lm_gym.agents.runs.pushing import push_to_hub as push_to_hub
     from lm_gym.agents.search.optimizers import OPTIMIZERS as OPTIMIZERS, register_optimizer as register_optimizer
     from lm_gym.agents.search.optimizers.optimizer import (
         Optimizer as Optimizer,
@@ -101,6 +102,7 @@ _HOME = {
     "evaluation.playing": ("evaluate",),
     "model.policy": ("LMPolicy",),
     "runs.predicting": ("predict",),
+    "runs.pushing": ("push_to_hub",),
     "search.optimizers": ("OPTIMIZERS", "register_optimizer"),
     "search.optimizers.optimizer": ("Optimizer", "StructuredOptimizer", "VectorOptimizer"),
     "search.population.population": ("Block", "Dense", "Domain", "Population", "Sampled"),

@@ -15,7 +15,7 @@ from lm_gym.agents.evaluation.playing import evaluate as play
 from lm_gym.agents.evaluation.predictions import format_predictions
 from lm_gym.agents.evaluation.report import reports
 from lm_gym.agents.files import write_json, write_text
-from lm_gym.agents.runs.command_line import fail, show_warnings_plainly
+from lm_gym.agents.runs.messages import fail, show_warnings_plainly
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolder, RunFolderError
 from lm_gym.agents.runs.terminal import Terminal

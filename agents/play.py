@@ -17,8 +17,8 @@ from transformers.utils.logging import disable_progress_bar
 from lm_gym.agents.evaluation.page import Facts, page
 from lm_gym.agents.evaluation.played import PlayedPosition, PlayedText, play_text
 from lm_gym.agents.files import write_text
-from lm_gym.agents.runs.command_line import fail, show_warnings_plainly
 from lm_gym.agents.runs.keys import pressed_keys
+from lm_gym.agents.runs.messages import fail, show_warnings_plainly
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolderError
 from lm_gym.agents.runs.terminal import Terminal

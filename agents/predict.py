@@ -18,7 +18,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from lm_gym.agents.evaluation.predicting import Predicted, Predictor
 from lm_gym.agents.files import streamed_text, to_line
-from lm_gym.agents.runs.command_line import fail, show_warnings_plainly
+from lm_gym.agents.runs.messages import fail, show_warnings_plainly
 from lm_gym.agents.runs.predicting import CHANGES
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolderError

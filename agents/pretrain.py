@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
-from lm_gym.agents.runs.command_line import fail
+from lm_gym.agents.runs.messages import fail
 from lm_gym.agents.runs.program import program
 from lm_gym.bounds import Interval, NonNegativeInt, PositiveFloat, PositiveInt, bounded
 from lm_gym.builtin.masked_lm import masked_lm_splits

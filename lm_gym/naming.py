@@ -1,13 +1,36 @@
 """Checks of names, with suggestions for misspelt ones."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`" (did you mean 'x'?)"` for the known name closest to `name`, or the empty string."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    """`" (did you mean 'x'?)"` for the known name closest to `name`, or the empty string.
+
+    The closest name is the same one in another case or with other separators (`CMA-ES` for `cma_es`), one whose last
+    part it abbreviates (`lr` for `agent.learning_rate`), one that is spelt similarly, or one that has `name` as a part
+    (`NER` in `lm_gym/NER-v0`).
+    """
+    plain: dict[str, str] = {}
+    for one in known:
+        plain.setdefault(_plain(one), one)
+    wanted = _plain(name)
+    close = [wanted] if wanted in plain else [one for one in plain if _abbreviates(wanted, one)]
+    close = close or difflib.get_close_matches(wanted, plain, n=1, cutoff=0.5)
+    close = close or [one for one in plain if wanted in re.split(r"[/._]", one)]
+    return f" (did you mean {plain[close[0]]!r}?)" if close else ""
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "_")
+
+
+def _abbreviates(short: str, name: str) -> bool:
+    """Whether `short` has the initials of a name's last part, of two words or more, in the same section if any."""
+    (section, _, initials), (own, _, last) = short.rpartition("."), name.rpartition(".")
+    words = last.split("_")
+    return len(words) > 1 and initials == "".join(word[:1] for word in words) and section in ("", own)
 
 
 def among(name: object, known: Iterable[str]) -> str:

@@ -2,13 +2,16 @@
 
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from lm_gym.agents import ALGORITHMS
 from lm_gym.agents.__main__ import COMMANDS, main
 from lm_gym.agents.runs.command_line import parse_settings
+from lm_gym.agents.runs.options import SECTIONS, starting
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.settings import SettingsError
 from lm_gym.agents.runs.shipped import CONFIGS, find_config, find_study
@@ -26,10 +29,81 @@ def test_help_lists_every_command(capsys):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_has_a_help_of_its_own(command, capsys):
-    with pytest.raises(SystemExit) as ended:
+    with suppress(SystemExit):
         main([command, "--help"])
-    assert ended.value.code == 0
     assert f"usage: lm-gym {command}" in capsys.readouterr().out
+
+
+MODEL_LIBRARIES = "{'torch', 'transformers', 'stable_baselines3', 'jsonargparse'}"
+
+
+def test_help_of_train_fits_a_screen_and_imports_no_model_library():
+    loads = f"assert not {MODEL_LIBRARIES} & set(sys.modules)"
+    code = f"import sys; from lm_gym.agents.train import main; main(['--help']); {loads}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    assert len(lines) <= 25
+    assert max(map(len, lines)) <= 100
+    assert all(f"--{section}.*" in done.stdout for section in SECTIONS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ([], "starting reinforce on lm_gym/NER-v0: loading …"),
+        (["--config", "masked_lm_ppo"], "starting ppo on lm_gym/MaskedLM-v0: loading …"),
+        (["--config=ner_ppo", "--algo=es"], "starting es on lm_gym/NER-v0: loading …"),
+        (["--resume", "runs/x"], "resuming runs/x: loading …"),
+    ],
+)
+def test_first_line_says_what_starts(arguments, line):
+    assert starting(arguments) == line
+
+
+def test_first_line_of_train_comes_before_the_model_libraries():
+    code = (
+        "import sys\n"
+        "class Refuse:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name in {MODEL_LIBRARIES}: raise SystemExit(7)\n"
+        "sys.meta_path.insert(0, Refuse())\n"
+        "from lm_gym.agents.train import main; main(['--algo=es'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (7, "starting es on lm_gym/NER-v0: loading …\n")
+
+
+def test_help_on_a_topic(capsys):
+    main(["train", "--algo=es", "--help", "agent"])
+    shown = capsys.readouterr().out
+    assert "--agent.texts_per_member" in shown
+    assert "--env." not in shown
+    main(["train", "--help=all"])
+    shown = capsys.readouterr().out
+    assert all(f"--{name}" in shown for name in ("agent.samples", "env.max_length", "data.scheme", "policy.freeze"))
+    main(["train", "--help", "algo"])
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [*ALGORITHMS]
+    with pytest.raises(SystemExit):
+        main(["train", "--help", "agnet"])
+    assert "no help on 'agnet' (did you mean 'agent'?)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["--lr=1e-3"], "agent.learning_rate"),
+        (["--agent.lr=1e-3"], "agent.learning_rate"),
+        (["--algo=SNES"], "snes"),
+        (["--algo=snes", "--agent.optimizer=CMA-ES"], "cma_es"),
+        (["--env.id=NER"], "lm_gym/NER-v0"),
+        (["--batch_size=4"], "env.num_envs"),
+        (["--epochs=4"], "budget.passes"),
+        (["--dataset=x"], "env.dataset"),
+    ],
+)
+def test_wrong_names_get_a_suggestion(arguments, meant):
+    with pytest.raises(ValueError, match=f"did you mean '{meant}'"):
+        parse_settings(arguments)
 
 
 def test_misspelt_command_is_refused_with_the_nearest():

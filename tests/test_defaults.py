@@ -135,9 +135,12 @@ def test_a_printed_config_says_what_is_decided_and_why(
     agent = agent_of(*options)
     for key, value in agent.decided_settings().items():
         (line,) = (line for line in printed.splitlines() if line.startswith(f"  {key}:"))
-        assert line.partition("  # ")[2] == f"{value}: {agent.decided[key]}"
+        assert line.partition("  # ")[2].partition("; defaults: ")[0] == f"{value}: {agent.decided[key]}"
     for key in ("samples", "advantage") if algo == "reinforce" else ():
         assert f"  {key}: auto  # " in printed
+    if algo == "es":
+        assert "  optimizer: null  # es\n  search_space: null  # head\n" in printed
+        assert "'weight_decay': 0.0" in printed
     assert yaml.safe_load(printed) == yaml.safe_load(parse_settings(options).yaml)
 
 

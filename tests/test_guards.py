@@ -23,7 +23,8 @@ from lm_gym.agents.evaluation.predictions import samples_table
 from lm_gym.agents.files import CHECKSUMS, find_damage, write_folder, write_json
 from lm_gym.agents.model.adamw import GroupedAdamW
 from lm_gym.agents.model.policy import LMPolicy
-from lm_gym.agents.runs.curve import open_logger, read_metrics
+from lm_gym.agents.runs.curve import read_metrics
+from lm_gym.agents.runs.loggers import LoggedRun, open_logger
 from lm_gym.agents.runs.run_folder import RunFolder, RunFolderError, check_new
 from lm_gym.agents.runs.terminal import Terminal
 from lm_gym.agents.train import main
@@ -67,7 +68,7 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 def test_json_is_json(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"a": [math.nan, (math.inf, 1.5)], "b": {"c": -math.inf}})
     assert json.loads((tmp_path / "a.json").read_text()) == {"a": [None, [None, 1.5]], "b": {"c": None}}
-    logger = open_logger(tmp_path / "metrics.jsonl", tmp_path / "tensorboard")
+    logger = open_logger(LoggedRun(tmp_path, "run", {}))
     logger.record("loss", np.float32("nan"))
     logger.record("score", 0.5)
     logger.dump(3)

@@ -15,7 +15,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lm_gym.agents.files import settle_folder, write_folder
-from lm_gym.agents.runs.curve import cut_curve, open_logger, read_metrics
+from lm_gym.agents.runs.curve import cut_curve, read_metrics
+from lm_gym.agents.runs.loggers import LoggedRun, open_logger
 from lm_gym.agents.runs.run_folder import RunFolder, RunFolderError
 from lm_gym.agents.train import main
 from tests.runs import curve, options, report, train, write_corpus
@@ -136,7 +137,7 @@ def test_killed_process_goes_on_to_the_same_curve(whole: Path, data: Path, tmp_p
 def test_event_files_of_one_second_are_read_in_order(tmp_path: Path) -> None:
     names = []
     for _ in range(3):
-        logger = open_logger(tmp_path / "metrics.jsonl", tmp_path / "tensorboard")
+        logger = open_logger(LoggedRun(tmp_path, "run", {}))
         logger.record("x", 1.0)
         logger.dump(len(names))
         logger.close()
@@ -250,7 +251,7 @@ def test_write_folder_is_whole_after_a_kill_at_any_system_call(
 
 def test_cut_curve_drops_what_is_later_and_what_is_half_written(tmp_path: Path) -> None:
     metrics, tensorboard = tmp_path / "metrics.jsonl", tmp_path / "tensorboard"
-    logger = open_logger(metrics, tensorboard)
+    logger = open_logger(LoggedRun(tmp_path, "run", {}))
     for step in (0, 10, 20):
         logger.record("x", float(step))
         logger.record("text", f"step {step}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ from lm_gym.bounds import Fraction, NonNegativeInt, PositiveInt, check_keywords
 from lm_gym.registry import find_class, own_name
 
 PLAYED = "members that take several steps are played one after another, in this process"
+_OURS = {"initial", "domain", "centre", "blocks", "seed"}  # arguments of an optimizer that are no settings
 
 
 @dataclass(frozen=True)
@@ -163,8 +165,7 @@ class BlackBox(TextAlgorithm):
             self._decide_optimizer()
         kind: Any = OPTIMIZERS.find(self.optimizer_name)
         given, seed = self.optimizer_kwargs, self.seed
-        fixed = {"initial", "domain", "centre", "blocks", "seed"}
-        check_keywords(kind, given, "optimizer_kwargs", self.optimizer_name, fixed)
+        check_keywords(kind, given, "optimizer_kwargs", self.optimizer_name, _OURS)
         if issubclass(kind, StructuredOptimizer):
             self.optimizer = kind(self.space.tensors(), self.space.blocks, seed=seed, **given)
         else:
@@ -206,6 +207,17 @@ class BlackBox(TextAlgorithm):
         """See TextAlgorithm."""
         values = {"optimizer": self.optimizer_name, "optimizer_kwargs": self.optimizer_kwargs}
         return {name: values[name] for name in self.decided}
+
+    def explanations(self) -> dict[str, str]:
+        """See TextAlgorithm; also the preset's optimizer and space, and the optimizer's own defaults."""
+        kind = OPTIMIZERS.find(self.optimizer_name)
+        parameters = inspect.signature(kind).parameters.values()
+        rest = {one.name: one.default for one in parameters if one.default is not one.empty}
+        rest = {name: value for name, value in rest.items() if name not in {*self.optimizer_kwargs, *_OURS}}
+        said = {"optimizer": self.optimizer_name, "search_space": self.search_space_name, **super().explanations()}
+        if rest:
+            said["optimizer_kwargs"] = f"{said.get('optimizer_kwargs', 'as given')}; defaults: {rest}"
+        return said
 
     def _check_env(self, env: VecEnv) -> None:
         if issubclass(self.policy_class, LMPolicy):

@@ -24,7 +24,8 @@ from lm_gym.agents.compare.results import read_results, write_results
 from lm_gym.agents.compare.runs import Job, Runs
 from lm_gym.agents.compare.study import Row, Study, check_rows, options, read_study
 from lm_gym.agents.compare.trials import TRIAL_SEED, chosen_settings
-from lm_gym.agents.runs.command_line import check_key, fail, show_warnings_plainly
+from lm_gym.agents.runs.command_line import check_key
+from lm_gym.agents.runs.messages import fail, show_warnings_plainly
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolderError
 from lm_gym.agents.runs.settings import SettingsError

@@ -175,7 +175,7 @@ def as_records(texts: Iterable[str | Sequence[str] | Mapping[str, Any]]) -> Iter
             yield index, {"text": text}
         elif isinstance(text, Mapping):
             yield index, text
-        elif isinstance(text, Sequence) and not isinstance(text, bytes):
+        elif isinstance(text, list | tuple):
             yield index, {"tokens": [*text]}
         else:
             raise DataError(f"text {index} is {text!r:.60}: give a string, a list of words, or a dict")

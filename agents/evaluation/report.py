@@ -44,6 +44,17 @@ def closing_table(report: Mapping[str, Any]) -> Table:
     return table
 
 
+def metric_table(report: Mapping[str, Any]) -> list[str]:
+    """Return the lines of the closing table in Markdown, with all metrics."""
+    rows = table_rows(report)
+    shown = columns(rows)
+    return [
+        f"| {split_of(report)} | " + " | ".join(metric.label for metric in shown) + " |",
+        "|---|" + "---:|" * len(shown),
+        *(f"| {n} | " + " | ".join(_number(m.get(metric.name)) for metric in shown) + " |" for n, m in rows.items()),
+    ]
+
+
 def markdown(report: Mapping[str, Any], evaluation: Evaluation, best: str, notes: list[str], command: str) -> str:
     """Return report.md: the same table, the task's reports, costs and notes on the data.
 
@@ -54,8 +65,6 @@ def markdown(report: Mapping[str, Any], evaluation: Evaluation, best: str, notes
         notes: sentences about the data.
         command: the command line.
     """
-    rows = table_rows(report)
-    shown = columns(rows)
     lines = [
         f"# {report['algo']} on {report['dataset']}",
         "",
@@ -63,9 +72,7 @@ def markdown(report: Mapping[str, Any], evaluation: Evaluation, best: str, notes
         "",
         f"Environment {report['env']}, model {report['model']}, seed {report['seed']}. {best}",
         "",
-        f"| {split_of(report)} | " + " | ".join(metric.label for metric in shown) + " |",
-        "|---|" + "---:|" * len(shown),
-        *(f"| {n} | " + " | ".join(_number(m.get(metric.name)) for metric in shown) + " |" for n, m in rows.items()),
+        *metric_table(report),
         "",
         f"{report['timesteps']:,} timesteps, {report['forward_passes']:,} forward and "
         f"{report['backward_passes']:,} backward passes, {report['tokens']:,} tokens, "

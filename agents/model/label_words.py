@@ -8,10 +8,8 @@ from typing import Any
 import torch as th
 from torch import nn
 
-_README = """\
----
-library_name: transformers
----
+_HEADER = "---\nlibrary_name: transformers\n---\n"
+_USAGE = """\
 This language model gives a text one of the labels {labels}, by the word that it predicts in a template. To use it with
 `transformers`:
 
@@ -106,11 +104,16 @@ def _measured(model: Any, label_words: Mapping[str, Any]) -> list[float]:
 
 
 def readme(network: Any) -> str:
+    """Return the README.md of a checkpoint with label words, for programs other than lm-gym."""
+    return _HEADER + usage(network)
+
+
+def usage(network: Any) -> str:
     """Return Markdown that shows how to use a checkpoint with label words in transformers."""
     template, labels = network.config.label_words["template"], network.config.id2label.values()
     masked = "{mask}" in template
     names = [name for name in ("text", "second") if f"{{{name}}}" in template]
-    return _README.format(
+    return _USAGE.format(
         labels=", ".join(labels),
         auto="AutoModelForMaskedLM" if masked else "AutoModelForCausalLM",
         texts=f"dict({', '.join(f'{name}={chr(34)}…{chr(34)}' for name in names)})",

@@ -25,7 +25,7 @@ from lm_gym.agents.monitor.classifier import Classifier
 from lm_gym.agents.monitor.journal import Journal
 from lm_gym.agents.monitor.monitor import Monitor
 from lm_gym.agents.monitor.stream import batches
-from lm_gym.agents.runs.command_line import fail, show_warnings_plainly
+from lm_gym.agents.runs.messages import fail, show_warnings_plainly
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolderError
 from lm_gym.agents.runs.trained_run import open_run

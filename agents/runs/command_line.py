@@ -5,24 +5,24 @@ algorithm becomes an option automatically. Unknown keys are an error, which sugg
 """
 
 import re
-import sys
-import warnings
 from argparse import ArgumentError
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from lm_gym.agents.algorithms.black_box import BlackBox
-from lm_gym.agents.algorithms.registry import ALGORITHMS, find_algorithm
+from lm_gym.agents.algorithms.registry import find_algorithm
 from lm_gym.agents.model.devices import check_device
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.runs.cluster import check_workers
 from lm_gym.agents.runs.defaults import defaults_of
 from lm_gym.agents.runs.legacy import is_obsolete, upgrade
+from lm_gym.agents.runs.options import CONFIG_HELP, DEFAULT_ALGO, GENERAL, NOT_DATA, read_yaml, with_shipped
+from lm_gym.agents.runs.options import given as given_settings
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.settings import (
     BUDGETS,
@@ -37,15 +37,19 @@ from lm_gym.agents.runs.settings import (
     env_settings,
     leaves,
 )
-from lm_gym.agents.runs.shipped import find_config
 from lm_gym.agents.search.optimizers import OPTIMIZERS
 from lm_gym.agents.search.spaces import SEARCH_SPACES
 from lm_gym.bounds import check_arguments
 from lm_gym.data import load_dataset
 from lm_gym.data.errors import nearest
 from lm_gym.envs import find_task
-from lm_gym.rendering import printable
 
+SYNONYMS = {  # what other libraries call a setting
+    **dict.fromkeys(("batch_size", "n_envs", "per_device_train_batch_size"), "env.num_envs"),
+    **dict.fromkeys(("epochs", "num_epochs", "num_train_epochs"), "budget.passes"),
+    **dict.fromkeys(("total_timesteps", "max_steps"), "budget.timesteps"),
+    "output_dir": "run_dir",
+}
 _OF_THE_RUN = ("run_dir", "resume")  # what a config.yaml leaves out: a copy of a run goes elsewhere
 _POLICY_SKIP = {
     "observation_space",
@@ -88,25 +92,11 @@ def build_parser(algo: str, env_id: str = EnvSettings.id) -> ArgumentParser:
         default_env=False,
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--config",
-        action="config",
-        help="a YAML file, or the name of a shipped config; later ones override earlier ones",
-    )
-    names = f"{', '.join(ALGORITHMS)}, or module:name for your own class"
-    parser.add_argument("--algo", type=str, default=algo, help=f"the algorithm: {names}")
-    parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers")
-    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, …")
-    parser.add_argument(
-        "--threads", type=int | None, default=None, help="number of torch threads; null lets torch choose"
-    )
-    parser.add_argument("--log_interval", type=int, default=10, help="number of updates between two logs")
-    parser.add_argument(
-        "--run_dir", type=str | None, default=None, help="the run folder, by default runs/<env>/<algo>/<time-name>"
-    )
-    parser.add_argument("--resume", type=str | None, default=None, help="the folder of a run to continue")
+    parser.add_argument("--config", action="config", help=CONFIG_HELP)
+    for key, option in {**GENERAL, "algo": replace(GENERAL["algo"], default=algo)}.items():
+        parser.add_argument(f"--{key}", type=option.type, default=option.default, help=option.help)
     parser.add_class_arguments(env_settings(find_task(env_id)), "env")
-    parser.add_function_arguments(load_dataset, "data", skip={"source", "fields", "builtin"})
+    parser.add_function_arguments(load_dataset, "data", skip=set(NOT_DATA))
     parser.add_class_arguments(LMPolicy, "policy", skip=_POLICY_SKIP, instantiate=False)
     parser.add_class_arguments(find_algorithm(algo), "agent", skip=_AGENT_SKIP, instantiate=False)
     parser.add_class_arguments(BudgetSettings, "budget")
@@ -122,19 +112,11 @@ def parse_settings(arguments: Sequence[str]) -> Settings:
 
     Raises:
         SettingsError: if a key or value is unknown (the message suggests the nearest one) or settings make no sense.
-        SystemExit: after --help and --print_config.
     """
-    arguments = _with_shipped(arguments)
-    given = list(_given(arguments))
-    algos = [value for _, key, value in given if key == "algo"]
-    algo = str(algos[-1]) if algos else next(iter(ALGORITHMS))
-    ids = [value for _, key, value in given if key == "env.id"]
-    try:
-        parser = build_parser(algo, str(ids[-1]) if ids else EnvSettings.id)
-    except ValueError as error:
-        raise SettingsError(str(error)) from error
+    arguments = with_shipped(arguments)
+    parser, algo = parser_for(arguments)
+    given = [entry for entry in given_settings(arguments) if not is_obsolete(*entry[1:])]
     known = [*dict(leaves(parser.get_defaults().as_dict())), "config", "print_config", "help", "h"]
-    given = [entry for entry in given if not is_obsolete(*entry[1:])]
     for source, key, _ in given:
         check_key(source, key, known, algo)
     try:
@@ -144,23 +126,18 @@ def parse_settings(arguments: Sequence[str]) -> Settings:
     return _settings(parser, namespace)
 
 
-def fail(program: str, error: Exception) -> NoReturn:
-    """End a program that was used wrongly: one message on stderr, exit status 2."""
-    sys.stderr.write(f"{program}: {printable(str(error))}\n")
-    raise SystemExit(2)
+def parser_for(arguments: Sequence[str]) -> tuple[ArgumentParser, str]:
+    """Return the parser for the algorithm and the environment that arguments name, and the algorithm's name.
 
-
-def show_warnings_plainly() -> None:
-    """Print each warning once, as one line, without its place in the code."""
-    said: set[str] = set()
-
-    def show(message: Warning | str, *_place: Any, **_more: Any) -> None:
-        text = re.sub(r"\x1b\[\d+m", "", str(message)).removeprefix("WARN: ")  # Gymnasium's are coloured
-        if text not in said:
-            said.add(text)
-            sys.stderr.write(f"warning: {printable(text)}\n")
-
-    warnings.showwarning = show
+    Raises:
+        SettingsError: one of them is unknown, or a config file cannot be read.
+    """
+    named = {key: str(value) for _, key, value in given_settings(with_shipped(arguments))}
+    algo = named.get("algo", DEFAULT_ALGO)
+    try:
+        return build_parser(algo, named.get("env.id", EnvSettings.id)), algo
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
 
 
 def _settings(parser: ArgumentParser, namespace: Namespace) -> Settings:
@@ -226,34 +203,6 @@ def _check_bounds(values: Mapping[str, Any]) -> None:
         raise SettingsError(str(error)) from error
 
 
-def _with_shipped(arguments: Sequence[str]) -> list[str]:
-    """Replace names of shipped configs by the paths of their files."""
-    found = list(arguments)
-    for position, argument in enumerate(found):
-        if argument.startswith("--config="):
-            found[position] = f"--config={find_config(argument.removeprefix('--config='))}"
-        elif argument == "--config" and position + 1 < len(found):
-            found[position + 1] = str(find_config(found[position + 1]))
-    return found
-
-
-def _given(arguments: Sequence[str]) -> Iterator[tuple[str, str, Any]]:
-    """Yield source, key and value of each setting on a command line and in its config files, in order."""
-    position = 0
-    while position < len(arguments):
-        option, equals, value = arguments[position].partition("=")
-        position += 1
-        if not option.startswith("-") or re.fullmatch(r"-[\d.].*", option):
-            continue
-        key = option.lstrip("-")
-        if not equals and position < len(arguments):
-            value = arguments[position]
-        yield "the command line", key, value
-        if key == "config":
-            for inner, content in leaves(_read_yaml(value)):
-                yield value, inner, content
-
-
 def _upgraded(arguments: Sequence[str]) -> list[str]:
     """Replace the names of config files of version 0.1 by their updated content."""
     found = list(arguments)
@@ -262,7 +211,7 @@ def _upgraded(arguments: Sequence[str]) -> list[str]:
         place = i if equals else i + 1
         if option != "--config" or place == len(arguments):
             continue
-        content = _read_yaml(name if equals else arguments[place])
+        content = read_yaml(name if equals else arguments[place])
         upgraded = upgrade(content)
         if upgraded != content:
             found[place] = f"{option}{equals}" * bool(equals) + yaml.safe_dump(upgraded, sort_keys=False)
@@ -282,31 +231,13 @@ def _one_budget(given: Sequence[tuple[str, str, Any]]) -> list[str]:
     return [f"--{key}=null" for key in keys if key != last]
 
 
-def _read_yaml(name: str) -> dict[str, Any]:
-    try:
-        text = Path(name).read_text(encoding="utf-8")
-    except OSError as error:
-        raise SettingsError(f"--config {name}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"--config {name} is not UTF-8: {error}") from error
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"--config {name} is not YAML: {error}") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise SettingsError(f"--config {name} contains {type(content).__name__}, not keys with values")
-    return content
-
-
 def check_key(source: str, key: str, known: Sequence[str], algo: str) -> None:
     """Raise SettingsError if a key of `source` is not in `known`; the message suggests the nearest known key."""
     stem = ".".join(key.rstrip("+").split(".")[:2])
     sections = {name.partition(".")[0] for name in known}
     if stem in known or stem in sections:
         return
-    close = nearest(stem, known)
+    close = nearest(SYNONYMS.get(stem, stem), known)
     if not close:  # the key may belong to another section
         last = stem.rpartition(".")[2]
         close = next((f" (did you mean {name!r}?)" for name in known if name.rpartition(".")[2] == last), "")

@@ -9,7 +9,7 @@ import math
 import os
 import struct
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from stable_baselines3.common.logger import KVWriter, Logger, TensorBoardOutputFormat
 from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.proto.summary_pb2 import Summary
 
 from lm_gym.agents.files import to_json
 from lm_gym.agents.runs.run_folder import RunFolderError
@@ -37,11 +36,7 @@ class MetricsWriter(KVWriter):
 
     def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
         """Append the numbers among `key_values`. Called by the logger."""
-        numbers: Mapping[str, float] = {
-            key: value.item() if isinstance(value, np.generic) else value
-            for key, value in sorted(key_values.items())
-            if isinstance(value, int | float | np.generic)
-        }
+        numbers = numbers_of(key_values)
         if numbers:
             self._file.write(to_json({"timesteps": step, **numbers}) + "\n")
             self._file.flush()
@@ -66,17 +61,16 @@ class EventsWriter(TensorBoardOutputFormat):
         super().write(again, dict.fromkeys(again, ()), spent)
 
 
-def open_logger(metrics: Path, tensorboard: Path, first: Iterable[Summary] = ()) -> Logger:
-    """Make a Stable-Baselines3 logger that appends to both files. The events begin with the summaries `first`."""
-    _let_the_second_pass(tensorboard)
-    events = EventsWriter(str(tensorboard))
-    file: Any = events.writer.file_writer
-    for summary in first:
-        file.add_summary(summary)
-    return Logger(str(tensorboard), [MetricsWriter(metrics), events])
+def numbers_of(key_values: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers of a log, sorted by name."""
+    return {
+        key: value.item() if isinstance(value, np.generic) else value
+        for key, value in sorted(key_values.items())
+        if isinstance(value, int | float | np.generic)
+    }
 
 
-def _let_the_second_pass(tensorboard: Path) -> None:
+def let_the_second_pass(tensorboard: Path) -> None:
     """Wait, at most a second, so that a new event file sorts after the existing ones.
 
     TensorBoard reads event files in the order of their names, which begin with the second of their creation.

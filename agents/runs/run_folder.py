@@ -6,8 +6,9 @@
     data.json       name, fingerprint and fields of the data
     metrics.jsonl   one line per log, keyed by timesteps
     tensorboard/    the same as events
+    loggers.json    ids that experiment trackers gave the run
     checkpoints/    <timesteps>/model.zip, state.json and their checksums; the newest two are kept
-    best/           the best model by the validation metric, a Hugging Face checkpoint, and its checksums
+    best/           the best model by the validation metric, a Hugging Face checkpoint, its card and its checksums
     predictions.*   of the last evaluation
     report.json     what the run reached; it stands only when the run is finished
     report.md       the same to read

@@ -39,7 +39,7 @@ def longer(space: spaces.Space[Any], tokens: int) -> spaces.Dict:
     assert isinstance(space, spaces.Dict)
     ids = space["input_ids"]
     assert isinstance(ids, spaces.Box)
-    leaves = {
+    leaves: dict[str, spaces.Space[Any]] = {
         "input_ids": spaces.Box(0, int(ids.high.max()), (tokens,), np.int64),
         "attention_mask": spaces.Box(0, 1, (tokens,), np.int8),
     }

@@ -1,0 +1,172 @@
+"""The options of `train`: the general ones and the sections, their short help, and what is given before it is parsed.
+
+This module imports neither torch nor a model library, so that `--help` and the first line of a run appear at once.
+"""
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lm_gym.agents.runs.program import program
+from lm_gym.agents.runs.settings import (
+    BudgetSettings,
+    CheckpointSettings,
+    EnvSettings,
+    EvaluationSettings,
+    SettingsError,
+    leaves,
+)
+from lm_gym.agents.runs.shipped import find_config
+from lm_gym.data import load_dataset
+from lm_gym.naming import among
+
+DEFAULT_ALGO = "reinforce"
+NOT_DATA = ("source", "fields", "builtin")  # arguments of load_dataset that are not settings
+_HELP = ("-h", "--help")
+
+
+@dataclass(frozen=True)
+class Option:
+    """A general option.
+
+    Attributes:
+        type: its type.
+        default: its default.
+        help: what it sets.
+    """
+
+    type: Any
+    default: Any
+    help: str
+
+
+GENERAL = {
+    "algo": Option(str, DEFAULT_ALGO, "the algorithm, or module:name for your own class"),
+    "seed": Option(int, 0, "seed of all random numbers"),
+    "device": Option(str, "auto", "auto, cpu, cuda, …"),
+    "threads": Option(int | None, None, "number of torch threads; null lets torch choose"),
+    "log_interval": Option(int, 10, "number of updates between two logs"),
+    "logger": Option(str, "tensorboard", "beside metrics.jsonl: none, or tensorboard,wandb,trackio,mlflow"),
+    "run_dir": Option(str | None, None, "the run folder, by default runs/<env>/<algo>/<time-name>"),
+    "resume": Option(str | None, None, "the folder of a run to continue"),
+}
+CONFIG_HELP = "a YAML file, or the name of a shipped config; later ones override earlier ones"
+SECTIONS = {
+    "env": "the environment, and the options of its task",
+    "data": "the reader of the data",
+    "policy": "the model: arguments of LMPolicy",
+    "agent": "arguments of the algorithm that --algo names",
+    "budget": "how long to train; give one",
+    "evaluation": "evaluation on the validation split",
+    "checkpoint": "checkpoints, from which a stopped run resumes",
+}
+_NAMES = {  # of the sections whose options are known without a model library
+    "env": [one.name for one in fields(EnvSettings)],
+    "data": [name for name in inspect.signature(load_dataset).parameters if name not in NOT_DATA],
+    "budget": [one.name for one in fields(BudgetSettings)],
+    "evaluation": [one.name for one in fields(EvaluationSettings)],
+    "checkpoint": [one.name for one in fields(CheckpointSettings)],
+}
+
+
+def help_wanted(arguments: Sequence[str]) -> str | None:
+    """Return which help is asked for: "" for the short one, "all", "algo" or the name of a section; None: none.
+
+    Raises:
+        SettingsError: there is no such help.
+    """
+    for place, argument in enumerate(arguments):
+        option, _, topic = argument.partition("=")
+        if option in _HELP:
+            following = arguments[place + 1 : place + 2]
+            topic = topic or next((one for one in following if not one.startswith("-")), "")
+            if topic and topic not in (topics := ["all", "algo", *SECTIONS]):
+                raise SettingsError(f"no help on {topic!r}{among(topic, topics)}")
+            return topic
+    return None
+
+
+def short_help() -> str:
+    """Return help that fits a screen: the general options, and the sections with the names of their options."""
+    name = program("train")
+    lines = [
+        f"usage: {name} [--config FILE] [--algo NAME] [--SECTION.KEY VALUE] …",
+        "",
+        "Train a language model on an lm_gym environment. Without options, REINFORCE trains the",
+        "shipped model on the builtin named entities.",
+        "",
+        f"  {'--config':16}{CONFIG_HELP}",
+        *(f"  {'--' + key:16}{option.help}" for key, option in GENERAL.items()),
+        f"  {'--print_config':16}print all settings with their defaults, and stop",
+        "",
+    ]
+    for section, what in SECTIONS.items():
+        lines.append(f"  {f'--{section}.*':16}{what}")
+    return "\n".join([*lines, "", f"{name} --help SECTION | algo | all lists options with their defaults."])
+
+
+def starting(arguments: Sequence[str]) -> str:
+    """Return the first line of a command: what it starts, before anything is loaded.
+
+    Raises:
+        SettingsError: a config file does not exist, or is not YAML.
+    """
+    found = {"algo": DEFAULT_ALGO, "env.id": EnvSettings.id}
+    found |= {key: value for _, key, value in given(with_shipped(arguments)) if value is not None}
+    if "resume" in found:
+        return f"resuming {found['resume']}: loading …"
+    return f"starting {found['algo']} on {found['env.id']}: loading …"
+
+
+def with_shipped(arguments: Sequence[str]) -> list[str]:
+    """Replace names of shipped configs by the paths of their files."""
+    found = list(arguments)
+    for position, argument in enumerate(found):
+        if argument.startswith("--config="):
+            found[position] = f"--config={find_config(argument.removeprefix('--config='))}"
+        elif argument == "--config" and position + 1 < len(found):
+            found[position + 1] = str(find_config(found[position + 1]))
+    return found
+
+
+def given(arguments: Sequence[str]) -> Iterator[tuple[str, str, Any]]:
+    """Yield source, key and value of each setting on a command line and in its config files, in order."""
+    position = 0
+    while position < len(arguments):
+        option, equals, value = arguments[position].partition("=")
+        position += 1
+        if not option.startswith("-") or re.fullmatch(r"-[\d.].*", option):
+            continue
+        key = option.lstrip("-")
+        if not equals and position < len(arguments):
+            value = arguments[position]
+        yield "the command line", key, value
+        if key == "config":
+            for inner, content in leaves(read_yaml(value)):
+                yield value, inner, content
+
+
+def read_yaml(name: str) -> dict[str, Any]:
+    """Return the content of a settings file.
+
+    Raises:
+        SettingsError: the file does not exist, or does not hold keys with values.
+    """
+    try:
+        text = Path(name).read_text(encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"--config {name}: {error.strerror}") from error
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"--config {name} is not YAML: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, Mapping):
+        raise SettingsError(f"--config {name} contains {type(content).__name__}, not keys with values")
+    return dict(content)
