@@ -18,6 +18,7 @@ from lm_gym.agents.runs.settings import (
     CheckpointSettings,
     EnvSettings,
     EvaluationSettings,
+    RaySettings,
     SettingsError,
     leaves,
 )
@@ -64,6 +65,7 @@ SECTIONS = {
     "budget": "how long to train; give one",
     "evaluation": "evaluation on the validation split",
     "checkpoint": "checkpoints, from which a stopped run resumes",
+    "ray": "workers on a Ray cluster, which evaluate populations",
 }
 _NAMES = {  # of the sections whose options are known without a model library
     "env": [one.name for one in fields(EnvSettings)],
@@ -71,6 +73,7 @@ _NAMES = {  # of the sections whose options are known without a model library
     "budget": [one.name for one in fields(BudgetSettings)],
     "evaluation": [one.name for one in fields(EvaluationSettings)],
     "checkpoint": [one.name for one in fields(CheckpointSettings)],
+    "ray": [one.name for one in fields(RaySettings)],
 }
 
 
