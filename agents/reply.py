@@ -19,7 +19,7 @@ from transformers.utils.logging import disable_progress_bar
 from lm_gym.agents.evaluation.playing import read
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.runs.assembly import make_env, make_policy
-from lm_gym.agents.runs.command_line import fail, show_warnings_plainly
+from lm_gym.agents.runs.messages import fail, show_warnings_plainly
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolderError
 from lm_gym.agents.runs.terminal import Terminal

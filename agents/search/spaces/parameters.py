@@ -40,8 +40,8 @@ class ParameterSpace(SearchSpace):
     def __init__(self, policy: nn.Module, parameters: Mapping[str, nn.Parameter], scale: PositiveFloat) -> None:
         if not parameters:
             raise ValueError(
-                f"the search space {type(self).__name__} finds no parameter: the policy freezes all of them, or "
-                "the model has none (no biases; a vocabulary head that shares the embeddings' matrix); take 'lora' or 'full'"
+                f"the search space {type(self).__name__} finds no parameter: the policy freezes all of them, or the "
+                "model lacks them (biases; a vocabulary head apart from the embeddings); take 'lora' or 'full'"
             )
         self.policy = policy
         self._parameters = dict(parameters)
