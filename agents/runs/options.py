@@ -100,8 +100,7 @@ def short_help() -> str:
     lines = [
         f"usage: {name} [--config FILE] [--algo NAME] [--SECTION.KEY VALUE] …",
         "",
-        "Train a language model on an lm_gym environment. Without options, REINFORCE trains the",
-        "shipped model on the builtin named entities.",
+        "Train a language model on an lm_gym environment; by default, REINFORCE on builtin entities.",
         "",
         f"  {'--config':16}{CONFIG_HELP}",
         *(f"  {'--' + key:16}{option.help}" for key, option in GENERAL.items()),
