@@ -1,4 +1,4 @@
-"""Hooks of mkdocs: equations become MathML, links out of docs/ lead to the repository, the notebook becomes a page."""
+"""Hooks of mkdocs: equations become MathML, links out of docs/ lead to the repository, notebooks become pages."""
 
 import html
 import json
@@ -13,25 +13,29 @@ from mkdocs.structure.files import File
 LINK = re.compile(r"\]\((\.\./[^)\s]+)\)")
 EQUATION = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.S)
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
-NOTEBOOK = "quickstart.ipynb"
+NOTEBOOKS = ("quickstart.ipynb", "search.ipynb")
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the page of the notebook with its saved output."""
-    path = Path(config.docs_dir) / NOTEBOOK
-    files.append(File.generated(config, NOTEBOOK.replace(".ipynb", ".md"), content=notebook_page(path)))
+    """Add the pages of the notebooks with their saved output."""
+    for name in NOTEBOOKS:
+        path = Path(config.docs_dir) / name
+        files.append(File.generated(config, name.replace(".ipynb", ".md"), content=notebook_page(path)))
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
-    """Rewrite links to files outside docs/ and to the notebook."""
+    """Rewrite links to files outside docs/ and to the notebooks."""
     folder = posixpath.dirname(f"docs/{page.file.src_uri}")
 
     def at_home(match: re.Match[str]) -> str:
         path = posixpath.normpath(posixpath.join(folder, match[1]))
         return match[0] if path.startswith("docs/") else f"]({config.repo_url}/blob/main/{path})"
 
-    return LINK.sub(at_home, markdown).replace(f"]({NOTEBOOK})", f"]({NOTEBOOK.replace('.ipynb', '.md')})")
+    markdown = LINK.sub(at_home, markdown)
+    for name in NOTEBOOKS:
+        markdown = markdown.replace(f"]({name})", f"]({name.replace('.ipynb', '.md')})")
+    return markdown
 
 
 def on_page_content(content: str, **_: Any) -> str:

@@ -117,7 +117,8 @@ def test_each_tracker_has_an_extra():
 @pytest.mark.parametrize("name", ["mlflow"])
 def test_a_real_library(name, data, tmp_path, monkeypatch):
     library = pytest.importorskip(name)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://{tmp_path}/store")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     run = train(data, tmp_path / "run", f"--logger={name}", "--budget.passes=1")
     id_ = json.loads((run / "loggers.json").read_text())[name]
     last = read_metrics(run / "metrics.jsonl")[-1]

@@ -1,6 +1,6 @@
-"""The notebook runs from top to bottom in a fresh kernel, and shows what came out when it did.
+"""The notebooks run from top to bottom in a fresh kernel, and show what came out when they did.
 
-To run it again and keep what comes out: jupyter execute --inplace docs/quickstart.ipynb
+To run one again and keep what comes out: jupyter execute --inplace docs/quickstart.ipynb
 """
 
 import os
@@ -12,7 +12,6 @@ import pytest
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[1]
-NOTEBOOK = ROOT / "docs" / "quickstart.ipynb"
 
 
 def code_cells(notebook):
@@ -28,9 +27,13 @@ def number(pattern, text):
     return float(re.search(pattern + r"\s+([\d.]+)", text)[1])
 
 
+def saved(name):
+    return nbformat.read(ROOT / "docs" / f"{name}.ipynb", as_version=4)
+
+
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory):
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+def ran(request, tmp_path_factory):
+    notebook = saved(request.param)
     for cell in code_cells(notebook):
         cell.outputs = []
     client = NotebookClient(
@@ -43,17 +46,31 @@ def ran(tmp_path_factory):
     return notebook
 
 
+@pytest.mark.parametrize("ran", ["quickstart"], indirect=True)
 def test_it_trains_with_and_without_a_gradient(ran):
     text = printed(ran)
     assert number("entity F1 after:", text) > number("entity F1 before:", text) + 0.3
     assert number("perplexity after:", text) < number("perplexity before:", text) / 2
     assert " 0 backward passes" in text
+    then = number("entity F1 after:", printed(saved("quickstart")))
+    assert number("entity F1 after:", text) == pytest.approx(then, abs=0.1)
+    _same_kinds(ran, saved("quickstart"))
 
 
-def test_what_is_shown_is_of_the_same_kind(ran):
-    shown = nbformat.read(NOTEBOOK, as_version=4)
+@pytest.mark.parametrize("ran", ["search"], indirect=True)
+def test_it_searches_without_gradients(ran):
+    text = printed(ran)
+    fitness = [float(found) for found in re.findall(r"mean fitness (-[\d.]+)", text)]
+    assert fitness == sorted(fitness)
+    assert fitness[-1] > -0.01
+    assert number("perplexity after:", text) < number("perplexity before:", text) / 2
+    assert number("perplexity of the biases:", text) < number("perplexity before:", text)
+    assert " 0 backward passes" in text
+    _same_kinds(ran, saved("search"))
+
+
+def _same_kinds(ran, shown):
+    """What is saved is of the same kinds as what comes out, without messages on standard error."""
     for now, then in zip(code_cells(ran), code_cells(shown), strict=True):
         assert {output.output_type for output in now.outputs} == {output.output_type for output in then.outputs}
-    now, then = (number("entity F1 after:", printed(notebook)) for notebook in (ran, shown))
-    assert now == pytest.approx(then, abs=0.1)
     assert "stderr" not in {output.get("name") for cell in code_cells(shown) for output in cell.outputs}

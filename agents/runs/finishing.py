@@ -106,15 +106,15 @@ def finish(run: TrainingRun) -> None:
 def next_commands(run: TrainingRun) -> str:
     """Return commands for a finished run, one on each line, to be pasted into a shell."""
     path = shlex.quote(str(run.folder.path))
-    return "\n".join(
-        [
-            "next:",
-            f"  {program('evaluate')} {path} --split {[*run.dataset.splits][-1]}",
-            f"  {program('predict')} {path} --input FILE",
-            f"  {program('play')} {path}",
-            f"  tensorboard --logdir {shlex.quote(str(run.folder.tensorboard))}",
-        ]
-    )
+    lines = [
+        "next:",
+        f"  {program('evaluate')} {path} --split {[*run.dataset.splits][-1]}",
+        f"  {program('predict')} {path} --input FILE",
+        f"  {program('play')} {path}",
+    ]
+    if run.folder.tensorboard.is_dir():
+        lines.append(f"  tensorboard --logdir {shlex.quote(str(run.folder.tensorboard))}")
+    return "\n".join(lines)
 
 
 def notes(dataset: Dataset, envs: Sequence[TextVectorEnv]) -> list[str]:
