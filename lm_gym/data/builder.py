@@ -72,11 +72,11 @@ class CorpusBuilder:
         if len(self) and bool(self.tags) != (tags is not None):
             raise self.error(line, "some texts have tags and some have none: tag all of them, or none")
         try:
-            self.words.extend([self.vocabulary[word] for word in words])
+            self.words.extend([*map(self.vocabulary.__getitem__, words)])
             if tags is not None:
                 if len(tags) != len(words):
                     raise self.error(line, f"{len(words)} words but {len(tags)} tags: give each word one tag")
-                self.tags.extend([self.raw_tags[tag] for tag in tags])
+                self.tags.extend([*map(self.raw_tags.__getitem__, tags)])
         except TagError as error:
             first = next(i for i, tag in enumerate(tags or ()) if tag not in self.raw_tags)
             raise self.error(line + first * self.word_per_line, str(error)) from None

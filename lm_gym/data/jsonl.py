@@ -10,6 +10,8 @@ from lm_gym.data.label_studio import flatten
 from lm_gym.data.options import ReadOptions
 from lm_gym.data.records import RecordReader
 
+_DECODER = json.JSONDecoder()
+
 
 def read_jsonl(lines: Iterable[str], builder: CorpusBuilder, options: ReadOptions) -> None:
     """Append the texts of a JSONL file, or of a JSON array of objects.
@@ -55,7 +57,9 @@ def _flattened(
 
 def _parse(text: str, builder: CorpusBuilder, number: int) -> Any:
     try:
-        return json.loads(text)
+        text = text.strip(" \t\r\n")
+        value, end = _DECODER.raw_decode(text)
+        return value if end == len(text) else json.loads(text)  # which names what follows the value
     except json.JSONDecodeError as error:
         raise builder.error(number, f"no JSON object ({error.msg}): {text.strip()[:60]!r}") from None
     except (ValueError, RecursionError) as error:  # a number of too many digits, brackets in too many brackets

@@ -10,6 +10,8 @@ from lm_gym.data.fields import DESCRIPTIONS, Kind
 from lm_gym.data.tags import are_tags, is_tag
 
 Value = list[str] | list[list[str]] | list[float]
+_ONLY_STRINGS = frozenset({str})
+_OPENING = "[a("  # the first characters of lists that are written in strings
 _LONGEST = 10_000_000  # characters of one text
 
 
@@ -28,7 +30,7 @@ def plain(value: Any) -> Any:
         FieldError: a string that looks like a list and can't be read as one.
     """
     if type(value) is str:  # most values are strings or lists
-        return _listed(value) if is_list(value) else value
+        return _listed(value) if value[:1] in _OPENING and is_list(value) else value
     if type(value) is list:
         return value
     if hasattr(value, "tolist"):
@@ -95,6 +97,10 @@ def read_words(value: Any, whole: bool) -> list[str]:
     Raises:
         FieldError: another value, or a text of more than ten million characters.
     """
+    if type(value) is list:  # most values are lists of strings or strings with blanks
+        return _strings(value, "")
+    if type(value) is str and (whole or value[:1] not in _OPENING) and len(value) <= _LONGEST:
+        return value.split()
     if isinstance(value, str) and len(value) > _LONGEST:
         raise FieldError(f"holds {len(value):,} characters: split it into texts of {_LONGEST:,} at most")
     listed = value if isinstance(value, str) and whole else plain(value)
@@ -234,6 +240,8 @@ def _number(value: Any) -> float:
 
 
 def _strings(values: list[Any], hint: str) -> list[str]:
+    if _ONLY_STRINGS.issuperset(map(type, values)):
+        return values
     for value in values:
         if not isinstance(value, str):
             raise FieldError(f"holds {value!r:.60}: strings are needed{hint if isinstance(value, int) else ''}")
