@@ -3,11 +3,15 @@
 import pytest
 import torch as th
 from policies import TAGS, V, make, observe
+from test_black_box import build as build_agent
+from test_black_box import make_env
 from test_search_spaces import build, same, vectors, weights
 
+from lm_gym.agents.algorithms.presets import LowRankES
 from lm_gym.agents.search.population.population import Dense, Noise, Perturbed
 from lm_gym.agents.search.population.precision import Computing
 from lm_gym.agents.search.spaces import SEARCH_SPACES
+from tests.small import Stop, few_names
 
 POLICIES = [("bert", V), ("gpt2", len(TAGS))]
 
@@ -77,3 +81,21 @@ def test_weights_come_back_after_an_exception():
         interrupted()
     assert same(before, weights(policy))
     assert {p.dtype for p in policy.network.parameters()} == {th.float32}
+
+
+def test_a_search_in_bfloat16_goes_on_after_it_was_saved(tmp_path):
+    def made(**options):
+        return build_agent(LowRankES, make_env(few_names(16)), search_space="full", **options)
+
+    given = {"precision": "bfloat16", "optimizer_kwargs": {"popsize": 8}}
+    whole, first = (made(**given).learn(10**9, callback=Stop(count)) for count in (4, 2))
+    full = made(optimizer_kwargs={"popsize": 8}).learn(10**9, callback=Stop(4))
+    first.save(tmp_path / "agent")
+    second = LowRankES.load(tmp_path / "agent", env=make_env(few_names(16)), device="cpu")
+    assert second.space.precision == "bfloat16"
+    second.learn(10**9, callback=Stop(2), reset_num_timesteps=False)
+    assert same(weights(second.policy), weights(whole.policy))
+    assert not same(weights(full.policy), weights(whole.policy))
+    assert {p.dtype for p in second.policy.parameters()} == {th.float32}
+    with pytest.raises(ValueError, match="unknown precision='float16'"):
+        made(precision="float16")
