@@ -1,7 +1,7 @@
 """Label Studio's JSON export: tasks with their data, and the results of annotators."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from lm_gym.data.builder import CorpusBuilder
 
@@ -27,7 +27,7 @@ def flatten(record: Mapping[str, Any], builder: CorpusBuilder) -> Mapping[str, A
     return {**data, "label": [value for value in values if "start" in value]}
 
 
-def _are_annotations(value: Any) -> bool:
+def _are_annotations(value: Any) -> TypeGuard[list[Mapping[str, Any]]]:
     """Whether a value is a list of objects whose results, if any, are lists of objects with objects as values."""
     return isinstance(value, list) and all(
         isinstance(each, Mapping)
