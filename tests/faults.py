@@ -58,7 +58,7 @@ def options(algo: str, env_id: str, data: Path) -> list[str]:
         "log_interval": 2,
         "device": "cpu",
         "threads": 1,
-        **{f"agent.{name}": json.dumps(value) for name, value in agent.items()},
+        **{f"agent.{k}": value if isinstance(value, str) else json.dumps(value) for k, value in agent.items()},
     }
     return [f"--{key}={value}" for key, value in given.items()]
 

@@ -10,6 +10,7 @@ import torch as th
 from lm_gym.agents.algorithms.evaluators import EvaluationError, Evaluator, checksum
 from lm_gym.agents.algorithms.presets import ES, PRESETS
 from lm_gym.agents.algorithms.replica import Order, Replica, Start, Update
+from lm_gym.agents.algorithms.text_environments import TextEnvironments
 from lm_gym.agents.runs.command_line import parse_settings
 from lm_gym.agents.runs.settings import SettingsError
 from tests.small import Stop, few_names, small
@@ -86,6 +87,20 @@ def test_every_way_to_search_is_the_same_with_replicas(more, names):
     agent = build(names, ES, **more)
     agent.evaluator = TwoReplicas()
     assert outcome(agent.learn(10**9, callback=Stop(3))) == outcome(alone)
+
+
+@pytest.mark.parametrize("texts_per_member", [None, 2])
+def test_a_chunk_waits_for_the_device_once(texts_per_member, names, monkeypatch):
+    agent = build(names, ES, texts_per_member=texts_per_member).learn(1)
+    population, _ = agent.evaluation(TextEnvironments(agent.env))
+    with agent.generation():
+        population.part(0)
+        waits = []
+        for name in ("cpu", "item", "numpy"):
+            method = getattr(th.Tensor, name)
+            monkeypatch.setattr(th.Tensor, name, lambda *given, m=method, n=name: waits.append(n) or m(*given))
+        population.part(1)
+    assert waits == ["cpu", "numpy"]
 
 
 def test_a_replica_of_another_generation_refuses(names):

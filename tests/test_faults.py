@@ -1,0 +1,20 @@
+"""The short form of `make test-faults`: one algorithm on every task, at most twenty kills, the same to the bit."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.slow
+def test_runs_killed_again_and_again_end_as_if_they_had_not_been():
+    command = [sys.executable, "-m", "tests.faults", "--only", "snes", "--kills", "5"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert int(re.findall(r"^(\d+) kills$", done.stdout, re.M)[0]) > 5
