@@ -74,8 +74,9 @@ class Ranker:
             self._policy = make_policy(self._run.settings, env, str(self._run.folder.best))
         observation, _ = env.reset(options={"indices": np.zeros(env.num_envs, np.int64)})
         probabilities = read(self._policy, observation).log_probs[0].exp().tolist()
-        first = env.task.abstention
-        replies = [*([] if first is None else [None]), *candidates]
+        replies: list[str | None] = [*candidates]
+        if env.task.abstention is not None:
+            replies.insert(env.task.abstention, None)
         return sorted(zip(replies, probabilities, strict=True), key=lambda entry: -entry[1])
 
     def _opened(self, message: Message) -> tuple[TextVectorEnv, list[str]]:

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lm_gym.bounds import NonNegativeFloat
-from lm_gym.rewards.reward import Board, ChoiceRewards, Decision, Reward, Track
+from lm_gym.rewards.reward import Board, ChoiceRewards, Decision, Separable, Track
 
 
-class Relevance(Reward):
+class Relevance(Separable):
     """Pay the relevance of the choice made, and charge a cost if it is not relevant at all.
 
     Abstaining pays 0, where the task allows it. With relevance 1 for the right choice and `wrong_cost` c, abstaining
@@ -21,7 +21,6 @@ class Relevance(Reward):
 
     name = "relevance"
     total_minimum = -np.inf
-    separable = True
     enumerable = True
     gold = frozenset({"relevance"})
     summary = "the relevance of the {choice}, or `-wrong_cost` if that is 0; abstaining pays 0"
@@ -39,15 +38,22 @@ class Relevance(Reward):
             paid[:, self.choices.abstention] = 0.0
         return paid
 
-    def score(
-        self, choices: NDArray[np.int64], targets: NDArray[np.int64], log_probs: NDArray[Any] | None = None
-    ) -> NDArray[np.float32]:
-        """Raise ValueError, because relevance belongs to a text: ask the environment for its `position_rewards`."""
-        raise ValueError("reward 'relevance' depends on the text: use position_rewards of the environment")
+    def at(
+        self, choices: NDArray[np.int64], targets: NDArray[np.int64], log_probs: NDArray[Any] | None
+    ) -> NDArray[np.float64]:
+        """Reward decisions elementwise without knowledge of the texts: the gold choice has the relevance 1."""
+        paid = np.where(choices == targets, 1.0, -self.wrong_cost)
+        return paid if self.choices.abstention is None else np.where(choices == self.choices.abstention, 0.0, paid)
 
-    def track(self, board: Board) -> "RelevanceTrack":
-        """Return a track, which knows the texts."""
-        return RelevanceTrack(self, board)
+    def choice_rewards(self, targets: NDArray[np.int64]) -> ChoiceRewards:
+        """Return the reward of every choice, without knowledge of the texts (see `Reward.choice_rewards`)."""
+        every = np.arange(self.choices.num_choices)
+        others = self.at(every, np.full_like(every, -1), None)
+        return ChoiceRewards(self.at(targets, targets, None).astype(np.float32), others.astype(np.float32))
+
+    def track(self, board: Board) -> Track:
+        """Return a track, which knows the relevance of choices in the current texts if the task does."""
+        return Track(self, board) if board.gains is None else RelevanceTrack(self, board)
 
 
 class RelevanceTrack(Track):
@@ -74,5 +80,5 @@ class RelevanceTrack(Track):
         return ChoiceRewards(np.take_along_axis(payoffs, targets, axis=1), payoffs[:, None])
 
     def _payoffs(self) -> NDArray[np.float64]:
-        assert self.board.gains is not None, "a task with gold of kind 'relevance' defines gains"
+        assert self.board.gains is not None
         return self.reward.payoffs(self.board.gains)
