@@ -38,6 +38,19 @@ SPACE = {"search_space": "soft_prompt", "search_space_kwargs": {"tokens": 2, "di
 POPULATION = {"optimizer_kwargs": {"popsize": 8}}
 
 
+def write_records(folder: Path) -> Path:
+    """The corpus of the tests as JSON Lines with tags and labels, which every task can read."""
+    columns = write_corpus(folder / "columns")
+    for path in columns.iterdir():
+        with (folder / path.name).with_suffix(".jsonl").open("w") as file:
+            for number, text in enumerate(path.read_text().strip().split("\n\n")):
+                tokens, tags = zip(*(line.split() for line in text.splitlines()), strict=True)
+                record = {"tokens": tokens, "tags": tags, "label": ("good", "bad")[number % 2]}
+                file.write(json.dumps(record) + "\n")
+    shutil.rmtree(columns)
+    return folder
+
+
 def options(algo: str, env_id: str, data: Path) -> list[str]:
     """A run of a dozen updates, with logs, evaluations and checkpoints between them."""
     kind = ALGORITHMS[algo]
@@ -208,7 +221,7 @@ def main(kills: PositiveInt = 8, seed: NonNegativeInt = 0, only: str = "") -> No
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # forked
     draw, total = random.Random(seed), 0
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
-    data = write_corpus(folder / "data" / "people")
+    data = write_records(folder / "data" / "people")
     for algo in (name for name in ALGORITHMS if name.startswith(only)):
         for task in TASKS.values():
             killed = try_run(algo, task.env_id, data, folder / algo / task.name, kills, draw)
