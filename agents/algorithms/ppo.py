@@ -31,7 +31,8 @@ from lm_gym.bounds import NonNegativeFloat, PositiveFloat, PositiveInt, UnitInte
 from lm_gym.compat.stable_baselines3 import VecEnvAdapter
 
 _MOST_STEPS = 64
-_TEXTS = 64  # rows of the environment in a minibatch, about
+_TEXTS = 64  # rows of the environment in a minibatch, about, if groups have at most _ROWS
+_ROWS = 16
 
 
 class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose policy is any
@@ -63,7 +64,8 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
         n_steps: positions that each row decides in a rollout. A text that continues in the next rollout is encoded
             twice. `"auto"`: about four texts (`steps_for`).
         batch_size: approximate number of steps of a minibatch, which has whole texts. `"auto"`: 64 times
-            the steps that are decided, or 4,096.
+            `n_steps`, or 4,096; with groups of more than 16 rows, more in proportion, so that a minibatch has as many
+            positions.
         n_epochs: how often the agent learns from the texts of a rollout; each time they are encoded again. Playing
             costs a third of learning, so it is better to play texts again than to learn from them twice.
         gamma: γ in [0, 1], or `"auto"`.
@@ -159,7 +161,8 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
             self.n_steps = steps_for(length)
             self.decided["n_steps"] = why
         if is_auto(self.batch_size):
-            self.batch_size = _TEXTS * (self.n_steps if "n_steps" in self.decided else _MOST_STEPS)
+            steps = self.n_steps if "n_steps" in self.decided else _MOST_STEPS
+            self.batch_size = _TEXTS * steps * max(1, texts.first.group_size // _ROWS)
             self.decided["batch_size"] = why
 
     def _pair_with(self, texts: TextEnvironments) -> None:
