@@ -14,6 +14,7 @@ from tests.following import SEED, Following, Script
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*max_length=24 cuts"),
+    pytest.mark.filterwarnings("ignore:.*BM25 does not find the right reply"),
     pytest.mark.filterwarnings("ignore:.*For Box action spaces, we recommend"),  # no bound fits log-probabilities
 ]
 
