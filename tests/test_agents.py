@@ -352,7 +352,7 @@ def test_reinforce_plays_token_by_token(ner):
         ({}, {"gamma": 1.5}, r"gamma must be in \[0, 1\]"),
         ({}, {"exploration": 2.0, "behaviour": "mixture"}, "exploration"),
         ({}, {"baseline": "best"}, "leave_one_out"),
-        ({}, {"schedule": "cosine"}, "constant, linear"),
+        ({}, {"schedule": "square"}, "constant, cosine, linear"),
         ({}, {"warmup": 1.0}, "warmup"),
         ({}, {"schedule": "linear", "end_factor": 1.5}, r"end_factor must be in \[0, 1\]"),
         ({}, {"end_factor": 0.5}, "schedule='linear'"),

@@ -15,6 +15,7 @@ from lm_gym.builtin import BUILTIN
 from lm_gym.data import Corpus, DataError, Dataset, load_dataset
 from lm_gym.data.fields import TAGS, WORDS
 from lm_gym.data.folder import split_of
+from lm_gym.tasks import TASKS
 
 SHARED = Path(os.environ.get("LM_GYM_SHARED", Path(__file__).parents[2] / "shared"))
 CONLL = SHARED / "data" / "conll2003"
@@ -185,9 +186,10 @@ def test_a_text_out_of_range_is_an_index_error():
 
 @pytest.mark.parametrize("name", sorted(BUILTIN))
 def test_builtin_data_load_by_name_and_by_task(name):
-    dataset = load_dataset(name)
+    fields = {task.builtin: task.fields for task in TASKS.values()}.get(name)  # of the task that it belongs to
+    dataset = load_dataset(name, fields=fields)
     assert [*dataset.splits] == ["train", "validation", "test"]
-    assert load_dataset("builtin", builtin=name) is dataset
+    assert load_dataset("builtin", builtin=name, fields=fields) is dataset
     assert load_dataset(dataset) is dataset
 
 

@@ -19,6 +19,7 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     ("lora", {"targets": ["*nowhere*"]}, "match no linear module"),
     ("soft_prompt", {"tokens": 0}, "tokens must be at least 1"),
     ("soft_prompt", {"tokens": 1, "dim": 10_000}, "dim=10000"),
+    ("deep_prompt", {"tokens": 0}, "tokens must be at least 1"),
     ("head_mask", {"price": -1}, "price must be at least 0"),
     ("discrete_prompt", {"tokens": 1, "candidates": [7, 7]}, "give at least two different ids"),
     ("hed", {}, "'hed' (did you mean 'head'?)"),

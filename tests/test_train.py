@@ -31,7 +31,17 @@ def test_report_has_the_agreed_keys(run_dir: Path) -> None:
     found = json.loads((run_dir / "report.json").read_text())
     assert set(found) == {
         *("algo", "env", "dataset", "model", "seed", "timesteps", "forward_passes", "backward_passes", "tokens"),
-        *("seconds", "peak_memory_bytes", "chosen", "improved", "metrics", "baselines", "fingerprint", "reports"),
+        *(
+            "seconds",
+            "peak_memory_bytes",
+            "chosen",
+            "improved",
+            "stopped_early",
+            "metrics",
+            "baselines",
+            "fingerprint",
+            "reports",
+        ),
     }
     assert (found["algo"], found["env"], found["dataset"]) == ("reinforce", "lm_gym/NER-v0", "people")
     assert found["timesteps"] == 3 * 12 * 4 * 4  # passes, texts, positions, samples
@@ -165,7 +175,9 @@ def test_configs_compose_and_options_win(tmp_path: Path, capsys: pytest.CaptureF
     found = yaml.safe_load(capsys.readouterr().out)
     assert (found["algo"], found["seed"], found["env"]["num_envs"]) == ("supervised", 2, 3)
     assert found["agent"]["learning_rate"] == 0.5
-    assert found["budget"] == {"timesteps": 9} | dict.fromkeys(("passes", "forward_passes", "equivalents", "seconds"))
+    assert found["budget"] == {"timesteps": 9} | dict.fromkeys(
+        ("passes", "forward_passes", "equivalents", "seconds", "patience")
+    )
     assert "samples" not in found["agent"]
 
 

@@ -259,7 +259,7 @@ class REINFORCE(EpisodicREINFORCE):
             H = entropy(packed.log_probs).mean()
             loss = loss - self.entropy_coef * H
             logs["train/entropy_loss"] = -H.item()
-        elif self.logs_now:
+        elif plan.samples is not None or self.logs_now:  # over every choice of a vocabulary it costs a pass over logits
             logs["train/entropy_loss"] = -mean_entropy(packed.log_probs).item()
         if self.kl_coef and reference is not None:
             kl = kl_divergence(packed.log_probs, reference).mean()

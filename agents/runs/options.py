@@ -157,12 +157,14 @@ def read_yaml(name: str) -> dict[str, Any]:
     """Return the content of a settings file.
 
     Raises:
-        SettingsError: the file does not exist, or does not hold keys with values.
+        SettingsError: the file does not exist, is not UTF-8, or does not hold keys with values.
     """
     try:
         text = Path(name).read_text(encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"--config {name}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"--config {name} is not UTF-8: {error}") from error
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
