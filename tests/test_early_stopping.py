@@ -108,7 +108,7 @@ def test_a_run_killed_before_its_report_writes_it_and_trains_no_more(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr("lm_gym.agents.train.finish", lambda _: (_ for _ in ()).throw(Killed))
+        patched.setattr("lm_gym.agents.runs.training.finish", lambda _: (_ for _ in ()).throw(Killed))
         with pytest.raises(Killed):
             train("ppo", data, tmp_path / "run", 2)
     before = curve(tmp_path / "run")

@@ -1,1 +1,1 @@
-"""Search without gradients: optimizers, populations, and search spaces."""
+"""Gradient-free search: optimizers, populations, and search spaces."""

@@ -1,4 +1,4 @@
-"""Antithetic: what evolution strategies with mirrored Gaussian members and a climbing mean share."""
+"""Antithetic: the base class of evolution strategies with mirrored Gaussian members around a moving mean."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lm_gym.naming import check_choice
 
 
 class Antithetic(VectorOptimizer):
-    """Base class of searches whose members are pairs on both sides of a mean, which climbs an estimated gradient.
+    """Base class of searches whose members are pairs on both sides of a mean that climbs an estimated gradient.
 
     Members 2i and 2i + 1 are a pair.
 
@@ -23,10 +23,10 @@ class Antithetic(VectorOptimizer):
         initial, domain: see VectorOptimizer.
         seed: seed of all random numbers.
         popsize: P, even.
-        sigma: σ, in natural steps; of every entry at the start.
+        sigma: σ, in natural steps; the same for every entry at the start.
         learning_rate: α; Adam moves each entry by at most about α per generation. None: σ/2.
         shaping: `"centred_ranks"`, or `"z_scores"`, which preserve relative differences in fitness.
-        rule: how the mean climbs, one of `Ascent`'s: `"adam"`, `"sgd"`, …
+        rule: how the mean climbs, one of the rules of `Ascent`: `"adam"`, `"sgd"`, …
         decay: factor of α per generation; a half-life of h generations is 0.5^(1/h).
     """
 

@@ -1,4 +1,4 @@
-"""ARS: augmented random search, steps along the best of random directions."""
+"""ARS: augmented random search, which steps along the best of its random directions."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from lm_gym.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, Posit
 class ARS(VectorOptimizer):
     """Augmented random search: Mania, Guy & Recht, 2018 (arXiv 1803.07055), algorithm 1, V1-t.
 
-    Members θ ± σ δ_i, δ_i ~ N(0, I). Of the P/2 directions the b with the largest max(f_i⁺, f_i⁻) count, with s the
-    standard deviation of their 2b fitnesses:
+    Members are θ ± σ δ_i with δ_i ~ N(0, I). The b of P/2 directions with the largest max(f_i⁺, f_i⁻) count. With s the
+    standard deviation of their 2b fitness values:
 
         θ ← θ + (α/(b s)) Σ_i (f_i⁺ − f_i⁻) δ_i
 
-    Directions of which a side failed come last and count nothing; where the fitnesses tie nothing moves. (V2 differs by
-    normalising the observations of a control task, which texts have none of.)
+    A direction with a failed side comes last and does not count. If all fitness values tie, the mean does not move. (V2
+    also normalises the observations of a control task, which texts do not have.)
 
     Args:
         initial, domain, seed: see VectorOptimizer.
         popsize: P, even.
         sigma: σ, in natural steps; the paper's ν.
         learning_rate: α, in natural steps. None: σ/2.
-        top: share of the directions that count, b = ⌈top · P/2⌉, in (0, 1].
-        decay: share of α that is left after each generation; a half-life of h generations is 0.5^(1/h).
+        top: fraction of the directions that count, b = ⌈top · P/2⌉, in (0, 1].
+        decay: factor of α per generation; a half-life of h generations is 0.5^(1/h).
     """
 
     has_rate: ClassVar[bool] = True
@@ -81,18 +81,18 @@ class ARS(VectorOptimizer):
         self.ascent.load(state)
 
     def logs(self) -> dict[str, float]:
-        """`step_size` σ; `deviation` s of the fitnesses that count."""
+        """`step_size` σ; `deviation` s of the fitness values that count."""
         return {"step_size": self.sigma, "deviation": self.deviation}
 
 
 def best_directions(fitness: th.Tensor, count: int) -> tuple[th.Tensor, float]:
-    """(f⁺ − f⁻)/b of the best b directions and 0 of the others, float64 [P/2]; the deviation of the fitnesses used.
+    """(f⁺ − f⁻)/b of the best b directions and 0 of the others, float64 [P/2]; the deviation of the fitness used.
 
-    Directions tie with the last of the best ones count too, and b is then larger, so that order decides nothing.
+    Directions that tie with the last of the best also count, and b is then larger, so the order has no influence.
 
     Args:
         fitness: [P], pairs side by side; -inf where an evaluation failed.
-        count: b, at least.
+        count: minimum of b.
     """
     pairs = fitness.view(-1, 2)
     valid = pairs.isfinite().all(1)

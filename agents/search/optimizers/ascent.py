@@ -18,7 +18,7 @@ BETAS, EPSILON = (0.9, 0.999), 1e-8
 class Ascent:
     """Gradient ascent on tensors.
 
-    One of five rules, g the gradient, β₁ = 0.9 and β₂ = 0.999:
+    There are five rules, with g the gradient, β₁ = 0.9 and β₂ = 0.999:
 
         sgd       θ ← θ + α g
         sign      θ ← θ + α sign(g)
@@ -26,8 +26,8 @@ class Ascent:
         adam      m as above, v ← β₂ v + (1 − β₂) g²                   θ ← θ + α m̂/(√v̂ + ε)
         r_adazo   m as above, v ← β₂ v + (1 − β₂) m²                   θ ← θ + α m̂/(√v̂ + ε)
 
-    Adam: Kingma & Ba, 2015, algorithm 1. R-AdaZO (Shu et al., 2025, arXiv 2502.01014) takes the second moment of the
-    smoothed gradient, which is less noisy; m̂ and v̂ are bias-corrected as in Adam. It needs one more tensor per moment.
+    Adam: Kingma & Ba, 2015, algorithm 1. R-AdaZO (Shu et al., 2025, arXiv 2502.01014) uses the second moment of the
+    smoothed gradient, which is less noisy; m̂ and v̂ are bias-corrected as in Adam. Each moment needs one more tensor.
 
     Args:
         rule: name of the rule.
@@ -81,7 +81,7 @@ class Anchor:
     """Decay towards the start: θ ← θ + λ (θ₀ − θ) before each step ("anchored decay", arXiv 2605.30148).
 
     Args:
-        share: λ, in [0, 1). 0 keeps no copy.
+        share: λ, in [0, 1). With 0, no copy is kept.
         tensors: θ₀, copied.
     """
 

@@ -1,4 +1,4 @@
-"""Full CMA-ES by the `cma` package, with keyed randomness and a state that can be saved."""
+"""Full CMA-ES with the `cma` package, keyed randomness and a state that can be saved."""
 
 from __future__ import annotations
 

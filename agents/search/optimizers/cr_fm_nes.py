@@ -1,4 +1,4 @@
-"""CR-FM-NES: a natural evolution strategy whose covariance is diagonal but for one direction, linear in everything."""
+"""CR-FM-NES: a natural evolution strategy with a covariance that is diagonal except for one direction; its cost is linear."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from lm_gym.bounds import NonNegativeInt, PositiveFloat, PositiveInt
 class CRFMNES(VectorOptimizer):
     """Cost-reduced fast-moving natural evolution strategy: Nomura & Ono, 2022 (arXiv 2201.11422), algorithm 1.
 
-    Members m ± σ D ⊙ y_i, with y = z + (√(1 + |v|²) − 1)(z·v̄) v̄, z ~ N(0, I), v̄ = v/|v|: a Gaussian of covariance
-    σ² D (I + v vᵀ) D. An evolution path p_σ of z says whether the search moves, stagnates or converges (|p_σ| against
-    E|N(0, I)| and a tenth of it). While it moves, far members weigh more, w_i ∝ ŵ_i exp(α|z_i|), and each phase has a
-    learning rate of its own for σ. D and v follow their natural gradients (the paper's appendix, from VD-CMA), D with
-    the determinant of the covariance kept at 1, and
+    Members are m ± σ D ⊙ y_i, with y = z + (√(1 + |v|²) − 1)(z·v̄) v̄, z ~ N(0, I), v̄ = v/|v|: a Gaussian with the
+    covariance σ² D (I + v vᵀ) D. An evolution path p_σ of z tells whether the search moves, stagnates or converges (by
+    comparing |p_σ| with E|N(0, I)| and a tenth of it). While it moves, distant members have larger weights, w_i ∝ ŵ_i
+    exp(α|z_i|). Each phase has its own learning rate for σ. D and v follow their natural gradients (the paper's
+    appendix, from VD-CMA), where D keeps the determinant of the covariance at 1, and
 
         m ← m + Σ_i w_i (x_i − m)            σ ← σ exp((η_σ/2d) Σ_i w_i (|z_i|² − d))
 
-    Ranks tie by their mean; a generation in which all tie teaches nothing.
+    Tied members share the mean of their ranks. If all members of a generation tie, nothing changes.
 
     Args:
         initial, domain, seed: see VectorOptimizer. 6 dimensions or more.
@@ -111,7 +111,7 @@ class CRFMNES(VectorOptimizer):
         self.sigma *= math.exp(eta / 2 * growth / d)
 
     def _shape(self, y: th.Tensor, weights: th.Tensor) -> None:
-        """D and v along their natural gradients, by the members and by the evolution path."""
+        """Move D and v along their natural gradients, estimated from the members and the evolution path."""
         d, v = self.domain.dim, self.v
         ys = th.cat([y, (self.path_c / self.D)[None]])  # [P + 1, d]
         rates = th.cat([weights * self.eta_B, weights.new_tensor([self.c_1])])
@@ -141,7 +141,7 @@ class CRFMNES(VectorOptimizer):
 
 
 def inverse_h(dim: int) -> float:
-    """The a at which (1 + a²) exp(a²/2)/0.24 = 10 + d, d at most 2,000; by Newton's method."""
+    """Return the a with (1 + a²) exp(a²/2)/0.24 = 10 + d, for d up to 2,000, by Newton's method."""
     target, a = 10.0 + min(dim, 2000), 1.0
     for _ in range(200):
         slope = a * math.exp(a * a / 2) * (3 + a * a) / 0.24

@@ -19,13 +19,13 @@ class ES(Antithetic):
 
         g = (1/(P σ)) Σ_i (u_i⁺ − u_i⁻) ε_i
 
-    which Adam follows.
+    and Adam follows it.
 
     Args:
         initial, domain, search: see Antithetic.
         weight_decay: fraction of the distance to the start by which the mean moves back per generation.
-        averaging: decay of the moving average of means that is the result (Polyak & Juditsky, 1992), in [0, 1). The
-            average is far less noisy than the mean. 0: the mean itself.
+        averaging: decay of the moving average of the means, which is the result (Polyak & Juditsky, 1992), in [0, 1).
+            The average is far less noisy than the mean. 0: the mean itself is the result.
     """
 
     remembers: ClassVar[tuple[str, ...]] = ("mean", "average")

@@ -1,4 +1,4 @@
-"""Sums of a generation's directions: what the optimizers of live tensors climb."""
+"""Sums of a generation's directions, along which the optimizers of live tensors move."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Scaling = Literal["mean", "root"]
 
 
 def scale_of(scaling: Scaling, count: int) -> float:
-    """What a sum over so many members is divided by: their number (`"mean"`), or its root (`"root"`)."""
+    """Return the divisor of a sum over members: their number (`"mean"`), or its square root (`"root"`)."""
     check_choice("scaling", scaling, ("mean", "root"))
     return count if scaling == "mean" else math.sqrt(count)
 

@@ -1,4 +1,4 @@
-"""FZOO: one-sided random signs, with a step in units of the losses' own deviation."""
+"""FZOO: one-sided random signs, with steps in units of the standard deviation of the fitness."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lm_gym.bounds import PositiveInt
 
 
 class RademacherNoise(Noise):
-    """Noise of random signs. With rank 1 a matrix is the product of two vectors of signs, and so of signs itself."""
+    """Noise of random signs. With rank 1, a matrix is the product of two vectors of signs, so its entries are signs too."""
 
     def _draw(self, shape: tuple[int, ...], generator: th.Generator) -> th.Tensor:
         drawn = th.randint(2, shape, generator=generator, device=generator.device, dtype=th.float32)
@@ -23,23 +23,24 @@ class RademacherNoise(Noise):
 class FZOO(Probing):
     """Fast zeroth-order optimizer: Dang et al., 2025 (arXiv 2506.09034).
 
-    A batch of N + 1 members is the centre itself and θ + σ u_i, u_i of random signs, all judged on the same texts:
+    A batch of N + 1 members consists of the centre and of θ + σ u_i, where u_i are random signs. All are evaluated on the
+    same texts:
 
         s² = (1/(N − 1)) Σ_i (f_i − f̄)²        θ ← θ + (α/N) Σ_i ((f_i − f₀)/s) u_i
 
-    so that the step is in units of the deviation of the batch's fitness, and α in natural steps whatever fitness is
-    measured in. A generation may have several batches, whose steps are averaged. (The paper's 1/ε is a constant, which
-    α holds here.)
+    The step is in units of the standard deviation of the batch's fitness, so α is in natural steps for any unit of
+    fitness. A generation may have several batches, whose steps are averaged. (The paper's constant 1/ε is part of α
+    here.)
 
-    Where a batch's centre failed, or fewer than two of its members count or all of them tie, it is left out; so is a
-    member that failed.
+    Failed members are left out. So is a batch if its centre failed, if fewer than two of its members count, or if all
+    of them tie.
 
     Args:
         centre, blocks, probing: see Probing.
         popsize: P, a multiple of N + 1.
         directions: N, 2 or more.
-        rank: None draws every sign on its own, as the paper; 1: matrices get products of two vectors of signs, which
-            are much cheaper to evaluate.
+        rank: None draws every sign independently, as in the paper. With 1, matrices get products of two vectors of
+            signs, which are much cheaper to evaluate.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class FZOO(Probing):
         return RademacherNoise(self.seed, self.generation, self.rank)
 
     def _weights(self, fitness: th.Tensor) -> th.Tensor:
-        """Return (f_i − f₀)/(N s) of each direction, float64 [directions]; 0 where it is left out."""
+        """Return (f_i − f₀)/(N s) of each direction, float64 [directions]; 0 if it is left out."""
         first, others = th.split(fitness.view(-1, self.directions + 1), [1, self.directions], 1)
         valid = others.isfinite() & first.isfinite()
         number = valid.sum(1, keepdim=True)

@@ -17,7 +17,7 @@ TRIPLE = Pattern((0, 0, 0), (0.0, 1.0, -1.0))  # the centre and both sides of a 
 
 @dataclass(frozen=True)
 class ShapedNoise(Noise):
-    """Full-rank noise z/√H, H a positive number for every entry.
+    """Full-rank noise z/√H, with a positive number H for every entry.
 
     Attributes:
         curvature: H, a live tensor for each block.
@@ -36,19 +36,19 @@ class ShapedNoise(Noise):
 class HiZOO(Probing):
     """Hessian-informed zeroth-order SGD: Zhao et al., 2024 (arXiv 2402.15173), algorithm 1.
 
-    A unit of three members is θ and θ ± σ z/√H, all judged on the same texts; H begins at 1. With q = P/3 units,
+    A unit of three members is θ and θ ± σ z/√H, all evaluated on the same texts. H starts at 1. With q = P/3 units,
 
         c_i = |f_i⁺ + f_i⁻ − 2 f_i|/(2 σ²)             H ← (1 − λ) H + (λ/q) Σ_i c_i z_i² H
         g_i = (f_i⁺ − f_i⁻)/(2 σ)                      θ ← θ + (α/q) Σ_i g_i z_i/√H
 
-    Memory: the model twice, as H is as large. A unit of which a member failed is left out. The expectation of c z²
-    holds the sum of all curvatures beside an entry's own: in a model of many parameters H follows the scale of the
-    slopes and hardly tells entries apart.
+    H takes as much memory as the model. A unit with a failed member is left out. The expectation of c z² contains the
+    sum of all curvatures besides that of the entry. In a model with many parameters, H therefore follows the scale of
+    the slopes and hardly distinguishes entries.
 
     Args:
-        centre, blocks, probing: see Probing. α is 1 if it is not given.
+        centre, blocks, probing: see Probing. α is 1 by default.
         popsize: P = 3q.
-        smoothing: λ, in [0, 1). The paper's 1e-8 is for steps of 1e-3 in the parameters' own units.
+        smoothing: λ, in [0, 1). The paper's 1e-8 applies to steps of 1e-3 in the units of the parameters.
     """
 
     pattern = TRIPLE

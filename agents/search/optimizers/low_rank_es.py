@@ -24,13 +24,13 @@ class LowRankES(Probing):
 
         W ← W + α (1/P) Σ_i (u_i⁺ − u_i⁻) E_i
 
-    or with 1/√P instead of 1/P, as in EGGROLL, so that α need not grow with P.
+    or with 1/√P instead of 1/P, as in EGGROLL, so that α does not need to grow with P.
 
-    Each E_i has rank r, and their sum has rank up to r P/2. With `rank=None` every entry is drawn independently (Qiu et
-    al., 2025): the same search in the same memory, with a draw of the whole model for each pair.
+    Each E_i has rank r, and their sum has rank up to r P/2. With `rank=None`, every entry is drawn independently (Qiu
+    et al., 2025). This needs the same memory, but draws noise for the whole model for each pair.
 
     Args:
-        centre, blocks, probing: see Probing. α is σ/2 if it is not given.
+        centre, blocks, probing: see Probing. α is σ/2 by default.
         rank: r, or None.
         shaping: `"z_scores"`, or `"centred_ranks"`.
         rule: `"sgd"`, the update above, or another rule of `Ascent`; `"adam"` needs twice the model's memory for

@@ -1,4 +1,4 @@
-"""LOZO: simultaneous perturbation within a random column space that stays for a while."""
+"""LOZO: simultaneous perturbation within a random column space that is fixed for several generations."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _LAZY = 2  # keeps the key of a right factor apart from those of a generation's 
 
 @dataclass(frozen=True)
 class LazyNoise(Noise):
-    """Low-rank noise U Vᵀ/√r whose right factor V, the same for all directions, is drawn anew every few generations.
+    """Low-rank noise U Vᵀ/√r. All directions share the right factor V, which is redrawn every few generations.
 
     Attributes:
-        interval: ν, generations that a V stays.
+        interval: ν, number of generations that use the same V.
     """
 
     interval: int = 50
@@ -33,7 +33,7 @@ class LazyNoise(Noise):
         return U, V.expand(directions, *V.shape)
 
     def right_factor(self, index: int, block: Block, number: int, device: th.device) -> th.Tensor:
-        """The V of that number, [columns, r]."""
+        """Return the V of this number, [columns, r]."""
         key = keyed_seed(self.seed, number, index, 0, _LAZY)
         return self._draw((block.shape[1], self.rank or 1), th.Generator(device).manual_seed(key))
 
@@ -41,22 +41,22 @@ class LazyNoise(Noise):
 class LOZO(SPSA):
     """Low-rank zeroth-order SGD: Chen et al., 2024 (arXiv 2410.07698), algorithms 1 and 2.
 
-    Directions of a matrix are Z_i = U_i Vᵀ/√r, U_i drawn for each direction and V [columns, r] for ν generations; other
-    tensors get full noise. With the slopes g_i of both sides and N = (1/q) Σ_i g_i U_i/√r,
+    Directions of a matrix are Z_i = U_i Vᵀ/√r, where U_i is drawn for each direction and V [columns, r] for ν generations.
+    Other tensors get full noise. With the two-sided slopes g_i and N = (1/q) Σ_i g_i U_i/√r,
 
         W ← W + α N Vᵀ                                          LOZO
         M ← β M + (1 − β) N,        W ← W + α M Vᵀ              LOZO-M
 
-    so that momentum costs r numbers a row. When V changes, M is carried into the new column space: M Vᵀ V'/columns.
-    Tensors that are no matrices are moved without momentum.
+    Momentum therefore costs r numbers per row. When V changes, M is projected to the new column space: M Vᵀ V'/columns.
+    Tensors that are not matrices move without momentum.
 
-    A direction of which a side failed is left out.
+    Directions with a failed side are left out.
 
     Args:
         centre, blocks, spsa: see SPSA.
         rank: r.
         interval: ν.
-        momentum: β, in [0, 1); the paper's LOZO-M has 0.9.
+        momentum: β, in [0, 1); the paper's LOZO-M uses 0.9.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""MeZO: simultaneous perturbation with noise regenerated from counters, in the memory of inference."""
+"""MeZO: simultaneous perturbation with noise regenerated from counters, which needs only the memory of inference."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from lm_gym.bounds import PositiveInt
 class MeZO(SPSA):
     """Memory-efficient zeroth-order SGD: Malladi et al., 2023 (arXiv 2305.17333), algorithm 1; SPSA: Spall, 1992.
 
-    There are q = P/2 probes z_i ~ N(0, I), whose sides are both evaluated on the same texts:
+    There are q = P/2 probes z_i ~ N(0, I). Both sides of a probe are evaluated on the same texts:
 
         g_i = (f(θ + σ z_i) − f(θ − σ z_i))/(2 σ)        θ ← θ + (α/q) Σ_i g_i z_i
 
-    The noise is regenerated slab by slab wherever it is needed, so that only one slab is held beside the model. A probe
-    with a failed side is left out.
+    The noise is regenerated slab by slab wherever it is needed, so only one slab is in memory besides the model. Probes
+    with a failed side are left out.
 
     Args:
-        centre, blocks, spsa: see SPSA. The paper's ε is σ times the natural step. α is 0.3 σ with `adaptive` and 1
-            without, if it is not given.
+        centre, blocks, spsa: see SPSA. The paper's ε is σ times the natural step. By default, α is 0.3 σ with `adaptive`
+            and 1 without it.
         popsize: P = 2q.
         adaptive: whether to divide slopes by their running root mean square, so that the same α suits any reward,
             search space and model.

@@ -144,7 +144,7 @@ def diversity(members: th.Tensor) -> float:
 
 
 def _chance(shape: tuple[int, ...], rate: float | th.Tensor, generator: th.Generator) -> th.Tensor:
-    """True with probability `rate` (a number, or one for each row, [n, 1])."""
+    """Return True with probability `rate` (a number, or one for each row, [n, 1])."""
     if isinstance(rate, th.Tensor):
         return th.rand(shape, generator=generator, device=generator.device) < rate
     mask = th.zeros(shape, dtype=th.bool, device=generator.device)

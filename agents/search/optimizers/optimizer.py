@@ -45,7 +45,7 @@ class Optimizer(Bounded, ABC):
         self._asked: Population | None = None
 
     def ask(self) -> Population:
-        """Return the members to evaluate; the same ones until `tell`."""
+        """Return the members to evaluate. Repeated calls return the same members until `tell`."""
         if self._asked is None:
             self._asked = self._ask()
         return self._asked

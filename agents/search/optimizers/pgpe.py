@@ -15,13 +15,13 @@ from lm_gym.bounds import NonNegativeFloat
 class PGPE(Antithetic):
     """Policy gradients with parameter-based exploration: Sehnke et al., 2010, with symmetric sampling (section 2.3).
 
-    Members μ ± ε_i, ε_i = s ⊙ z_i, z_i ~ N(0, I), with a deviation s for every entry. With u the shaped fitness, whose
-    mean is zero (the paper's baseline), and q = P/2 pairs:
+    Members are μ ± ε_i with ε_i = s ⊙ z_i, z_i ~ N(0, I) and a deviation s for every entry. With the shaped fitness u,
+    whose mean is zero (the paper's baseline), and q = P/2 pairs:
 
         ∇μ = (1/q) Σ_i ((u_i⁺ − u_i⁻)/2) z_i                    μ climbs ∇μ by Adam, in units of α
         ∇s = (1/q) Σ_i ((u_i⁺ + u_i⁻)/2) (z_i² − 1)             s ← s (1 + η ∇s), by a fifth of itself at most
 
-    Both are the paper's gradients in units of s, so that steps follow the deviations.
+    Both are the paper's gradients in units of s, so steps are proportional to the deviations.
 
     Args:
         initial, domain, search: see Antithetic. σ is s at the start; α is in natural steps.

@@ -1,4 +1,4 @@
-"""Probing: what all optimizers that estimate a gradient from random directions around live tensors share."""
+"""Probing: the base class of optimizers that estimate a gradient from random directions around live tensors."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Probing(StructuredOptimizer):
         seed: seed of all random numbers.
         popsize: P, a multiple of the members that form a unit (2 for antithetic pairs).
         sigma: σ, in natural steps.
-        learning_rate: α, in natural steps; per slope of one unit of fitness per natural step where the method does not
-            normalise slopes. None: 0.3 σ, unless the method's page says otherwise.
+        learning_rate: α, in natural steps. If the method does not normalise slopes, α applies to a slope of one unit of
+            fitness per natural step. None: 0.3 σ, unless the page of the method states another default.
         decay: factor of α per generation; a half-life of h generations is 0.5^(1/h).
-        weight_decay: fraction of the distance to the start by which parameters move back per generation; above 0 it
-            needs a copy of the parameters.
+        weight_decay: fraction of the distance to the start by which parameters move back per generation. If it is not
+            0, it needs a copy of the parameters.
     """
 
     has_rate: ClassVar[bool] = True
@@ -69,7 +69,7 @@ class Probing(StructuredOptimizer):
 
     @abstractmethod
     def _weights(self, fitness: th.Tensor) -> th.Tensor:
-        """Return the weight of each direction, float64 [directions]; 0 for those that count nothing."""
+        """Return the weight of each direction, float64 [directions]; 0 for directions that do not count."""
 
     def _ask(self) -> Population:
         return Perturbed(self.centre, self.blocks, self._noise(), self.sigma, self.popsize, self.pattern)

@@ -37,8 +37,8 @@ class PSO(VectorOptimizer):
             `"linear"`: w falls from its given value to 0.4 in 500 generations. None: adaptive, or constant in binary
             spaces.
         weights: w, c₁, c₂ for `"constant"` and `"linear"`. None: 0.9, 2, 2, or 1, 2, 2 in binary spaces.
-        neighbourhood: `"global"`, or `"ring"`: a particle and its two neighbours, which is slower and less easily
-            trapped.
+        neighbourhood: `"global"`, or `"ring"`: a particle and its two neighbours, which is slower but avoids local
+            optima better.
         velocity_limit: bound of |v|; None: 0.4 `spread`, or in binary spaces ln(d − 1) within 2 to 6, so that the most
             certain bit still flips once in d times.
         spread: distance of the initial particles from the start (`operators.scatter`).

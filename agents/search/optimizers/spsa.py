@@ -1,4 +1,4 @@
-"""SPSA: slopes along random directions, on both sides of live tensors, as MeZO and its relatives estimate them."""
+"""SPSA: two-sided slopes along random directions around live tensors, as in MeZO and related methods."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ FORGETTING = 0.1  # 1 − β of the running mean square of slopes
 class SPSA(Probing):
     """Simultaneous perturbation (Spall, 1992).
 
-    From q = P/2 directions z_i, both sides judged on the same texts,
+    With q = P/2 directions z_i, both sides of which are evaluated on the same texts,
 
         g_i = (f(θ + σ z_i) − f(θ − σ z_i))/(2 σ),        θ climbs (1/q) Σ_i g_i z_i
 
-    A direction of which a side failed is left out, and q is then the number of the others. With `adaptive`, slopes are
-    in units of their own size, g_i/√m with m a running mean of g² over some ten generations: α is then in natural
-    steps whatever fitness is measured in (as FZOO divides by the deviation of the losses and MEAZO, arXiv 2605.03869,
-    by the mean square of slopes).
+    Directions with a failed side are left out, and q is the number of the others. With `adaptive`, slopes are divided by
+    their size, g_i/√m, where m is a running mean of g² over about ten generations. α is then in natural steps for any
+    unit of fitness. (FZOO divides by the deviation of the losses, and MEAZO, arXiv 2605.03869, by the mean square of
+    slopes.)
 
     Args:
         centre, blocks, probing: see Probing.
@@ -53,7 +53,7 @@ class SPSA(Probing):
         self.slope = self.mean_square = 0.0
 
     def _weights(self, fitness: th.Tensor) -> th.Tensor:
-        """Return g_i/q of each direction, float64 [P/2]; 0 where a side failed."""
+        """Return g_i/q of each direction, float64 [P/2]; 0 if a side failed."""
         both = fitness.view(-1, 2).isfinite().all(1)
         slopes = th.where(both, fitness[0::2] - fitness[1::2], 0.0) / (2 * self.sigma)
         if self.clip is not None:

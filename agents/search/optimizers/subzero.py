@@ -1,4 +1,4 @@
-"""SubZero: simultaneous perturbation within random subspaces of rows and columns that stay for a while."""
+"""SubZero: simultaneous perturbation within random row and column spaces that are fixed for several generations."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _LAZY = 3  # keeps the key of the bases apart from those of a generation's numbe
 
 @dataclass(frozen=True)
 class SubspaceNoise(Noise):
-    """Noise U Z Vᵀ √(rows · columns)/r of matrices, U and V orthonormal and drawn anew every few generations.
+    """Noise U Z Vᵀ √(rows · columns)/r of matrices, with orthonormal U and V that are redrawn every few generations.
 
     Attributes:
-        interval: generations that U and V stay.
+        interval: number of generations that use the same U and V.
     """
 
     interval: int = 1000
@@ -39,18 +39,18 @@ class SubspaceNoise(Noise):
 class SubZero(SPSA):
     """Random-subspace zeroth-order SGD: Yu et al., 2024 (arXiv 2410.08989), algorithms 1 to 3.
 
-    Directions of a matrix are Z̃_i = U Z_i Vᵀ, U [rows, r] and V [columns, r] orthonormal (QR of Gaussian ones) for T₀
-    generations and Z_i [r, r] Gaussian, scaled to unit variance an entry; other tensors get full noise. With the slopes
-    g_i of both sides,
+    Directions of a matrix are Z̃_i = U Z_i Vᵀ. U [rows, r] and V [columns, r] are orthonormal (QR of Gaussian matrices) and
+    fixed for T₀ generations. Z_i [r, r] is Gaussian, scaled so that each entry of Z̃_i has unit variance. Other tensors
+    get full noise. With the two-sided slopes g_i,
 
         W ← W + (α/q) Σ_i g_i Z̃_i
 
-    A direction of which a side failed is left out.
+    Directions with a failed side are left out.
 
     Args:
         centre, blocks, spsa: see SPSA.
-        rank: r; in a matrix with fewer rows or columns, their number.
-        interval: T₀. The paper's 2,000 are steps of two forwards.
+        rank: r; less in a matrix with fewer rows or columns.
+        interval: T₀. The paper's 2,000 counts steps of two forward passes.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""ZO-SGD and its kin: simultaneous perturbation climbed by momentum, Adam, R-AdaZO or signs."""
+"""ZO-SGD and its variants: simultaneous perturbation with momentum, Adam, R-AdaZO or signs."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from lm_gym.bounds import PositiveInt
 class ZOSGD(SPSA):
     """Zeroth-order SGD under the names of ZO-Bench (Zhang et al., 2024, arXiv 2402.11592).
 
-    With q = P/2 directions and their slopes g_i as in MeZO, the estimate (1/q) Σ_i g_i z_i is climbed by a rule:
-    ZO-SGD (`"sgd"`, which is MeZO), ZO-SGD-MMT (`"momentum"`), ZO-SGD-Sign (`"sign"`), ZO-Adam (`"adam"`) or R-AdaZO
+    With q = P/2 directions and their slopes g_i as in MeZO, a rule climbs the estimate (1/q) Σ_i g_i z_i: ZO-SGD
+    (`"sgd"`, equal to MeZO), ZO-SGD-MMT (`"momentum"`), ZO-SGD-Sign (`"sign"`), ZO-Adam (`"adam"`) or R-AdaZO
     (`"r_adazo"`, arXiv 2502.01014); see `Ascent` for their equations.
 
-    Memory: the model, its largest parameter once more, and as many copies as the rule has moments. A direction of
-    which a side failed is left out; where all tie, the estimate is zero (moments still decay, and move what they hold).
+    The search needs memory for the model, its largest parameter once more, and one copy of the model per moment of the
+    rule. Directions with a failed side are left out. If all members tie, the estimate is zero, but moments still decay
+    and move the parameters.
 
     Args:
-        centre, blocks, spsa: see SPSA. α is σ/10 if it is not given.
-        rule: one of the five. α is in natural steps for `"adam"`, `"r_adazo"` and `"sign"` and with `adaptive`, else
-            natural steps for a slope of one unit of fitness a natural step.
-        rank: None draws every entry of a direction on its own, as ZO-Bench; r: matrices get low-rank noise, which is
-            much cheaper to evaluate.
+        centre, blocks, spsa: see SPSA. α is σ/10 by default.
+        rule: one of the five rules. α is in natural steps for `"adam"`, `"r_adazo"` and `"sign"` and with `adaptive`.
+            Otherwise, α applies to a slope of one unit of fitness per natural step.
+        rank: None draws every entry of a direction independently, as in ZO-Bench. With r, matrices get low-rank noise,
+            which is much cheaper to evaluate.
     """
 
     def __init__(
