@@ -91,8 +91,9 @@ def reference(observation):
     return np.full((*observation["positions"].shape, 4096), -np.log(4096.0)) + observation["input_ids"][:, :1, None]
 
 
+TAGGING = [name for name, make in REWARDS.items() if {"choice", "iob2"} & make().gold]
 PLAYED = [
-    *[(NER, {"reward": name, "dense": dense}) for name in REWARDS for dense in (True, False)],
+    *[(NER, {"reward": name, "dense": dense}) for name in TAGGING for dense in (True, False)],
     (NER, {"reward": {"f1": 1.0, "accuracy": 0.3}, "dense": False}),
     (NER, {"reward": halves}),
     (NER, {"reward": "log_likelihood", "dense": False, "actions": "distribution"}),
