@@ -80,7 +80,7 @@ class Population(ABC):
         """The members' vectors, [p, d]."""
 
     def by_unit(self) -> tuple[Population, th.Tensor | None]:
-        """Return the members with units side by side, and their indices here, int64 [P]; None if the order is the same."""
+        """Return the members with units side by side, and their indices here, int64 [P]; None for the same order."""
         return self, None
 
     def __len__(self) -> int:
@@ -154,7 +154,7 @@ class Noise:
         return self.rank is not None and len(block.shape) == 2
 
     def low_rank(self, index: int, block: Block, directions: int, device: th.device) -> tuple[th.Tensor, th.Tensor]:
-        """Return the factors of a matrix's noise: A [directions, rows, r], including 1/√r, and B [directions, columns, r]."""
+        """Return the factors of a matrix's noise: A/√r [directions, rows, r] and B [directions, columns, r]."""
         rows, columns = block.shape
         assert self.rank is not None
         both = self._draw((directions, rows + columns, self.rank), self._generator(device, index, 0, 1))

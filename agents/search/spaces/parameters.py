@@ -102,10 +102,10 @@ class ParameterSpace(SearchSpace):
 
 
 def acting_parameters(policy: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the parameters that determine actions, by name and each once, without frozen ones (`freeze` of an
-    LMPolicy).
+    """Return the parameters that determine actions, by name and each once.
 
-    For an SB3 policy, these are all parameters except those of the critic and the exploration noise.
+    Frozen parameters (`freeze` of an LMPolicy) are excluded. For an SB3 policy, these are all parameters except those
+    of the critic and the exploration noise.
     """
     if isinstance(policy, LMPolicy):
         frozen = policy.frozen

@@ -112,7 +112,7 @@ class SoftPrompt(SearchSpace):
 
 
 def soft_prompt_of(policy: LMPolicy, tokens: int, place: Place | None, generator: th.Generator) -> Prompt:
-    """Return the policy's soft prompt of this many tokens; if there is none, add one with embeddings of random tokens."""
+    """Return the policy's soft prompt of this many tokens; if it has none, add one from embeddings of random tokens."""
     table = policy.network.get_input_embeddings().weight.detach()
     drawn = table[th.randint(len(table), (tokens,), generator=generator).to(table.device)].clone()
     installed = policy.language_model.prompt
