@@ -158,8 +158,7 @@ class PopulationFitness:
         return Judged(th.as_tensor(fitness), returns.astype(np.float32), choices, log_probs)
 
     def _decide(self, members: slice) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]:
-        """Return the most probable choices, the log-probabilities of the gold choices, [K, N, T], and who played, [K,
-        G].
+        """Return the most probable choices, log-probabilities of the gold choices [K, N, T], and who played [K, G].
 
         K is the number of members of a group. Each member of the chunk has its own place in [K, G] (`_places`).
         """

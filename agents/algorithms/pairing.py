@@ -97,7 +97,11 @@ def plan(
     Args:
         reward: the reward of the environment.
         num_choices: n.
-        gamma, advantage, baseline, behaviour, samples: see `REINFORCE`.
+        gamma: see `REINFORCE`.
+        advantage: see `REINFORCE`.
+        baseline: see `REINFORCE`.
+        behaviour: see `REINFORCE`.
+        samples: see `REINFORCE`.
 
     Raises:
         ValueError: the combination is meaningless.

@@ -198,7 +198,7 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
         }
 
     def _learn_from_steps(self, group_size: int) -> None:
-        """Choose γ = 1 and `gae` for steps that decide several positions each, because rows then read different texts."""
+        """Choose γ = 1 and `gae` for steps that decide several positions each: rows then read different texts."""
         if self.advantage not in ("auto", "gae") or group_size > 1:
             raise ValueError(
                 f"advantage={self.advantage!r}, group_size={group_size}: rows that decide several positions a step "

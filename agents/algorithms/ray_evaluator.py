@@ -227,7 +227,7 @@ class RayEvaluator(Evaluator):
         return parts
 
     def _share(self, work: deque[range]) -> range:
-        """Take the chunks of an order: many while much work is left, so that there are few orders, and fewer at the end."""
+        """Take the chunks of an order: many while much work is left, to have few orders, and fewer at the end."""
         left = sum(map(len, work))
         first = work.popleft()
         share = min(len(first), math.ceil(left / (AHEAD * len(self._ready))))

@@ -113,7 +113,7 @@ class PositionModel(nn.Module):
         read = hidden if pooler is None else pooler(texts)
         head = [m for m in self.network.children() if m is not self.network.base_model]
         layers = [m for m in head if not isinstance(m, nn.Dropout)]
-        if len(layers) == 1 and isinstance(layers[0], nn.Linear):  # the whole of a decoder's head, and of BERT's
+        if len(layers) == 1 and isinstance(layers[0], nn.Linear):  # the whole head of a decoder, and of BERT
             for module in head:
                 read = module(read)
             return read.reshape(-1, read.shape[-1])

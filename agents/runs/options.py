@@ -1,4 +1,4 @@
-"""The options of `train`: the general ones and the sections, their short help, and what is given before it is parsed.
+"""The options of `train`: general options and sections, their short help, and settings before they are parsed.
 
 This module imports neither torch nor a model library, so that `--help` and the first line of a run appear at once.
 """
