@@ -35,8 +35,8 @@ class PositionModel(nn.Module):
     Attributes:
         prompt: tokens added to every text; positions are counted without them.
         label_words: computes logits of labels from those of the vocabulary; None for the head's own logits.
-        pointer: reads the candidates in a text; None if choices do not stand in the text. With a pointer, hidden states
-            are those of the n candidates of a position, [Q, n, H + 1] (see `Pointer.read`).
+        pointer: reads the candidates in a text; None if the text does not contain the choices. With a pointer, hidden
+            states are those of the n candidates of a position, [Q, n, H + 1] (see `Pointer.read`).
     """
 
     def __init__(self, network: Any, *, classifies_texts: bool = False) -> None:

@@ -1,7 +1,7 @@
 """Callbacks of a run: evaluation, choice of the best model, logs, checkpoints.
 
 Evaluations happen in `on_step`, so that their numbers are logged together with the same update. If an update follows
-many steps, they happen before the next rollout and have a log of their own. Checkpoints are written between two
+many steps, they happen before the next rollout and have a separate log. Checkpoints are written between two
 updates, after the log of the last one is on disk, so a checkpoint and the curve always agree.
 """
 

@@ -78,7 +78,7 @@ _NAMES = {  # of the sections whose options are known without a model library
 
 
 def help_wanted(arguments: Sequence[str]) -> str | None:
-    """Return which help is asked for: "" for the short one, "all", "algo" or the name of a section; None: none.
+    """Return the requested help: "" for the short one, "all", "algo" or the name of a section; None if there is none.
 
     Raises:
         SettingsError: there is no such help.

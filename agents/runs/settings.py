@@ -204,7 +204,7 @@ class Settings:
         device: "auto", "cpu", "cuda", ….
         threads: number of torch's threads; None for torch's default.
         log_interval: updates between two logs.
-        logger: names in LOGGERS with commas between them, beside metrics.jsonl; "none" for none.
+        logger: names in LOGGERS with commas between them, in addition to metrics.jsonl; "none" for none.
         env: the environment.
         data: arguments of load_dataset.
         policy: arguments of LMPolicy.

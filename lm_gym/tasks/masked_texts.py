@@ -236,8 +236,7 @@ def _encode_chunk(
     """Encode texts first … last - 1.
 
     Returns:
-        framed ids, and which of them are fixed; content lengths and maskable tokens of
-        pieces; long texts.
+        framed ids, and which of them are fixed; content lengths and maskable tokens of pieces; long texts.
     """
     offsets = corpus.offsets[first : last + 1] - corpus.offsets[first]
     span = slice(corpus.offsets[first], corpus.offsets[last])

@@ -309,7 +309,7 @@ class Unmasking(MaskedTexts):
     def taken(
         self, due: NDArray[np.bool_], choices: NDArray[np.int64], scores: NDArray[np.float64] | None, last: NDArray[Any]
     ) -> NDArray[np.bool_]:
-        """Return positions that do not wait, or the `per_step` with the best scores and those that reach `threshold`."""
+        """Return positions that do not wait, or `per_step` with the best scores and those that reach `threshold`."""
         if scores is None:
             return super().taken(due, choices, scores, last)
         number = np.full(len(due), self.options.per_step)

@@ -34,7 +34,7 @@ class SearchSpace(Bounded, ABC):
         policy: the policy.
         domain: the domain of vectors.
         blocks: the tensors behind a real vector, in order; empty if the vector is not a list of parameters.
-        precision: precision of the members' forward passes. The policy's own weights keep theirs.
+        precision: precision of the members' forward passes. The policy's weights keep their precision.
     """
 
     policy: Any
