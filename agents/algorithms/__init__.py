@@ -1,1 +1,1 @@
-"""Algorithms that learn from text environments, under Stable-Baselines3's interface."""
+"""Algorithms that learn from text environments, with the interface of Stable-Baselines3."""

@@ -1,12 +1,12 @@
 """The estimators of `estimators` with every choice instead of samples, for exact expectations under the policy.
 
-If a separable reward can tell the reward of every choice (`lm_gym.rewards.ChoiceRewards`), E_π[r] and log E_π[R] are
-sums over the logits, which exist anyway. The gradient has the same form as that of samples, Σ_a c_a ∇ log π(a), with
-one coefficient for each of the n choices (all-action policy gradient: Sutton et al. 2001; Asadi et al., arXiv
-1709.00503).
+If a separable reward gives the reward of every choice (`lm_gym.rewards.ChoiceRewards`), E_π[r] and log E_π[R] are sums
+over the logits, which the forward pass computes anyway. The gradient has the same form as that of samples, Σ_a c_a ∇
+log π(a), with one coefficient for each of the n choices (all-action policy gradient: Sutton et al. 2001; Asadi et al.,
+arXiv 1709.00503).
 
-If, moreover, all wrong choices are paid the same, both expectations depend only on the probability of the gold choice,
-and an update costs what one of cross-entropy costs.
+If all wrong choices have the same reward, both expectations depend only on the probability of the gold choice, and an
+update costs as much as a cross-entropy update.
 
 Shapes: Q positions, n choices.
 """
@@ -31,7 +31,7 @@ class AllRewards(NamedTuple):
     Attributes:
         targets: int64 [Q], the gold choices.
         gold: float32 [Q], their rewards.
-        others: float32, the reward of each choice where it is not gold; [n], [Q, 1] or [Q, n].
+        others: float32, the reward of each choice if it is not gold; [n], [Q, 1] or [Q, n].
     """
 
     targets: th.Tensor
@@ -56,12 +56,11 @@ class AllRewards(NamedTuple):
 
 
 class TextRewards(NamedTuple):
-    """The rewards of every choice at every position of the current texts, at one moment.
+    """A snapshot of the rewards of every choice at every position of the current texts.
 
     Attributes:
         targets: int64 [N, T], gold choices.
-        gold: see `lm_gym.rewards.ChoiceRewards`, as for `others`.
-        others: see there.
+        gold, others: see `lm_gym.rewards.ChoiceRewards`.
     """
 
     targets: NDArray[np.int64]
@@ -90,7 +89,7 @@ def gold_log_expectation(gold_log_probs: th.Tensor, log_rewards: AllRewards) -> 
         log_rewards: logarithms of the rewards, with `others` [Q, 1].
 
     Returns:
-        log E[R] and the derivative, [Q] each. Where no choice is paid they are -inf and 0.
+        log E[R] and the derivative, [Q] each; -inf and 0 if no choice is paid.
     """
     others = log_rewards.others.squeeze(1)
     wrong = th.log1p(-gold_log_probs.exp().clamp(max=1.0))
@@ -111,7 +110,7 @@ def gold_expectation(
     variance = slope * (1.0 - probs) * gain
     if advantage == "group_normalized":
         slope = slope / (variance.sqrt() + _SMALL)
-    if advantage == "normalized":  # the variance of the batch is that within positions and that of their means
+    if advantage == "normalized":  # the variance of the batch is the variance within positions plus that of their means
         slope = slope / ((variance.mean() + expected.var(correction=0)).sqrt() + _SMALL)
     return expected, slope
 
@@ -123,7 +122,7 @@ def log_expectation(log_probs: th.Tensor, log_rewards: AllRewards) -> tuple[th.T
     `estimators.coefficients` does, changes nothing: Σ_a π_a ∇ log π_a = 0).
 
     Returns:
-        c, float32 [Q, n], and log E[R], [Q]. Where no choice is paid they are 0 and -inf.
+        c, float32 [Q, n], and log E[R], [Q]; 0 and -inf if no choice is paid.
     """
     c = log_rewards.dense(log_probs.detach().clone())
     largest = c.amax(-1, keepdim=True)
@@ -201,7 +200,7 @@ def all_choices_loss(
             c, climbed = log_expectation(log_probs, logarithms)
         else:
             c, climbed = expectation(log_probs, rewards, advantage)
-    climbed = climbed.masked_fill(climbed == float("-inf"), 0.0)  # nothing is paid, so nothing to climb
+    climbed = climbed.masked_fill(climbed == float("-inf"), 0.0)  # without any reward there is no gradient
     loss: th.Tensor = _GivenGradient.apply(  # type: ignore[no-untyped-call]
         climbed_by, -climbed.mean(), c.div_(-len(c))
     )

@@ -91,17 +91,17 @@ def inclusion(log_probs: th.Tensor, threshold: th.Tensor) -> th.Tensor:
 def weights_of_distinct(log_probs: th.Tensor) -> th.Tensor:
     """Compute the weights ω of K different choices that were drawn without replacement, from their own log π only.
 
-    The threshold κ of the draw (see `draw`) is taken to be the one with Σ_k ω_k = 1, found by bisection; the true one
-    has that sum in expectation. Where the choices are all that there are, ω = π.
+    The threshold κ of the draw (see `draw`) is estimated as the value with Σ_k ω_k = 1, found by bisection; for the
+    true threshold, the sum is 1 in expectation. If the samples are all choices that exist, ω = π.
 
     Args:
         log_probs: log π of the choices, float [K, Q], without a gradient.
 
     Returns:
-        [K, Q]; they sum to 1 at each position (or to less, if what is known has less probability than that).
+        [K, Q]; they sum to 1 at each position, or to less if the known choices have a lower total probability.
     """
     known = log_probs.double()
-    low = known.amin(0) - 40.0  # below it every choice is included for certain
+    low = known.amin(0) - 40.0  # below this value, every choice is certainly included
     high = known.amax(0) + 40.0
     for _ in range(60):
         middle = (low + high) / 2

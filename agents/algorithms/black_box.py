@@ -36,17 +36,18 @@ from lm_gym.bounds import Fraction, NonNegativeInt, PositiveInt, check_keywords
 from lm_gym.registry import find_class, own_name
 
 PLAYED = "members that take several steps are played one after another, in this process"
-_OURS = {"initial", "domain", "centre", "blocks", "seed"}  # arguments of an optimizer that are no settings
+_OURS = {"initial", "domain", "centre", "blocks", "seed"}  # arguments of an optimizer that are not settings
 
 
 @dataclass(frozen=True)
 class Preset:
-    """What a BlackBox is where nothing else is asked for.
+    """Default optimizer and search space of a subclass of BlackBox.
 
     Attributes:
         optimizer: a name in OPTIMIZERS.
         search_space: a name in SEARCH_SPACES.
-        optimizer_kwargs: arguments of that optimizer, over its own defaults and below those of `defaults.TABLE`.
+        optimizer_kwargs: arguments of the optimizer; they override its own defaults, and `defaults.TABLE` overrides
+            them.
     """
 
     optimizer: str
@@ -57,13 +58,13 @@ class Preset:
 class BlackBox(TextAlgorithm):
     """Gradient-free search over a part of a policy, by any optimizer of `lm_gym.agents.search.optimizers`.
 
-    A generation is one batch of texts. All P members of the population decide the same texts by their most probable
-    choices, evaluated together by the search space, and their rewards are their fitness. Between generations the policy
-    is the optimizer's centre. One timestep is one position decided by one member.
+    A generation plays one batch of texts. All P members of the population decide the same texts by their most probable
+    choices. The search space evaluates them together, and their rewards are their fitness. Between generations, the
+    policy holds the optimizer's centre. One timestep is one position decided by one member.
 
     Fitness is the mean reward per position if the reward is separable (log-likelihood, accuracy), else the mean reward
-    per text (F1, your own). With `actions="distribution"`, `log_likelihood` scores probabilities, so that fitness is
-    minus the cross-entropy; with `actions="token"` it scores choices.
+    per text (F1, your own). With `actions="distribution"`, `log_likelihood` scores probabilities, so fitness is the
+    negative cross-entropy; with `actions="token"`, it scores choices.
 
     If texts take several steps, and in any other Gymnasium environment with an `MlpPolicy`, members play one after
     another. Each plays one episode in every row of the environment, with the same seeds, and its fitness is the mean
@@ -71,19 +72,19 @@ class BlackBox(TextAlgorithm):
 
     Args:
         policy, env, seed, device, sb3: see TextAlgorithm. The environment's rows are the texts of a generation.
-        optimizer: a name in OPTIMIZERS, or `module:name` of your own; None is the preset's.
-        search_space: a name in SEARCH_SPACES, or `module:name` of your own; None is the preset's.
-        optimizer_kwargs: arguments of the optimizer, over those that suit the preset and the model
-            (`lm_gym.agents.algorithms.defaults`); another optimizer than the preset's has its own defaults.
+        optimizer: a name in OPTIMIZERS, or `module:name` of your own; None for that of the preset.
+        search_space: a name in SEARCH_SPACES, or `module:name` of your own; None for that of the preset.
+        optimizer_kwargs: arguments of the optimizer, which override the defaults for the preset and the model
+            (`lm_gym.agents.algorithms.defaults`). An optimizer other than the preset's has its own defaults.
         search_space_kwargs: arguments of the search space.
         new_texts_every: number of generations that play the same texts; 0 keeps the first texts.
         max_rows: maximum number of texts times members in one forward pass; bounds memory and does not affect results.
         texts_per_member: k, number of texts that a member reads. The N rows of the environment form N/k groups of
-            texts, and so do the members, so that P k/N members share their texts. Fitness is centred within a group,
-            and members that an optimizer compares directly (antithetic pairs) share their texts. None: all members read
-            all texts.
-        precision: precision of the members' forward passes, `"float32"` or `"bfloat16"`, which is faster on processors
-            that have it. The policy's weights and the optimizer keep theirs.
+            texts, and the members form the same number of groups, so P k/N members share their texts. Fitness is
+            centred within a group, and members that an optimizer compares directly (antithetic pairs) share their
+            texts. None: all members read all texts.
+        precision: precision of the members' forward passes: `"float32"`, or `"bfloat16"`, which is faster on processors
+            that support it. The policy's weights and the optimizer keep their precision.
         schedule: schedule of the optimizer's learning rate: `"constant"`, or a decay to 0 at the end of training,
             `"linear"` or `"cosine"`.
         warmup: fraction of training during which the learning rate rises from 0, in [0, 1).
@@ -101,7 +102,7 @@ class BlackBox(TextAlgorithm):
     optimizer: Optimizer
     space: SearchSpace
     env_arguments: ClassVar[dict[str, Any]] = {"unit": "sequence", "actions": "distribution"}
-    default_reward: ClassVar[str | None] = "log_likelihood"  # smooth: most small steps change no choice
+    default_reward: ClassVar[str | None] = "log_likelihood"  # a smooth reward: most small steps change no choice
     family: ClassVar[str] = "gradient-free"
     preset: ClassVar[Preset] = Preset("es", "head")
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
@@ -181,7 +182,7 @@ class BlackBox(TextAlgorithm):
             self._count_groups(self.env.num_envs, self._texts(self.env))
 
     def _count_groups(self, rows: int, texts: TextEnvironments | None) -> int:
-        """Groups that members and texts form; an error that names the way out where they cannot."""
+        """Return the number of groups that members and texts form; if they cannot, the error says how to fix this."""
         k = self.texts_per_member
         if k is None:
             return 1
@@ -190,7 +191,7 @@ class BlackBox(TextAlgorithm):
         return count_groups(k, rows, self.optimizer.popsize, self.optimizer.ask().unit)
 
     def _decide_optimizer(self) -> None:
-        """Take what was not given from the table of defaults; another optimizer than the preset's has its own."""
+        """Take missing settings from the table of defaults; an optimizer other than the preset's has its own."""
         if self.optimizer_name != own_name(self.preset.optimizer):
             return
         start = self.policy.start if isinstance(self.policy, LMPolicy) else None
@@ -246,13 +247,13 @@ class BlackBox(TextAlgorithm):
 
     @property
     def _members_per_text(self) -> int:
-        """Members that read the same texts."""
+        """Number of members that read the same texts."""
         assert self.env is not None
         return self.optimizer.popsize // self._count_groups(self.env.num_envs, self._texts(self.env))
 
     @property
     def evaluates_together(self) -> bool:
-        """Whether members decide texts at once, and not step by step."""
+        """Whether members decide whole texts at once instead of step by step."""
         return self.env is not None and self._texts(self.env) is not None
 
     def searched(self) -> str:
@@ -337,7 +338,7 @@ class BlackBox(TextAlgorithm):
         self._last_obs = self.env.reset()  # type: ignore[assignment]
 
     def update(self, fitness: th.Tensor, rate: float) -> None:
-        """Move the search by the fitness of its members, which is all that a generation changes.
+        """Update the search from the fitness of its members; a generation changes nothing else.
 
         Args:
             fitness: float64 [P]; see `Optimizer.tell`.

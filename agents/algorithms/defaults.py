@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from lm_gym.agents.model.heads import Head
 from lm_gym.agents.model.start import Start, Weights
 
-WIDTH = 128  # hidden size of the models that the rates of the table are for
+WIDTH = 128  # hidden size of the models to which the rates of the table apply
 
 
 class Default(NamedTuple):
@@ -22,10 +22,10 @@ class Default(NamedTuple):
     Attributes:
         algorithm: name of the class or of a base class.
         settings: by name: arguments of the constructor; those of an optimizer in `optimizer_kwargs`.
-        head: of the model; None: any.
-        weights: of the model, one of these (see `Start`); None: any.
-        space: name of the search space; None: any.
-        at_least: at least so many numbers are searched.
+        head: head of the model; None for any.
+        weights: weights of the model, one of these (see `Start`); None for any.
+        space: name of the search space; None for any.
+        at_least: minimum number of searched numbers.
     """
 
     algorithm: str
@@ -98,7 +98,7 @@ TABLE: tuple[Default, ...] = (
 
 
 def is_auto(setting: object) -> bool:
-    """Whether a setting is left to the algorithm, `"auto"`. Its attribute is declared as what it becomes: a number."""
+    """Return whether a setting is `"auto"`, left to the algorithm. Its attribute has the type of the decided value."""
     return setting == "auto"
 
 
@@ -107,9 +107,9 @@ def default_of(algorithm: type, start: Start | None, space: str = "", numbers: i
 
     Args:
         algorithm: class.
-        start: the model; None: no language model.
-        space: name of the search space, of a search.
-        numbers: how many are searched.
+        start: the model; None if there is no language model.
+        space: name of the search space, for a search.
+        numbers: how many numbers are searched.
     """
     head, weights = (start.head, start.weights) if start else (None, None)
     for kind in algorithm.__mro__:

@@ -20,12 +20,12 @@ from lm_gym.agents.model.policy import LMPolicy
 
 
 class EpisodicREINFORCE(GradientAlgorithm):
-    """The base of REINFORCE, which learns from whole episodes, one in each row, by plain VecEnv calls.
+    """Base class of REINFORCE, which learns from whole episodes, one in each row, by plain VecEnv calls.
 
     Attributes:
         gamma: γ of the returns-to-go; `"auto"` is 1.
-        baseline: `none`, `moving_average`, `value`, or, where rows play the same texts (`group_size`), `leave_one_out`;
-            `"auto"` is that with groups, else `value`.
+        baseline: `none`, `moving_average`, `value`, or, if rows play the same texts (`group_size`), `leave_one_out`;
+            `"auto"` is `leave_one_out` with groups, else `value`.
         advantage: `plain` or `normalized`; `"auto"` is `plain`.
         entropy_coef: weight of the entropy bonus.
     """
@@ -61,7 +61,7 @@ class EpisodicREINFORCE(GradientAlgorithm):
         encoded = len(episodes.actions)
         if spent is not None and self.policy.unit == "token":
             encoded = self.policy.encoder.spent.backward - spent.backward
-        self.forward_passes += 2 * encoded  # to be played, and to be learned from
+        self.forward_passes += 2 * encoded  # once for playing, and once for learning
         self.backward_passes += encoded
         self._dump_logs_if_due()
         return True

@@ -2,7 +2,7 @@
 
 Shapes: K samples, N texts, T positions of a text, Q positions of a batch without padding, n choices.
 
-All estimators have the same form. The samples a_k of a position have weights ω_k, such that Σ_k ω_k f(a_k) estimates
+All estimators have the same form. The samples a_k of a position have weights ω_k, with which Σ_k ω_k f(a_k) estimates
 E_π[f]. `coefficients` turns returns into numbers c_k, and Σ_k c_k ∇ log π(a_k) is the estimate of the gradient.
 """
 
@@ -71,8 +71,9 @@ def counterfactual_returns(
 ) -> th.Tensor:
     """Compute returns-to-go of each sample with only its choice at t replaced by the most probable one, for every t.
 
-    As a baseline they make difference rewards (Wolpert & Tumer 2002; the counterfactual baseline of arXiv 1705.08926):
-    what a choice adds to its own text. They do not depend on the choice itself, so the gradient stays unbiased.
+    As a baseline, they give difference rewards (Wolpert & Tumer 2002; the counterfactual baseline of arXiv 1705.08926),
+    which credit a choice with what it adds to its text. They do not depend on the choice itself, so the gradient stays
+    unbiased.
 
     Args: as `greedy_returns`.
 
@@ -88,7 +89,7 @@ def counterfactual_returns(
 
 
 def leave_one_out(G: th.Tensor, weights: th.Tensor) -> th.Tensor:
-    """Baseline of each sample: the estimate of E_π[G] from the other K−1 (RLOO, Kool et al. 2019; arXiv 2402.14740).
+    """Estimate E_π[G] for each sample from the other K−1 samples (RLOO, Kool et al. 2019; arXiv 2402.14740).
 
     Args:
         G: returns [K, Q] of independent samples, K ≥ 2.
@@ -100,7 +101,7 @@ def leave_one_out(G: th.Tensor, weights: th.Tensor) -> th.Tensor:
 
 
 def likelihoods(G: th.Tensor) -> th.Tensor:
-    """exp(G) of logarithms G [K, Q], scaled so that the largest of a position is 1: `maximum_likelihood` cancels it."""
+    """Compute exp(G) [K, Q], scaled so that the largest of a position is 1; `maximum_likelihood` cancels the scale."""
     return (G - G.amax(0)).exp()
 
 
@@ -117,22 +118,23 @@ def coefficients(
     `plain`: c = ω (G − b), unbiased for ∇E[G] with every baseline b. Without replacement, `leave_one_out` is the
     built-in baseline of Kool, van Hoof & Welling ("Buy 4 REINFORCE samples", 2019): c = ω (G (1 − π + ω) − Σ ω G).
 
-    `normalized`: G − b is brought to mean 0 and standard deviation 1 over the batch first (biased in scale).
+    `normalized`: G − b is first scaled to mean 0 and standard deviation 1 over the batch (biased in scale).
 
-    `group_normalized` (GRPO, arXiv 2402.03300, for each position by itself): c = ω (G − m)/s, m and s the mean and the
-    standard deviation of the position's samples. Without s, `plain` with `group_mean`, it is Dr. GRPO (2503.20783).
+    `group_normalized` (GRPO, arXiv 2402.03300, with each position as a group): c = ω (G − m)/s, with the mean m and the
+    standard deviation s of the position's samples. Without s (`plain` with `group_mean`), it is Dr. GRPO (2503.20783).
 
     `maximum_likelihood` (MaxRL, arXiv 2602.02710): c = ω (G/m − 1) with m = Σ ω G, or −ω where m = 0: a
-    Monte-Carlo estimate of ∇ log E[G] instead of ∇E[G]. For independent samples of a right/wrong reward whose
-    probability of being right is p, it is unbiased for ∇p (1 − (1−p)^K)/p, the first K terms of ∇ log p. Texts on
-    which every sample fails still teach: the choices made become less likely. Of a positive reward (see `likelihoods`)
-    it is a ratio of two estimates, with a bias of order 1/K; K = 1 gives 0.
+    Monte-Carlo estimate of ∇ log E[G] instead of ∇E[G]. If the reward is 1 for a right choice, which independent
+    samples make with probability p, it is unbiased for ∇p (1 − (1−p)^K)/p, the first K terms of ∇ log p. Positions at
+    which
+    every sample fails still teach: the choices made become less likely. For a positive reward (see `likelihoods`), it
+    is a ratio of two estimates, with a bias of order 1/K; K = 1 gives 0.
 
     Args:
         G: returns-to-go [K, Q]; never negative for `maximum_likelihood`.
         drawn: the samples.
         baseline: `leave_one_out` and `group_mean` take b from the samples, the others from `expected`. The last two
-            advantages have a baseline of their own.
+            advantages define their own baseline.
         advantage: see above.
         expected: b, a number, [Q] or [K, Q].
 
@@ -162,16 +164,16 @@ def coefficients(
 
 
 def policy_gradient_loss(c: th.Tensor, drawn: Samples) -> th.Tensor:
-    """−Σ_k c_k log π(a_k), the mean over positions: its gradient is minus the estimate."""
+    """Return the mean of −Σ_k c_k log π(a_k) over positions; its gradient is minus the estimate."""
     return -(c * drawn.log_probs).sum(0).mean()
 
 
 def gradient_variance(c: th.Tensor, drawn: Samples, log_probs: th.Tensor) -> float:
-    """Sampling variance of the gradient estimate, with respect to the logits, as seen across its K samples.
+    """Estimate the sampling variance of the gradient with respect to the logits from its K samples.
 
-    With g_k = K c_k (e_{a_k} − π), a sample's own estimate at a position, the variance of their mean is
-    Σ_k |g_k − ḡ|² / (K (K−1)), here averaged over positions. (Baselines tie samples together, so it is itself an
-    estimate; without replacement the samples repel each other and it is an upper bound.)
+    With g_k = K c_k (e_{a_k} − π), the estimate of one sample at a position, the variance of their mean is
+    Σ_k |g_k − ḡ|² / (K (K−1)), here averaged over positions. (Baselines make the samples dependent, so this is only an
+    estimate. For samples without replacement, it is an upper bound.)
 
     Args:
         c: coefficients [K, Q], K ≥ 2.
@@ -190,20 +192,20 @@ def gradient_variance(c: th.Tensor, drawn: Samples, log_probs: th.Tensor) -> flo
 
 
 def dead_positions(G: th.Tensor) -> float:
-    """Share of positions whose K samples were all paid the same, of returns-to-go [K, Q]: none is preferred there."""
+    """Return the fraction of positions at which all K returns-to-go, [K, Q], are equal, so no sample is preferred."""
     return float((G.amax(0) == G.amin(0)).float().mean())
 
 
 def kl_divergence(log_probs: th.Tensor, reference: th.Tensor) -> th.Tensor:
-    """KL(π ‖ reference) in nats at each position, [Q, n], [Q, n] → [Q]."""
+    """Compute KL(π ‖ reference) in nats at each position, [Q, n], [Q, n] → [Q]."""
     return functional.kl_div(reference, log_probs, log_target=True, reduction="none").sum(-1)
 
 
 def check_estimator(baseline: str, advantage: str, behaviour: str, samples: int | str) -> None:
-    """Refuses names that don't exist and combinations that have no meaning; every name may be `"auto"`.
+    """Refuse unknown names and meaningless combinations; every name may be `"auto"`.
 
     Raises:
-        ValueError: naming the value and the way out.
+        ValueError: a name or combination is refused; the message names the value and an alternative.
     """
     for name, value, known in (
         ("baseline", baseline, get_args(Baseline)),

@@ -1,4 +1,4 @@
-"""Where the members of a generation are evaluated: in this process, or by replicas elsewhere."""
+"""Evaluators of the members of a generation, in this process or by replicas elsewhere."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class EvaluationError(RuntimeError):
 
 
 class Evaluator(ABC):
-    """Base class of what evaluates the generations of a BlackBox."""
+    """Base class of evaluators for the generations of a BlackBox."""
 
     @abstractmethod
     def judge(self, agent: BlackBox, population: PopulationFitness) -> Judged:
@@ -33,12 +33,12 @@ class Evaluator(ABC):
             population: the evaluation of its members on the current texts.
 
         Raises:
-            EvaluationError: if that is not possible.
+            EvaluationError: the members cannot be evaluated.
         """
 
     @abstractmethod
     def updated(self, fitness: th.Tensor, rate: float) -> None:
-        """Take note of an update that the agent has made: `agent.update(fitness, rate)`."""
+        """Handle an update that the agent has made: `agent.update(fitness, rate)`."""
 
     def logs(self) -> dict[str, float]:
         """Return numbers to log."""
@@ -53,7 +53,7 @@ class LocalEvaluator(Evaluator):
         return population.total(population.part(chunk) for chunk in range(len(population.chunks)))
 
     def updated(self, fitness: th.Tensor, rate: float) -> None:
-        """Nothing else has to be updated."""
+        """Do nothing: there is nothing else to update."""
 
 
 def checksum(agent: BlackBox) -> str:

@@ -11,9 +11,9 @@ from lm_gym.agents.model.text_encoder import TensorObservation
 
 
 class ExactCritic:
-    """Log E_π[R] of the steps that texts stand at, for rewards that tell what every choice pays.
+    """Compute log E_π[R] at the current step of each text, for rewards that give the reward of every choice.
 
-    R = exp(r) if the reward pays logarithms of likelihoods, else R = r, never negative.
+    R = exp(r) if the reward is the logarithm of a likelihood, else R = r, which is never negative.
 
     Args:
         texts: the environments, with `unit="token"`.

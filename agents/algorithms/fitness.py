@@ -19,13 +19,13 @@ from lm_gym.agents.search.spaces.space import Evaluate, SearchSpace
 
 @dataclass(frozen=True)
 class Judged:
-    """A population's fitness, and how its best members played.
+    """A population's fitness, and the choices of its best members.
 
     Attributes:
-        fitness: float64 [P]; NaN where a member's probabilities are not finite.
-        returns: float32 [N], what each text paid, mean over the members that read it.
-        choices: int64 [N, T], on each text those of the best member that read it.
-        log_probs: float32 [N, T], of the gold choices under that member.
+        fitness: float64 [P]; NaN if a member's probabilities are not finite.
+        returns: float32 [N], the return of each text, averaged over the members that read it.
+        choices: int64 [N, T], the choices on each text of the best member that read it.
+        log_probs: float32 [N, T], log-probabilities of the gold choices under that member.
     """
 
     fitness: th.Tensor
@@ -34,7 +34,7 @@ class Judged:
     log_probs: NDArray[np.float32]
 
     def infos(self, texts: TextEnvironments) -> list[dict[str, Any]]:
-        """What a step would have told of each text: the best member's rewards, the population's mean return."""
+        """Return the infos that a step would give for each text: the best member's rewards and the mean return."""
         env = texts.first
         played = _given(texts, self.choices[None], self.log_probs[None])
         counts = (texts.targets < env.task.shape.choices).sum(-1)
@@ -51,15 +51,16 @@ class Judged:
 
 @dataclass(frozen=True)
 class Part:
-    """What some members earned on the texts that they read: n texts with A positions, of g groups.
+    """The rewards of some members on the texts that they read: n texts with A positions, in g groups.
 
     Attributes:
-        start: number of the first member.
-        fitness: float64 [p]; NaN where a member's probabilities are not finite.
-        returns: float64 [n], what each text paid, summed over these members and divided by all that read it.
-        best: float64 [g], what the best of these members earned in each group; -inf if all of them failed.
-        choices: int32 [A], those of that member.
-        log_probs: float32 [A], of the gold choices under that member.
+        start: index of the first member.
+        fitness: float64 [p]; NaN if a member's probabilities are not finite.
+        returns: float64 [n], the return of each text, summed over these members and divided by the number of all
+            members that read it.
+        best: float64 [g], the fitness of the best of these members in each group; -inf if all of them failed.
+        choices: int32 [A], the choices of that member.
+        log_probs: float32 [A], log-probabilities of the gold choices under that member.
     """
 
     start: int
@@ -71,26 +72,26 @@ class Part:
 
 
 class PopulationFitness:
-    """The fitness of a population on the current texts, each member by its most probable choices.
+    """The fitness of a population on the current texts, where each member takes its most probable choices.
 
-    It is computed in chunks of members that depend on nothing but the sizes. Any process that has the same weights and
-    texts can compute a chunk, and the result is the same, bit for bit.
+    Fitness is computed in chunks of members that depend only on the sizes. Any process with the same weights and texts
+    can compute a chunk, and the result is the same, bit for bit.
 
-    Fitness is the mean reward of a position if the reward is separable, else of a text. If members read texts of their
-    own, a member's rewards are divided by the mean number of positions that a group decides, so that each position
-    counts the same whichever text it is in.
+    Fitness is the mean reward per position if the reward is separable, else per text. If members read different texts,
+    a member's rewards are divided by the mean number of positions that a group decides, so that each position has the
+    same weight in every text.
 
     Args:
-        space: evaluates the members.
-        population: P members, those of a unit side by side.
-        obs: the texts' observation.
-        texts: the environments behind it.
+        space: the search space, which evaluates the members.
+        population: P members, with those of a unit side by side.
+        obs: the observation of the texts.
+        texts: the environments of the texts.
         max_rows: maximum number of texts (times members) in one forward pass.
         groups: G: P/G members read the same N/G texts; see `Reading`.
 
     Attributes:
         texts: the environments.
-        reading: which texts each member reads.
+        reading: the texts that each member reads.
         chunks: the members of each chunk.
     """
 
@@ -157,9 +158,9 @@ class PopulationFitness:
         return Judged(th.as_tensor(fitness), returns.astype(np.float32), choices, log_probs)
 
     def _decide(self, members: slice) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]:
-        """The most probable choices and the log-probabilities of the gold ones, [K, N, T], and who played, [K, G].
+        """Return the most probable choices, log-probabilities of the gold choices [K, N, T], and who played [K, G].
 
-        K is the number of members of a group: those of the chunk have places in [K, G], one for each (`_places`).
+        K is the number of members of a group. Each member of the chunk has its own place in [K, G] (`_places`).
         """
         if self._run is None:
             self._run = self._space.prepare(self.reading, self._population)
@@ -173,13 +174,13 @@ class PopulationFitness:
             flat = said.reshape(-1, said.shape[-1])
             right = th.as_tensor(self._targets[row, slot], device=flat.device)
             given = flat.gather(-1, right[:, None]).squeeze(-1)
-            decided = th.stack([flat.argmax(-1).double(), given.double()]).cpu().numpy()  # the only wait for the device
+            decided = th.stack([flat.argmax(-1).double(), given.double()]).cpu().numpy()  # the only synchronisation
             choices[sample, row, slot], gold[sample, row, slot] = decided
             played[self._places(np.arange(some.start, some.stop), members)] = True
         return choices, gold, played
 
     def _positions(self, members: slice) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """`Reading.positions` of these members, computed on the host."""
+        """Return `Reading.positions` of these members, computed on the host."""
         texts = self.reading.texts
         group = np.arange(members.start, members.stop) // self.reading.sharing
         rows = (group[:, None] * texts + np.arange(texts)).ravel()
@@ -187,16 +188,16 @@ class PopulationFitness:
         return row // texts, rows[row], slot
 
     def _places(self, numbers: NDArray[np.int64], members: slice) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Sample (0 … K-1) and group of members of a chunk; no two share a place, as those of a group are in a row."""
+        """Return the sample (0 … K-1) and group of each member of a chunk; members of a group are consecutive."""
         samples = min(self.reading.sharing, members.stop - members.start)
         return (numbers - members.start) % samples, numbers // self.reading.sharing
 
 
 def within_groups(fitness: th.Tensor, groups: int) -> th.Tensor:
-    """Fitness relative to that of the members that read the same texts, around the mean of all.
+    """Return fitness relative to the members that read the same texts, around the mean of all members.
 
-    F_i − (mean of its group) + (mean of all), so that members are compared by what they do and not by how hard their
-    texts are. NaN stays NaN and is left out of the means.
+    This is F_i − (mean of its group) + (mean of all), so that comparisons of members do not depend on the difficulty of
+    their texts. NaN stays NaN and is left out of the means.
 
     Args:
         fitness: float64 [P], group after group.
@@ -211,5 +212,5 @@ def within_groups(fitness: th.Tensor, groups: int) -> th.Tensor:
 def _given(
     texts: TextEnvironments, choices: NDArray[np.int64], log_probs: NDArray[np.float32]
 ) -> tuple[NDArray[Any], ...]:
-    """Arguments of position_rewards: log-probabilities go along where the environment takes distributions."""
+    """Return the arguments of position_rewards, including log-probabilities if actions are distributions."""
     return (choices, log_probs) if texts.first.settings.actions == "distribution" else (choices,)

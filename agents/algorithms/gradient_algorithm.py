@@ -50,7 +50,7 @@ class GradientAlgorithm(ScheduledRate):
     Args:
         policy, env, learning_rate, scheduled_rate: see ScheduledRate, as for schedule, warmup, end_factor.
         max_grad_norm: the maximum norm of the gradient; longer ones are clipped.
-        autocast: run the forward in bfloat16 if the processor is fast at it.
+        autocast: whether to run the forward pass in bfloat16 if the processor is fast at it.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The estimator that suits a reward: how the value `"auto"` of REINFORCE and PPO is decided."""
+"""The estimator that suits a reward: the meaning of `"auto"` in REINFORCE and PPO."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from lm_gym.agents.algorithms.behaviours import Behaviour
 from lm_gym.agents.algorithms.estimators import Advantage, Baseline
 from lm_gym.rewards import Reward
 
-A = TypeVar("A", bound=str)  # names of advantages: REINFORCE's, or PPO's
+A = TypeVar("A", bound=str)  # names of advantages, of REINFORCE or of PPO
 
-FEW = 16  # samples per position, which also cover as many choices
+FEW = 16  # samples per position; rewards of no more choices are sampled too
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Estimator(Generic[A]):
     Attributes:
         gamma: γ.
         advantage: a name in `estimators.Advantage`, or PPO's.
-        log_scale: whether returns are logarithms of likelihoods, and exp(G) is what is climbed.
+        log_scale: whether returns are logarithms of likelihoods, so that exp(G) is maximised.
         alone: whether a position is credited with its own reward only: the reward is separable and γ is 0.
     """
 
@@ -39,7 +39,7 @@ class Plan:
         estimator: how rewards become a gradient.
         baseline: a name in `estimators.Baseline`.
         behaviour: a name in `behaviours.Behaviour`.
-        samples: K; None for every choice in closed form, without samples.
+        samples: K; None to use every choice in closed form, without samples.
     """
 
     estimator: Estimator[Advantage]
@@ -49,9 +49,9 @@ class Plan:
 
 
 def pair(reward: Reward, gamma: float | Literal["auto"], advantage: A | Literal["auto"], otherwise: A) -> Estimator[A]:
-    """γ and the advantage for a reward, each as it is given or, for `"auto"`, decided.
+    """Return γ and the advantage for a reward: the given values, or decisions for `"auto"`.
 
-    γ is 0 if the reward of a position depends on its own choice only, else 1. The advantage is `maximum_likelihood` if
+    γ is 0 if the reward of a position depends only on its own choice, else 1. The advantage is `maximum_likelihood` if
     such rewards are also never negative, or are logarithms of likelihoods.
 
     Args:
@@ -61,7 +61,7 @@ def pair(reward: Reward, gamma: float | Literal["auto"], advantage: A | Literal[
         otherwise: the advantage for all other rewards.
 
     Raises:
-        ValueError: `maximum_likelihood` for a reward that can be negative and is no logarithm.
+        ValueError: `maximum_likelihood` is given for a reward that can be negative and is not a logarithm.
     """
     likelihood = reward.log_scale or reward.minimum >= 0
     if gamma == "auto":
@@ -88,23 +88,23 @@ def plan(
     behaviour: Behaviour | Literal["auto"],
     samples: int | Literal["auto", "all"],
 ) -> Plan:
-    """How REINFORCE learns from a reward, each part as it is given or, for `"auto"`, decided.
+    """Return how REINFORCE learns from a reward: the given values, or decisions for `"auto"`.
 
-    Every choice counts, without samples, if positions pay for themselves, the reward tells what each choice pays, and
-    there are more than `FEW`; else `FEW` samples of each position are drawn, from the mixture if they are divided by
-    their mean, which keeps rare choices in sight.
+    Every choice is used, without samples, if each position is paid for itself, the reward gives the reward of each
+    choice, and there are more than `FEW` choices. Otherwise, `FEW` samples are drawn at each position; if the advantage
+    divides them by their mean, they come from the mixture, which keeps sampling rare choices.
 
     Args:
         reward: the reward of the environment.
         num_choices: n.
-        gamma: see `REINFORCE`, as for the others.
-        advantage: see there.
-        baseline: see there.
-        behaviour: see there.
-        samples: see there.
+        gamma: see `REINFORCE`.
+        advantage: see `REINFORCE`.
+        baseline: see `REINFORCE`.
+        behaviour: see `REINFORCE`.
+        samples: see `REINFORCE`.
 
     Raises:
-        ValueError: combinations without meaning.
+        ValueError: the combination is meaningless.
     """
     estimator: Estimator[Advantage] = pair(reward, gamma, advantage, "plain")
     told = estimator.alone and reward.enumerable

@@ -31,28 +31,29 @@ from lm_gym.bounds import NonNegativeFloat, PositiveFloat, PositiveInt, UnitInte
 from lm_gym.compat.stable_baselines3 import VecEnvAdapter
 
 _MOST_STEPS = 64
-_TEXTS = 64  # rows of the environment in a minibatch, about, if groups have at most _ROWS
+_TEXTS = 64  # approximate number of rows of the environment in a minibatch, if groups have at most _ROWS
 _ROWS = 16
 
 
 class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose policy is any
     """Proximal policy optimisation (Schulman et al., arXiv 1707.06347) over the positions of texts.
 
-    `collect_rollouts` and `train` are those of Stable-Baselines3. Two classes adapt them to texts: an `LMPolicy`, which
-    encodes a text once when it begins, and a `TextRolloutBuffer`, which makes minibatches of whole texts and computes
-    the advantages. As in all agents here, the randomness of a rollout is keyed by the seed and the number of the
+    `collect_rollouts` and `train` are those of Stable-Baselines3. Two classes adapt them to texts. An `LMPolicy`
+    encodes a text once when it begins, and a `TextRolloutBuffer` forms minibatches of whole texts and computes the
+    advantages. As in all agents of lm-gym, the randomness of a rollout is keyed by the seed and the number of the
     rollout, budgets are counted, and a saved agent continues exactly where it stopped, even inside a text.
 
     The value `"auto"` chooses the estimator that suits the reward:
 
-    * γ is 0 if the reward of a position depends on its own choice only and decisions don't change the text, else 1;
-    * with `group_size` > 1 the advantage is `maximum_likelihood` for rewards whose positions pay for themselves and
-      never less than 0, or logarithms of likelihoods (climbed as R = exp(r)), else `leave_one_out`;
-    * where no rows read the same text (`group_size=1`, or decisions change the text) it is `maximum_likelihood` if the
-      reward tells what every choice pays, else `gae`;
-    * the mean that `maximum_likelihood` divides by is exact there, and where rows draw different choices of many, if
-      the reward tells what every choice pays (see `ExactCritic`); else it is that of the rows;
-    * `vf_coef` is 0.5 with `gae`, and 0 where no critic is asked.
+    * γ is 0 if the reward of a position depends only on its own choice and decisions do not change the text, else 1;
+    * with `group_size` > 1, the advantage is `maximum_likelihood` for separable rewards that are never negative or are
+      logarithms of likelihoods (maximised as R = exp(r)), else `leave_one_out`;
+    * if no rows read the same text (`group_size=1`, or decisions change the text), it is `maximum_likelihood` if the
+      reward gives the reward of every choice, else `gae`;
+    * if no rows read the same text, or rows draw different choices of many, the mean that `maximum_likelihood` divides
+    by
+      is exact if the reward gives the reward of every choice (see `ExactCritic`); else it is the mean of the rows;
+    * `vf_coef` is 0.5 with `gae`, and 0 if no critic is used.
 
     With textbook advantages (`gae`), exact-match NER collapses to the tag O for every word; see docs/algorithms/ppo.md.
 
@@ -70,8 +71,8 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
             costs a third of learning, so it is better to play texts again than to learn from them twice.
         gamma: γ in [0, 1], or `"auto"`.
         advantage: `gae | leave_one_out | group_normalized | maximum_likelihood | auto` (see TextRolloutBuffer).
-        behaviour: `policy | without_replacement | auto`: whether the rows of a group draw independently, or different
-            choices. `auto` is the latter where there are more choices than 16 and positions pay for themselves.
+        behaviour: `policy | without_replacement | auto`: whether the rows of a group draw independently or draw
+            different choices. `auto` is the latter if there are more than 16 choices and the reward is separable.
         vf_coef: weight of the critic's loss, or `"auto"`.
         max_grad_norm: the maximum norm of the gradient; longer ones are clipped.
         sb3: clip_range, ent_coef, target_kl, gae_lambda, normalize_advantage (off by default), and the arguments of
@@ -111,7 +112,7 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
     ) -> None:
         self.advantage, self.behaviour = advantage, behaviour
         self._playing: dict[str, Any] | None = None
-        with warnings.catch_warnings():  # minibatches of whole texts only have about that size
+        with warnings.catch_warnings():  # minibatches of whole texts have only approximately this size
             warnings.filterwarnings("ignore", message="You have specified a mini-batch size")
             super().__init__(
                 policy,
@@ -172,7 +173,7 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
             self._learn_from_steps(first.group_size)
             return
         reward, group_size = first.reward, first.group_size
-        apart = group_size == 1 or first.task.writes  # rows have none to compare with
+        apart = group_size == 1 or first.task.writes  # rows have no other rows to compare with
         usual: GroupAdvantage = "gae" if apart else "leave_one_out"
         estimator = pair(reward, self.gamma, self.advantage, usual)
         told = estimator.alone and reward.enumerable
@@ -197,7 +198,7 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
         }
 
     def _learn_from_steps(self, group_size: int) -> None:
-        """Choose γ = 1 and `gae` for steps that each decide some positions: they read texts of their own."""
+        """Choose γ = 1 and `gae` for steps that decide several positions each: rows then read different texts."""
         if self.advantage not in ("auto", "gae") or group_size > 1:
             raise ValueError(
                 f"advantage={self.advantage!r}, group_size={group_size}: rows that decide several positions a step "
@@ -320,5 +321,5 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
 
 
 def steps_for(length: float) -> int:
-    """Steps of a rollout for texts of so many positions: about four texts a row, a power of two from 8 to 64."""
+    """Return the steps of a rollout for texts of this length: about four texts per row, a power of two from 8 to 64."""
     return int(2 ** round(min(max(math.log2(4 * length), 3), math.log2(_MOST_STEPS))))

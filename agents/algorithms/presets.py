@@ -1,7 +1,7 @@
-"""BlackBox by the names of its optimizers: each a default optimizer and space, nothing else.
+"""Presets of BlackBox under the names of their optimizers. Each preset is only a default optimizer and search space.
 
-Their settings are in `defaults.TABLE`. Other spaces are an argument away; another optimizer than the preset's has its
-own defaults.
+The default settings are in `defaults.TABLE`. The argument `search_space` selects another space. An optimizer other than
+the preset's has its own defaults.
 """
 
 from __future__ import annotations
@@ -88,13 +88,13 @@ class FZOO(BlackBox):
 
 
 class LOZO(BlackBox):
-    """SPSA over the head in a column space that stays for a while, with momentum (`search.optimizers.lozo`)."""
+    """SPSA over the head in a column space fixed for several generations, with momentum (`search.optimizers.lozo`)."""
 
     preset = Preset("lozo", "head")
 
 
 class SubZero(BlackBox):
-    """SPSA over the head in random subspaces that stay for a while (`search.optimizers.subzero`)."""
+    """SPSA over the head in random subspaces fixed for several generations (`search.optimizers.subzero`)."""
 
     preset = Preset("subzero", "head")
 

@@ -20,14 +20,14 @@ from lm_gym.agents.algorithms.replica import Order, Replica, Start, Update
 if TYPE_CHECKING:
     from lm_gym.agents.algorithms.black_box import BlackBox
 
-AHEAD = 2  # orders that a worker holds, so that it never waits for the next one
-LOSSES = 3  # workers that one chunk may cost, and that may fail to start one after another
+AHEAD = 2  # orders sent to a worker in advance, so that it never waits for the next one
+LOSSES = 3  # maximum number of workers that may die on one chunk, or fail to start one after another
 PATIENCE = 120.0  # seconds without any worker
 
 
 @dataclass
 class Traffic:
-    """Bytes of messages, without Ray's own.
+    """Bytes of messages, without the framing that Ray adds.
 
     Attributes:
         down: updates and orders, to all workers together.
@@ -71,11 +71,11 @@ class _Worker:
     number: int
     actor: Any
     place: str = "not started yet"
-    chunks: dict[Any, range] = field(default_factory=dict)  # those that it computes, by the reference of their result
-    updated: Any = None  # reference of its last update
+    chunks: dict[Any, range] = field(default_factory=dict)  # what it computes, by the reference to the result
+    updated: Any = None  # reference to its last update
 
     def failure(self, error: RayTaskError) -> EvaluationError:
-        """What failed first: its last update, or what raised the error."""
+        """Return what failed first: the last update, or the call that raised the error."""
         try:
             ray.get([] if self.updated is None else [self.updated])
         except RayTaskError as first:
@@ -89,16 +89,17 @@ class _Worker:
 class RayEvaluator(Evaluator):
     """Evaluates members on Ray workers, each of which has a replica of the agent.
 
-    Downwards travel the fitness of the last generation, from which every replica makes the agent's update, and the
-    numbers of chunks; upwards the fitness of their members. Weights travel once, when a worker starts. The result does
-    not depend on the number of workers. If a worker dies, the others evaluate its chunks, and another one is started.
+    The agent sends the fitness of the last generation, from which every replica computes the agent's update, and the
+    numbers of chunks. The workers return the fitness of their members. Weights are sent once, when a worker starts. The
+    result does not depend on the number of workers. If a worker dies, the others evaluate its chunks, and a new worker
+    is started.
 
     Args:
-        workers: number of workers. If the cluster has no room for all of them, those that it has room for work.
+        workers: number of workers. If the cluster has no room for all of them, fewer work.
         address: `"local"` starts a cluster on this machine, `"auto"` finds one that runs on it, `"HOST:PORT"` is the
             address of a cluster's head.
         gpus: GPUs of each worker; agents on a GPU need one.
-        checksum_every: number of generations between two comparisons of the workers' weights with the agent's.
+        checksum_every: number of generations between comparisons of the workers' weights with the agent's.
 
     Attributes:
         traffic: bytes sent and received so far.
@@ -112,7 +113,7 @@ class RayEvaluator(Evaluator):
         self._wanted, self._gpus, self._checksum_every = workers, gpus, checksum_every
         self._connected = connect(address, workers)
         self._idle: list[_Worker] = []  # started processes without an agent
-        self._starting: dict[Any, _Worker] = {}  # by the reference of their answer
+        self._starting: dict[Any, _Worker] = {}  # by the reference to their answer
         self._joining: dict[Any, _Worker] = {}
         self._ready: list[_Worker] = []
         self._agent: BlackBox | None = None
@@ -135,7 +136,7 @@ class RayEvaluator(Evaluator):
         return population.total(parts[chunk] for chunk in range(len(population.chunks)))
 
     def updated(self, fitness: th.Tensor, rate: float) -> None:
-        """Have all replicas make the same update."""
+        """Make the same update in all replicas."""
         message = pickle.dumps(Update(fitness.cpu().numpy(), rate))
         for worker in [*self._ready, *self._joining.values()]:
             worker.updated = worker.actor.update.remote(message)
@@ -143,7 +144,7 @@ class RayEvaluator(Evaluator):
         self._expected += 1
 
     def logs(self) -> dict[str, float]:
-        """The number of workers, of those lost so far, and the bytes of the last generation."""
+        """Return the number of workers, the number lost so far, and the bytes of the last generation."""
         down, up = self.traffic.down - self._logged.down, self.traffic.up - self._logged.up
         self._logged = Traffic(self.traffic.down, self.traffic.up)
         return {
@@ -171,7 +172,7 @@ class RayEvaluator(Evaluator):
 
     @property
     def places(self) -> list[str]:
-        """Process id and node of the workers that have started."""
+        """Return the process id and the node of the workers that have started."""
         return [worker.place for worker in (*self._ready, *self._joining.values(), *self._idle)]
 
     def close(self) -> None:
@@ -189,7 +190,7 @@ class RayEvaluator(Evaluator):
     # ------------------------------------------------------------------ a generation
 
     def _collect(self, agent: BlackBox, population: PopulationFitness) -> dict[int, Part]:
-        """Have all chunks evaluated, by whatever workers there are, and return them by number."""
+        """Evaluate all chunks on the available workers, and return the results by number."""
         draws, count = population.texts.batch_draws, len(population.chunks)
         work, parts = deque([range(count)]), dict[int, Part]()
         losses = dict.fromkeys(range(count), 0)
@@ -226,7 +227,7 @@ class RayEvaluator(Evaluator):
         return parts
 
     def _share(self, work: deque[range]) -> range:
-        """Take the chunks of an order: a large share of much work, so that there are few orders, and one of little."""
+        """Take the chunks of an order: many while much work is left, to have few orders, and fewer at the end."""
         left = sum(map(len, work))
         first = work.popleft()
         share = min(len(first), math.ceil(left / (AHEAD * len(self._ready))))
@@ -253,10 +254,10 @@ class RayEvaluator(Evaluator):
                     "libraries compute differently, use equal ones"
                 )
 
-    # ------------------------------------------------------------------ workers that come and go
+    # ------------------------------------------------------------------ starting and replacing workers
 
     def _follow(self, agent: BlackBox) -> None:
-        """Prepare for a generation: workers with another agent, or another state of it, begin anew."""
+        """Prepare for a generation: workers with another agent, or another state of the agent, start again."""
         generation, self._start = agent.optimizer.generation, None
         failed = any(worker.chunks for worker in self._ready)
         if agent is not self._agent or generation != self._expected or failed:
@@ -286,7 +287,7 @@ class RayEvaluator(Evaluator):
         self._idle = []
 
     def _attend(self, done: Any) -> None:
-        """Take note that a worker has started, or has received the agent."""
+        """Record that a worker has started, or has received the agent."""
         joined = done in self._joining
         worker = self._joining.pop(done) if joined else self._starting.pop(done)
         try:
@@ -307,7 +308,7 @@ class RayEvaluator(Evaluator):
             self._idle.append(worker)
 
     def _next(self, references: list[Any], *, patient: bool = False) -> Any:
-        """Return the first of these that is answered."""
+        """Return the first of these references that has an answer."""
         done, _ = ray.wait(references, timeout=None if patient else PATIENCE)
         if not done:
             raise EvaluationError(

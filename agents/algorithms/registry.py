@@ -23,6 +23,6 @@ def find_algorithm(name: str) -> type[TextAlgorithm]:
     """Find an algorithm by its name in ALGORITHMS or by `module:name`.
 
     Raises:
-        ValueError: if there is none, or it is not a TextAlgorithm.
+        ValueError: the name is unknown, or the object is not a TextAlgorithm.
     """
     return find_class(ALGORITHMS, name, TextAlgorithm)

@@ -48,22 +48,22 @@ from lm_gym.bounds import NonNegativeFloat, PositiveInt, UnitInterval
 class REINFORCE(EpisodicREINFORCE):
     """Monte-Carlo policy gradient (Williams, 1992) over the positions of texts.
 
-    One forward of a batch of N texts gives π at every position, from which K choices are drawn. The environment
-    computes the rewards of all K samples at each position, and the gradient flows through the same forward.
-    If the environment can tell the reward of *every* choice, no samples are needed, and the gradient is exact.
+    One forward pass over a batch of N texts gives π at every position, from which K choices are drawn. The environment
+    computes the rewards of all K samples at each position, and the gradient flows through the same forward pass. If the
+    environment gives the reward of *every* choice, no samples are needed, and the gradient is exact.
 
     The value `"auto"` chooses the estimator that suits the reward:
 
-    * rewards that depend on a position's own choice only, and are never negative (`accuracy`) or the logarithm of a
+    * rewards that depend only on the position's own choice, and are never negative (`accuracy`) or the logarithm of a
       likelihood (`log_likelihood`, maximised as R = exp(r)): γ = 0, `maximum_likelihood`, with all choices; or with
       16 samples from the `mixture` if the choices are few or their rewards must be computed one by one;
-    * other rewards that depend on a position's own choice only: γ = 0, `plain`;
+    * other rewards that depend only on the position's own choice: γ = 0, `plain`;
     * rewards that depend on other positions (`f1`, sparse rewards): γ = 1, `plain` with `leave_one_out`.
 
-    With `unit="token"` it learns from whole episodes with one sample per step. For rewards of the first kind, every
-    choice at each step still counts. If texts take several steps, and in any other Gymnasium environment (with an
-    `MlpPolicy`), it works as its base class, `EpisodicREINFORCE`: one sample per step, γ = 1, and the baseline `value`,
-    `moving_average` or, with groups of rows that play the same text, `leave_one_out`.
+    With `unit="token"`, it learns from whole episodes with one sample per step. For rewards of the first kind, it still
+    uses every choice at each step. If texts take several steps, and in any other Gymnasium environment (with an
+    `MlpPolicy`), it works like its base class, `EpisodicREINFORCE`: one sample per step, γ = 1, and the baseline
+    `value`, `moving_average` or, with groups of rows that play the same text, `leave_one_out`.
 
     With the textbook estimator (`advantage="plain"`), exact-match NER collapses to the tag O for every word, and
     log-likelihood to one choice everywhere. docs/algorithms/reinforce.md explains why, and what
@@ -75,23 +75,23 @@ class REINFORCE(EpisodicREINFORCE):
         gamma: discount γ in [0, 1] of the returns-to-go G_t = Σ γ^(i−t) r_i, or `"auto"`.
         baseline: `none | moving_average | value | leave_one_out | group_mean | greedy | counterfactual | auto`. `value`
             trains the policy's critic; `greedy` is the return of the most probable choices (self-critical);
-            `counterfactual` that of the sample with its choice at the position replaced by the most probable one
+            `counterfactual` is that of the sample with its choice at the position replaced by the most probable one
             (difference rewards).
-        advantage: `plain | normalized | group_normalized | maximum_likelihood | auto`. The last two named have a
-            baseline of their own.
+        advantage: `plain | normalized | group_normalized | maximum_likelihood | auto`. `group_normalized` and
+            `maximum_likelihood` define their own baseline.
         behaviour: `policy | mixture | unigram | reference | without_replacement | auto`, the distribution from which
-            choices are drawn. All except `policy` need γ = 0 and rewards that depend on a position's own choice only.
-            `auto` is the mixture with `maximum_likelihood`, which then still samples rare choices, and the policy
-            itself otherwise.
+            choices are drawn. All except `policy` need γ = 0 and rewards that depend only on the position's own choice.
+            With `maximum_likelihood`, `auto` is the mixture, which keeps sampling rare choices; otherwise, it is the
+            policy itself.
         exploration: ε of the mixtures (1−ε) π + ε w: w is uniform (`mixture`), the frequencies of the training split's
             gold choices (`unigram`), or the policy as it was when training began (`reference`).
         entropy_coef: weight of the entropy bonus.
-        kl_coef: weight of KL(π ‖ π at the start of training); with 0, no reference model is kept.
+        kl_coef: weight of KL(π ‖ π at the start of training). With 0, no reference model is kept.
         supervised_coef: weight of the supervised loss, −log π of the right choice, which is added to the loss of the
             policy gradient (Wu et al., arXiv 1609.08144, eq. 9), for rewards such as F1. With 0, labels are not used.
 
     Raises:
-        ValueError: if a name is unknown or a combination makes no sense. The message says what to do.
+        ValueError: a name is unknown, or a combination is meaningless. The message says what to do.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
@@ -175,7 +175,7 @@ class REINFORCE(EpisodicREINFORCE):
         )
 
     def explanations(self) -> dict[str, str]:
-        """See TextAlgorithm; also how it learns from the reward."""
+        """See TextAlgorithm; includes how the agent learns from the reward."""
         said = super().explanations()
         texts = None if self.env is None else self._texts(self.env)
         if texts is None:

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Start:
-    """All that a replica begins with: the only message that contains weights.
+    """The initial state of a replica: the only message that contains weights.
 
     Attributes:
         algorithm: class of the agent.
         saved: the saved agent.
         env: its environment.
         device: type of its device.
-        threads: number of torch's threads; the order of a sum, and so its last bits, may depend on it.
+        threads: number of torch's threads, because the order of a sum, and so its last bits, may depend on it.
     """
 
     algorithm: type[BlackBox]
@@ -38,7 +38,7 @@ class Start:
 
     @staticmethod
     def of(agent: BlackBox) -> Start:
-        """The start of a replica that evaluates the agent's current generation."""
+        """Create the start of a replica that evaluates the agent's current generation."""
         saved = io.BytesIO()
         agent.save(saved)
         return Start(type(agent), saved.getvalue(), agent.env, agent.device.type, th.get_num_threads())
@@ -59,12 +59,12 @@ class Update:
 
 @dataclass(frozen=True)
 class Order:
-    """Chunks of members to evaluate. A replica finds out itself who they are and what they read.
+    """Chunks of members to evaluate. The replica computes the members and their texts itself.
 
     Attributes:
-        generation: number of the generation, from which, with the seed, the members' noise follows.
-        draws: number of texts drawn before those that the generation reads, from which their indices follow.
-        chunks: numbers of the chunks.
+        generation: number of the generation; with the seed, it determines the members' noise.
+        draws: number of texts drawn before those of the generation; it determines their indices.
+        chunks: indices of the chunks.
     """
 
     generation: int

@@ -26,7 +26,7 @@ from lm_gym.agents.model.devices import check_device
 
 AGENT, TENSORS, SYSTEM = "agent.json", "tensors.safetensors", "system_info.txt"
 FORMAT = 1
-# What reading a file raises that no agent wrote so.
+# Errors raised by files that no agent wrote.
 _DAMAGE = (KeyError, TypeError, AttributeError, IndexError, UnicodeDecodeError, json.JSONDecodeError, EOFError,
            NotImplementedError, RuntimeError, zlib.error, SafetensorError)  # fmt: skip
 File = str | Path | io.BufferedIOBase
@@ -52,8 +52,8 @@ class Saved:
 class SavedAlgorithm(BaseAlgorithm):
     """Stable-Baselines3's `save`, `load` and `set_parameters`, with files without pickles.
 
-    A file holds the attributes of an agent that are plain values (see `plain_values`), without those that the
-    constructor makes again (`_excluded_save_params`), and the state dicts of the objects in `_get_torch_save_params`.
+    A file contains the attributes of an agent that are plain values (see `plain_values`), except those that the
+    constructor creates (`_excluded_save_params`), and the state dicts of the objects in `_get_torch_save_params`.
     The class of the policy is saved by its name in `policy_aliases`. Old files can also be read (see `legacy`).
     """
 
@@ -66,7 +66,7 @@ class SavedAlgorithm(BaseAlgorithm):
             include: attributes that are saved although they are excluded by default.
 
         Raises:
-            TypeError: if a file cannot hold an attribute. The message names it and says what to do.
+            TypeError: a file cannot hold an attribute. The message names the attribute and says what to do.
         """
         left_out = set(exclude or ())
         states = self.get_parameters()
@@ -119,7 +119,8 @@ class SavedAlgorithm(BaseAlgorithm):
             kwargs: attributes that replace those of the file.
 
         Raises:
-            ValueError: if the file has no agent or one of another algorithm, or lacks or contradicts an attribute.
+            ValueError: the file contains no agent or an agent of another algorithm, or lacks or contradicts an
+                attribute.
         """
         given = {**(custom_objects or {}), **kwargs}
         saved = read(path, custom_objects or (), device, print_system_info)
@@ -183,7 +184,7 @@ def read(path: File, given: Collection[str], device: th.device | str, print_syst
         print_system_info: print the machine and the versions, then and now.
 
     Raises:
-        ValueError: it is no zip, holds no agent, or is damaged.
+        ValueError: the file is not a zip, contains no agent, or is damaged.
     """
     check_device(device)
     device = get_device(device)

@@ -61,11 +61,11 @@ class ScheduledRate(TextAlgorithm):
 
     Args:
         policy, env, algorithm: see TextAlgorithm.
-        learning_rate: AdamW's rate; `"auto"`: the rate of `defaults.TABLE` for the policy's model, without a language
-            model 1e-3; or a Stable-Baselines3 schedule, which replaces the three below.
+        learning_rate: AdamW's rate; `"auto"` for the rate of `defaults.TABLE` for the policy's model, or 1e-3 without a
+            language model; or a Stable-Baselines3 schedule, which replaces the three arguments below.
         schedule: `"constant"`, or a decay down to `end_factor` at the end of `learn`: `"linear"` or `"cosine"`.
         warmup: fraction of training over which the rate rises from 0.
-        end_factor: what a decay leaves of the rate at the end; another run may continue from there.
+        end_factor: fraction of the rate at the end of a decay, from which another run may continue.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class ScheduledRate(TextAlgorithm):
 
 
 def default_rate(algorithm: type, policy: Any) -> tuple[float, str]:
-    """The learning rate of an algorithm for a policy, and why."""
+    """Return the learning rate of an algorithm for a policy, and the reason."""
     if not isinstance(policy, LMPolicy):
         return 1e-3, "no language model"
     start = policy.start

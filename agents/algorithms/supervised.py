@@ -21,14 +21,15 @@ from lm_gym.naming import check_choice
 class Supervised(GradientAlgorithm):
     """Minimise −mean log π(target) over the positions of a batch, using the labels that REINFORCE never sees.
 
-    This is the reference for all other results. It plays its own most probable choices in the environment, so that
-    rewards and episode statistics mean the same as for any other agent.
+    This is the reference for all other results. It plays its most probable choices in the environment, so that rewards
+    and episode statistics have the same meaning as for other agents.
 
     Args:
         policy, env, gradient_algorithm: see GradientAlgorithm.
-        weighting: `"position"` gives every position of the batch the same weight, `"text"` every text, as in masked
-            diffusion, where m of L tokens are masked and each has the weight 1/t, t = m / L (Sahoo et al., arXiv
-            2406.07524; Nie et al., arXiv 2502.09992). `"auto"` takes the weighting of the task (`Task.weighting`).
+        weighting: `"position"` gives every position of the batch the same weight. `"text"` gives every text the same
+            weight, as in masked diffusion, where m of L tokens are masked and each has the weight 1/t, t = m / L (Sahoo
+            et al., arXiv 2406.07524; Nie et al., arXiv 2502.09992). `"auto"` takes the weighting of the task
+            (`Task.weighting`).
     """
 
     family: ClassVar[str] = "supervised"

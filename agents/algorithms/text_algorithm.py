@@ -49,8 +49,8 @@ class TextAlgorithm(Bounded, SavedAlgorithm):
         sb3: further arguments of Stable-Baselines3: policy_kwargs, tensorboard_log, verbose, stats_window_size.
 
     Attributes:
-        env_arguments: arguments that its training environments must be made with.
-        default_reward: reward of an environment for which none is given; None: the task's default.
+        env_arguments: required arguments of its training environments.
+        default_reward: reward of an environment if none is given; None for the task's default.
         decided: reasons for the settings that the table of defaults decided, by name of the setting.
         family: group of the algorithm in reports: `"policy gradient"`, `"supervised"` or `"gradient-free"`.
         learns_after_many_steps: whether callbacks see several steps of the environment between two updates.
@@ -226,11 +226,11 @@ class TextAlgorithm(Bounded, SavedAlgorithm):
             self._current_progress_remaining = 1.0 - self.done
 
     def decided_settings(self) -> dict[str, Any]:
-        """The settings that the table of defaults has decided, by name."""
+        """Settings decided by the table of defaults, by name."""
         return {name: getattr(self, name) for name in self.decided}
 
     def explanations(self) -> dict[str, str]:
-        """What is decided for the settings that were left to the algorithm, and why, by name."""
+        """Decisions for the settings that were left to the algorithm, with reasons, by name."""
         return {name: f"{value}: {self.decided[name]}" for name, value in self.decided_settings().items()}
 
     def searched(self) -> str:

@@ -30,16 +30,18 @@ class TextRolloutBuffer(DictRolloutBuffer):
     If G rows play the same text in parallel (the environment's `group_size`), they can give the advantages, without a
     critic, from the returns-to-go G_t of the G rows at a position and the estimators of `algorithms.estimators`.
 
-    * `gae`: that of Stable-Baselines3, from the critic.
+    * `gae`: the advantage of Stable-Baselines3, from the critic.
     * `leave_one_out`: G_t minus the mean of the other rows.
-    * `group_normalized`: (G_t − m) / s, mean and standard deviation of the rows (GRPO, for each position by itself).
-    * `maximum_likelihood`: G_t / m − 1, m the mean of the rows; −1 where m = 0. For rewards that are never negative,
-      or (`log_scale`) logarithms of likelihoods, of which exp(G_t) stands in place of G_t.
+    * `group_normalized`: (G_t − m) / s, with the mean m and the standard deviation s of the rows (GRPO, with each
+    position
+      as a group).
+    * `maximum_likelihood`: G_t / m − 1, with the mean m of the rows; −1 if m = 0. It needs rewards that are never
+      negative, or (`log_scale`) logarithms of likelihoods; exp(G_t) then replaces G_t.
 
-    With `exact`, the values of the steps are log E_π[R], summed over every choice (`ExactCritic`), and m = E_π[R] in
-    place of the rows' mean: unbiased for ∇ log E[R] with rows as few as one, and noisier.
+    With `exact`, the values of the steps are log E_π[R], summed over every choice (`ExactCritic`), and m = E_π[R]
+    replaces the mean of the rows. This is unbiased for ∇ log E[R] even with a single row, but noisier.
 
-    Where the rows drew different choices (`distinct`; set `LMPolicy.distinct` to G), means are weighted by ω, and an
+    If the rows drew different choices (`distinct`; set `LMPolicy.distinct` to G), means are weighted by ω, and an
     advantage is the coefficient that `algorithms.estimators` gives such samples: ω_k G (G_t / m − 1).
 
     If a rollout ends inside an episode, the critic's value is the estimate of its remaining return, as in
@@ -231,14 +233,14 @@ def group_advantages(
     distinct: NDArray[np.float32] | None = None,
     log_mean: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
-    """Advantages among the rows k·G … k·G + G - 1 of each step (see `TextRolloutBuffer`).
+    """Compute advantages within the rows k·G … k·G + G - 1 of each step (see `TextRolloutBuffer`).
 
     Args:
         returns: returns-to-go [T, N].
         group_size: G.
         advantage: any but `gae`.
         log_scale: whether returns are logarithms of likelihoods.
-        distinct: log-probabilities [T, N] of the choices, where the rows of a group drew different ones.
+        distinct: log-probabilities [T, N] of the choices, if the rows of a group drew different choices.
         log_mean: log E_π[R] [T, N], for `maximum_likelihood`; None for the mean of the rows.
 
     Returns:

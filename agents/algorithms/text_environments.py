@@ -57,13 +57,13 @@ class TextEnvironments:
     ) -> NDArray[np.float32]:
         """Compute the rewards of `actions` [K, N, T] in the current texts, float32 [K, N, T], without taking them.
 
-        `target_log_probs` [K, N, T] beside the most probable choices stand for whole distributions.
+        If actions are distributions, `target_log_probs` [K, N, T] and the most probable choices replace them.
         """
         parts = [vector.position_rewards(*rows) for vector, rows in self._rows(actions, target_log_probs)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
     def choice_rewards(self) -> ChoiceRewards:
-        """What every choice at every position of the current texts would pay (of an `enumerable` reward)."""
+        """Return the reward of every choice at every position of the current texts, for an `enumerable` reward."""
         parts = [vector.choice_rewards() for vector in self.vectors]
         others = parts[0].others
         if others.ndim == 3:

@@ -1,4 +1,4 @@
-"""Whole episodes by plain VecEnv calls, for environments that don't decide a batch of texts at once."""
+"""Whole episodes by plain VecEnv calls, for environments that do not decide a batch of texts at once."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Trajectories:
         return returns_to_go(th.as_tensor(self.rewards), gamma)[th.as_tensor(self.running)]
 
     def leave_one_out(self, gamma: float, group_size: int) -> th.Tensor:
-        """Of each step the mean return-to-go of the other rows of its group at that time, float32 [S].
+        """Return, for each step, the mean return-to-go of the other rows of its group at that time, float32 [S].
 
-        Rows k·G … k·G + G − 1 play the same text; one that has ended counts with 0. What the others do does not depend
+        Rows k·G … k·G + G − 1 play the same text; a finished row counts as 0. The actions of other rows do not depend
         on a row's action, so this baseline leaves the policy gradient unbiased.
         """
         G = returns_to_go(th.as_tensor(self.rewards), gamma)  # [N, T]
@@ -48,7 +48,7 @@ class Trajectories:
 
 
 def positions_decided(infos: Sequence[dict[str, Any]], running: NDArray[np.bool_]) -> int:
-    """Timesteps of a step: the positions that rows that run have decided; one a row where infos do not say."""
+    """Return the timesteps of a step: the positions that running rows decided, or one per row if infos do not say."""
     return sum(info.get("decided", 1) for info, runs in zip(infos, running, strict=True) if runs)
 
 
@@ -66,7 +66,7 @@ def play_episodes(
     Args:
         policy: the policy, whose actions are sampled.
         env: any VecEnv.
-        observe: called after every step with the infos and which rows were still running; False stops.
+        observe: called after every step with the infos and a mask of the rows that were still running; False stops.
         begun: called when the episodes begin, before their first step.
 
     Returns:

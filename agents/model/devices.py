@@ -1,4 +1,4 @@
-"""Devices by name, refused where they aren't there."""
+"""Checks that a device exists."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import torch as th
 def check_device(device: th.device | str) -> None:
     """Refuse a device that this machine, or this build of torch, does not have.
 
-    Stable-Baselines3 would take the CPU instead.
+    Stable-Baselines3 would use the CPU instead.
 
     Args:
-        device: `"auto"`, or what `torch.device` takes.
+        device: `"auto"`, or an argument of `torch.device`.
 
     Raises:
-        ValueError: naming the device and the way out.
+        ValueError: there is no such device; the message says what to use instead.
     """
     if device == "auto":
         return

@@ -44,13 +44,13 @@ def read_observation(observation: Any, device: th.device) -> tuple[dict[str, th.
 
 
 def check_vocabulary(config: Any, vocabulary: int, model: str | dict[str, Any], tokenizer: str | None) -> None:
-    """Raise ValueError if the model's vocabulary and the environment's differ in size, padding aside.
+    """Raise ValueError if the model's vocabulary and the environment's differ in size, apart from padding.
 
     A model's vocabulary may be padded: larger than its own tokenizer, which then has the environment's number of
         entries.
 
     Args:
-        config: of the model.
+        config: configuration of the model.
         vocabulary: number of entries of the environment's tokenizer.
         model: see LMPolicy.
         tokenizer: path of the model's own tokenizer, if known.
@@ -58,7 +58,7 @@ def check_vocabulary(config: Any, vocabulary: int, model: str | dict[str, Any], 
     if config.vocab_size == vocabulary:
         return
     own = None if tokenizer is None else tokenizer_size(tokenizer)
-    moved = own is None and isinstance(model, dict) and tokenizer is not None  # checked where the tokenizer was
+    moved = own is None and isinstance(model, dict) and tokenizer is not None  # already checked with the tokenizer
     if config.vocab_size < vocabulary or not (own == vocabulary or moved):
         name = model if isinstance(model, str) else config.model_type
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Weights that are no numbers any more, told in one line."""
+"""Checks that weights are finite."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def require_finite(model: nn.Module, when: str) -> None:
         when: ends the message's first clause, such as "after update 3".
 
     Raises:
-        FloatingPointError: naming a weight, and the way out.
+        FloatingPointError: a weight is not finite; the message names it and says what to do.
     """
     weights = {name: weight.detach() for name, weight in model.named_parameters() if weight.is_floating_point()}
-    if bool(th.nn.utils.get_total_norm(weights.values()).isfinite()):  # fast; overflows in float16, so look again
+    if bool(th.nn.utils.get_total_norm(weights.values()).isfinite()):  # fast, but overflows in float16, so check again
         return
     lost = [(name, weight) for name, weight in weights.items() if not weight.isfinite().all()]
     if not lost:

@@ -13,8 +13,8 @@ def freeze_parameters(network: nn.Module, patterns: Sequence[str], *, all_of_the
 
     Args:
         network: the model.
-        patterns: of the names.
-        all_of_them: whether none needs to be left, because something beside the model trains.
+        patterns: glob patterns of the names.
+        all_of_them: whether all parameters may be frozen, because something besides the model trains.
 
     Raises:
         ValueError: a pattern matches no parameter (the message lists some names), or no parameter is left to train.

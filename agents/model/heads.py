@@ -37,8 +37,8 @@ CANDIDATE = "candidate"
 def auto_class(config: Any, head: Head) -> Any:
     """Return the transformers auto class that loads a model with a head.
 
-    A vocabulary head is that of the masked LM if the architecture has one, unless the configuration names the causal LM
-    in `architectures`.
+    A vocabulary head is the masked LM's head if the architecture has one, unless `architectures` in the configuration
+    names the causal LM.
 
     Raises:
         ValueError: transformers has no such head for the architecture.

@@ -69,7 +69,7 @@ class LabelWordHead(nn.Module):
 
 
 def label_word_head(model: Any, label_words: Mapping[str, Any]) -> LabelWordHead:
-    """Make the head of label words for a model and store them in the model's configuration.
+    """Create the head of label words for a model, and store the words in the model's configuration.
 
     The prior is measured once, with the current weights. A checkpoint with the same label words keeps its prior.
 

@@ -8,10 +8,10 @@ from torch import nn
 
 
 def encoder_layers(network: Any) -> list[nn.Module]:
-    """The transformer layers of a Hugging Face model, in the order in which they run.
+    """Return the transformer layers of a Hugging Face model, in the order in which they run.
 
     Raises:
-        ValueError: no list of layers, or more than one, naming the model's class.
+        ValueError: the model has no list of layers, or more than one; the message names the model's class.
     """
     layers = find_layers(network)
     if not layers:
@@ -23,10 +23,10 @@ def encoder_layers(network: Any) -> list[nn.Module]:
 
 
 def find_layers(network: Any) -> list[nn.Module]:
-    """The layers, as `encoder_layers` gives them; empty where that fails.
+    """Return the same layers as `encoder_layers`, or an empty list if there are none.
 
-    They are the one list of the encoder that has as many blocks as the configuration says, all of one class and each
-    made of modules. Architectures that apply a layer several times, or have an encoder and a decoder, have none.
+    The layers are the only list of the encoder with as many blocks as the configuration says, all of one class and
+    each with submodules. Architectures that apply a layer several times, or have an encoder and a decoder, have none.
     """
     found = [
         list(module)

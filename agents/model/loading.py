@@ -39,7 +39,7 @@ def model_path(model: str) -> str:
 
 
 class Loaded(NamedTuple):
-    """A model, and what a checkpoint gave it.
+    """A model, and the origin of its weights.
 
     Attributes:
         network: the Hugging Face model.
@@ -58,7 +58,7 @@ def load_model(
     dtype: str = "float32",
     dropout: float | None = None,
 ) -> Any:
-    """A Hugging Face model with a head: the network of `load`, with the same arguments."""
+    """Return a Hugging Face model with a head: the network of `load`, with the same arguments."""
     return load(model, head, labels=labels, dtype=dtype, dropout=dropout).network
 
 
@@ -70,7 +70,7 @@ def load(
     dtype: str = "float32",
     dropout: float | None = None,
 ) -> Loaded:
-    """A Hugging Face model with a head, and whether its weights are a checkpoint's.
+    """Load a Hugging Face model with a head, and find out whether its weights are those of a checkpoint.
 
     Args:
         model: `"tiny"`, a local folder, a hub id; or a configuration (`config.to_dict()`), for a model with new
@@ -115,7 +115,7 @@ def load(
 def _read(
     path: str, model: str, head: Head, labels: Sequence[str] | None, dtype: th.dtype, dropout: float | None
 ) -> tuple[Any, Weights, str]:
-    """A checkpoint's model, what of it is trained, and what its user must know of its head (empty: nothing)."""
+    """Return a checkpoint's model, which part of it is trained, and a message about its head for the user, or ""."""
     stored = _set_dropout(AutoConfig.from_pretrained(path), dropout)
     own = label_names(stored)
     if labels is None or (are_generic(labels) and len(labels) == len(own)):

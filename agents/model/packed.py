@@ -1,4 +1,4 @@
-"""A policy's output at the positions of a batch, without padding, and choices drawn from it."""
+"""The output of a policy at the positions of a batch, without padding, and choices drawn from it."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Packed:
     def most_probable(self) -> th.Tensor:
         """Return the most probable choice at each position, int64 [Q].
 
-        Where positions may wait, those more likely to be filled than not are, with their most probable token, and in
-        each text the one that is likeliest to be filled, so that every step decides something.
+        If positions may wait, those that are more likely to be filled than not get their most probable token. So does
+        the position of each text that is most likely to be filled, so that every step decides something.
         """
         if not self.waits:
             return self.log_probs.argmax(-1)

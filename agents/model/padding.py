@@ -1,4 +1,4 @@
-"""Whether what a model says of a text depends on the padding beside it in a batch."""
+"""Check whether a model's output for a text depends on the padding in its batch."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch as th
 
 from lm_gym.agents.model.position_model import PositionModel
 
-_LENGTHS = (5, 9)  # sub-tokens of a text alone, and of the longer one beside it
-_TOLERANCE = {th.float32: 1e-3, th.float64: 1e-3}  # of the spread of logits; half precision rounds by more
-_FOUND: dict[type[Any], float] = {}  # by architecture: a trial takes two short forwards
+_LENGTHS = (5, 9)  # sub-tokens of a text, and of a longer text in its batch
+_TOLERANCE = {th.float32: 1e-3, th.float64: 1e-3}  # of the spread of logits; others round by more
+_FOUND: dict[type[Any], float] = {}  # by architecture: a trial takes two short forward passes
 
 
 def warn_if_padding_is_read(network: Any, max_length: int, *, classifies_texts: bool = False) -> None:
@@ -19,7 +19,7 @@ def warn_if_padding_is_read(network: Any, max_length: int, *, classifies_texts: 
 
     Args:
         network: a Hugging Face model with a head.
-        max_length: the most sub-tokens that the environment has.
+        max_length: maximum number of sub-tokens of the environment's texts.
         classifies_texts: as in `PositionModel`.
 
     Raises:
@@ -37,7 +37,7 @@ def warn_if_padding_is_read(network: Any, max_length: int, *, classifies_texts: 
 
 
 def _difference(model: PositionModel) -> float:
-    """The greatest change of a text's logits beside a longer text, in units of their spread."""
+    """Return the largest change of a text's logits in a batch with a longer text, in units of their spread."""
     network = model.network
     config = network.config.to_dict()
     special = [i for name, i in config.items() if name.endswith("_token_id") and isinstance(i, int)]

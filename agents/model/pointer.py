@@ -1,4 +1,4 @@
-"""The pointer head: a text holds its own choices, each between markers, and logits are read at the markers."""
+"""The pointer head: a text contains its own choices, each between markers, and logits are read at the markers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SHARPNESS = 15.0  # logits per unit of similarity
 
 @dataclass(frozen=True)
 class Pointer:
-    """Where the candidates of a text are read.
+    """The places at which the candidates of a text are read.
 
     The first marker of a text ends its context, and each of the others ends a candidate.
 
@@ -23,7 +23,7 @@ class Pointer:
         marker: id of the token behind the context and behind each candidate.
         abstains: whether the last marker of a text is that of choice 0, which abstains, and candidates count from 1.
         similarity: whether logits include the similarity of the context and the candidate.
-        choices: n, the most choices of a text.
+        choices: n, maximum number of choices of a text.
     """
 
     marker: int
@@ -111,7 +111,7 @@ def make_pointer(config: Any, pointer: Mapping[str, Any], choices: int) -> Point
     """Return the pointer of a policy, and store it in the model's configuration.
 
     Args:
-        config: of the model.
+        config: configuration of the model.
         pointer: `marker`, `abstains` and `similarity`, from `policy_arguments` of the task.
         choices: n.
 

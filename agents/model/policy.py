@@ -49,8 +49,8 @@ class LMPolicy(ActorCriticPolicy):
     only when it starts or changes, or when the weights change; its other positions cost only the head. The critic is a
     linear layer on detached hidden states, so it does not affect the language model.
 
-    With as many choices as tokens and one more, the last one leaves a position open, and a small head decides whether a
-    position is filled (`WaitHead`).
+    If there is one more choice than there are tokens, the last choice leaves a position open, and a small head decides
+    whether to fill a position (`WaitHead`).
 
     Args:
         observation_space: the environment's observation space (a Dict with input_ids, attention_mask, positions, …).
@@ -285,7 +285,7 @@ class LMPolicy(ActorCriticPolicy):
         return AtCursors(th.log_softmax(logits, -1), hidden, steps)
 
     def step_log_probs(self, obs: TensorObservation) -> th.Tensor:
-        """Log of the policy at the cursor of each step of a batch (`unit="token"`), float32 [B, n]."""
+        """Return log-probabilities at the cursor of each step of a batch (`unit="token"`), float32 [B, n]."""
         packed = self._decide(obs)
         return packed.unpack(packed.log_probs)
 
@@ -381,7 +381,7 @@ class LMPolicy(ActorCriticPolicy):
 
 
 def _as_decided(packed: Packed | AtCursors, lowest: float) -> th.Tensor:
-    """Log-probabilities [Q, n] whose largest is the choice that the policy makes; of waiting nothing else is said."""
+    """Return log-probabilities [Q, n] whose largest is the policy's choice, including the decision to wait."""
     if not isinstance(packed, Packed) or not packed.waits:
         return packed.log_probs
     waiting = (packed.most_probable() == packed.log_probs.shape[1] - 1)[:, None]

@@ -35,8 +35,8 @@ class PositionModel(nn.Module):
     Attributes:
         prompt: tokens added to every text; positions are counted without them.
         label_words: computes logits of labels from those of the vocabulary; None for the head's own logits.
-        pointer: reads the candidates in a text; None if choices do not stand in the text. With a pointer, hidden states
-            are those of the n candidates of a position, [Q, n, H + 1] (see `Pointer.read`).
+        pointer: reads the candidates in a text; None if the text does not contain the choices. With a pointer, hidden
+            states are those of the n candidates of a position, [Q, n, H + 1] (see `Pointer.read`).
     """
 
     def __init__(self, network: Any, *, classifies_texts: bool = False) -> None:
@@ -113,7 +113,7 @@ class PositionModel(nn.Module):
         read = hidden if pooler is None else pooler(texts)
         head = [m for m in self.network.children() if m is not self.network.base_model]
         layers = [m for m in head if not isinstance(m, nn.Dropout)]
-        if len(layers) == 1 and isinstance(layers[0], nn.Linear):  # the whole of a decoder's head, and of BERT's
+        if len(layers) == 1 and isinstance(layers[0], nn.Linear):  # the whole head of a decoder, and of BERT
             for module in head:
                 read = module(read)
             return read.reshape(-1, read.shape[-1])

@@ -26,7 +26,7 @@ class Prompt(nn.Module):
     Args:
         values: [k, H] embeddings or int64 [k] token ids; [p, k, …] for separate prompts of p blocks of texts.
         place: `"after_first"`: after the first token of the text ([CLS]); `"front"`; or `"behind"` the text, for causal
-            models: what is decided at the text's last token is decided at the prompt's last token instead.
+            models: decisions move from the text's last token to the prompt's last token.
         unit: natural step of the embeddings when the prompt was created.
         deep: [layers - 1, k, H], added to the prompt's hidden states at the input of every layer but the first;
             [p, layers - 1, k, H] for separate prompts. None: nothing is added.
@@ -80,7 +80,7 @@ class Prompt(nn.Module):
 
     @property
     def before(self) -> int:
-        """Tokens of the text before the prompt."""
+        """Return the number of tokens of the text before the prompt."""
         return 1 if self.place == "after_first" else 0
 
     @contextmanager
@@ -100,7 +100,7 @@ class Prompt(nn.Module):
     def _add(
         self, added: th.Tensor, layer: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Give a layer other hidden states [B, L, H], its first argument."""
+        """Replace the hidden states [B, L, H] of a layer, its first argument."""
         hidden = (arguments[0] if arguments else named["hidden_states"]).clone()
         blocks = added if added.dim() == 3 else added[None]  # [p, k, H]
         columns = slice(self.before, self.before + len(self))

@@ -1,4 +1,4 @@
-"""What a policy is when training begins, as far as default settings depend on it."""
+"""The properties of a policy at the start of training on which default settings depend."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from lm_gym.agents.model.position_model import PositionModel
 
 TensorObservation = dict[str, th.Tensor]
 _TEXT = ("input_ids", "attention_mask", "positions")  # leaves that determine the hidden states at positions
-_BATCHES = 2  # number of batch sizes whose texts are kept: a rollout, and one other player
+_BATCHES = 2  # number of batch sizes whose texts are kept: a rollout and one more
 _PROBES = 8  # entries of each weight tensor to compare
 
 
@@ -78,7 +78,7 @@ class TextEncoder:
             fresh = th.ones(batch, dtype=th.bool, device=obs["input_ids"].device)
         else:
             fresh = kept.take(obs)
-        self._kept[batch] = kept  # the newest last
+        self._kept[batch] = kept  # the newest is last
         if len(self._kept) > _BATCHES:
             del self._kept[next(iter(self._kept))]
         if fresh.any():
@@ -93,7 +93,7 @@ class TextEncoder:
 
     @contextmanager
     def uncounted(self) -> Iterator[None]:
-        """Leave `spent` as it was, for predictions, which are no part of training."""
+        """Do not count inside the `with` block, for predictions, which are not part of training."""
         spent = replace(self.spent)
         yield
         self.spent = spent
@@ -167,17 +167,17 @@ class _Kept:
 
 
 class _Weights:
-    """What tells whether the weights of a model are still the same: addresses, version counters, and some numbers.
+    """A fingerprint that shows whether the weights of a model have changed: addresses, version counters, some numbers.
 
-    An optimizer, `load_state_dict` and any in-place write count a tensor's version up; what replaces a tensor's data
-    changes its address (held here, so that it is not given away again); what writes through `.data`, which counts
-    nothing, is seen in a few numbers of each tensor, unless it spares them.
+    An optimizer, `load_state_dict` and any in-place write increase a tensor's version. Replacing a tensor's data
+    changes its address; the data is held here, so that its address is not used again. A write through `.data`, which
+    increases no version, shows in a few numbers of each tensor, unless it does not change these.
     """
 
     def __init__(self, model: PositionModel) -> None:
         tensors = [tensor.detach() for tensor in _tensors(model)]
         self._stamps = [_stamp(tensor) for tensor in tensors]
-        self._probed = [t.flatten()[:: max(1, t.numel() // _PROBES)] for t in tensors]  # views: what is written shows
+        self._probed = [t.flatten()[:: max(1, t.numel() // _PROBES)] for t in tensors]  # views, which show later writes
         self._seen = self._look()
 
     def are_those_of(self, model: PositionModel) -> bool:
@@ -192,7 +192,7 @@ def _stamp(tensor: th.Tensor) -> tuple[int, int]:
 
 
 def _tensors(model: PositionModel) -> list[th.Tensor]:
-    """Parameters and buffers, as `parameters()` and `buffers()` have them but in a fraction of their time."""
+    """Return the same tensors as `parameters()` and `buffers()`, in a fraction of the time."""
     held = (group for module in model.modules() for group in (module._parameters, module._buffers))
     return [tensor for group in held for tensor in group.values() if tensor is not None]
 

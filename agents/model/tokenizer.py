@@ -38,7 +38,7 @@ def save_tokenizer(model: str, folder: str | Path) -> None:
 
 @lru_cache(8)
 def _files(model: str) -> dict[str, bytes]:
-    """The files of the tokenizer that lies beside `model`, words apart, by name."""
+    """Return the contents, by name, of the files of a tokenizer for `model` that encodes words independently."""
     tokenizer, own = load_tokenizer(model), Path(model_path(model), "tokenizer.json")
     words = load_text_tokenizer(own if own.is_file() else tokenizer.backend_tokenizer)
     if words.tokenizer.pre_tokenizer is not None:
@@ -68,13 +68,13 @@ def _files(model: str) -> dict[str, bytes]:
 
 
 def _reads_like(saved: Any, words: TextTokenizer) -> bool:
-    """Whether a saved tokenizer cuts a text as `words` cuts its words."""
+    """Return whether a saved tokenizer splits a text in the same way as `words` splits its words."""
     ours = [*words.prefix, *words.encode_text(_PROBE), *words.suffix]
     return bool(saved(" ".join(_PROBE))["input_ids"] == ours)
 
 
 def _forget_class(file: Path) -> None:
-    """Lets transformers read tokenizer.json as it stands, in place of a class that makes some parts of it anew."""
+    """Let transformers read tokenizer.json unchanged, instead of with a class that rebuilds some of its parts."""
     settings = json.loads(file.read_text(encoding="utf-8"))
     settings["tokenizer_class"] = "PreTrainedTokenizerFast"
     settings.pop("add_prefix_space", None)
@@ -82,7 +82,7 @@ def _forget_class(file: Path) -> None:
 
 
 def tokenizer_size(model: str) -> int | None:
-    """Number of entries of the tokenizer beside `model`, or None if there is none."""
+    """Return the number of entries of the tokenizer next to `model`, or None if there is none."""
     try:
         tokenizer = load_tokenizer(model)
     except (OSError, ValueError):

@@ -14,14 +14,14 @@ _FILE = "wait.safetensors"
 
 
 class WaitHead(nn.Module):
-    """Makes a policy over n tokens one over n tokens or to wait.
+    """Extend a policy over n tokens by the choice to wait.
 
-    A position is filled with probability σ(w · [h, log max p, H(p)] + b), h its hidden state, p the distribution over
-    tokens; and if it is filled, then with a token drawn from p. The head begins as a threshold on the largest
-    probability: it fills a position of probability 0.8 every second time.
+    A position is filled with probability σ(w · [h, log max p, H(p)] + b), where h is its hidden state and p the
+    distribution over tokens. If it is filled, the token is drawn from p. The head starts as a threshold on the largest
+    probability: if this is 0.8, the position is filled with probability 1/2.
 
     Args:
-        width: of the hidden states.
+        width: width of the hidden states.
     """
 
     def __init__(self, width: int) -> None:
@@ -33,12 +33,12 @@ class WaitHead(nn.Module):
             self.linear.bias.fill_(0.9)
 
     def forward(self, hidden: th.Tensor, log_probs: th.Tensor, must_fill: th.Tensor | None) -> th.Tensor:
-        """Log of the policy over tokens and waiting, float32 [Q, n + 1].
+        """Return log-probabilities of tokens and of waiting, float32 [Q, n + 1].
 
         Args:
             hidden: [Q, H].
             log_probs: log-probabilities of the tokens, [Q, n].
-            must_fill: bool [Q], positions that may not wait; None: all may.
+            must_fill: bool [Q], positions that may not wait; None if all may wait.
         """
         entropy = -(log_probs.exp() * log_probs.clamp(min=-1e4)).sum(-1)
         features = th.cat([hidden.float(), log_probs.amax(-1, keepdim=True), entropy[:, None]], -1)
@@ -50,16 +50,16 @@ class WaitHead(nn.Module):
 
 
 def save_wait_head(head: WaitHead, folder: str | Path) -> None:
-    """Write wait.safetensors into a checkpoint's folder."""
+    """Write wait.safetensors to the folder of a checkpoint."""
     save_file({name: values.contiguous() for name, values in head.state_dict().items()}, Path(folder) / _FILE)
 
 
 def load_wait_head(width: int, source: str | None) -> WaitHead:
-    """The head beside a checkpoint, or a fresh one if there is none.
+    """Load the head of a checkpoint, or create a new head if there is none.
 
     Args:
-        width: of the hidden states.
-        source: folder or hub id of the checkpoint; None for a fresh head.
+        width: width of the hidden states.
+        source: folder or hub id of the checkpoint; None for a new head.
     """
     head = WaitHead(width)
     file = None if source is None else cached_file(source, _FILE, _raise_exceptions_for_missing_entries=False)

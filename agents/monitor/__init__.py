@@ -3,7 +3,7 @@
 A line is a text, or a JSON object with a text and, optionally, an id, a time and the topic named by --by. For each text
 the output has a JSON line with its label and probability. An alert is another line. It says that the share of a label
 in the last texts of a topic differs from the share in its first texts, by Fisher's exact test. Lines without a text go
-to a file of their own.
+to a separate file.
 
 With --state, the same command resumes after a kill at any moment; no line is lost or counted twice.
 """
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 results, rejected = monitor.take(batch)
                 journal.commit(results, rejected, monitor.state())
         except KeyboardInterrupt:
-            pass  # the journal stands
+            pass  # the journal exists
     counted = ", ".join(f"{monitor.counts[name]:,} {name}" for name in ("texts", "alerts", "rejected", "duplicates"))
     sys.stderr.write(f"{monitor.line:,} lines: {counted}\n")
 

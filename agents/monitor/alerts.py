@@ -2,8 +2,8 @@
 
 The first N texts of a topic are its baseline; K of them have the label. After that, Fisher's exact test compares the
 last W texts of the topic with the baseline every `step` texts. If nothing has changed, baseline and window come from
-the same distribution, and each test rejects with probability at most α, whatever the share is. So the expected number
-of false rejections is at most α per `step` texts, and α = rate · step / 100,000 keeps the requested rate. A rejection
+the same distribution, and each test rejects with probability at most α, for any share. The expected number of false
+rejections is therefore at most α per `step` texts, and α = rate · step / 100,000 keeps the requested rate. A rejection
 raises an alert, unless the previous test of the topic rejected too.
 """
 

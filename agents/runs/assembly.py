@@ -1,4 +1,4 @@
-"""Build the dataset, environments and agent that settings name."""
+"""Create the dataset, environments and agent that settings describe."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
@@ -32,7 +32,7 @@ def make_dataset(env: EnvSettings, data: Mapping[str, Any]) -> Dataset:
 
 
 def make_training_dataset(settings: Settings) -> Dataset:
-    """Load the dataset. Without a validation split, hold out a tenth of train, which is said in the notes."""
+    """Load the dataset. Without a validation split, hold out a tenth of train and mention it in the notes."""
     return make_dataset(settings.env, settings.data).with_holdout()
 
 
@@ -44,14 +44,14 @@ def make_env(
     *,
     learning: bool = False,
 ) -> TextVectorEnv:
-    """Make the environment over one split.
+    """Create the environment over one split.
 
     Args:
         settings: settings of the run.
         dataset: the data.
         split: one of its splits.
         tokenizer: use this tokenizer instead of the one that the settings name.
-        learning: whether the environment is for training, and not for evaluation.
+        learning: whether the environment is for training instead of evaluation.
     """
     task = find_task(settings.env.id)
     given = {key: value for key, value in asdict(settings.env).items() if key not in _NOT_ARGUMENTS}
@@ -85,7 +85,7 @@ def make_env(
 
 
 def make_agent(settings: Settings, env: TextVectorEnv, model: str | None = None) -> TextAlgorithm:
-    """Make a new agent.
+    """Create a new agent.
 
     Args:
         settings: settings of the run.

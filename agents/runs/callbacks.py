@@ -1,7 +1,7 @@
 """Callbacks of a run: evaluation, choice of the best model, logs, checkpoints.
 
 Evaluations happen in `on_step`, so that their numbers are logged together with the same update. If an update follows
-many steps, they happen before the next rollout and have a log of their own. Checkpoints are written between two
+many steps, they happen before the next rollout and have a separate log. Checkpoints are written between two
 updates, after the log of the last one is on disk, so a checkpoint and the curve always agree.
 """
 
@@ -44,13 +44,13 @@ class RunState:
         keep: "best", or "last": the last evaluation's model counts as the best.
         first: its value before training; None before the first evaluation, and in runs of version 0.1.
         best: its best value so far; None before the first evaluation.
-        best_timesteps: when that was.
+        best_timesteps: timesteps at the best value.
         last: its last value.
         top: its best value so far, also with `keep="last"`; None before the first evaluation.
         waited: number of evaluations since `top`.
         evaluated_at: timesteps of the last evaluation; -1 before the first.
-        pending: what was recorded since the last log: by name its value, how many values that is the mean of, and
-            the outputs that leave it out.
+        pending: values recorded since the last log, by name: the value, the number of values of which it is the mean,
+            and the outputs that exclude it.
     """
 
     metric: str
@@ -68,7 +68,7 @@ class RunState:
 
     @property
     def improved(self) -> bool:
-        """Whether the model that is kept is better than the one that training began with."""
+        """Return whether the kept model is better than the model at the start of training."""
         if self.first is None or self.best is None:
             return self.best_timesteps > 0
         return metric_of(self.metric).better(self.best, self.first)
@@ -134,7 +134,7 @@ class Evaluate(BaseCallback):
     def _on_training_start(self) -> None:
         self._done, self._ended = self._due(), False
         model: Any = self.model
-        self._later = model.learns_after_many_steps  # the last rollout is learned from before the next one
+        self._later = model.learns_after_many_steps  # the agent learns from the last rollout before the next one
         if self.model.num_timesteps == 0:
             self._evaluate()
             self._dump()
@@ -264,14 +264,14 @@ class LogRewards(BaseCallback):
 
 
 class SaveCheckpoints(BaseCallback):
-    """Writes a checkpoint every so many timesteps or seconds, at the end, and when asked to stop. Comes after Evaluate.
+    """Write checkpoints at intervals, at the end, and on a request to stop. It must come after Evaluate.
 
     Args:
-        settings: how often, and how many stay.
-        timesteps_per_pass: what a pass is.
-        folder: the run's.
-        state: goes into the checkpoint.
-        clock: held meanwhile; its seconds go into the state.
+        settings: how often to write, and how many checkpoints to keep.
+        timesteps_per_pass: timesteps of one pass over the training texts.
+        folder: the run folder.
+        state: the state of the run, which is saved in the checkpoint.
+        clock: the training time, which is stopped while saving; its seconds are stored in the state.
         request: whether to save and stop before the next update.
     """
 

@@ -10,7 +10,7 @@ from lm_gym.agents.runs.settings import RaySettings, SettingsError
 
 
 def check_workers(settings: RaySettings, algo: str, algorithm: type[Any]) -> None:
-    """Raise SettingsError if workers are asked for that an algorithm has no use for, or Ray is not installed."""
+    """Raise SettingsError if workers are requested that the algorithm cannot use, or Ray is not installed."""
     if settings.workers is None:
         given = {name for name, value in vars(settings).items() if value != getattr(RaySettings, name)}
         if given:
@@ -26,7 +26,7 @@ def check_workers(settings: RaySettings, algo: str, algorithm: type[Any]) -> Non
 
 
 def use_workers(settings: RaySettings, agent: Any, held: ExitStack) -> None:
-    """Have an agent's population evaluated by Ray workers, if the settings ask for them, until `held` is closed.
+    """Evaluate an agent's population on Ray workers, if the settings request them, until `held` is closed.
 
     Raises:
         EvaluationError: there is no such cluster.

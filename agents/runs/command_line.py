@@ -44,13 +44,13 @@ from lm_gym.data import load_dataset
 from lm_gym.data.errors import nearest
 from lm_gym.envs import find_task
 
-SYNONYMS = {  # what other libraries call a setting
+SYNONYMS = {  # names of settings in other libraries
     **dict.fromkeys(("batch_size", "n_envs", "per_device_train_batch_size"), "env.num_envs"),
     **dict.fromkeys(("epochs", "num_epochs", "num_train_epochs"), "budget.passes"),
     **dict.fromkeys(("total_timesteps", "max_steps"), "budget.timesteps"),
     "output_dir": "run_dir",
 }
-_OF_THE_RUN = ("run_dir", "resume")  # what a config.yaml leaves out: a copy of a run goes elsewhere
+_OF_THE_RUN = ("run_dir", "resume")  # not written to config.yaml: a copy of a run has another folder
 _POLICY_SKIP = {
     "observation_space",
     "action_space",
@@ -186,7 +186,7 @@ def _check_bounds(values: Mapping[str, Any]) -> None:
     """Check every value against the bounds that its type declares.
 
     Raises:
-        SettingsError: naming the setting.
+        SettingsError: a value is out of bounds; the message names the setting.
     """
     sections: dict[str, Any] = {
         "data": load_dataset,

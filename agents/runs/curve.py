@@ -82,7 +82,7 @@ def let_the_second_pass(tensorboard: Path) -> None:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The rows of a metrics.jsonl; numbers that JSON does not have are NaN.
+    """Return the rows of a metrics.jsonl; numbers that JSON does not have are NaN.
 
     Raises:
         RunFolderError: a line is damaged.
@@ -102,7 +102,7 @@ def _row(path: Path, number: int, line: str | bytes) -> dict[str, Any]:
 
 
 def cut_curve(metrics: Path, tensorboard: Path, timesteps: int) -> None:
-    """Remove everything logged after `timesteps`; -1 removes all. Files that do not exist are left so.
+    """Remove everything logged after `timesteps`; -1 removes all. Missing files are ignored.
 
     Raises:
         RunFolderError: a file is damaged before that; nothing is removed.
@@ -156,10 +156,10 @@ def _events_end(path: Path, timesteps: int) -> int:
 
 
 def pending_logs(logger: Logger) -> dict[str, Any]:
-    """What was recorded since the last log, as JSON: by name [value, count of its mean, outputs that leave it out].
+    """Return the values since the last log as JSON, by name: [value, count of its mean, outputs that exclude it].
 
     Raises:
-        TypeError: something that is no number; texts and tables are logged at once.
+        TypeError: a value is not a number; texts and tables are logged at once.
     """
     found = {}
     for name, value in logger.name_to_value.items():
@@ -171,7 +171,7 @@ def pending_logs(logger: Logger) -> dict[str, Any]:
 
 
 def restore_pending(logger: Logger, pending: Mapping[str, Any]) -> None:
-    """Record again what `pending_logs` found."""
+    """Record the values that `pending_logs` returned again."""
     for name, (value, count, excluded) in pending.items():
         logger.name_to_value[name] = value
         logger.name_to_count[name] = count

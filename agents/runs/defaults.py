@@ -1,4 +1,4 @@
-"""Settings of a run that differ from the usual ones, by algorithm."""
+"""Default settings of a run that depend on the algorithm."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from lm_gym.agents.algorithms.presets import (
 from lm_gym.agents.algorithms.schedules import ScheduledRate
 from lm_gym.tasks.task import HeadKind
 
-_FEW = {"env.num_envs": 8}  # for strategies that average over generations; those that keep a best member need more
+_FEW = {"env.num_envs": 8}  # for strategies that average over generations; others need more texts
 DEFAULTS: dict[type, dict[str, Any]] = {
-    ScheduledRate: {"agent.schedule": "linear", "agent.warmup": 0.06},  # a run knows its end, which `learn` does not
+    ScheduledRate: {"agent.schedule": "linear", "agent.warmup": 0.06},  # a run knows its total budget; `learn` does not
     PPO: {"log_interval": 1},
     BlackBox: {"env.num_envs": 64},
     ES: _FEW,
@@ -45,18 +45,18 @@ DEFAULTS: dict[type, dict[str, Any]] = {
 BY_HEAD: dict[HeadKind, dict[type, dict[str, Any]]] = {
     "vocabulary": {
         **{kind: {"env.num_envs": 16} for kind in (CMAES, DE, PSO)},  # members pay for the vocabulary at each position
-        PPO: {"env.group_size": 256, "env.num_envs": 8},  # rows that draw few tokens make the others unlikely
-        SA: {"env.num_envs": 256},  # with fewer texts it takes steps that are right for them alone
+        PPO: {"env.group_size": 256, "env.num_envs": 8},  # rows that draw few tokens make all others less probable
+        SA: {"env.num_envs": 256},  # with fewer texts, its steps fit only these texts
     }
 }
 
 
 def defaults_of(algorithm: type, head: HeadKind | None = None) -> dict[str, Any]:
-    """The defaults of an algorithm by dotted key: its own over those of its bases.
+    """Return the defaults of an algorithm by dotted key; its own defaults override those of its bases.
 
     Args:
-        algorithm: class.
-        head: of the task; None: what holds for any.
+        algorithm: class of the algorithm.
+        head: head of the task; None for the defaults that apply to all heads.
     """
     found: dict[str, Any] = {}
     for kind in reversed(algorithm.__mro__):

@@ -1,4 +1,4 @@
-"""Settings with the defaults that depend on the model, and why: what `--print_config` prints."""
+"""Settings with the defaults that depend on the model, and the reasons, for `--print_config`."""
 
 import re
 
@@ -7,9 +7,9 @@ from lm_gym.agents.runs.settings import Settings
 
 
 def explained(settings: Settings) -> str:
-    """The text of config.yaml; a comment says what is decided for a setting that was left to us, and why.
+    """Return the text of config.yaml, with a comment on every automatic setting that gives its value and the reason.
 
-    The agent is made as for training: what cannot be trained fails here too.
+    The agent is created as for training, so settings that cannot be trained also fail here.
     """
     agent = make_agent(settings, make_env(settings, make_training_dataset(settings), "train", learning=True))
     said = agent.explanations()

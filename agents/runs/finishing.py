@@ -129,7 +129,7 @@ def notes(dataset: Dataset, envs: Sequence[TextVectorEnv]) -> list[str]:
 
 
 def _no_gain(state: RunState) -> str:
-    """What the last lines of a run say if it has not improved on the model that it began with."""
+    """Return the last lines of a run that has not improved on its initial model."""
     if state.improved:
         return ""
     first = "" if state.first is None else f", {state.first:.4f} on validation"

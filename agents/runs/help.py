@@ -17,7 +17,7 @@ def help_on(topic: str, arguments: Sequence[str]) -> str:
 
     Args:
         topic: "all", "algo", or the name of a section.
-        arguments: those of the command line, of which --algo and --env.id decide the options.
+        arguments: those of the command line; --algo and --env.id decide the options.
     """
     if topic == "algo":
         return _algorithms()

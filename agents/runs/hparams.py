@@ -1,7 +1,7 @@
 """The columns of TensorBoard's HParams page, which compares runs.
 
-TensorBoard takes the columns of all runs from the first run that it finds. A run declares the settings that it has and
-the metrics of its task, so that no column of a folder with one task is empty. The column `changed` lists all other
+TensorBoard takes the columns for all runs from the first run that it finds. A run declares its own settings and the
+metrics of its task, so no column is empty if a folder has one task. The column `changed` lists all other
 settings that differ from the defaults.
 """
 
@@ -55,18 +55,18 @@ def run_name(settings: Settings, defaults: Settings) -> str:
         defaults: of its algorithm.
     """
     dataset = Path(settings.env.dataset).stem if settings.env.dataset != defaults.env.dataset else ""
-    changed = re.sub("=[^,]*/", "=", str(hparams(settings, defaults)["changed"]))  # of paths the last part
+    changed = re.sub("=[^,]*/", "=", str(hparams(settings, defaults)["changed"]))  # only the last part of paths
     parts = [dataset, "" if changed == "nothing" else changed, f"seed={settings.seed}"]
     return re.sub(r"[^\w.=+]+", "-", "-".join(filter(None, parts)))[-_LONGEST:].strip("-")
 
 
 def hparams(settings: Settings, defaults: Settings, asked: Settings | None = None) -> dict[str, str | float]:
-    """The values of a run, by column; what an algorithm doesn't have is left out.
+    """Return the values of a run, by column; settings that the algorithm does not have are left out.
 
     Args:
         settings: of the run.
         defaults: of its algorithm.
-        asked: the settings of the run before defaults that depend on the model were decided; None: the same.
+        asked: the settings of the run before defaults that depend on the model were decided; None if they are equal.
     """
     values, given, usual = _named(settings), _named(asked or settings), defaults.flat()
     shown = list(COLUMNS)[:_SHOWN]
@@ -86,13 +86,13 @@ def hparams(settings: Settings, defaults: Settings, asked: Settings | None = Non
 
 
 def _named(settings: Settings) -> dict[str, Any]:
-    """Settings by dotted key, without the modules of names."""
+    """Return settings by dotted key, without the modules of names."""
     values = settings.flat()
     return values | {key: own_name(values[key]) for key in _NAMES if values.get(key) is not None}
 
 
 def hparams_summaries(settings: Settings, defaults: Settings, asked: Settings | None = None) -> list[Summary]:
-    """What a run's events begin with: the columns, and its values. Arguments as for `hparams`."""
+    """Return the first summaries of a run's events: the columns and its values. For the arguments, see `hparams`."""
     values = hparams(settings, defaults, asked)
     infos = [
         api_pb2.HParamInfo(name=name, type=kind, differs=place < _SHOWN)  # TensorBoard lists these first

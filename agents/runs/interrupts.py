@@ -11,10 +11,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(Exception):  # noqa: N818
-    """A run that was asked to stop, and has saved a checkpoint.
+    """A run has stopped on request, and saved a checkpoint.
 
     Attributes:
-        status: the exit status of its process, as shells have it.
+        status: the exit status of its process, by the convention of shells.
     """
 
     def __init__(self, number: int) -> None:
@@ -23,10 +23,10 @@ class Stopped(Exception):  # noqa: N818
 
 
 class StopRequest:
-    """Whether the process was asked to stop.
+    """A request to stop the process, if there is one.
 
     Attributes:
-        signal: number of the signal that asked; None as long as none has.
+        signal: number of the received signal; None if there is none.
     """
 
     def __init__(self) -> None:
@@ -34,9 +34,9 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take note of the first signal inside; a second one ends the process at once.
+        """Record the first signal inside the `with` block; a second signal ends the process at once.
 
-        Outside the main thread, where Python takes no signals, nothing changes.
+        Outside the main thread, in which Python handles signals, this does nothing.
         """
         if current_thread() is not main_thread():
             yield

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
-_ARROWS = {"\x1b[C": "", "\x1b[B": "", "\x1b[D": "p", "\x1b[A": "p"}  # right and down lead on, left and up back
-_ESCAPE_SECONDS = 0.05  # how long the rest of an arrow's sequence may take
+_ARROWS = {"\x1b[C": "", "\x1b[B": "", "\x1b[D": "p", "\x1b[A": "p"}  # right and down: next; left and up: previous
+_ESCAPE_SECONDS = 0.05  # maximum time for the rest of an arrow's sequence
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Where the numbers of a run go beside metrics.jsonl: TensorBoard and experiment trackers, by name (`--logger`).
+"""Outputs for the numbers of a run besides metrics.jsonl: TensorBoard and experiment trackers, by name (`--logger`).
 
 A tracker's library is imported only if it is named. A resumed run continues the same remote run: trackers that give ids
 keep theirs in `loggers.json`. The steps between the last checkpoint and a kill are then sent twice, with equal values.
@@ -28,13 +28,13 @@ PROJECT = "lm-gym"
 
 @dataclass(frozen=True)
 class LoggedRun:
-    """What a logger knows of a run.
+    """The facts about a run that a logger gets.
 
     Attributes:
         folder: the run folder.
         name: name of the run in a tracker.
         settings: all settings by dotted key.
-        first: summaries that TensorBoard's events begin with.
+        first: summaries at the beginning of TensorBoard's events.
     """
 
     folder: Path
@@ -69,7 +69,7 @@ class Tracker(KVWriter):
         self._library: Any = import_module(self.package)
         try:
             self._begin(run)
-        except Exception as error:  # each library has exceptions of its own
+        except Exception as error:  # each library has its own exceptions
             raise SettingsError(f"--logger {self.package}: {' '.join(str(error).split())}") from error
 
     @abstractmethod

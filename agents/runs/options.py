@@ -1,4 +1,4 @@
-"""The options of `train`: the general ones and the sections, their short help, and what is given before it is parsed.
+"""The options of `train`: general options and sections, their short help, and settings before they are parsed.
 
 This module imports neither torch nor a model library, so that `--help` and the first line of a run appear at once.
 """
@@ -78,7 +78,7 @@ _NAMES = {  # of the sections whose options are known without a model library
 
 
 def help_wanted(arguments: Sequence[str]) -> str | None:
-    """Return which help is asked for: "" for the short one, "all", "algo" or the name of a section; None: none.
+    """Return the requested help: "" for the short one, "all", "algo" or the name of a section; None if there is none.
 
     Raises:
         SettingsError: there is no such help.

@@ -10,7 +10,7 @@
     checkpoints/    <timesteps>/model.zip, state.json and their checksums; the newest two are kept
     best/           the best model by the validation metric, a Hugging Face checkpoint, its card and its checksums
     predictions.*   of the last evaluation
-    report.json     what the run reached; it stands only when the run is finished
+    report.json     the results; the file exists only when the run is finished
     report.md       the same to read
 
 Every file and folder is written under another name, synced to disk and renamed, so it appears whole or not at all.
@@ -74,7 +74,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path, config: str, command: str, dataset: Dataset) -> "RunFolder":
-        """Start a new run folder, or make one again whose process was killed while it was made.
+        """Create a new run folder, or create one again whose process was killed during its creation.
 
         Args:
             path: the new folder; parent folders are created too.
@@ -83,7 +83,7 @@ class RunFolder:
             dataset: the data, whose fingerprint and fields are kept in data.json.
 
         Raises:
-            RunFolderError: something stands there already.
+            RunFolderError: the path already exists.
         """
         check_new(path)
         path.mkdir(parents=True, exist_ok=True)
@@ -102,10 +102,10 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
-        """Open a run folder that stands.
+        """Open an existing run folder.
 
         Raises:
-            RunFolderError: there is none at `path`.
+            RunFolderError: there is no run folder at `path`.
         """
         folder = cls(path)
         if not path.is_dir():
@@ -117,7 +117,7 @@ class RunFolder:
         return folder
 
     def check_data(self, dataset: Dataset) -> None:
-        """Raise RunFolderError if the data is not what the run began with. Runs of version 0.1 did not keep it."""
+        """Raise RunFolderError if the data has changed since the run began. Runs of version 0.1 did not record it."""
         if not self.data.is_file():
             return
         kept = read_json(self.data).get("fingerprint")
@@ -128,7 +128,7 @@ class RunFolder:
             )
 
     def data_fields(self) -> list[str] | None:
-        """Return the names of the fields of the data beside words and tags; None if the run did not keep them."""
+        """Return the names of the fields of the data besides words and tags; None if the run did not record them."""
         fields: list[str] | None = read_json(self.data).get("fields") if self.data.is_file() else None
         return fields
 
@@ -177,7 +177,7 @@ class RunFolder:
     def last_checkpoint(self) -> Checkpoint | None:
         """Return the newest complete checkpoint, or None if the run was interrupted before its first one.
 
-        A warning names the damaged ones that it passes over.
+        A warning names the damaged checkpoints that it skips.
 
         Raises:
             RunFolderError: if all checkpoints are damaged.
@@ -216,16 +216,16 @@ def check_new(path: Path) -> None:
 
 
 def _is_half_made(path: Path) -> bool:
-    """Whether a folder holds no more than `RunFolder.create` writes before a run begins; an empty one holds less."""
+    """Return whether a folder contains at most the files that `RunFolder.create` writes before a run begins."""
     names = {entry.name for entry in path.iterdir()}
     return names <= _BEFORE_CONFIG | {f".{name}.tmp" for name in (*_BEFORE_CONFIG, "config.yaml")}
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file of a run folder.
+    """Return the content of a JSON file of a run folder.
 
     Raises:
-        RunFolderError: it is damaged, or cannot be read.
+        RunFolderError: the file is damaged or cannot be read.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -249,7 +249,7 @@ def versions() -> dict[str, str]:
 
 
 def _fault(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint's files, or None. Those of version 0.1 have the archive's checksums only."""
+    """Return what is wrong with a checkpoint's files, or None. Version 0.1 wrote only the archive's checksums."""
     damage = find_damage(checkpoint)
     if damage is not None:
         return damage

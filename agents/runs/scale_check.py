@@ -1,4 +1,4 @@
-"""Whether a gradient-free search moves by steps of a sensible size, seen in its first generations."""
+"""A check that the first generations of a gradient-free search take steps of a sensible size."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from lm_gym.agents.algorithms.black_box import BlackBox
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
 from lm_gym.agents.model.policy import LMPolicy
 
-GENERATIONS, TEXTS = 10, 8  # that are looked at
-ROUNDING = 1e-6  # of fitness, relative: what members differ by when they are the same but for float32
-FAR = 2.0  # nats a position that members may lose to the policy around which they lie
-LEAP = 0.5  # nats a position that the policy may move in a generation
-CRAWL = 1e-3  # nats a position that the policy must be able to move in the whole budget
+GENERATIONS, TEXTS = 10, 8  # number of generations to check
+ROUNDING = 1e-6  # relative differences in fitness between members that differ only by rounding in float32
+FAR = 2.0  # nats per position that members may lose relative to the policy at their centre
+LEAP = 0.5  # nats per position that the policy may move in a generation
+CRAWL = 1e-3  # nats per position that the policy must be able to move in the whole budget
 
 
 class CheckScale(BaseCallback):
-    """Warns once, after the first generations of a search over texts, where its step size is far off.
+    """Warn once, after the first generations of a search over texts, if its step size is far off.
 
-    It plays a few texts by the policy before and after each of these generations. Other algorithms are left alone.
+    It plays a few texts with the policy before and after each of these generations. It ignores other algorithms.
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class CheckScale(BaseCallback):
             return policy.positions(self._obs).log_probs
 
     def _mean_log_likelihood(self, model: BlackBox, obs: dict[str, th.Tensor]) -> float:
-        """Of the policy on the texts of this generation, where that is what fitness is; NaN elsewhere."""
+        """Return the policy's mean log-likelihood on this generation's texts if that is the fitness; otherwise NaN."""
         assert model.env is not None
         texts = TextEnvironments(model.env)
         if texts.first.reward.name != "log_likelihood" or texts.first.settings.actions != "distribution":
@@ -80,23 +80,22 @@ class CheckScale(BaseCallback):
 
 
 def divergence(before: th.Tensor, after: th.Tensor) -> float:
-    """KL(before ‖ after) of log-probabilities [Q, n], mean over the positions; what both forbid counts nothing."""
+    """Return KL(before ‖ after) of log-probabilities [Q, n], averaged over positions; forbidden choices count as 0."""
     change = before - after
-    terms = before.exp() * (
-        th.expm1(-change) + change
-    )  # Σ p (e^-d - 1) = 0; no term is negative, so rounding adds less
+    # Σ p (e^-change - 1) = 0, and with it no term is negative, so that rounding errors do not add up.
+    terms = before.exp() * (th.expm1(-change) + change)
     return terms.nan_to_num(0.0).sum(-1).mean().item()
 
 
 def advice(moves: list[float], generations: float, spread: float, fitness: float, loss: float) -> list[str]:
-    """What to change where a search's scale is far off.
+    """Return advice on what to change if the scale of a search is far off.
 
     Args:
-        moves: by how much the policy moved in each of the first generations, KL divergence in nats a position.
-        generations: of the whole budget.
+        moves: how far the policy moved in each of the first generations, as KL divergence in nats per position.
+        generations: number of generations in the whole budget.
         spread: the largest standard deviation of the members' fitness.
-        fitness: its mean.
-        loss: how much less members earn than the policy around which they lie, in nats a position; NaN: not known.
+        fitness: the mean fitness.
+        loss: how much less the members earn than the policy at their centre, in nats per position; NaN if unknown.
     """
     found = []
     if spread <= ROUNDING * max(1.0, abs(fitness)):
@@ -117,7 +116,7 @@ def advice(moves: list[float], generations: float, spread: float, fitness: float
             f"the search moves the policy by {mean:.1f} nats a position in a generation, {LEAP} is much: lower the "
             "optimizer's learning_rate (sigma, step or spread where it has none)"
         )
-    elif generations**2 * max(mean, 0.0) < CRAWL:  # a divergence grows as the square of the way
+    elif generations**2 * max(mean, 0.0) < CRAWL:  # a divergence grows with the square of the distance
         found.append(
             f"the search moves the policy by {max(mean, 0.0):.1g} nats a position in a generation, and cannot get far "
             f"in the {generations:.0f} generations of its budget: raise the optimizer's learning_rate (sigma, step or "

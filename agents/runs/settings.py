@@ -204,7 +204,7 @@ class Settings:
         device: "auto", "cpu", "cuda", ….
         threads: number of torch's threads; None for torch's default.
         log_interval: updates between two logs.
-        logger: names in LOGGERS with commas between them, beside metrics.jsonl; "none" for none.
+        logger: names in LOGGERS with commas between them, in addition to metrics.jsonl; "none" for none.
         env: the environment.
         data: arguments of load_dataset.
         policy: arguments of LMPolicy.
@@ -241,13 +241,13 @@ class Settings:
         return dict(leaves(yaml.safe_load(self.yaml)))
 
     def with_agent(self, decided: Mapping[str, Any]) -> "Settings":
-        """The same settings with these arguments of the algorithm in place of their own."""
+        """Return the same settings with these arguments of the algorithm."""
         agent = {**self.agent, **decided}
         return replace(self, agent=agent, yaml=as_yaml({**yaml.safe_load(self.yaml), "agent": agent}))
 
 
 def as_yaml(settings: Mapping[str, Any]) -> str:
-    """Nested settings as the text of a config.yaml."""
+    """Return nested settings as the text of a config.yaml."""
     return yaml.safe_dump(_plain(settings), sort_keys=False, allow_unicode=True)
 
 

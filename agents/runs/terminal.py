@@ -1,4 +1,4 @@
-"""The console of every command: data, paths and messages are shown as they are, and never carry instructions."""
+"""The console of every command, which shows data, paths and messages literally and never interprets them."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,10 +10,10 @@ from lm_gym.rendering import printable
 
 
 class Terminal(Console):
-    """A rich console without markup, emoji codes and highlighting, that prints control characters as their escapes.
+    """A rich console without markup, emoji codes and highlighting, which prints control characters as escapes.
 
     Args:
-        options: of rich's Console.
+        options: options of rich's Console.
     """
 
     def __init__(self, **options: Any) -> None:

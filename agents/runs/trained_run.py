@@ -19,7 +19,7 @@ from lm_gym.data.options import ReadOptions
 from lm_gym.envs import TextVectorEnv, find_task
 
 Which = Literal["best", "last"]
-# beside these, the options of the task may change
+# the options of the task may change too
 MAY_CHANGE = ("env.dataset", "env.max_length", "data.", "evaluation.", "device", "threads")
 
 
@@ -77,7 +77,7 @@ class TrainedRun:
             SettingsError, ValueError: if the data or the split cannot be used.
         """
         folder = self.folder
-        settings = replace(self.settings, data={**self.settings.data, "max_overlap": 1.0})  # an error in training only
+        settings = replace(self.settings, data={**self.settings.data, "max_overlap": 1.0})  # an error only in training
         go_on = self._require_best()
         checkpoint = folder.last_checkpoint() if which == "last" else None
         if which == "last" and checkpoint is None:
@@ -143,7 +143,7 @@ def open_run(path: Path, overrides: Sequence[str] = (), changes: Sequence[str] =
     Args:
         path: the run folder.
         overrides: command-line options of settings that may change, usually other data.
-        changes: settings that may change, beside the options of the task.
+        changes: settings that may change, besides the options of the task.
 
     Raises:
         RunFolderError: if there is no run.

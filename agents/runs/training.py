@@ -71,7 +71,7 @@ def run_training(given: Sequence[str]) -> None:
 
 
 def _train_and_report(run: TrainingRun) -> None:
-    """Train and report; whatever ends that early ends in one line, and what was saved stays."""
+    """Train and report. If something ends this early, print one line; saved files stay."""
     request = StopRequest()
     resume = f"{program('train')} --resume {shlex.quote(str(run.folder.path))}"
     try:
@@ -97,7 +97,7 @@ def _last_good(folder: RunFolder) -> str:
 
 
 def start(settings: Settings, command: str, console: Terminal, held: ExitStack) -> TrainingRun:
-    """Start a new run. Nothing is written until everything that the settings name is found and compatible."""
+    """Start a new run. Nothing is written until everything that the settings name has been found and is compatible."""
     if settings.run_dir is not None:
         check_new(settings.run_dir)
     find_loggers(settings.logger)

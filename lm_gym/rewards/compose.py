@@ -93,7 +93,7 @@ class WeightedSumTrack(Track):
         return np.asarray(sum(paid), np.float32)
 
     def step_terms(self, step: Step) -> dict[str, NDArray[np.float32]]:
-        """What each part pays for a step, unweighted, by name."""
+        """Return the unweighted reward of each part for a step, by name."""
         return {name: track.pay_step(step) for name, track in zip(self.names, self.tracks, strict=True)}
 
     def score(self, choices: NDArray[np.int64], log_probs: NDArray[Any] | None) -> NDArray[np.float32]:
@@ -166,11 +166,11 @@ class AtTheEndTrack(Track):
     def pay_step(self, step: Step) -> NDArray[np.float32]:
         """Reward a step that decided some positions of every row (see `Track.pay_step`)."""
         n = self.reward.choices.num_choices
-        whole = self.inner.pay_step(step._replace(decided=self.board.predictions < n))  # all that was decided so far
+        whole = self.inner.pay_step(step._replace(decided=self.board.predictions < n))  # all positions decided so far
         return at_the_end(np.where(step.last[:, None], whole, 0.0), self.board.targets < n)
 
     def step_terms(self, step: Step) -> dict[str, NDArray[np.float32]]:
-        """What each term pays for a step, unweighted, by name."""
+        """Return the unweighted reward of each term for a step, by name."""
         return self.inner.step_terms(step)
 
     def score(self, choices: NDArray[np.int64], log_probs: NDArray[Any] | None) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Whether a whole text is right."""
+"""Exact match of a whole text."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from lm_gym.rewards.reward import Board, Decision, Reward, Track, at_the_end
 
 
 class ExactMatch(Reward):
-    """1 for a text of which every choice is right, else 0; paid at its last position."""
+    """1 for a text in which every choice is right, else 0; paid at its last position."""
 
     name = "exact_match"
     minimum = 0.0
@@ -25,12 +25,12 @@ class ExactMatch(Reward):
         return at_the_end(right[..., None].astype(np.float64), inside)
 
     def track(self, board: Board) -> "ExactMatchTrack":
-        """Follow episodes position by position."""
+        """Return a track, which computes rewards position by position."""
         return ExactMatchTrack(self, board)
 
 
 class ExactMatchTrack(Track):
-    """Whether whole texts are right, along episodes."""
+    """Exact match of whole texts during episodes."""
 
     def pay(self, decision: Decision) -> NDArray[np.float64]:
         """Reward one decision of every row (see `Track.pay`)."""

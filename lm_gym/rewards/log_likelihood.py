@@ -15,8 +15,8 @@ Reference = Callable[[Observation], NDArray[Any]]
 class LogLikelihood(Separable):
     """The log-probability of the gold choice.
 
-    If actions are distributions, this is the log score log p(target), a proper scoring rule (Good 1952). Minus its mean
-    is the cross-entropy, whose exponential is the perplexity.
+    If actions are distributions, this is the log score log p(target), a proper scoring rule (Good 1952). Its negative
+    mean is the cross-entropy, whose exponential is the perplexity.
 
     If actions are choices, this is log p(target | action) with p(x | a) = (1 − ε)·[x = a] + ε·u(x): the likelihood of
     the target as the output of a channel that replaces the action by a draw from u with probability ε. The exponential
@@ -24,7 +24,7 @@ class LogLikelihood(Separable):
     (1 − ε)·π(target) + ε·u(target). A wrong choice costs more if the target is rare.
 
     Args:
-        epsilon: ε in (0, 1). The larger it is, the less is learned from tokens that the policy finds improbable.
+        epsilon: ε in (0, 1). With a larger ε, the policy learns less from tokens that it finds improbable.
         reference: u. None for the unigram distribution of the training split's targets, with one added to each
             count (Laplace); or a callable that maps the observation at the start of texts (each leaf [R, …]) to
             log-probabilities [R, T, n], such as a frozen reference model.

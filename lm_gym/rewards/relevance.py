@@ -12,8 +12,8 @@ from lm_gym.rewards.reward import Board, ChoiceRewards, Decision, Separable, Tra
 class Relevance(Separable):
     """Pay the relevance of the choice made, and charge a cost if it is not relevant at all.
 
-    Abstaining pays 0, where the task allows it. With relevance 1 for the right choice and `wrong_cost` c, abstaining
-    pays off if the right choice has a probability below c / (1 + c).
+    Abstaining, if the task allows it, pays 0. If the right choice has relevance 1 and `wrong_cost` is c, abstaining
+    pays off if the probability of the right choice is below c / (1 + c).
 
     Args:
         wrong_cost: cost of a choice with relevance 0.

@@ -16,7 +16,7 @@ Observation = dict[str, NDArray[Any]]
 
 
 class GoldError(ValueError):
-    """Error: the reward does not understand the kind of gold of a task."""
+    """A reward does not support the kind of gold of a task."""
 
 
 class Choices(NamedTuple):
@@ -77,7 +77,7 @@ class Step(NamedTuple):
     Attributes:
         decided: bool [N, T], the positions decided, whose choices are already written into the predictions.
         last: bool [N], whether the text ends with this step.
-        log_probs: float64 [N, T], log-probability of each target when its position was decided, where actions are
+        log_probs: float64 [N, T], log-probability of each target when its position was decided, if actions are
             distributions, else None.
     """
 
@@ -127,8 +127,8 @@ class Reward(Bounded, ABC):
         separable: whether the reward of a position depends only on the choice at that position.
         log_scale: whether the reward r of a position is the logarithm of a likelihood. Policy gradients then climb
             log E[exp(r)]: E[r] is highest at a policy that always makes the same choice.
-        enumerable: whether `choice_rewards` gives the reward of every choice, without asking about each. Such a reward
-            is separable, and algorithms need no samples.
+        enumerable: whether `choice_rewards` gives the reward of every choice at once. Such a reward is separable, and
+            algorithms need no samples.
         gold: kinds of gold that it understands, one of which the task must offer. "choice": one correct choice per
             position; "iob2": the choices are IOB2 tags; "relevance": every choice has a relevance. None: any kind.
         summary: a line for the manuals; `{choice}` stands for the task's noun for a choice.
@@ -218,8 +218,8 @@ class Track:
     def pay_step(self, step: Step) -> NDArray[np.float32]:
         """Reward a step that decided some positions of every row.
 
-        Positions that pay for themselves pay when they are decided, and the reward's minimum if the text ends with
-        them open. Any other reward pays the whole text when it ends, at its last position.
+        Separable rewards pay each position when it is decided, and their minimum if the text ends while it is open.
+        Other rewards pay for the whole text when it ends, at its last position.
 
         Returns:
             float32 [N, T].
@@ -234,7 +234,7 @@ class Track:
         return np.where(left, min(self.reward.minimum, 0.0), paid).astype(np.float32)
 
     def step_terms(self, step: Step) -> dict[str, NDArray[np.float32]]:
-        """What each term pays for a step, unweighted, by name."""
+        """Return the unweighted reward of each term for a step, by name."""
         return {self.reward.name: self.pay_step(step)}
 
     def score(self, choices: NDArray[np.int64], log_probs: NDArray[Any] | None) -> NDArray[np.float32]:

@@ -80,7 +80,7 @@ def by_scores(scores: NDArray[np.float64], targets: NDArray[np.int64]) -> Predic
     """Return the choices with the highest scores, and the ranks of the gold choices.
 
     Args:
-        scores: float64 [N, T, n]; -inf for choices that a text lacks. Of equal scores the first is the higher.
+        scores: float64 [N, T, n]; -inf for choices that a text lacks. Among equal scores, the first ranks higher.
         targets: int64 [N, T], gold choices; n where padded.
     """
     gold = np.minimum(targets, scores.shape[-1] - 1)[..., None]

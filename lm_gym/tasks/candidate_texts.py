@@ -1,4 +1,4 @@
-"""Encoding of texts that hold candidates, each between markers."""
+"""Encoding of texts that contain candidates, each between markers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lm_gym.tokenizer import TextTokenizer
 
 _ENDS = ("<|endoftext|>", "</s>", "<|end_of_text|>", "<|im_end|>", "<eos>")  # end-of-text tokens of causal LMs
-LEAST = 9  # sub-tokens of the context, with its marker, that are left beside the candidates
+LEAST = 9  # minimum number of sub-tokens of the context, with its marker, next to the candidates
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def encode_candidates(
 ) -> tuple[NDArray[np.integer], NDArray[np.int64], NDArray[np.bool_]]:
     """Encode texts with their candidates.
 
-    A context that is too long loses its beginning; candidates are always read whole.
+    A context that is too long loses its beginning; candidates are never cut.
 
     Args:
         corpus: texts with a column of candidates.

@@ -1,4 +1,4 @@
-"""The base class of tasks that choose among candidates, which stand in the text."""
+"""The base class of tasks that choose among candidates in the text."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class AmongCandidates(FixedPositions):
 
     @property
     def policy_arguments(self) -> dict[str, Any]:
-        """The head and the marker of candidates."""
+        """Return the head and the marker of candidates."""
         pointer = {
             "marker": self._layout.marker,
             "abstains": self._layout.abstains,
@@ -79,7 +79,7 @@ class AmongCandidates(FixedPositions):
         return np.asarray(np.arange(self.shape.choices) < counts[:, None])
 
     def gains(self, texts: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the relevance of each choice, float64 [R, n]; 0 for abstaining and for what a text lacks."""
+        """Return the relevance of each choice, float64 [R, n]; 0 for abstaining and for choices that a text lacks."""
         first = int(self.options.abstain)
         places = self.candidates.offsets[texts][:, None] + np.arange(self.shape.choices - first)
         there = np.arange(self.shape.choices - first) < self.candidates.lengths[texts][:, None]

@@ -42,7 +42,7 @@ class Encoded:
         targets: int16 or wider [P], the gold choices; None if positions are random.
         fixed: bool [S], sub-tokens that never become positions; None if there are none.
         mean_positions: mean number of positions in one pass over the texts if their number is random; else None.
-        given: whether the positions are the mask tokens that the texts have, which are texts to predict.
+        given: whether the positions are mask tokens that the texts contain, as in texts to predict.
     """
 
     ids: NDArray[np.integer]

@@ -48,8 +48,8 @@ class Evaluation:
         places: int64 [P], index of each position in its text's sub-tokens.
         target_log_probs: float32 [P], log P(gold); None if the predictor gives no probabilities.
         returns: float32 [M], the reward of each text; NaN if it needs probabilities that the predictor does not give.
-        choice_log_probs: float32 [P], log P(choice made), or None where it is not known.
-        steps: int64 [M], steps that each text took, or None where texts are decided at once.
+        choice_log_probs: float32 [P], log P(choice made), or None if it is unknown.
+        steps: int64 [M], steps that each text took, or None if texts are decided at once.
         target_ranks: float32 [P], rank of the gold choice from 1; None if the task is not `ranked`.
     """
 

@@ -44,8 +44,8 @@ class MaskedLM(MaskedTexts):
     tokens, from left to right or all at once.
 
     The masked tokens depend on the seed, the text, and the number of its earlier visits. For texts selected by
-    `indices` they depend only on the text, so that evaluations are the same everywhere. `action_masks()` excludes
-    special tokens and the unknown word.
+    `indices`, they depend only on the text, so that evaluations are reproducible. `action_masks()` excludes special
+    tokens and the unknown word.
     """
 
     name = "masked_lm"
@@ -55,7 +55,7 @@ class MaskedLM(MaskedTexts):
 
     @classmethod
     def num_masked(cls, maskable: NDArray[np.int64], options: MaskedLMOptions) -> NDArray[np.int64]:
-        """The fraction `mask_probability` of those that may be masked, one at least."""
+        """Return the fraction `mask_probability` of the maskable tokens, at least 1."""
         number: NDArray[np.int64] = np.maximum(1, np.rint(options.mask_probability * maskable)).astype(np.int64)
         return number
 

@@ -1,4 +1,4 @@
-"""Texts of which some tokens are masked: the base of tasks whose choices are tokens that take a mask's place."""
+"""Texts with masked tokens: the base class of tasks whose choices are tokens that replace masks."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _NEVER = np.uint64(2**64 - 1)
 
 
 class MaskedTexts(Task):
-    """Texts of which some tokens are masked; masked tokens are positions, the vocabulary the choices.
+    """Texts with masked tokens. The positions are the masked tokens, and the choices are the vocabulary.
 
-    A subclass says how many tokens of a text are masked (`num_masked`), and may keep some words from being masked
+    A subclass defines how many tokens of a text are masked (`num_masked`), and may exclude words from masking
     (`shown`).
     """
 
@@ -48,16 +48,16 @@ class MaskedTexts(Task):
     @classmethod
     @abstractmethod
     def num_masked(cls, maskable: NDArray[np.int64], options: Any) -> NDArray[np.int64]:
-        """The number of tokens masked in each text, or the largest if it is drawn, int64 [N].
+        """Return the number of tokens masked in each text, or its maximum if it is random, int64 [N].
 
         Args:
-            maskable: int64 [N], how many may be masked, 1 or more.
+            maskable: int64 [N], number of tokens that may be masked, 1 or more.
             options: the task's own arguments.
         """
 
     @classmethod
     def shown(cls, corpus: Corpus, options: Any) -> NDArray[np.bool_] | None:
-        """The words of a split that are never masked, bool [W]; None: there are none."""
+        """Return the words of a split that are never masked, bool [W]; None if there are none."""
         return None
 
     @classmethod
@@ -100,7 +100,7 @@ class MaskedTexts(Task):
         table: WordTable | None = None,
         options: Any = None,
     ) -> Encoded:
-        """Encode texts to predict: their positions are the mask tokens that they have. Long texts lose their ends."""
+        """Encode texts to predict: their positions are the mask tokens in them. Long texts lose their ends."""
         mask, room = tokenizer.require_mask(), cls.room(tokenizer, max_length)
         table = WordTable.build(corpus, tokenizer) if table is None else table
         flat = expand(table, corpus.words)
@@ -114,7 +114,7 @@ class MaskedTexts(Task):
 
     @classmethod
     def count_targets(cls, encoded: Encoded, tokenizer: TextTokenizer, num_choices: int) -> NDArray[np.int64]:
-        """How often each token stands where it may be masked, int64 [n]."""
+        """Return the number of maskable occurrences of each token, int64 [n]."""
         counts = np.zeros(num_choices, np.int64)
         ids = encoded.ids if encoded.fixed is None else encoded.ids[~encoded.fixed]
         for start in range(0, len(ids), 1_000_000):
@@ -126,14 +126,14 @@ class MaskedTexts(Task):
     def choices(
         cls, corpus: Corpus, tokenizer: TextTokenizer, *, options: Any = None
     ) -> tuple[int, tuple[str, ...] | None]:
-        """The vocabulary."""
+        """Return the size of the vocabulary; choices have no other names than their ids."""
         return tokenizer.size, None
 
     def open(self, texts: NDArray[np.int64], visits: NDArray[np.int64], key: int) -> OpenedTexts:
-        """Padded rows of texts, masked.
+        """Return padded rows of masked texts.
 
-        Each token of a visit has a key of its own, hashed from (key, visit, text, index of the token); the tokens
-        with the smallest keys are masked. So a visit has the same masks whatever else is in the batch.
+        Each token of a visit has a key, hashed from (key, visit, text, index of the token), and the tokens with the
+        smallest keys are masked. The masks of a visit therefore do not depend on the rest of the batch.
         """
         ids, lengths, inside = self._rows(texts)
         if self.encoded.given:
@@ -159,7 +159,7 @@ class MaskedTexts(Task):
         visits: NDArray[np.int64],
         key: int,
     ) -> NDArray[np.bool_]:
-        """Return the tokens to mask at a visit, bool [R, L]; no ties but by a 2^-64 chance."""
+        """Return the tokens to mask at a visit, bool [R, L]; ties have a probability of 2^-64."""
         keys = mix(np.uint64(key), visits[:, None], texts[:, None], np.arange(ids.shape[1]))
         allowed = inside & self.tokenizer.maskable[ids]
         if self._fixed is not None:
@@ -170,7 +170,7 @@ class MaskedTexts(Task):
 
     @property
     def always_legal(self) -> NDArray[np.bool_]:
-        """Everything but special tokens and the unknown word, bool [n]."""
+        """Return all choices except special tokens and the unknown word, bool [n]."""
         return self.tokenizer.maskable.copy()
 
     def write(
@@ -180,20 +180,20 @@ class MaskedTexts(Task):
         slots: NDArray[np.int64],
         choices: NDArray[np.int64],
     ) -> None:
-        """Put predictions where their masks were (see `Task.write`)."""
+        """Replace masks by their predictions (see `Task.write`)."""
         observation["input_ids"][rows, observation["positions"][rows, slots]] = choices
 
     def choice_name(self, choice: int) -> str:
-        """The token as text; the mask for a position that is open."""
+        """Return the token as text, or the mask for an open position."""
         choice = self.tokenizer.require_mask() if choice == self.shape.choices else choice
         return self.tokenizer.decode([choice]).strip()
 
     def choice_text(self, choice: int) -> str:
-        """The token's characters, without the marks of its tokenizer."""
+        """Return the characters of the token, without the marks of its tokenizer."""
         return self.tokenizer.spell(choice)[1]
 
     def parts(self, text: DecidedText) -> list[Part]:
-        """The masked tokens, and what stands between them."""
+        """Return the masked tokens and the text between them."""
         start, end = self.encoded.offsets[text.index : text.index + 2]
         ids = self.encoded.ids[start:end].tolist()
         mask = self.tokenizer.spell(self.tokenizer.require_mask())[1]
@@ -211,7 +211,7 @@ class MaskedTexts(Task):
         return {**super().predicted(text, spans), "filled": self.tokenizer.decode(inside.tolist())}
 
     def format_prediction(self, text: DecidedText) -> str:
-        """A JSON object: the text with its masks, and the gold and the predicted token of each."""
+        """Return a JSON object with the masked text, and the gold and the predicted token of each mask."""
         tokenizer = self.tokenizer
         start, end = self.encoded.offsets[text.index : text.index + 2]
         ids = self.encoded.ids[start:end].astype(np.int64)
@@ -236,8 +236,7 @@ def _encode_chunk(
     """Encode texts first … last - 1.
 
     Returns:
-        framed ids, and which of them are fixed; content lengths and maskable tokens of
-        pieces; long texts.
+        framed ids, and which of them are fixed; content lengths and maskable tokens of pieces; long texts.
     """
     offsets = corpus.offsets[first : last + 1] - corpus.offsets[first]
     span = slice(corpus.offsets[first], corpus.offsets[last])
@@ -260,7 +259,7 @@ def _encode_chunk(
 def _cut(
     lengths: NDArray[np.int64], counts: NDArray[np.int32], offsets: NDArray[np.int64], room: int
 ) -> NDArray[np.int64]:
-    """Lengths of the pieces of texts: as many whole words as fit; a word longer than `room` is cut inside."""
+    """Return the lengths of the pieces of texts, which contain as many whole words as fit; longer words are cut."""
     pieces: list[int] = []
     for text, length in enumerate(lengths.tolist()):
         if length <= room:

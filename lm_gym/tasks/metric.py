@@ -37,10 +37,10 @@ class Metric:
     in_terminal: bool = True
 
     def value(self, evaluation: Evaluation) -> float | None:
-        """The number of an evaluation; None where it is not defined.
+        """Return the value of an evaluation; None if it is undefined.
 
         Raises:
-            UserCodeError: its function raises, or gives no number.
+            UserCodeError: the function raises, or does not return a number.
         """
         if self.of is None:
             return None

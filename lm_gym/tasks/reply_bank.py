@@ -1,4 +1,4 @@
-"""Candidates from a bank of replies, by BM25, and the right one among them."""
+"""Candidates from a bank of replies, selected by BM25, including the right reply."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def read_bank(source: str) -> list[Reply]:
 def with_candidates(dataset: Dataset, right: Mapping[str, Sequence[Reply]], bank: str, k: int) -> Dataset:
     """Return a dataset whose candidates come from a bank: for each text the k replies with the highest BM25 scores.
 
-    The right reply of a text takes the place of the last candidate if BM25 does not find it; a warning counts these
-    texts. The order of candidates is random, but always the same.
+    If BM25 does not find the right reply of a text, it replaces the last candidate; a warning counts these texts. The
+    order of candidates is random, but the same in every run.
 
     Args:
         dataset: texts.

@@ -52,7 +52,7 @@ class ResponseSelectionOptions:
     """Arguments of response selection.
 
     Args:
-        bank: file of replies from which BM25 chooses the candidates; records then have a `reply`, the right one. None:
+        bank: file of replies from which BM25 chooses the candidates; records then have the right `reply`. None:
             records have `candidates`
         k: number of candidates from the bank
         abstain: whether there is one more {choice}, 0, which gives no reply
@@ -76,17 +76,17 @@ class ResponseSelection(AmongCandidates):
     candidates count from 1.
 
     The text is read as turns, message and candidates, with a marker behind the message and behind each candidate. The
-    policy is a token classifier with one label: the logit of a candidate is its output at the candidate's marker, so
+    policy is a token classifier with one label: the logit of a candidate is the output at the candidate's marker, so
     candidates are compared with one another. With `similarity`, the policy adds how well the states of the context
     cover those of the candidate (late interaction). A context that is too long loses its first words. Candidates are
-    always read whole; if they do not fit in `max_length`, an error names those that fall out.
+    never cut; if they do not fit in `max_length`, an error names those that do not fit.
 
-    A record has a message, candidates, and the right one: `answer` (its index), `reply` (its text) or `relevance` (a
-    number for each candidate, 0 if it is wrong). The gold choice is the first candidate of the highest relevance. If no
-    candidate is relevant, it is to abstain.
+    A record has a message, candidates, and the right candidate: `answer` (its index), `reply` (its text) or `relevance`
+    (a number for each candidate, 0 if it is wrong). The gold choice is the first candidate with the highest relevance.
+    If no candidate is relevant, the gold choice is to abstain.
 
-    The reward `relevance` pays the relevance of the reply, and `-wrong_cost` for a wrong one. `action_masks()` allows
-    the candidates that a text has; another number counts as a wrong reply.
+    The reward `relevance` pays the relevance of the reply, and `-wrong_cost` for a wrong reply. `action_masks()` allows
+    only the candidates of the text; any other number counts as a wrong reply.
     """
 
     name = "response_selection"
@@ -115,7 +115,7 @@ class ResponseSelection(AmongCandidates):
         """Return the dataset with candidates and the relevance of each.
 
         Raises:
-            DataError: a text has no candidates, no right one and no way to abstain, or more than one way to tell it.
+            DataError: a text has no candidates, no right candidate and no way to abstain, or several right replies.
         """
         if options.bank is not None:
             right = {split: _right_replies(split, corpus, options) for split, corpus in dataset.splits.items()}
@@ -178,7 +178,7 @@ class ResponseSelection(AmongCandidates):
 
 
 def _graded(split: str, corpus: Corpus, options: ResponseSelectionOptions) -> Corpus:
-    """Return a split with the relevance of each candidate, whichever way its records tell the right one."""
+    """Return a split with the relevance of each candidate, for all three forms of records."""
     candidates = candidates_of(corpus)
     told = [one.name for one in (RELEVANCE, ANSWER, REPLY) if one.name in corpus.columns]
     if len(told) != 1:

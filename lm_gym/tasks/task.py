@@ -50,13 +50,13 @@ class OpenedTexts(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far texts in steps have come.
+    """The progress of texts that take several steps.
 
     Attributes:
-        open: bool [N, T], positions that are not decided.
+        open: bool [N, T], positions that are not decided yet.
         order: int64 [N, T], slots in the order in which they are decided (see `OpenedTexts.order`).
         decided: int64 [N], number of positions decided.
-        last: bool [N], whether no step but the next one is left.
+        last: bool [N], whether the next step is the last one.
     """
 
     open: NDArray[np.bool_]
@@ -111,7 +111,7 @@ class Task(ABC):
             absolute ones.
         static_masks: whether the legal choices are independent of earlier choices.
         ranked: whether metrics need the rank of the gold choice (`Evaluation.target_ranks`).
-        weighting: what has equal weight in supervised learning: every `"position"`, or every `"text"`.
+        weighting: whether every `"position"` or every `"text"` has equal weight in supervised learning.
         choice_is_text: whether a choice replaces text (a token) instead of labelling it (a tag).
         quiet: the choice that is not displayed when it is correct, such as O; None to display all.
         by_word: whether every word is a position, in order, so that predictions can be written as CoNLL columns.
@@ -207,12 +207,12 @@ class Task(ABC):
 
     @classmethod
     def inputs(cls) -> tuple[Field, ...]:
-        """Return the fields that a prediction needs: by default all without gold."""
+        """Return the fields that a prediction needs: by default, all fields without gold."""
         return tuple(field for field in cls.fields if not field.gold)
 
     @classmethod
     def split(cls, text: str) -> list[tuple[int, int]]:
-        """Return the start and end of each word of a text to predict, in characters; by default between blanks."""
+        """Return the start and end of each word of a text to predict, in characters; by default, split at blanks."""
         return blank_spans(text)
 
     @classmethod
@@ -227,7 +227,7 @@ class Task(ABC):
     ) -> Encoded:
         """Encode texts to predict, one encoded text for each; their gold is a placeholder (`without_gold`).
 
-        By default, the same as `encode`. Override it if positions follow from gold or are drawn at random.
+        By default, this calls `encode`. Override it if positions depend on gold or are random.
         """
         return cls.encode(corpus, tokenizer, max_length, table=table, options=options)
 
@@ -259,16 +259,16 @@ class Task(ABC):
 
     @classmethod
     def evaluated_in(cls, options: Any) -> dict[str, Any]:
-        """Arguments of the environment that evaluations need for these options, beside `unit="sequence"`."""
+        """Return arguments of the environment that evaluations need for these options, besides `unit="sequence"`."""
         return {}
 
     @classmethod
     def learned_from(cls, options: Any) -> Any:
-        """The options to learn from gold choices with (the supervised twin)."""
+        """Return the options with which the supervised twin learns from gold choices."""
         return options
 
     def draw_counts(self, texts: NDArray[np.int64], visits: NDArray[np.int64], key: int) -> NDArray[np.int64]:
-        """The number of positions of each text at a visit, int64 [R]; arguments as those of `open`."""
+        """Return the number of positions of each text at a visit, int64 [R]; for the arguments, see `open`."""
         return self.encoded.counts[texts].astype(np.int64)
 
     @abstractmethod
@@ -326,53 +326,53 @@ class Task(ABC):
 
     @property
     def in_steps(self) -> bool:
-        """Whether texts take several steps with `unit="sequence"`, each of which decides some positions."""
+        """Whether texts take several steps with `unit="sequence"`, each of which decides some of the positions."""
         return False
 
     @property
     def may_wait(self) -> bool:
-        """Whether an action may leave positions open: their choice is n (only where `in_steps`)."""
+        """Whether an action may leave positions open, by the choice n (only if `in_steps`)."""
         return False
 
     @property
     def max_steps(self) -> int | None:
-        """Most steps of a text, after which it ends; None for any number (only where `in_steps`)."""
+        """Maximum number of steps, after which a text ends; None for no limit (only if `in_steps`)."""
         return None
 
     @property
     def may_end_open(self) -> bool:
-        """Whether a text may end with open positions (only where `in_steps`)."""
+        """Whether a text may end with open positions (only if `in_steps`)."""
         return self.may_wait
 
     @property
     def step_cost(self) -> float:
-        """What each step costs, subtracted from its reward (only where `in_steps`)."""
+        """Cost of each step, which is subtracted from its reward (only if `in_steps`)."""
         return 0.0
 
     @property
     def needs_distributions(self) -> bool:
-        """Whether only distributions as actions can be played (because `taken` needs scores)."""
+        """Whether actions must be distributions, because `taken` needs scores."""
         return False
 
     def due(self, progress: Progress) -> NDArray[np.bool_]:
-        """Which positions the next step may decide, bool [N, T] (only called where `in_steps`)."""
+        """Return the positions that the next step may decide, bool [N, T] (called only if `in_steps`)."""
         return progress.open
 
     def taken(
         self, due: NDArray[np.bool_], choices: NDArray[np.int64], scores: NDArray[np.float64] | None, last: NDArray[Any]
     ) -> NDArray[np.bool_]:
-        """Which of the positions that are due a step decides, bool [N, T] (only called where `in_steps`).
+        """Return the due positions that a step decides, bool [N, T] (called only if `in_steps`).
 
         Args:
             due: bool [N, T].
-            choices: int64 [N, T], n where a position is left open.
-            scores: float64 [N, T], what `score` says of each distribution; None where actions are choices.
-            last: bool [N], whether it is the last step.
+            choices: int64 [N, T]; n if a position is left open.
+            scores: float64 [N, T], the `score` of each distribution; None if actions are choices.
+            last: bool [N], whether this is the last step.
         """
         return due & (choices < self.shape.choices)
 
     def score(self, log_probs: NDArray[Any]) -> NDArray[np.float64] | None:
-        """How sure distributions are, [..., n] log-probabilities → float64 [...]; None if the task never asks."""
+        """Return the certainty of distributions, [..., n] log-probabilities → float64 [...]; None if it is not used."""
         return None
 
     def ended(self, decided: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -381,7 +381,7 @@ class Task(ABC):
 
     @property
     def policy_arguments(self) -> dict[str, Any]:
-        """Arguments of an `LMPolicy` for this task, as plain values: the head and the names of the labels."""
+        """Return arguments of an `LMPolicy` for this task, as plain values: the head and the names of the labels."""
         return {"head": self.head, "labels": self.choice_names}
 
     @property
@@ -432,7 +432,7 @@ class Task(ABC):
             spans: start and end of each word in the record's string; None if the record holds a list of words.
 
         Returns:
-            By default `predicted`, the names of the choices, and `probability`, theirs, if known.
+            By default, `predicted`, the names of the choices, and `probability`, their probabilities, if known.
         """
         return {
             "predicted": [self.choice_name(choice) for choice in text.choices.tolist()],

@@ -1,4 +1,4 @@
-"""Templates: prompts such as `{text} It was {mask}.` that texts are inserted into."""
+"""Templates: prompts such as `{text} It was {mask}.` into which texts are inserted."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ class Template:
 
     @property
     def names(self) -> list[str]:
-        """The names of the texts in it, in order."""
+        """Names of its texts, in order."""
         return [part for part in self.parts if isinstance(part, str)]
 
     @property
     def literal(self) -> int:
-        """Number of sub-tokens that are the same for all texts, without special tokens."""
+        """Number of sub-tokens that are equal for all texts, without special tokens."""
         return sum(len(part) for part in self.parts if not isinstance(part, str))
 
     def fill(self, texts: Mapping[str, Texts], room: int) -> tuple[Texts, NDArray[np.int64], NDArray[np.bool_]]:

@@ -91,7 +91,7 @@ def best_directions(fitness: th.Tensor, count: int) -> tuple[th.Tensor, float]:
     Directions that tie with the last of the best also count, and b is then larger, so the order has no influence.
 
     Args:
-        fitness: [P], pairs side by side; -inf where an evaluation failed.
+        fitness: [P], pairs side by side; -inf if an evaluation failed.
         count: minimum of b.
     """
     pairs = fitness.view(-1, 2)

@@ -1,4 +1,4 @@
-"""CR-FM-NES: a natural evolution strategy with a covariance that is diagonal except for one direction; its cost is linear."""
+"""CR-FM-NES: a natural evolution strategy of linear cost; its covariance is diagonal except for one direction."""
 
 from __future__ import annotations
 

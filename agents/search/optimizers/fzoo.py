@@ -13,7 +13,7 @@ from lm_gym.bounds import PositiveInt
 
 
 class RademacherNoise(Noise):
-    """Noise of random signs. With rank 1, a matrix is the product of two vectors of signs, so its entries are signs too."""
+    """Noise of random signs. With rank 1, a matrix is the product of two vectors of signs, and so consists of signs."""
 
     def _draw(self, shape: tuple[int, ...], generator: th.Generator) -> th.Tensor:
         drawn = th.randint(2, shape, generator=generator, device=generator.device, dtype=th.float32)
@@ -23,8 +23,8 @@ class RademacherNoise(Noise):
 class FZOO(Probing):
     """Fast zeroth-order optimizer: Dang et al., 2025 (arXiv 2506.09034).
 
-    A batch of N + 1 members consists of the centre and of θ + σ u_i, where u_i are random signs. All are evaluated on the
-    same texts:
+    A batch of N + 1 members consists of the centre and of θ + σ u_i, where u_i are random signs. All are evaluated on
+    the same texts:
 
         s² = (1/(N − 1)) Σ_i (f_i − f̄)²        θ ← θ + (α/N) Σ_i ((f_i − f₀)/s) u_i
 

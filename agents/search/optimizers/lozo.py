@@ -41,8 +41,8 @@ class LazyNoise(Noise):
 class LOZO(SPSA):
     """Low-rank zeroth-order SGD: Chen et al., 2024 (arXiv 2410.07698), algorithms 1 and 2.
 
-    Directions of a matrix are Z_i = U_i Vᵀ/√r, where U_i is drawn for each direction and V [columns, r] for ν generations.
-    Other tensors get full noise. With the two-sided slopes g_i and N = (1/q) Σ_i g_i U_i/√r,
+    Directions of a matrix are Z_i = U_i Vᵀ/√r, where U_i is drawn for each direction and V [columns, r] for ν
+    generations. Other tensors get full noise. With the two-sided slopes g_i and N = (1/q) Σ_i g_i U_i/√r,
 
         W ← W + α N Vᵀ                                          LOZO
         M ← β M + (1 − β) N,        W ← W + α M Vᵀ              LOZO-M

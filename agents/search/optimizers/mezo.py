@@ -23,8 +23,8 @@ class MeZO(SPSA):
     with a failed side are left out.
 
     Args:
-        centre, blocks, spsa: see SPSA. The paper's ε is σ times the natural step. By default, α is 0.3 σ with `adaptive`
-            and 1 without it.
+        centre, blocks, spsa: see SPSA. The paper's ε is σ times the natural step. By default, α is 0.3 σ with
+            `adaptive` and 1 without it.
         popsize: P = 2q.
         adaptive: whether to divide slopes by their running root mean square, so that the same α suits any reward,
             search space and model.

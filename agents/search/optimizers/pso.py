@@ -181,7 +181,7 @@ def evolutionary_factor(x: th.Tensor, best: int) -> float:
 def accelerations(c1: float, c2: float, factor: float, pace: float) -> tuple[float, float]:
     """Return c₁ and c₂ of the next generation (Zhan et al., 2009, table 1): explore, exploit, settle, or jump out.
 
-    The borders between states are where the paper's memberships are equal. Both values stay within 1.5 … 2.5, and their
+    At the borders between states, the paper's memberships are equal. Both values stay within 1.5 … 2.5, and their
     sum within 4.
     """
     if factor <= 0.23:  # settle

@@ -67,7 +67,7 @@ class SNES(VectorOptimizer):
 
 
 def utilities(popsize: int) -> Floats:
-    """Return the utilities of the ranks, the worst rank first, [P]: max(0, ln(P/2 + 1) − ln rank), normalised, minus 1/P."""
+    """Return the utilities of the ranks, the worst first, [P]: max(0, ln(P/2 + 1) − ln rank), normalised, minus 1/P."""
     rank = np.arange(popsize, 0, -1)
     worth = np.maximum(0, math.log(popsize / 2 + 1) - np.log(rank))
     worth /= worth.sum()

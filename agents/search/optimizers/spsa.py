@@ -22,10 +22,10 @@ class SPSA(Probing):
 
         g_i = (f(θ + σ z_i) − f(θ − σ z_i))/(2 σ),        θ climbs (1/q) Σ_i g_i z_i
 
-    Directions with a failed side are left out, and q is the number of the others. With `adaptive`, slopes are divided by
-    their size, g_i/√m, where m is a running mean of g² over about ten generations. α is then in natural steps for any
-    unit of fitness. (FZOO divides by the deviation of the losses, and MEAZO, arXiv 2605.03869, by the mean square of
-    slopes.)
+    Directions with a failed side are left out, and q is the number of the others. With `adaptive`, slopes are divided
+    by their size, g_i/√m, where m is a running mean of g² over about ten generations. α is then in natural steps for
+    any unit of fitness. (FZOO divides by the deviation of the losses, and MEAZO, arXiv 2605.03869, by the mean square
+    of slopes.)
 
     Args:
         centre, blocks, probing: see Probing.

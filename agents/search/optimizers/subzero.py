@@ -39,9 +39,9 @@ class SubspaceNoise(Noise):
 class SubZero(SPSA):
     """Random-subspace zeroth-order SGD: Yu et al., 2024 (arXiv 2410.08989), algorithms 1 to 3.
 
-    Directions of a matrix are Z̃_i = U Z_i Vᵀ. U [rows, r] and V [columns, r] are orthonormal (QR of Gaussian matrices) and
-    fixed for T₀ generations. Z_i [r, r] is Gaussian, scaled so that each entry of Z̃_i has unit variance. Other tensors
-    get full noise. With the two-sided slopes g_i,
+    Directions of a matrix are Z̃_i = U Z_i Vᵀ. U [rows, r] and V [columns, r] are orthonormal (QR of Gaussian matrices)
+    and fixed for T₀ generations. Z_i [r, r] is Gaussian, scaled so that each entry of Z̃_i has unit variance. Other
+    tensors get full noise. With the two-sided slopes g_i,
 
         W ← W + (α/q) Σ_i g_i Z̃_i
 

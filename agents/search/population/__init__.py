@@ -1,1 +1,1 @@
-"""Populations of policies, and one forward for all of their members."""
+"""Populations of policies, and one forward pass for all of their members."""

@@ -1,4 +1,4 @@
-"""What the members of a population make of a parameter, in the forms that a batched forward takes."""
+"""The changes that members of a population make to a parameter, in the forms that a batched forward pass supports."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from lm_gym.agents.search.population.population import PAIRS, Block, Dense, Nois
 
 @dataclass(frozen=True)
 class LowRank:
-    """A member's matrix is a shared one plus a step of A Bᵀ; c members in a row have the same factors.
+    """A shared matrix plus, for each member, a step of A Bᵀ; c consecutive members have the same factors.
 
     Attributes:
         A: [p/c, rows, r].
         B: [p/c, columns, r].
-        steps: [p], how far each member goes.
-        base: the shared one [rows, columns]; None: the module's own as it is.
+        steps: [p], the step of each member.
+        base: the shared matrix [rows, columns]; None for the module's own.
     """
 
     A: th.Tensor
@@ -29,7 +29,7 @@ class LowRank:
 
 
 class Own(ABC):
-    """Every member has entries of its own, computed a few leading rows at a time and never held whole.
+    """Separate entries for every member, computed a few leading rows at a time and never held as a whole.
 
     Attributes:
         block: the parameter.
@@ -39,18 +39,18 @@ class Own(ABC):
 
     @abstractmethod
     def slabs(self) -> Iterator[tuple[slice, th.Tensor]]:
-        """Leading rows, and the members' entries there [p, k, …]; together the whole parameter."""
+        """Yield leading rows and the members' entries there, [p, k, …]; together they are the whole parameter."""
 
     @abstractmethod
     def rows(self, numbers: th.Tensor) -> th.Tensor:
-        """The members' rows of these numbers (int64 [k], ascending), [p, k, …]."""
+        """Return the members' rows with these indices (int64 [k], ascending), [p, k, …]."""
 
     @abstractmethod
     def own_rows(self, numbers: th.Tensor) -> th.Tensor:
-        """Of each member rows of its own (int64 [p, k], in any order), [p, k, …]."""
+        """Return different rows of each member (int64 [p, k], in any order), [p, k, …]."""
 
     def whole(self) -> th.Tensor:
-        """The members' entries, [p, *shape]; for vectors."""
+        """Return the members' entries, [p, *shape]; for vectors."""
         return th.cat([values for _, values in self.slabs()], 1)
 
 
@@ -58,14 +58,14 @@ Change = LowRank | Own
 
 
 class Displaced(Own):
-    """origin + steps · directions, with the directions at hand.
+    """origin + steps · directions, with the directions in memory.
 
     Args:
         block: the parameter.
-        origin: its shape.
+        origin: a tensor of its shape.
         directions: [p, *shape].
-        steps: one factor a member [p], or one for all.
-        dtype: of the members' entries.
+        steps: one factor per member [p], or one for all.
+        dtype: dtype of the members' entries.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Displaced(Own):
 
 
 class Held(Own):
-    """Entries that are at hand.
+    """Entries in memory.
 
     Args:
         block: the parameter.
@@ -123,14 +123,14 @@ class Held(Own):
 
 
 class Drawn(Own):
-    """centre + steps · full-rank noise, drawn again at every use and dropped after it.
+    """centre + steps · full-rank noise, which is drawn again for every use.
 
     Args:
         block: the parameter.
         index: its number.
         centre: the live tensor.
         noise: its directions.
-        directions: int64 [p], each member's.
+        directions: int64 [p], the direction of each member.
         steps: [p].
     """
 
@@ -172,26 +172,27 @@ class Drawn(Own):
 
 
 class Members(ABC):
-    """The changes of any members of a population."""
+    """The changes that the members of a population make."""
 
     @abstractmethod
     def changes(self, members: slice) -> list[Change]:
-        """One change a block, each of the members of a slice."""
+        """Return one change per block for a slice of members."""
 
     @staticmethod
     def of(
         population: Population, blocks: Sequence[Block], live: Sequence[th.Tensor], origin: Sequence[th.Tensor]
     ) -> Members:
-        """The members of a population over parameters.
+        """Return the changes of a population over parameters.
 
         Args:
-            population: dense vectors, displacements from `origin` in units of the blocks; or members around `live`.
+            population: dense vectors, which are displacements from `origin` in units of the blocks; or members around
+                `live`.
             blocks: the parameters.
-            live: the parameters themselves.
-            origin: where vectors are measured from.
+            live: the live parameters.
+            origin: the parameters at the zero vector.
 
         Raises:
-            ValueError: members around other tensors than the live ones.
+            ValueError: the members are around tensors other than the live ones.
         """
         if isinstance(population, Perturbed):
             if not all(a is b for a, b in zip(population.centre, live, strict=True)):
@@ -218,8 +219,7 @@ class _Vectors(Members):
 class _Around(Members):
     """Factors and vectors of all directions are drawn once and kept while a population is evaluated.
 
-    The tensors that are no matrices form one long vector, so that the members' entries of all of them are computed
-    together.
+    The tensors that are not matrices form one long vector, so that their entries are computed together for all members.
     """
 
     def __init__(self, population: Perturbed) -> None:
@@ -260,7 +260,7 @@ class _Around(Members):
         return changes
 
     def _held(self, directions: th.Tensor, sides: th.Tensor) -> dict[int, Change]:
-        """The members' entries of the tensors that are no matrices, by index."""
+        """Return the members' entries of the tensors that are not matrices, by index."""
         if not self._beside:
             return {}
         steps = sides.to(self._centre.device)[:, None] * self._scales

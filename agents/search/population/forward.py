@@ -1,7 +1,7 @@
-"""One forward of a language model in which each block of rows runs another member of a population.
+"""One forward pass of a language model in which each block of rows runs a different member of a population.
 
-While it lasts, the modules whose parameters change answer with functions of `member_modules` in place of their own
-`forward`. What no change reaches is computed once for all members.
+During the forward pass, functions of `modules.py` replace the `forward` of each module whose parameters change. Parts
+that no change affects are computed once for all members.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lm_gym.agents.search.population.reading import Reading
 
 @contextmanager
 def answering(forwards: Mapping[nn.Module, Forward]) -> Iterator[None]:
-    """While it lasts, each module answers with the function in place of its own forward."""
+    """Replace the forward of each module by its function inside the `with` block."""
     for module, forward in forwards.items():
         setattr(module, "forward", forward)  # noqa: B010  (mypy: a method; it shadows the class's until deleted)
     try:
@@ -34,14 +34,14 @@ def answering(forwards: Mapping[nn.Module, Forward]) -> Iterator[None]:
 
 
 class PopulationForward:
-    """Evaluates the members of a population over some parameters of a policy's language model together.
+    """Evaluate the members of a population over some parameters of a policy's language model together.
 
     Args:
         policy: the policy.
-        parameters: those that change, by name; a tied one changes wherever it is used.
+        parameters: the parameters that change, by name; a tied parameter changes wherever it is used.
 
     Raises:
-        ValueError: a parameter of a module that no batched forward is known for, by name.
+        ValueError: no batched forward is known for the module of a parameter; the message names the parameter.
     """
 
     def __init__(self, policy: LMPolicy, parameters: Mapping[str, nn.Parameter]) -> None:
@@ -51,16 +51,16 @@ class PopulationForward:
         self._head_only = not inside
         self._layers = find_layers(policy.network)
         numbers = [i for i, layer in enumerate(self._layers) for module in layer.modules() if module in inside]
-        self._shared = min(numbers) if len(numbers) == len(inside) and numbers else 0  # layers that no change reaches
+        self._shared = min(numbers) if len(numbers) == len(inside) and numbers else 0  # layers that no change affects
 
     def share(self, reading: Reading) -> Callable[[Sequence[Change], slice], th.Tensor]:
-        """Computes what all members share of these texts.
+        """Compute what all members share on these texts.
 
         Returns:
-            a function from one change a parameter and the members that make it, to their log-probabilities (see
+            a function that maps one change per parameter, and the members that make it, to log-probabilities (see
             `Reading.shaped`).
         """
-        if reading.groups > 1:  # nothing is shared by all; what is, by those of a group, in each forward
+        if reading.groups > 1:  # only the members of a group share something, and each forward pass computes it
             return partial(self._heads if self._head_only else self._rows, reading, None)
         shared = None
         if self._head_only or self._shared:
@@ -68,10 +68,10 @@ class PopulationForward:
         return partial(self._heads if self._head_only else self._rows, reading, shared)
 
     def _shared_part(self, reading: Reading, members: slice) -> Any:
-        """What no change reaches, of the texts of these members, each once.
+        """Compute once, for each text of these members, what no change affects.
 
-        Hidden states [Q, H] where only the head changes, else the output of the last layer that no change reaches:
-        states [B, L, H], or a tuple that holds them.
+        If only the head changes, these are hidden states [Q, H]. Otherwise they are the output of the last layer that
+        no change affects: states [B, L, H], or a tuple that contains them.
         """
         texts = reading.text_slice(members)
         obs = {key: leaf[texts] for key, leaf in reading.obs.items()}
@@ -99,7 +99,7 @@ class PopulationForward:
         else:
             texts = reading.text_slice(members)
             mask = obs["position_mask"][texts].bool()
-            number = mask.flatten().cumsum(0).view(mask.shape) - 1  # of a position among those of the texts
+            number = mask.flatten().cumsum(0).view(mask.shape) - 1  # index of a position among those of the texts
             hidden = self._shared_part(reading, members)[number[rows - texts.start, slots]]  # [A, H]
             layout = Layout(count, reading.texts, ragged=_ragged(policy, reading, members))
         with answering(self._forwards(layout, changes)):
@@ -124,19 +124,19 @@ class PopulationForward:
 
 
 def read_together(policy: LMPolicy, reading: Reading, members: slice) -> th.Tensor:
-    """Log-probabilities of one forward of p·k rows, k texts of each of these members (see `Reading.shaped`)."""
+    """Return log-probabilities of one forward pass over p·k rows, k texts of each member (see `Reading.shaped`)."""
     return reading.shaped(policy.positions(reading.observation(members)).log_probs, members)
 
 
 def _ragged(policy: LMPolicy, reading: Reading, members: slice) -> Ragged:
-    """Return how many states the head reads for each of these members."""
+    """Return the number of states that the head reads for each of these members."""
     groups = th.arange(members.start, members.stop) // reading.sharing
     counts = [reading.counts[group] * policy.states for group in groups.tolist()]
     return Ragged.of(counts, reading.obs["input_ids"].device)
 
 
 def _repeat(output: Any, rows: th.Tensor) -> Any:
-    """The rows of a layer's output that members read, whatever tuple it comes in."""
+    """Return the rows of a layer's output that members read; the output may be a tuple."""
     if isinstance(output, tuple):
         return tuple(_repeat(part, rows) for part in output)
     return output[rows] if isinstance(output, th.Tensor) else output
@@ -145,7 +145,7 @@ def _repeat(output: Any, rows: th.Tensor) -> Any:
 def _find_uses(
     network: nn.Module, parameters: Mapping[str, nn.Parameter]
 ) -> dict[nn.Module, tuple[Forward, int | None, int | None]]:
-    """For each module that uses them, its batched forward, and the numbers of its weight and bias as parameters."""
+    """Return the batched forward of each module that uses the parameters, and the indices of its weight and bias."""
     number = {id(parameter): i for i, parameter in enumerate(parameters.values())}
     uses: dict[nn.Module, tuple[Forward, int | None, int | None]] = {}
     for module in network.modules():

@@ -1,7 +1,7 @@
-"""Modules of a language model whose rows belong to members of a population, each with weights of its own.
+"""Modules of a language model whose rows belong to members of a population with different weights.
 
-A shared product where a member's matrix is the live one plus a low-rank term, whose cost is that of the rows read once
-more, and a product of its own where it is not.
+If a member's matrix is the live matrix plus a low-rank term, members share one product, and the term costs about one
+more read of the rows. Otherwise, each member needs its own product.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Ragged:
     """Members that decide different numbers of positions, and their places in [p, m], m the most of any of them.
 
     Attributes:
-        padded: int64 [p·m], which of all A positions stands at each place; the first where none does.
+        padded: int64 [p·m], the index among all A positions of the position at each place; 0 for empty places.
         places: int64 [A], the place of each position.
     """
 
@@ -35,7 +35,7 @@ class Ragged:
 
     @classmethod
     def of(cls, counts: Sequence[int], device: th.device) -> Ragged:
-        """Of members that decide so many positions each, one after another."""
+        """Create the places of consecutive members from the number of positions that each decides."""
         lengths = th.tensor(counts)
         columns = th.arange(int(lengths.max()))
         inside = columns < lengths[:, None]  # [p, m]
@@ -47,14 +47,14 @@ class Ragged:
 
 @dataclass(frozen=True)
 class Layout:
-    """How rows belong to members.
+    """The assignment of rows to members.
 
     Attributes:
         members: p.
-        texts: k of each member; the encoder runs p·k rows, member by member.
-        shared: rows that the head is given while they are still the same for all members; -1: none are.
-        ragged: where each member reads texts of its own: the rows of the head, whose numbers differ. None: all members
-            read the same texts.
+        texts: k, texts of each member; the encoder runs p·k rows, member by member.
+        shared: number of rows that the head gets while they are still equal for all members; -1 if there are none.
+        ragged: the rows of the head if members read different texts, because the number of rows then differs. None:
+            all members read the same texts.
     """
 
     members: int
@@ -63,7 +63,7 @@ class Layout:
     ragged: Ragged | None = None
 
     def by_member(self, x: th.Tensor) -> th.Tensor:
-        """Rows [*, d] as [p, m, d]; those that all members share are repeated without a copy, missing ones filled."""
+        """Return rows [*, d] as [p, m, d]; shared rows are repeated without a copy, and missing rows are filled."""
         flat = x.reshape(-1, x.shape[-1])
         if len(flat) == self.shared:
             return flat.expand(self.members, *flat.shape)
@@ -82,7 +82,7 @@ class Layout:
         return out.view(*x.shape[:-1], out.shape[-1])
 
     def _in_head(self, x: th.Tensor) -> bool:
-        """Whether rows are those of the head, of different numbers for each member."""
+        """Return whether the rows are those of the head, and their number differs between members."""
         if self.ragged is None or self.members * self.texts == 1:
             return False
         return x.dim() == 3 and len(x) == 1 and x.shape[1] == len(self.ragged.places)
@@ -91,10 +91,10 @@ class Layout:
 def linear(
     layout: Layout, module: nn.Linear | Conv1D, weight: Change | None, bias: Own | None, x: th.Tensor
 ) -> th.Tensor:
-    """The product x Wᵀ + b with each member's W and b (Conv1D: x W + b).
+    """Return the product x Wᵀ + b with each member's W and b (Conv1D: x W + b).
 
-    A low-rank term on top of a shared matrix is written into the output first, where the bias would be, and the shared
-    product added onto it: (x B) Aᵀ + b, then += x Wᵀ. So it costs no pass of its own over the output.
+    If there is a low-rank term, it is written to the output first, together with the bias, and the shared product is
+    added to it: (x B) Aᵀ + b, then += x Wᵀ. The term therefore needs no additional pass over the output.
     """
     xs = layout.by_member(x)  # [p, m, in]
     W: th.Tensor = weight.base if isinstance(weight, LowRank) and weight.base is not None else module.weight
@@ -122,7 +122,7 @@ def linear(
 
 
 def _rows_times(rows: th.Tensor, B: th.Tensor) -> th.Tensor:
-    """Sets of rows [s, n, d] by each set's B [s, d, r], as [s, r, n]."""
+    """Multiply each set of rows [s, n, d] by its B [s, d, r]; return [s, r, n]."""
     _, width, rank = B.shape
     if rank == 1 and (rows.shape[1] >= 256 or width >= 512):  # torch's batched product is slower than its matrix-vector
         return th.stack([th.mv(x, b[:, 0]) for x, b in zip(rows, B, strict=True)])[:, None]
@@ -130,10 +130,10 @@ def _rows_times(rows: th.Tensor, B: th.Tensor) -> th.Tensor:
 
 
 def _low_rank(xB: th.Tensor, steps: th.Tensor, At: th.Tensor, base: th.Tensor | None) -> th.Tensor:
-    """The sum base + steps · (x B) Aᵀ, [p, m, out].
+    """Return base + steps · (x B) Aᵀ, [p, m, out].
 
     Args:
-        xB: [p/c, r, c, m], or [p/c, r, 1, m] where the c members that share factors share their rows too.
+        xB: [p/c, r, c, m], or [p/c, r, 1, m] if the c members that share factors also share their rows.
         steps: [p].
         At: [p/c, r, out].
         base: [out], [m, out] or [p, 1, out]; None: zero.
@@ -152,7 +152,7 @@ def _low_rank(xB: th.Tensor, steps: th.Tensor, At: th.Tensor, base: th.Tensor | 
 
 
 def _are_the_same(xs: th.Tensor) -> bool:
-    """Whether [p, m, d] are m rows that all members share."""
+    """Return whether [p, m, d] are m rows that all members share."""
     return len(xs) > 1 and xs.stride(0) == 0
 
 
@@ -170,7 +170,7 @@ def _own_product(xs: th.Tensor, weight: Own, rows_are_inputs: bool, outputs: int
 
 
 def layer_norm(layout: Layout, module: nn.LayerNorm, weight: Own | None, bias: Own | None, x: th.Tensor) -> th.Tensor:
-    """Layer normalisation with each member's weight and bias."""
+    """Apply layer normalisation with each member's weight and bias."""
     normal = layout.by_member(F.layer_norm(x, module.normalized_shape, None, None, module.eps))
     w = module.weight if weight is None else weight.whole()[:, None]  # [d] or [p, 1, d]
     b = module.bias if bias is None else bias.whole()[:, None]
@@ -178,7 +178,7 @@ def layer_norm(layout: Layout, module: nn.LayerNorm, weight: Own | None, bias: O
 
 
 def embedding(layout: Layout, module: nn.Embedding, weight: Change, _: None, ids: th.Tensor) -> th.Tensor:
-    """Rows of each member's matrix, for ids [p·k, L], or [1, L] where all texts share them."""
+    """Return rows of each member's matrix, for ids [p·k, L], or [1, L] if all texts share them."""
     if layout.ragged is not None and len(ids) > 1:
         return _own_embedding(weight, module, ids.reshape(layout.members, -1)).view(*ids.shape, -1)
     one = ids[: max(1, len(ids) // layout.members)]  # [k or 1, L]
@@ -194,7 +194,7 @@ def embedding(layout: Layout, module: nn.Embedding, weight: Change, _: None, ids
 
 
 def _own_embedding(weight: Change, module: nn.Embedding, ids: th.Tensor) -> th.Tensor:
-    """Rows [p, m, H] of each member's matrix, for ids [p, m] of its own."""
+    """Return rows [p, m, H] of each member's matrix, for the ids [p, m] of that member."""
     if isinstance(weight, Own):
         return weight.own_rows(ids)
     sets = len(weight.A)
@@ -205,9 +205,9 @@ def _own_embedding(weight: Change, module: nn.Embedding, ids: th.Tensor) -> th.T
 
 
 def scaling(layout: Layout, module: nn.Module, weight: Own, _: None, x: th.Tensor) -> th.Tensor:
-    """A module of one vector that scales its output (RMSNorm and its kin): f(x, w) = f(x, 0) + w · (f(x, 1) - f(x, 0)).
+    """Apply a module that scales its output by a vector, such as RMSNorm: f(x, w) = f(x, 0) + w · (f(x, 1) - f(x, 0)).
 
-    So it serves those that multiply by w and those that multiply by 1 + w.
+    This form works for modules that multiply by w and for those that multiply by 1 + w.
     """
     live: Any = module.weight
     zero, one = (
@@ -218,7 +218,7 @@ def scaling(layout: Layout, module: nn.Module, weight: Own, _: None, x: th.Tenso
 
 
 class _ByClass(nn.Module):
-    """A module by its class's own forward, whatever shadows it."""
+    """A module that calls the forward of its class, even if an attribute shadows it."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -229,7 +229,7 @@ class _ByClass(nn.Module):
 
 
 def batched_forward(module: nn.Module) -> Forward | None:
-    """The function that answers for a module whose rows belong to members, None where none is known."""
+    """Return the function that replaces the forward of a module whose rows belong to members; None if none is known."""
     if type(module) in FORWARDS:
         return FORWARDS[type(module)]
     own = dict(module.named_parameters())

@@ -1,4 +1,4 @@
-"""What an optimizer asks to be evaluated: P members of a search space, held dense or regenerated from counters."""
+"""Populations that optimizers propose: P members of a search space, stored as vectors or regenerated from counters."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Kind = Literal["real", "binary", "categorical"]
 
 @dataclass(frozen=True)
 class Domain:
-    """What the entries of a vector are.
+    """The kind and number of the entries of a vector.
 
     Attributes:
-        kind: `"real"` (float32, standardised: 0 is where the search begins, 1 a natural step of the space),
+        kind: `"real"` (float32, standardised: 0 is the start of the search, 1 is a natural step of the space),
             `"binary"` (bool) or `"categorical"` (int64 in 0 … choices-1).
-        dim: d, entries of a vector.
-        choices: values of an entry of a categorical vector; 2 of a binary one; 0 of a real one.
+        dim: d, number of entries.
+        choices: number of values of a categorical entry; 2 for binary and 0 for real entries.
     """
 
     kind: Kind
@@ -32,12 +32,12 @@ class Domain:
 
 @dataclass(frozen=True)
 class Block:
-    """A tensor that is searched, a part of the vector.
+    """A searched tensor, which is a part of the vector.
 
     Attributes:
-        name: the parameter's, for messages.
-        shape: of the tensor; its entries follow one another in the vector, row-major.
-        scale: one unit of the vector in the tensor's own units.
+        name: name of the parameter, for messages.
+        shape: shape of the tensor; the vector contains its entries in row-major order.
+        scale: one unit of the vector in units of the tensor.
     """
 
     name: str
@@ -46,19 +46,19 @@ class Block:
 
     @property
     def size(self) -> int:
-        """Entries of the tensor."""
+        """Number of entries of the tensor."""
         return math.prod(self.shape)
 
     @property
     def slab_rows(self) -> int:
-        """Leading rows that full-rank noise is drawn for at a time: some 2^15 entries, 128 KiB."""
+        """Number of leading rows for which full-rank noise is drawn at a time: about 2^15 entries, 128 KiB."""
         return max(1, 2**15 * self.shape[0] // self.size)
 
 
 def keyed_seed(*counters: int) -> int:
-    """A generator's seed out of counters: the same on every machine, unrelated for any two keys.
+    """Return a generator's seed computed from counters: the same on every machine, and unrelated for different keys.
 
-    Of its 63 bits torch's CPU generator uses 32.
+    The seed has 63 bits, of which torch's CPU generator uses 32.
     """
     return int.from_bytes(hashlib.blake2b(repr(counters).encode(), digest_size=8).digest(), "little") >> 1
 
@@ -68,8 +68,8 @@ class Population(ABC):
 
     Attributes:
         size: P.
-        unit: members that are compared with one another, one after another in the population: both of an antithetic
-            pair, for example. They always read the same texts.
+        unit: number of consecutive members that are compared with one another, such as 2 for antithetic pairs. They
+            always read the same texts.
     """
 
     size: int
@@ -80,7 +80,7 @@ class Population(ABC):
         """The members' vectors, [p, d]."""
 
     def by_unit(self) -> tuple[Population, th.Tensor | None]:
-        """The same members with those of a unit side by side, and which member each is, int64 [P]; None: as here."""
+        """Return the members with units side by side, and their indices here, int64 [P]; None for the same order."""
         return self, None
 
     def __len__(self) -> int:
@@ -88,12 +88,13 @@ class Population(ABC):
 
 
 class Dense(Population):
-    """Members held as they are.
+    """Members stored as vectors.
 
     Args:
-        members: [P, d], of the dtype that the domain's kind asks for.
+        members: [P, d], with the dtype of the domain's kind.
         unit: see Population.
-        apart: the members of a unit are P/unit members apart (each parent, then each parent's trial), not side by side.
+        apart: whether the members of a unit are P/unit members apart (all parents, then their trials) instead of side
+            by side.
     """
 
     def __init__(self, members: th.Tensor, unit: int = 1, *, apart: bool = False) -> None:
@@ -112,11 +113,11 @@ class Dense(Population):
 
 
 class Sampled(Dense):
-    """Members beside the noise that they were made of, kept for `tell`.
+    """Members together with the noise that they were computed from, which `tell` needs.
 
     Args:
         members: [P, d].
-        noise: what the optimizer wants back.
+        noise: the noise, for the optimizer.
         unit, apart: see Dense.
     """
 
@@ -129,19 +130,18 @@ class Sampled(Dense):
 class Noise:
     """Standard Gaussian directions of one generation, regenerated on demand.
 
-    With a rank, matrices get E = A Bᵀ/√r (`low_rank`, EGGROLL, 2025) and other tensors an entry of their own drawn for
-    each (`vectors`), for all directions in one draw that is kept as long as this object (`factors`, `beside`). Without,
-    nothing is kept: every entry of everything is drawn on its own
-    (`slabs`), a direction and a few leading rows at a time, so that what is held is a slab and a part can be drawn
-    alone.
+    With a rank, matrices get E = A Bᵀ/√r (`low_rank`, EGGROLL, 2025), and all entries of other tensors are drawn
+    independently (`vectors`). One draw serves all directions and is kept as long as this object (`factors`, `beside`).
+    Without a rank, every entry of every tensor is drawn independently (`slabs`), for one direction and a few leading
+    rows at a time. Nothing is kept, so memory holds one slab, and parts can be drawn alone.
 
-    Numbers are keyed by (seed, generation, index of the block), those of slabs by the direction and the slab as well:
-    distinct in every block, the same for every use of a tied parameter, the same on every process.
+    Numbers are keyed by (seed, generation, index of the block); those of slabs also by the direction and the slab. They
+    are distinct for every block, and the same for every use of a tied parameter and in every process.
 
     Attributes:
-        seed: of the run.
+        seed: seed of the run.
         generation: number of the generation.
-        rank: r, or None: full rank.
+        rank: r, or None for full rank.
     """
 
     seed: int
@@ -150,11 +150,11 @@ class Noise:
     _kept: dict[tuple[int, int], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def is_low_rank(self, block: Block) -> bool:
-        """Whether a block's noise comes as factors."""
+        """Return whether the noise of a block consists of factors."""
         return self.rank is not None and len(block.shape) == 2
 
     def low_rank(self, index: int, block: Block, directions: int, device: th.device) -> tuple[th.Tensor, th.Tensor]:
-        """Factors of a matrix's noise: A [directions, rows, r] and B [directions, columns, r], with 1/√r inside A."""
+        """Return the factors of a matrix's noise: A/√r [directions, rows, r] and B [directions, columns, r]."""
         rows, columns = block.shape
         assert self.rank is not None
         both = self._draw((directions, rows + columns, self.rank), self._generator(device, index, 0, 1))
@@ -162,11 +162,11 @@ class Noise:
         return both[:, :rows], both[:, rows:]
 
     def vectors(self, index: int, block: Block, directions: int, device: th.device) -> th.Tensor:
-        """Noise of a tensor that is no matrix, beside low-rank noise of the matrices: [directions, *shape]."""
+        """Return the noise of a tensor that is not a matrix, [directions, *shape], if matrices have low-rank noise."""
         return self._draw((directions, *block.shape), self._generator(device, index, 0, 1))
 
     def factors(self, index: int, block: Block, directions: int, device: th.device) -> tuple[th.Tensor, th.Tensor]:
-        """Return `low_rank`, drawn once and kept: a generation needs it to evaluate members and to learn from them."""
+        """Return `low_rank`, drawn once and kept: evaluating members and learning from them both need it."""
         if (index, directions) not in self._kept:
             self._kept[index, directions] = self.low_rank(index, block, directions, device)
         A, B = self._kept[index, directions]
@@ -182,17 +182,17 @@ class Noise:
     def slabs(
         self, index: int, block: Block, direction: int, device: th.device, wanted: Container[int] | None = None
     ) -> Iterator[tuple[slice, th.Tensor]]:
-        """One direction's full-rank noise of a block, piece by piece.
+        """Yield the full-rank noise of one direction of a block, slab by slab.
 
         Args:
-            index: number of the block.
-            block: what it is.
-            direction: its number.
-            device: where it is needed.
-            wanted: numbers of the slabs (row // block.slab_rows) to draw; None: all.
+            index: index of the block.
+            block: the block.
+            direction: index of the direction.
+            device: device of the noise.
+            wanted: indices of the slabs (row // block.slab_rows) to draw; None for all.
 
         Yields:
-            leading rows (a slice), their noise [k, …].
+            leading rows (a slice) and their noise [k, …].
         """
         height = block.slab_rows
         for slab in range(math.ceil(block.shape[0] / height)):
@@ -202,7 +202,7 @@ class Noise:
                 yield rows, self._draw(shape, self._generator(device, index, 1 + direction, slab))
 
     def dense(self, index: int, block: Block, direction: int, directions: int, device: th.device) -> th.Tensor:
-        """One direction's noise of a block, materialised, the block's shape; for small spaces and tests."""
+        """Return the noise of one direction of a block as a tensor of the block's shape; for small spaces and tests."""
         if self.rank is None:
             return th.cat([noise for _, noise in self.slabs(index, block, direction, device)])
         if not self.is_low_rank(block):
@@ -211,7 +211,7 @@ class Noise:
         return A[direction] @ B[direction].T
 
     def _draw(self, shape: tuple[int, ...], generator: th.Generator) -> th.Tensor:
-        """Independent numbers of mean 0 and variance 1."""
+        """Draw independent numbers of mean 0 and variance 1."""
         return th.randn(shape, generator=generator, device=generator.device)
 
     def _generator(self, device: th.device, *key: int) -> th.Generator:
@@ -219,12 +219,12 @@ class Noise:
 
 
 def check_pairs(popsize: int) -> None:
-    """Raise ValueError unless members come in pairs."""
+    """Raise ValueError if the number of members is odd."""
     check_units(popsize, 2)
 
 
 def check_units(popsize: int, unit: int) -> None:
-    """Raise ValueError unless members come in units of so many."""
+    """Raise ValueError unless the number of members is a multiple of the unit."""
     if popsize < unit or popsize % unit:
         what = "pairs, give an even number of at least 2" if unit == 2 else f"units of {unit}, give a multiple of it"
         raise ValueError(f"popsize={popsize}: members come in {what}")
@@ -232,11 +232,11 @@ def check_units(popsize: int, unit: int) -> None:
 
 @dataclass(frozen=True)
 class Pattern:
-    """How the members of a unit lie around the centre.
+    """The positions of the members of a unit around the centre.
 
     Attributes:
-        directions: of each member, the number of its direction within the unit, 0, 1, …
-        sides: of each member, how far it goes along it: +1, −1, or 0 at the centre.
+        directions: for each member, the index of its direction within the unit, 0, 1, …
+        sides: for each member, its step along the direction: +1, −1, or 0 at the centre.
     """
 
     directions: tuple[int, ...]
@@ -244,7 +244,7 @@ class Pattern:
 
     @property
     def count(self) -> int:
-        """Directions of a unit."""
+        """Number of directions of a unit."""
         return max(self.directions) + 1
 
 
@@ -252,17 +252,17 @@ PAIRS = Pattern((0, 0), (1.0, -1.0))
 
 
 class Perturbed(Population):
-    """Members around a centre: centre ± σ ε, with the noise ε regenerated block by block where it is used.
+    """Members around a centre: centre ± σ ε, with the noise ε regenerated block by block wherever it is used.
 
-    By default antithetic pairs: member 2i is centre + σ ε_i, member 2i + 1 is centre − σ ε_i. Memory is that of the
-    centre, whatever P.
+    By default, members are antithetic pairs: member 2i is centre + σ ε_i, member 2i + 1 is centre − σ ε_i. For any P,
+    only the centre is in memory.
 
     Args:
-        centre: one live tensor for each block, in the tensors' own units; not copied.
-        blocks: what the tensors are.
+        centre: one live tensor for each block, in units of the tensors; not copied.
+        blocks: description of the tensors.
         noise: ε.
-        sigma: σ, in units of the vector; a block's entries move by σ · scale · ε.
-        size: P, a multiple of the pattern's members.
+        sigma: σ, in units of the vector; the entries of a block move by σ · scale · ε.
+        size: P, a multiple of the number of members in the pattern.
         pattern: the members of a unit.
     """
 
@@ -284,17 +284,17 @@ class Perturbed(Population):
 
     @property
     def directions(self) -> int:
-        """Directions of all units; P/2 where members are pairs."""
+        """Number of directions of all units; P/2 for pairs."""
         return self.size // self.unit * self.pattern.count
 
     def tensor(self, index: int, member: int) -> th.Tensor:
-        """One block of one member, in the tensor's own units: what the batched forward must equal."""
+        """Return one block of one member in units of the tensor; the batched forward pass must use equal weights."""
         block, centre = self.blocks[index], self.centre[index]
         epsilon = self.noise.dense(index, block, int(self.direction[member]), self.directions, centre.device)
         return centre + float(self.side[member]) * self.sigma * block.scale * epsilon
 
     def vectors(self, members: slice = slice(None)) -> th.Tensor:
-        """The members' displacements from the centre in units of the vector, [p, d]; for small spaces and tests."""
+        """Return displacements from the centre in units of the vector, [p, d]; for small spaces and tests."""
         rows = []
         for member in range(self.size)[members]:
             step, direction = float(self.side[member]) * self.sigma, int(self.direction[member])

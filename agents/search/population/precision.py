@@ -1,4 +1,4 @@
-"""Forward passes in another precision than the one in which weights are stored and updated."""
+"""Forward passes in a precision other than that in which weights are stored and updated."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ Precision = Literal["float32", "bfloat16"]
 
 
 class Computing:
-    """A `with` block in which a model's float32 weights are those of another precision.
+    """A `with` block in which a model's float32 weights have another precision.
 
-    The copies are made once, when this object is created. Each block exchanges them for the weights, which come back
-    unchanged at its end, also after an exception. `"float32"` changes nothing, whatever the weights are.
+    The copies are made once, when this object is created. Each block replaces the weights by the copies and restores
+    the unchanged weights at its end, even after an exception. `"float32"` changes nothing, for weights of any
+    precision.
 
     Args:
         model: the model.

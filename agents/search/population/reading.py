@@ -1,4 +1,4 @@
-"""Which texts of a batch each member of a population reads."""
+"""The texts of a batch that each member of a population reads."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from lm_gym.agents.model.text_encoder import TensorObservation
 class Reading:
     """The texts of a generation, divided among the members.
 
-    Members and texts form as many groups each, in their order: the first P/G members read the first B/G texts, and so
-    on. In a forward, members follow one another, each with its k = B/G texts.
+    Members and texts form G groups each, in order: the first P/G members read the first B/G texts, and so on. In a
+    forward pass, members follow one another, each with its k = B/G texts.
 
     Attributes:
         obs: the observation of B texts.
@@ -34,20 +34,20 @@ class Reading:
 
     @property
     def texts(self) -> int:
-        """k, texts that a member reads."""
+        """k, number of texts that a member reads."""
         return len(self.obs["input_ids"]) // self.groups
 
     @property
     def sharing(self) -> int:
-        """P/G, members that read the same texts."""
+        """P/G, number of members that read the same texts."""
         return self.members // self.groups
 
     def chunks(self, max_rows: int) -> list[slice]:
-        """Divide the members into those of one forward each, which depends on nothing but the sizes.
+        """Divide the members into chunks of one forward pass each; the chunks depend only on the sizes.
 
         Args:
-            max_rows: maximum number of texts in one forward, counted for each member; at least one member runs at a
-                time, and both members of an antithetic pair run together if two fit.
+            max_rows: maximum number of texts in one forward pass, counted for each member; at least one member runs at
+                a time, and both members of an antithetic pair run together if two fit.
 
         Raises:
             ValueError: max_rows is below 1.
@@ -60,35 +60,35 @@ class Reading:
         return [slice(start, min(start + members, self.members)) for start in range(0, self.members, members)]
 
     def text_slice(self, members: slice) -> slice:
-        """The texts that any of these members reads."""
+        """Return the texts that these members read."""
         first, last = members.start // self.sharing, (members.stop - 1) // self.sharing
         return slice(first * self.texts, (last + 1) * self.texts)
 
     def rows(self, members: slice) -> th.Tensor:
-        """The text of each row of a forward of these members, int64 [p·k]."""
+        """Return the text of each row of a forward pass of these members, int64 [p·k]."""
         device = self.obs["input_ids"].device
         group = th.arange(members.start, members.stop, device=device) // self.sharing
         return (group[:, None] * self.texts + th.arange(self.texts, device=device)).flatten()
 
     def observation(self, members: slice) -> TensorObservation:
-        """The observation of a forward of these members, p·k rows."""
+        """Return the observation of a forward pass of these members, p·k rows."""
         rows = self.rows(members)
         return {key: leaf[rows] for key, leaf in self.obs.items()}
 
     def positions(self, members: slice) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
-        """Member (0 … p-1), text (0 … B-1) and slot of each position that these members decide, int64 [A] each."""
+        """Return member (0 … p-1), text (0 … B-1) and slot of each position of these members, int64 [A] each."""
         rows = self.rows(members)
         row, slot = self.obs["position_mask"][rows].bool().nonzero(as_tuple=True)
         return row // self.texts, rows[row], slot
 
     @cached_property
     def counts(self) -> list[int]:
-        """Positions that a member of each group decides."""
+        """Number of positions that a member of each group decides."""
         counts: list[int] = self.obs["position_mask"].bool().sum(1).view(self.groups, -1).sum(1).tolist()
         return counts
 
     def shaped(self, log_probs: th.Tensor, members: slice) -> th.Tensor:
-        """Log-probabilities [A, n] of these members, as [p, Q, n] where all read the same texts."""
+        """Return log-probabilities [A, n] of these members, as [p, Q, n] if all read the same texts."""
         return log_probs.view(members.stop - members.start, -1, log_probs.shape[-1]) if self.groups == 1 else log_probs
 
 
@@ -99,10 +99,10 @@ def count_groups(k: int, rows: int, population: int, unit: int) -> int:
         k: texts per member.
         rows: texts of a generation.
         population: P.
-        unit: members that read the same texts at least.
+        unit: minimum number of members that read the same texts.
 
     Raises:
-        ValueError: members or texts do not divide into groups; the message names the way out.
+        ValueError: members or texts cannot be divided into groups; the message says how to fix this.
     """
     if rows % k:
         raise ValueError(

@@ -11,11 +11,11 @@ from torch import nn
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.model.text_encoder import TensorObservation
 
-_LENGTHS = (11, 7, 9)  # three texts for two members, so that a mix-up of members' rows is found
+_LENGTHS = (11, 7, 9)  # three texts for two members, to detect if rows of members are mixed up
 
 
 def trial_texts(policy: LMPolicy) -> TensorObservation:
-    """Make a few padded texts of different lengths from random ordinary tokens. Every token is a position."""
+    """Create a few padded texts of different lengths from random ordinary tokens. Every token is a position."""
     config = policy.network.config
     special = [i for name, i in config.to_dict().items() if name.endswith("_token_id") and isinstance(i, int)]
     ordinary = th.tensor(sorted(set(range(config.vocab_size)) - set(special)))
@@ -57,7 +57,7 @@ def find_fault(batched: Callable[[], th.Tensor], alone: th.Tensor) -> str | None
 
 @contextmanager
 def full_precision(model: nn.Module) -> Iterator[None]:
-    """Hold and multiply weights in float32 inside the `with` block, so that rounding isn't taken for a fault."""
+    """Store and multiply weights in float32 inside the `with` block, so that rounding is not mistaken for a fault."""
     precision = th.get_float32_matmul_precision()
     tensors = [t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point() and t.itemsize < 4]
     values = [tensor.data for tensor in tensors]

@@ -15,13 +15,13 @@ from lm_gym.agents.search.population.reading import Reading
 def read_behind(
     policy: LMPolicy, reading: Reading, prompts: Callable[[slice], th.Tensor]
 ) -> Callable[[slice], th.Tensor]:
-    """Encode the texts once, and return what computes members' log-probabilities from their prompts alone.
+    """Encode the texts once; return a function that computes members' log-probabilities from their prompts alone.
 
-    A member costs its prompt's k tokens, which attend to the keys and values of the text, and not the text.
+    A member costs only the k tokens of its prompt, which attend to the keys and values of the text.
 
     Args:
         policy: a causal model.
-        reading: the texts, and which of them each member reads.
+        reading: the texts that each member reads.
         prompts: the prompts of some members, embeddings [p, k, H] or token ids int64 [p, k].
     """
     obs, encoder = reading.obs, policy.network.base_model
@@ -59,5 +59,5 @@ def _of_rows(cache: Any, rows: th.Tensor) -> Any:
     """Return a copy of a cache of keys and values with these rows of texts."""
     own = copy.copy(cache)
     own.layers = [copy.copy(layer) for layer in cache.layers]
-    own.batch_select_indices(rows)  # gives each layer other tensors
+    own.batch_select_indices(rows)  # assigns new tensors to each layer
     return own

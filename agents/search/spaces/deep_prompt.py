@@ -29,8 +29,8 @@ class DeepPrompt(SearchSpace):
     for the others (arXiv 2205.11200, section 3.2). The prompt's embeddings are p0 + A_1 z_1, as in SoftPrompt, and A_l
     z_l is added to its hidden states at the input of layer l. The whole vector is z_1, z_2, …
 
-    BBTv2 replaces the prompt's hidden states by p_l + A_l z_l. Here A_l z_l is added to them, so that zeros are the
-    policy with an ordinary soft prompt. BBTv2 searches one z_l after another, each by CMA-ES; an optimizer here
+    BBTv2 replaces the prompt's hidden states by p_l + A_l z_l. Here, A_l z_l is added to them, so that the zero vector
+    is the policy with an ordinary soft prompt. BBTv2 searches one z_l after another with CMA-ES; here, any optimizer
     searches all of them at once.
 
     Creating the space adds the prompt to the policy.

@@ -85,7 +85,7 @@ def frequent_words(policy: LMPolicy, count: int) -> list[int]:
     marks = [mark for mark in ("Ġ", "▁") if any(token.startswith(mark) for token in tokens)]
     words = []
     for i, token in enumerate(tokens):
-        word = token.removeprefix(marks[0]) if marks else token  # WordPiece marks the others by ##
+        word = token.removeprefix(marks[0]) if marks else token  # WordPiece marks other tokens by ##
         begins = not marks or word != token
         if begins and len(word) > 1 and word.isalpha() and token not in tokenizer.all_special_tokens:
             words.append(i)

@@ -22,13 +22,13 @@ from lm_gym.tasks import METRICS, Metric
 
 METRICS.register("heads_kept", Metric("heads_kept", "heads kept"))
 _OUTPUTS = (
-    *("attention.output.dense", "attention.out_lin", "attn.c_proj"),  # BERT and its kin, DistilBERT, GPT-2
+    *("attention.output.dense", "attention.out_lin", "attn.c_proj"),  # BERT and similar models, DistilBERT, GPT-2
     *(
         "self_attn.o_proj",
         "self_attn.dense",
         "attention.dense",
         "self_attention.dense",
-    ),  # Llama's kin, Phi, NeoX, Bloom
+    ),  # Llama and similar models, Phi, NeoX, Bloom
     *("attn.Wo", "attention.attn.o"),  # ModernBERT, MPNet
 )
 

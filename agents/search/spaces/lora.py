@@ -32,8 +32,8 @@ _ATTENTION = (
 class LoRA(SearchSpace):
     """W' = W + L R for selected matrices, with L [out, r] and R [r, in] (Hu et al. 2021), merged into the weights.
 
-    At v = 0, L is zero and R is random, fixed by the seed, so the policy is unchanged. A move of L changes the policy
-    at once, a move of R as soon as L has moved. One unit of an entry of L is 1/√r, and of R 1/√in, times `scale`.
+    At v = 0, L is zero and R is random, fixed by the seed, so the policy is unchanged. Moving L changes the policy at
+    once; moving R changes it only after L has moved. One unit of an entry is `scale`/√r in L and `scale`/√in in R.
 
     Args:
         policy: an LMPolicy.
@@ -89,11 +89,11 @@ class LoRA(SearchSpace):
         return {f"{name}.weight": module.weight for name, module in self._modules.items()}
 
     def initial(self) -> th.Tensor:
-        """Zeros."""
+        """Return zeros."""
         return th.zeros(self.domain.dim, device=self.policy.device)
 
     def factors(self, vectors: th.Tensor) -> list[tuple[th.Tensor, th.Tensor]]:
-        """For each matrix L [p, out, r] and R [p, r, in] of vectors [p, d]."""
+        """Return L [p, out, r] and R [p, r, in] of each matrix, for vectors [p, d]."""
         found = []
         for part, start, (inputs, out) in zip(
             th.split(vectors, self._sizes, 1), self._start, self._shapes, strict=True
@@ -136,24 +136,24 @@ class LoRA(SearchSpace):
         return evaluate
 
     def _trial(self, members: int = 2) -> Population:
-        """Factors of the size of a fresh matrix."""
+        """Return factors of the size of a new matrix."""
         return Dense(super()._trial(members).vectors() / self._scale)
 
     def _culprit(self) -> str:
         return first_unbatched(self.policy, self._weights())
 
     def state_dict(self) -> dict[str, Any]:
-        """The matrices before anything was merged into them, and the vector that has been."""
+        """Return the matrices before the merge, and the merged vector."""
         return {} if self._origin is None else {"origin": list(self._origin), "vector": self._vector}
 
     def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
-        """Take `state_dict`'s; `strict` is there for Stable-Baselines3."""
+        """Load a `state_dict`; `strict` exists for Stable-Baselines3."""
         device = self.policy.device
         self._origin = [tensor.to(device) for tensor in state["origin"]] if "origin" in state else None
         self._vector = state["vector"].to(device) if "vector" in state else self.initial()
 
     def save_adapter(self, folder: str | Path) -> None:
-        """Writes the factors as PEFT's LoraConfig and weights, to be put on the model that the search began from."""
+        """Write the factors as PEFT's LoraConfig and weights, for the model at the start of the search."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {}

@@ -1,4 +1,4 @@
-"""Search spaces whose vectors are parameters of the policy, measured from where the search began."""
+"""Search spaces whose vectors are parameters of the policy, relative to the start of the search."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from lm_gym.bounds import PositiveFloat
 
 
 class ParameterSpace(SearchSpace):
-    """Some of a policy's parameters: θ = θ0 + scale · unit · v, with v = 0 where the search begins.
+    """Some of a policy's parameters: θ = θ0 + scale · unit · v, with v = 0 at the start of the search.
 
-    The unit of a parameter is the step that changes the output of its own module by about its own size, for inputs of
-    order one: 1/√(inputs) for a matrix, 1/√(columns) for embeddings, 1 for biases and layer norms. So one step size
-    suits all of them and models of any width.
+    The unit of a parameter is the step that changes the output of its module by about the size of the output, for
+    inputs of order one: 1/√(inputs) for a matrix, 1/√(columns) for embeddings, 1 for biases and layer norms. One step
+    size therefore suits all parameters, and models of any width.
 
-    θ0 is copied when the first vector is written, and not at all for optimizers that move `tensors()` in place.
+    θ0 is copied when the first vector is written. Optimizers that move `tensors()` in place need no copy.
 
     Args:
         policy: the policy.
-        parameters: what is searched, by name.
-        scale: one unit of the vector in those units.
+        parameters: the searched parameters, by name.
+        scale: one unit of the vector, in units of the parameters.
 
     Raises:
-        ValueError: no parameters, or a scale that isn't positive.
+        ValueError: there are no parameters, or the scale is not positive.
     """
 
     def __init__(self, policy: nn.Module, parameters: Mapping[str, nn.Parameter], scale: PositiveFloat) -> None:
@@ -55,11 +55,11 @@ class ParameterSpace(SearchSpace):
         self._forward: PopulationForward | None = None
 
     def tensors(self) -> Sequence[th.Tensor]:
-        """The parameters themselves: a copy of policy and space shares its own."""
+        """Return the live parameters; a deep copy of policy and space returns those of the copied policy."""
         return tuple(self._parameters.values())
 
     def initial(self) -> th.Tensor:
-        """Zeros."""
+        """Return zeros."""
         return th.zeros(self.domain.dim, device=self.policy.device)
 
     def write(self, vector: th.Tensor) -> None:
@@ -82,9 +82,9 @@ class ParameterSpace(SearchSpace):
         return lambda chunk: run(members.changes(chunk), chunk)
 
     def _trial(self, members: int = 2) -> Population:
-        """Pairs whose noise moves every module's output by a third of its size, whatever the weights are.
+        """Return pairs whose noise moves the output of every module by a third of its size, for any weights.
 
-        With noise of the full size, deep models amplify their rounding to 1e-4 of the spread of logits.
+        With noise of the full size, deep models amplify rounding to 1e-4 of the spread of logits.
         """
         return Perturbed(self.tensors(), self.blocks, Noise(0, 0), sigma=0.3 / self._scale, size=members)
 
@@ -92,19 +92,20 @@ class ParameterSpace(SearchSpace):
         return first_unbatched(self.policy, self._parameters)
 
     def state_dict(self) -> dict[str, Any]:
-        """θ0, once a vector has been written."""
+        """Return θ0, once a vector has been written."""
         return {} if self._origin is None else {"origin": list(self._origin)}
 
     def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
-        """Take `state_dict`'s; `strict` is there for Stable-Baselines3."""
+        """Load a `state_dict`; `strict` exists for Stable-Baselines3."""
         device = self.policy.device
         self._origin = tuple(tensor.to(device) for tensor in state["origin"]) if "origin" in state else None
 
 
 def acting_parameters(policy: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that decide actions, by name and each once; frozen ones (`freeze` of an LMPolicy) are left out.
+    """Return the parameters that determine actions, by name and each once.
 
-    Of an SB3 policy that is all but the critic and the exploration noise.
+    Frozen parameters (`freeze` of an LMPolicy) are excluded. For an SB3 policy, these are all parameters except those
+    of the critic and the exploration noise.
     """
     if isinstance(policy, LMPolicy):
         frozen = policy.frozen
@@ -114,7 +115,7 @@ def acting_parameters(policy: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def first_unbatched(policy: LMPolicy, parameters: Mapping[str, nn.Parameter]) -> str:
-    """The first of these parameters that a batched forward gets wrong, by name, with the classes of its modules."""
+    """Return the name of the first parameter that a batched forward gets wrong, with the classes of its modules."""
     if ParameterSpace(policy, parameters, 1.0)._fault() is None:  # not by itself: in what the space makes of it
         return type(policy.network).__name__
     names = list(parameters)

@@ -112,7 +112,7 @@ class SoftPrompt(SearchSpace):
 
 
 def soft_prompt_of(policy: LMPolicy, tokens: int, place: Place | None, generator: th.Generator) -> Prompt:
-    """Return the policy's soft prompt of that many tokens, or add one: the embeddings of random tokens."""
+    """Return the policy's soft prompt of this many tokens; if it has none, add one from embeddings of random tokens."""
     table = policy.network.get_input_embeddings().weight.detach()
     drawn = table[th.randint(len(table), (tokens,), generator=generator).to(table.device)].clone()
     installed = policy.language_model.prompt
@@ -123,7 +123,7 @@ def soft_prompt_of(policy: LMPolicy, tokens: int, place: Place | None, generator
 
 
 def read_with(policy: Any, prompt: Prompt, values: th.Tensor, reading: Reading, members: slice) -> th.Tensor:
-    """Log-probabilities of members that have a prompt of their own, values [p, k, …] (see `Reading.shaped`)."""
+    """Return log-probabilities of members with different prompts, values [p, k, …] (see `Reading.shaped`)."""
     before, prompt.values = prompt.values, values
     try:
         return read_together(policy, reading, members)

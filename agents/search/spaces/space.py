@@ -34,14 +34,14 @@ class SearchSpace(Bounded, ABC):
         policy: the policy.
         domain: the domain of vectors.
         blocks: the tensors behind a real vector, in order; empty if the vector is not a list of parameters.
-        precision: precision of the members' forward passes. The policy's own weights keep theirs.
+        precision: precision of the members' forward passes. The policy's weights keep their precision.
     """
 
     policy: Any
     domain: Domain
     blocks: tuple[Block, ...] = ()
     precision: Precision = "float32"
-    _batched: Mapping[bool, bool] = {}  # whether members share a forward, by whether they read apart; once it was tried
+    _batched: Mapping[bool, bool] = {}  # by whether members read different texts; set by the first check
 
     def tensors(self) -> Sequence[th.Tensor]:
         """Return the live tensors behind `blocks`, for optimizers that move them in place under `th.no_grad`."""
@@ -78,7 +78,7 @@ class SearchSpace(Bounded, ABC):
 
         Raises:
             TypeError: the policy is not an LMPolicy.
-            ValueError: groups that do not divide members and texts.
+            ValueError: `groups` does not divide members and texts.
         """
         require_language_model(self.policy, "evaluate")
         reading = Reading(obs, population.size, groups)
@@ -125,7 +125,7 @@ class SearchSpace(Bounded, ABC):
         and `evaluate` evaluates one member after another. Only an LMPolicy is batched.
 
         Args:
-            apart: members that each read texts of their own; tried when first asked for.
+            apart: whether members read different texts; checked at the first use.
         """
         if not isinstance(self.policy, LMPolicy):
             return
@@ -176,7 +176,7 @@ class SearchSpace(Bounded, ABC):
 
     @abstractmethod
     def _evaluator(self, reading: Reading, population: Population) -> Callable[[slice], th.Tensor]:
-        """Prepares what all members share; returns what computes some members' log-probabilities (`Reading.shaped`)."""
+        """Prepare what members share; return a function that computes their log-probabilities (`Reading.shaped`)."""
 
     @contextmanager
     def materialised(self, population: Population, member: int) -> Iterator[None]:
