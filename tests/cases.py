@@ -32,6 +32,10 @@ WORDED = {
 }
 BANK = str(Path(__file__).parents[1] / "examples" / "replies.jsonl")
 OPTIONS_ALONE = {  # as they stand here
+    "recommendation": [
+        {"k": 1, "unit": "sequence", "reward": "relevance", "reward_kwargs": {"wrong_cost": 0.5}},
+        {"k": 5, "marker": "[PAD]", "similarity": False},
+    ],
     "response_selection": [
         {"abstain": True, "reward": "relevance", "reward_kwargs": {"wrong_cost": 0.5}},
         {"abstain": True, "unit": "sequence", "mask_actions": True},
