@@ -266,7 +266,7 @@ class Task(ABC):
 
     @classmethod
     def explored_in(cls, options: Any) -> dict[str, Any]:
-        """Arguments of the environment that learning from rewards needs for these options."""
+        """Return the arguments of the environment that policy gradients learn best with, for these options."""
         return {}
 
     @classmethod
