@@ -13,7 +13,7 @@ from lm_gym.agents.algorithms.registry import ALGORITHMS
 from lm_gym.agents.evaluation.playing import baselines
 from lm_gym.builtin.names import SPLITS
 from lm_gym.builtin.recommendations import SIZES, UserMaker
-from lm_gym.ranking import discounts, ideal, repeated
+from lm_gym.ranking import clicked, discounts, ideal, repeated
 from lm_gym.rewards import DiscountedGain
 from lm_gym.tasks import Evaluation, load_data
 from lm_gym.tasks.recommendation import Recommendation
@@ -43,6 +43,11 @@ def played(env, rankings):
     offsets = np.concatenate([[0], np.cumsum([len(ranking) for ranking in rankings])])
     nothing, texts = np.zeros_like(flat), np.arange(len(rankings))
     return Evaluation(task, texts, offsets, flat, nothing, nothing, None, np.zeros(len(texts), np.float32))
+
+
+@pytest.fixture(scope="module")
+def makers():
+    return {split: UserMaker(split) for split in SPLITS}
 
 
 # ---------------------------------------------------------------------- texts and steps
@@ -167,6 +172,31 @@ def test_metrics_are_those_computed_by_hand():
     assert "popularity_bias" not in played(make(k=3), [[0, 1, 3], [1, 0]]).metrics
 
 
+def test_logged_clicks_are_weighed_by_their_propensities():
+    clicks, seen = np.array([[1.0, 1.0, 0.0]]), np.array([[1.0, 0.5, 0.25]])
+    weights = np.array([[0.5, 1.0, 0.0]])
+    assert clicked(clicks, seen, weights) == pytest.approx((1.5 / 2, 0.5 + 2.0, 2.5 / 3))
+    assert np.isnan(clicked(np.zeros((1, 3)), seen, weights).snips)
+    logged = [{**RECORDS[0], "clicks": [1, 0, 1, 0], "propensity": [1, 0.5, 0.25, 0.2]}]
+    found = played(make(logged, num_envs=1, k=2), [[2, 0]]).metrics
+    assert found["naive_clicks"] == pytest.approx((1 + 1 / LOG3) / 2)
+    assert found["ips_clicks"] == pytest.approx(4 + 1 / LOG3)
+    assert found["snips_clicks"] == pytest.approx((4 + 1 / LOG3) / 5)
+    assert "ips_clicks" not in played(make(num_envs=1, k=2), [[2, 0], [0, 1]]).metrics
+
+
+def test_weighed_clicks_undo_the_bias_of_places(makers):
+    users = [makers["train"].user() for _ in range(3_000)]
+    relevance = np.array([user["relevance"] for user in users])
+    clicks, seen = (np.array([user[name] for user in users], float) for name in ("clicks", "propensity"))
+    wanted = np.array([0.1, 0.5, 0.9])[relevance]  # the probability of a click on an item that is looked at
+    weights = np.tile(discounts(5), (len(users), 1))  # the ranking that was shown
+    truth = (wanted * weights).sum() / wanted.sum()
+    estimated = clicked(clicks, seen, weights)
+    assert estimated.naive > truth + 0.08
+    assert estimated.snips == pytest.approx(truth, abs=0.02)
+
+
 def test_baselines_rank_by_their_scores():
     words = [
         {"liked": "a b", "candidates": ["x", "a b c", "a y"], "relevance": [1, 0, 0]},
@@ -197,6 +227,8 @@ def test_baselines_rank_by_their_scores():
         ({"relevance": [0, 0, 0, 0]}, {}, "no candidate is relevant"),
         ({"relevance": None}, {}, "has no relevance"),
         ({"popularity": [1]}, {}, "popularity"),
+        ({"propensity": [1, 0, 1, 1]}, {}, "propensity 0: give a probability above 0"),
+        ({"clicks": [1, 0, -1, 1]}, {}, "clicks -1"),
         ({}, {"k": 0}, "k"),
         ({}, {"max_length": 16}, r"4 candidates need 9 .*do not fit \('"),
     ],
@@ -244,11 +276,6 @@ def test_every_algorithm_learns(algorithm, tmp_path):
 
 
 # ---------------------------------------------------------------------- builtin users
-
-
-@pytest.fixture(scope="module")
-def makers():
-    return {split: UserMaker(split) for split in SPLITS}
 
 
 def test_splits_share_no_item(makers):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
@@ -14,6 +15,7 @@ from lm_gym.bounds import PositiveInt, bounded
 from lm_gym.data.columns import NumbersColumn, TextsColumn
 from lm_gym.data.errors import DataError
 from lm_gym.data.fields import CANDIDATES, RELEVANCE, TURNS, WORDS, Field
+from lm_gym.ranking import Clicked
 from lm_gym.tasks import slates
 from lm_gym.tasks.baseline import Baseline
 from lm_gym.tasks.bm25 import bm25_scores
@@ -27,11 +29,11 @@ from lm_gym.tasks.candidates import (
 from lm_gym.tasks.encoded import Cut, Encoded, WordTable, id_type
 from lm_gym.tasks.metric import Metric
 from lm_gym.tasks.parts import Nouns, Part
-from lm_gym.tasks.slates import POPULARITY, by_rank
+from lm_gym.tasks.slates import CLICKS, POPULARITY, PROPENSITY, by_rank
 
 if TYPE_CHECKING:
     from lm_gym.data import Corpus, Dataset
-    from lm_gym.tasks.evaluation import DecidedText
+    from lm_gym.tasks.evaluation import DecidedText, Evaluation
     from lm_gym.tasks.task import Progress
     from lm_gym.tokenizer import TextTokenizer
 
@@ -39,6 +41,11 @@ LIKED = replace(WORDS, columns=("liked", "last_liked", "recent", "query", *WORDS
 HISTORY = replace(TURNS, columns=("history", "liked_before", *TURNS.columns))
 SLATE = replace(CANDIDATES, columns=("candidates", "slate", "items", *CANDIDATES.columns))
 GAINS = replace(RELEVANCE, columns=("relevance", "ratings", "clicks", *RELEVANCE.columns), required=False)
+
+
+def _clicks(name: str, played: Evaluation) -> float | None:
+    estimated = slates.clicks_of(played)
+    return None if estimated is None else float(getattr(estimated, name))
 
 
 @bounded
@@ -83,7 +90,7 @@ class Recommendation(AmongCandidates):
 
     name = "recommendation"
     env_id = "lm_gym/Recommendation-v0"
-    fields = (LIKED, HISTORY, SLATE, GAINS, POPULARITY)
+    fields = (LIKED, HISTORY, SLATE, GAINS, POPULARITY, CLICKS, PROPENSITY)
     builtin = "builtin/recommendations"
     default_reward = "ndcg"
     metrics: ClassVar[tuple[Metric, ...]] = (
@@ -92,6 +99,10 @@ class Recommendation(AmongCandidates):
         Metric("mrr_at_k", "MRR@k", lambda played: float(slates.reciprocal_rank(played).mean())),
         Metric("coverage", "coverage", slates.coverage),
         Metric("popularity_bias", "popularity bias", slates.popularity_bias, in_terminal=False),
+        *(
+            Metric(f"{name}_clicks", f"clicks, {name}", partial(_clicks, name), in_terminal=False)
+            for name in Clicked._fields
+        ),
     )
     baselines = tuple(
         Baseline(name, label, lambda task, scores=scores: by_rank(cast(Recommendation, task), scores(task)))
@@ -234,6 +245,7 @@ def _graded(split: str, corpus: Corpus, labelled: bool) -> Corpus:
     elif RELEVANCE.name not in corpus.columns:
         raise DataError(f"{split} has no relevance: give each text a number for each candidate")
     check_candidates(split, corpus)
+    slates.check_log(split, corpus)
     _, relevant = best_candidates(corpus)
     if labelled and not relevant.all():
         text = int(np.flatnonzero(~relevant)[0])

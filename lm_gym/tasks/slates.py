@@ -11,14 +11,16 @@ from numpy.typing import NDArray
 
 from lm_gym import ragged
 from lm_gym.data.columns import NumbersColumn
+from lm_gym.data.errors import DataError
 from lm_gym.data.fields import CANDIDATES, Field
 from lm_gym.hashing import mix
-from lm_gym.ranking import discounts, ideal, repeated
+from lm_gym.ranking import Clicked, clicked, discounts, ideal, repeated
 from lm_gym.tasks.baseline import Prediction
 from lm_gym.tasks.candidate_texts import candidates_of
 from lm_gym.tasks.candidates import AmongCandidates, item_keys, relevance_of
 
 if TYPE_CHECKING:
+    from lm_gym.data import Corpus
     from lm_gym.tasks.baseline import Batch
     from lm_gym.tasks.evaluation import Evaluation
 
@@ -26,6 +28,8 @@ Score = Callable[[int], NDArray[np.float64]]
 """Maps a text to the scores of its candidates."""
 
 POPULARITY = Field("popularity", "numbers", ("popularity", "views"), required=False, beside=CANDIDATES.name)
+CLICKS = Field("clicks", "numbers", ("clicks", "clicked"), required=False, beside=CANDIDATES.name)
+PROPENSITY = Field("propensity", "numbers", ("propensity", "propensities"), required=False, beside=CANDIDATES.name)
 _RANDOM = 0xCA  # key of random scores
 
 
@@ -136,10 +140,52 @@ def popularity_bias(played: Evaluation) -> float | None:
     column = task.corpus.columns.get(POPULARITY.name)
     if not isinstance(column, NumbersColumn):
         return None
-    lengths, choices = column.lengths[played.texts], _ranked(played)[0][:, 0]
-    slots = np.arange(task.shape.choices)
-    inside = slots < lengths[:, None]
-    values = ragged.with_margin(column.values, len(slots))[column.offsets[played.texts][:, None] + slots]
+    choices = _ranked(played)[0][:, 0]
+    values, inside = _by_slate(column, played)
+    lengths = inside.sum(1)
     own = np.take_along_axis(values, np.minimum(choices, lengths - 1)[:, None], axis=1)
     below = ((values < own) & inside).sum(1) + 0.5 * ((values == own) & inside).sum(1)
     return float((below / lengths - 0.5).mean() * 2)
+
+
+def clicks_of(played: Evaluation) -> Clicked | None:
+    """Return the discounted clicks of the rankings, estimated from logged ones; None if the data has no propensities.
+
+    The clicks are the field `clicks` or, if the data lacks it, the relevance.
+    """
+    columns = played.task.corpus.columns
+    propensity = columns.get(PROPENSITY.name)
+    if not isinstance(propensity, NumbersColumn):
+        return None
+    log = columns.get(CLICKS.name)
+    log = log if isinstance(log, NumbersColumn) else relevance_of(played.task.corpus)
+    choices, _ = _ranked(played)
+    weights = np.zeros((len(choices), played.task.shape.choices + 1))
+    ranks = np.where(repeated(choices), 0.0, discounts(choices.shape[1]))
+    np.add.at(weights, (np.arange(len(choices))[:, None], choices), ranks)
+    values, inside = _by_slate(propensity, played)
+    return clicked(_by_slate(log, played)[0], np.where(inside, values, 1.0), weights[:, :-1])
+
+
+def _by_slate(column: NumbersColumn, played: Evaluation) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the numbers of the candidates of each text, float64 [M, n], 0 where padded; and where there are any."""
+    slots = np.arange(played.task.shape.choices)
+    inside = slots < column.lengths[played.texts][:, None]
+    values = ragged.with_margin(column.values, len(slots))[column.offsets[played.texts][:, None] + slots]
+    return np.where(inside, values, 0.0), inside
+
+
+def check_log(split: str, corpus: Corpus) -> None:
+    """Check the clicks and propensities of a split.
+
+    Raises:
+        DataError: clicks are negative, or propensities not in (0, 1].
+    """
+    for field, low, high in ((CLICKS, 0.0, np.inf), (PROPENSITY, np.nextafter(0, 1), 1.0)):
+        column = corpus.columns.get(field.name)
+        if isinstance(column, NumbersColumn):
+            wrong = np.flatnonzero((column.values < low) | (column.values > high))
+            if wrong.size:
+                text = int(np.searchsorted(column.offsets, wrong[0], side="right")) - 1
+                wanted = "0 or more" if field is CLICKS else "a probability above 0"
+                raise DataError(f"{split}, text {text}: {field.name} {column.values[wrong[0]]:g}: give {wanted}")
