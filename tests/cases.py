@@ -32,6 +32,10 @@ WORDED = {
 }
 BANK = str(Path(__file__).parents[1] / "examples" / "replies.jsonl")
 OPTIONS_ALONE = {  # as they stand here
+    "recommendation": [
+        {"k": 1, "unit": "sequence", "reward": "relevance", "reward_kwargs": {"wrong_cost": 0.5}},
+        {"k": 5, "marker": "[PAD]", "similarity": False},
+    ],
     "response_selection": [
         {"abstain": True, "reward": "relevance", "reward_kwargs": {"wrong_cost": 0.5}},
         {"abstain": True, "unit": "sequence", "mask_actions": True},
@@ -76,7 +80,7 @@ def refused(id_: str, options: dict[str, Any]) -> bool:
     order = options.get("order", "left_to_right")
     fixed, by_score = order in ("left_to_right", "random"), order in ("confidence", "margin", "entropy")
     ordered = not fixed if not whole else by_score and options.get("actions", "token") == "token"
-    masked = options.get("mask_actions", False) and whole and not task.static_masks
+    masked = options.get("mask_actions", False) and whole and not (task.static_masks or task.masked)
     reward = options.get("reward")
     narrow = options.get("max_length") == 24 and "candidates" in {field.name for field in task.fields}
     misfit = isinstance(reward, str) and not lm_gym.make_reward(reward).gold & task.gold

@@ -58,7 +58,8 @@ def test_what_we_wrote_is_unchanged(tagged):
 
 def test_registry_gives_three_splits(tagged, prose):
     assert sorted(BUILTIN) == [
-        f"builtin/{name}" for name in ("arithmetic", "headlines", "masked_lm", "ner", "replies", "sudoku")
+        f"builtin/{name}"
+        for name in ("arithmetic", "headlines", "masked_lm", "ner", "recommendations", "replies", "sudoku")
     ]
     for name, expected in (("builtin/ner", tagged), ("builtin/masked_lm", prose)):
         splits = BUILTIN[name]()

@@ -12,6 +12,7 @@ from lm_gym.agents.evaluation.stepping import play_steps
 from lm_gym.agents.model.packed import Packed
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.envs import TextVectorEnv
+from lm_gym.envs.spaces import LOGIT_BOUND
 from lm_gym.tasks import Batch, Evaluation, Prediction, Task
 
 Predictor = Callable[[Batch], Prediction]
@@ -70,7 +71,7 @@ def evaluate(
         chosen,
         offsets,
         **flat,
-        target_log_probs=measured.get("target_log_probs"),
+        target_log_probs=None if env.task.distinct else measured.get("target_log_probs"),  # gold may be taken already
         choice_log_probs=measured.get("choice_log_probs"),
         returns=returns,
         steps=steps,
@@ -115,7 +116,7 @@ def read(policy: LMPolicy, obs: dict[str, NDArray[np.int64]]) -> Packed:
 
 def most_probable(packed: Packed, targets: NDArray[np.int64], task: Task) -> Prediction:
     """Return the most probable choices [N, T], log-probabilities of targets and choices, and the task's scores."""
-    gold = packed.of_tokens().gather(1, packed.pick(targets)[:, None]).squeeze(1)
+    gold = packed.of_tokens().gather(1, packed.pick(targets)[:, None]).squeeze(1).clamp(min=-LOGIT_BOUND)
     rows, slots = packed.rows.cpu().numpy(), packed.slots.cpu().numpy()
     chosen = packed.most_probable()
     best = packed.log_probs.gather(1, chosen[:, None]).squeeze(1)

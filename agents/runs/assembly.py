@@ -66,7 +66,9 @@ def make_env(
     taken = {"group_size": 1, **algorithm.env_arguments}
     if not learning:
         taken |= {"unit": "sequence", "group_size": 1, **task.evaluated_in(options)}
-    elif settings.env.group_size is not None:
+    elif algorithm.family == "policy gradient":
+        taken |= task.explored_in(options)
+    if learning and settings.env.group_size is not None:
         taken["group_size"] = settings.env.group_size
     env = gymnasium.make_vec(
         settings.env.id,

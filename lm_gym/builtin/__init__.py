@@ -8,6 +8,7 @@ from lm_gym.builtin.headlines import headline_splits
 from lm_gym.builtin.masked_lm import masked_lm_splits
 from lm_gym.builtin.ner import ner_splits
 from lm_gym.builtin.puzzles import arithmetic_splits, sudoku_splits
+from lm_gym.builtin.recommendations import recommendation_splits
 from lm_gym.builtin.replies import reply_splits
 
 __all__ = ["BUILTIN", "RECORDS", "RecordSplits", "TaggedSplits", "TextSplits", "tiny_path"]
@@ -21,6 +22,7 @@ BUILTIN: dict[str, Callable[[], TextSplits | TaggedSplits | RecordSplits]] = {
     "builtin/headlines": headline_splits,
     "builtin/masked_lm": masked_lm_splits,
     "builtin/ner": ner_splits,
+    "builtin/recommendations": recommendation_splits,
     "builtin/replies": reply_splits,
     "builtin/sudoku": sudoku_splits,
 }
@@ -29,7 +31,9 @@ BUILTIN: dict[str, Callable[[], TextSplits | TaggedSplits | RecordSplits]] = {
 A split is a list of texts: of words for masked LM, of (words, IOB2 tags) for NER, of records for those in `RECORDS`.
 """
 
-RECORDS = frozenset({"builtin/arithmetic", "builtin/headlines", "builtin/replies", "builtin/sudoku"})
+RECORDS = frozenset(
+    {"builtin/arithmetic", "builtin/headlines", "builtin/recommendations", "builtin/replies", "builtin/sudoku"}
+)
 """The builtin data that has named columns, of which a task takes those that it needs."""
 
 

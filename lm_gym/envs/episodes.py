@@ -123,10 +123,10 @@ class Episodes:
             self._allowed[rows] = self.task.allowed(texts)
         if self._gains is not None:
             self._gains[rows] = self.task.gains(texts)
-        if self._masks:
-            self._update_masks()
         if self.in_steps:
             self.update_due()
+        elif self._masks:
+            self._update_masks()
         self.track.enter(rows)
 
     def decide(
@@ -221,6 +221,8 @@ class Episodes:
         self.observation["due"][...] = self.task.due(Progress(still, order, self.decided, self._is_last()))
         if self.task.max_steps is not None:
             self.observation["steps_left"][:, 0] = self.task.max_steps - self.steps
+        if self._masks:
+            self._update_masks()
 
     @property
     def finished(self) -> NDArray[np.bool_]:
@@ -242,7 +244,10 @@ class Episodes:
         """Return a mask of sensible choices, bool [N, n]."""
         legal = self.always_legal()
         here = self.task.legal(self._predictions, self._cursor[:, 0])
-        return legal if here is None else here & legal
+        if here is None:
+            return legal
+        left = here & legal
+        return np.where(left.any(1, keepdims=True), left, legal)  # after the last decision nothing may be left
 
     def always_legal(self) -> NDArray[np.bool_]:
         """Return the choices that can be legal at any position of each text, bool [N, n]."""

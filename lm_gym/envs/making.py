@@ -16,12 +16,13 @@ def make_task(kind: type[Task], dataset: Dataset, settings: EnvArguments, option
         ValueError: the settings do not suit the task or the data.
     """
     kind.check(settings.unit, options)
-    if settings.mask_actions and settings.unit == "sequence" and not kind.static_masks:
+    task = build_task(kind, dataset, settings.split, load_tokenizer(settings.tokenizer), settings.max_length, options)
+    depends = not (task.static_masks or task.in_steps or task.shape.positions == 1)
+    if settings.mask_actions and settings.unit == "sequence" and depends:
         raise ValueError(
             f"mask_actions=True with unit='sequence': the legal choices of {kind.env_id} depend on earlier "
             "choices, so no mask can be given in advance; use unit='token'"
         )
-    task = build_task(kind, dataset, settings.split, load_tokenizer(settings.tokenizer), settings.max_length, options)
     if task.needs_distributions and settings.actions != "distribution":
         raise ValueError(
             f"the order that these options of {kind.env_id} ask for goes by the policy's distributions: make the "
@@ -48,5 +49,6 @@ def reward_of(settings: EnvArguments, task: Task) -> Reward:
         task.gold,
         task.costs,
         task.abstention,
+        task.distinct,
     )
     return bind_reward(reward, choices)

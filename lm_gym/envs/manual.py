@@ -30,10 +30,12 @@ _OBSERVATION = """A Dict of integer Boxes, padded to L sub-tokens, the length of
 | `position_mask` | int8 [T] | 1 at {positions}, 0 at padding |
 | `predictions` | int64 [T] | {choices} chosen so far; n where undecided or padded |
 | `cursor` | int64 [1] | index in `positions` of the {position} to decide; at the end, the last (`unit="token"`) |
-| `action_mask` | int8 [n] | 1 at {choices} that make sense (`mask_actions=True`) |"""
+| `action_mask` | int8 [n] | 1 at {choices} that make sense ({masked}) |"""
 
 _STEPS = """
-| `due` | int8 [T] | 1 at {positions} that the next step may decide (`unit="sequence"`, texts in steps) |
+| `due` | int8 [T] | 1 at {positions} that the next step may decide (`unit="sequence"`, texts in steps) |"""
+
+_STEPS_LEFT = """
 | `steps_left` | int64 [1] | steps that are left (the same, with `max_steps`) |"""
 
 _REWARDS = """The default is `"{default}"`. Named rewards:
@@ -60,11 +62,14 @@ def manual(task: type[Task]) -> str:
     summary, _, description = inspect.cleandoc(task.__doc__ or task.name).partition("\n\n")
     words = task.nouns._asdict()
     several = task.in_steps is not Task.in_steps  # whether it has texts in steps
-    observation, end = (_OBSERVATION + _STEPS, _END_OF_STEPS) if several else (_OBSERVATION, _END)
+    limited = task.max_steps is not Task.max_steps
+    observation = _OBSERVATION + _STEPS * several + _STEPS_LEFT * limited
+    end = _END_OF_STEPS if limited else _END
+    masked = "always" if task.masked else "`mask_actions=True`"
     sections = {
         "Description": description or "See above.",
         "Action Space": _SPACES.format(**words),
-        "Observation Space": observation.format(**words),
+        "Observation Space": observation.format(masked=masked, **words),
         "Rewards": _REWARDS.format(default=task.default_reward, named=_named_rewards(task), **words),
         "Starting State": _START,
         "Episode End": end.format(**words),

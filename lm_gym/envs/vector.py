@@ -1,6 +1,7 @@
 """The native `gymnasium.vector.VectorEnv`, which plays many texts at once."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -79,6 +80,7 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         if num_envs % group_size:
             raise ValueError(f"group_size={group_size} does not divide num_envs={num_envs}: give a divisor of it")
         settings, options = read_arguments(arguments, self.task_class.Options)
+        settings = replace(settings, mask_actions=settings.mask_actions or self.task_class.masked)
         self.settings = settings
         self.autoreset_mode = (
             autoreset_mode

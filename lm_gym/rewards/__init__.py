@@ -10,6 +10,7 @@ from lm_gym.registry import Registry
 from lm_gym.rewards.accuracy import Accuracy
 from lm_gym.rewards.compose import AtTheEnd, FunctionReward, RewardFunction, WeightedSum
 from lm_gym.rewards.cost import Cost
+from lm_gym.rewards.discounted_gain import DiscountedGain
 from lm_gym.rewards.entity_f1 import EntityF1
 from lm_gym.rewards.exact_match import ExactMatch
 from lm_gym.rewards.log_likelihood import LogLikelihood
@@ -25,6 +26,7 @@ __all__ = [
     "Choices",
     "Cost",
     "Decision",
+    "DiscountedGain",
     "EntityF1",
     "ExactMatch",
     "FunctionReward",
@@ -50,9 +52,11 @@ REWARDS: Registry[Callable[..., Any]] = Registry(
         "accuracy": Accuracy,
         "balanced_accuracy": partial(Accuracy, weights="balanced"),
         "cost": Cost,
+        "discounted_gain": partial(DiscountedGain, normalize=False),
         "exact_match": ExactMatch,
         "f1": EntityF1,
         "log_likelihood": LogLikelihood,
+        "ndcg": DiscountedGain,
         "relevance": Relevance,
     },
 )

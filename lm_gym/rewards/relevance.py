@@ -6,14 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lm_gym.bounds import NonNegativeFloat
-from lm_gym.rewards.reward import Board, ChoiceRewards, Decision, Separable, Track
+from lm_gym.ranking import repeated
+from lm_gym.rewards.reward import Board, ChoiceRewards, Decision, Separable, Step, Track
 
 
 class Relevance(Separable):
     """Pay the relevance of the choice made, and charge a cost if it is not relevant at all.
 
-    Abstaining, if the task allows it, pays 0. If the right choice has relevance 1 and `wrong_cost` is c, abstaining
-    pays off if the probability of the right choice is below c / (1 + c).
+    A choice that an earlier position of the text has made is not relevant. Abstaining, if the task allows it, pays 0. If
+    the right choice has relevance 1 and `wrong_cost` is c, abstaining pays off if the probability of the right choice is
+    below c / (1 + c).
 
     Args:
         wrong_cost: cost of a choice with relevance 0.
@@ -31,8 +33,15 @@ class Relevance(Separable):
         if wrong_cost == 0:
             self.total_minimum = 0.0
 
-    def payoffs(self, gains: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the reward of each choice by its relevance, float64 [N, n] → [N, n]."""
+    def _prepare(self) -> None:
+        self.separable = self.enumerable = not self.choices.distinct
+
+    def weights(self, positions: int) -> NDArray[np.float64]:
+        """Return the weight of each position, float64 [T]."""
+        return np.ones(positions)
+
+    def payoffs(self, gains: NDArray[np.float64], positions: int) -> NDArray[np.float64]:
+        """Return the reward of each choice by its relevance, float64 [N, n] → [N, n], for texts of T positions."""
         paid = np.where(gains > 0, gains, -self.wrong_cost)
         if self.choices.abstention is not None:
             paid[:, self.choices.abstention] = 0.0
@@ -63,14 +72,23 @@ class RelevanceTrack(Track):
 
     def pay(self, decision: Decision) -> NDArray[np.float64]:
         """Reward one decision of every row (see `Track.pay`)."""
-        payoffs = self._payoffs()
-        return payoffs[np.arange(len(payoffs)), decision.choices]
+        rows, payoffs = np.arange(len(decision.choices)), self._payoffs()
+        again = (self.board.predictions == decision.choices[:, None]).sum(1) > 1
+        choices = np.where(again, payoffs.shape[1], decision.choices)
+        return self._worthless(payoffs)[rows, choices] * self._weights()[decision.cursor]
+
+    def pay_step(self, step: Step) -> NDArray[np.float32]:
+        """Reward a step that decided some positions of every row (see `Track.pay_step`)."""
+        if self.reward.separable:
+            return super().pay_step(step)
+        return np.where(step.decided, self.score(self.board.predictions, step.log_probs), np.float32(0.0))
 
     def score(self, choices: NDArray[np.int64], log_probs: NDArray[Any] | None) -> NDArray[np.float32]:
         """Reward whole texts, [..., N, T] (see `Reward.score`)."""
         payoffs = self._payoffs()
         inside = self.board.targets < payoffs.shape[1]
-        paid = payoffs[np.arange(len(payoffs))[:, None], np.where(inside, choices, 0)]
+        choices = np.where(repeated(choices) | ~inside, payoffs.shape[1], choices)
+        paid = self._worthless(payoffs)[np.arange(len(payoffs))[:, None], choices] * self._weights()
         return np.where(inside, paid, 0.0).astype(np.float32)
 
     def choice_rewards(self) -> ChoiceRewards:
@@ -81,4 +99,11 @@ class RelevanceTrack(Track):
 
     def _payoffs(self) -> NDArray[np.float64]:
         assert self.board.gains is not None
-        return self.reward.payoffs(self.board.gains)
+        return self.reward.payoffs(self.board.gains, self.board.targets.shape[1])
+
+    def _weights(self) -> NDArray[np.float64]:
+        return self.reward.weights(self.board.targets.shape[1])
+
+    def _worthless(self, payoffs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Add a last choice without relevance, float64 [N, n] → [N, n + 1]."""
+        return np.pad(payoffs, ((0, 0), (0, 1)), constant_values=-self.reward.wrong_cost)

@@ -30,6 +30,7 @@ class Choices(NamedTuple):
         gold: kinds of gold that the task offers (see `Reward.gold`); None if unknown.
         costs: the costs of wrong choices; None if the task defines none.
         abstention: the choice that abstains from the others; None if there is none.
+        distinct: whether the choices of a text must differ from one another.
     """
 
     num_choices: int
@@ -39,6 +40,7 @@ class Choices(NamedTuple):
     gold: frozenset[str] | None = None
     costs: Costs | None = None
     abstention: int | None = None
+    distinct: bool = False
 
     def find(self, name: object) -> int:
         """Return the index of a choice by its name.

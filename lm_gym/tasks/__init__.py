@@ -9,6 +9,7 @@ from lm_gym.tasks.masked_lm import MaskedLM
 from lm_gym.tasks.metric import METRICS, Metric
 from lm_gym.tasks.ner import NER
 from lm_gym.tasks.parts import Mark, Nouns, Part
+from lm_gym.tasks.recommendation import Recommendation
 from lm_gym.tasks.registry import TASKS, add_task, load_data
 from lm_gym.tasks.response_selection import ResponseSelection
 from lm_gym.tasks.task import OpenedTexts, Progress, Shape, Task
@@ -35,6 +36,7 @@ __all__ = [
     "Part",
     "Prediction",
     "Progress",
+    "Recommendation",
     "ResponseSelection",
     "Shape",
     "Task",

@@ -51,11 +51,16 @@ def plain(words: Sequence[str]) -> list[str]:
 
 
 def bm25_candidates(task: Task) -> Callable[[Batch], Prediction]:
-    """Return a predictor of the candidate with the highest BM25 score for its context.
+    """Return a predictor of the candidate with the highest BM25 score for its context (see `bm25_scores`)."""
+    task = cast(AmongCandidates, task)
+    return scored(task, bm25_scores(task))
+
+
+def bm25_scores(task: AmongCandidates) -> Callable[[int], NDArray[np.float64]]:
+    """Return a function that maps a text to the BM25 scores of its candidates for its context.
 
     The index holds each distinct candidate of the split once.
     """
-    task = cast(AmongCandidates, task)
     column = task.candidates
     keys = item_keys(column)
     _, first, number = np.unique(keys, return_index=True, return_inverse=True)
@@ -65,4 +70,4 @@ def bm25_candidates(task: Task) -> Callable[[Batch], Prediction]:
         own = number[column.offsets[text] : column.offsets[text + 1]]
         return index.scores(context_words(task.corpus, text))[own]
 
-    return scored(task, score)
+    return score

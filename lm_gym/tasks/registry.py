@@ -8,6 +8,7 @@ from lm_gym.registry import Registry
 from lm_gym.tasks.masked_lm import MaskedLM
 from lm_gym.tasks.metric import METRICS
 from lm_gym.tasks.ner import NER
+from lm_gym.tasks.recommendation import Recommendation
 from lm_gym.tasks.response_selection import ResponseSelection
 from lm_gym.tasks.task import Task
 from lm_gym.tasks.text_classification import TextClassification
@@ -55,5 +56,5 @@ def _required(kind: type[Task]) -> frozenset[str]:
     return frozenset(field.kind for field in kind.fields[1:] if field.required)
 
 
-for _kind in (NER, MaskedLM, TextClassification, Unmasking, ResponseSelection):
+for _kind in (NER, MaskedLM, TextClassification, Unmasking, ResponseSelection, Recommendation):
     add_task(_kind)

@@ -110,6 +110,7 @@ class Task(ABC):
             `--env.<name>` on the command line. Runs store the paths of fields with the metadata `{"file": True}` as
             absolute ones.
         static_masks: whether the legal choices are independent of earlier choices.
+        masked: whether observations always have `action_mask`, whatever `mask_actions` is.
         ranked: whether metrics need the rank of the gold choice (`Evaluation.target_ranks`).
         weighting: whether every `"position"` or every `"text"` has equal weight in supervised learning.
         choice_is_text: whether a choice replaces text (a token) instead of labelling it (a tag).
@@ -138,6 +139,7 @@ class Task(ABC):
     nouns: ClassVar[Nouns] = Nouns()
     Options: ClassVar[type[Any]] = NoOptions
     static_masks: ClassVar[bool] = True
+    masked: ClassVar[bool] = False
     ranked: ClassVar[bool] = False
     weighting: ClassVar[Literal["position", "text"]] = "position"
     choice_is_text: ClassVar[bool] = False
@@ -263,6 +265,11 @@ class Task(ABC):
         return {}
 
     @classmethod
+    def explored_in(cls, options: Any) -> dict[str, Any]:
+        """Return the arguments of the environment that policy gradients learn best with, for these options."""
+        return {}
+
+    @classmethod
     def learned_from(cls, options: Any) -> Any:
         """Return the options with which the supervised twin learns from gold choices."""
         return options
@@ -297,6 +304,11 @@ class Task(ABC):
     def abstention(self) -> int | None:
         """The choice that abstains from the others; None if there is none."""
         return None
+
+    @property
+    def distinct(self) -> bool:
+        """Whether the choices of a text must differ from one another."""
+        return False
 
     @property
     def always_legal(self) -> NDArray[np.bool_]:
