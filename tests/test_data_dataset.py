@@ -233,6 +233,7 @@ def test_folders_that_leave_open_which_file_is_which(tmp_path):
     (tmp_path / "all.csv").write_text("a b\n")
     with pytest.raises(DataError, match=r"give the file .*all\.csv itself to train on it"):
         load_dataset(tmp_path)
+    (tmp_path / "all.csv").unlink()
     (tmp_path / "big.train.txt").write_text("a b\n")
     (tmp_path / "small.train.txt").write_text("c\n")
     with pytest.raises(DataError, match=r"big.train.txt, small.train.txt might each be train: say splits="):
