@@ -232,6 +232,10 @@ def test_a_folder_is_read_by_the_names_of_its_files(tmp_path):
 def test_folders_that_leave_open_which_file_is_which(tmp_path):
     with pytest.raises(DataError, match=r"no file is named for a split.*files: \(none\)"):
         load_dataset(tmp_path)
+    (tmp_path / "all.csv").write_text("a b\n")
+    with pytest.raises(DataError, match=r"give the file .*all\.csv itself to train on it"):
+        load_dataset(tmp_path)
+    (tmp_path / "all.csv").unlink()
     (tmp_path / "big.train.txt").write_text("a b\n")
     (tmp_path / "small.train.txt").write_text("c\n")
     with pytest.raises(DataError, match=r"big.train.txt, small.train.txt might each be train: say splits="):

@@ -13,10 +13,11 @@ import pyarrow.parquet
 import pytest
 
 from lm_gym.data import DataError, load_dataset
-from lm_gym.data.fields import CANDIDATES, LABEL, TAGS, WORDS
+from lm_gym.data.fields import CANDIDATES, LABEL, SECOND, TAGS, WORDS
 from lm_gym.data.folder import NAMES
 
 NER, PLAIN, CLASSES = (WORDS, TAGS), (WORDS,), (WORDS, LABEL)
+PAIRS = (WORDS, SECOND, LABEL)
 NAMED = {"tags": ["O", "B-PER", "I-PER"]}
 IVA = [["Iva", "left"], ["Bo", "ran", "off"]]
 IVA_TAGS = [["B-PER", "O"], ["B-PER", "O", "O"]]
@@ -180,6 +181,39 @@ REMARKS = [
 @pytest.mark.parametrize(("name", "content", "options", "note"), REMARKS)
 def test_what_was_guessed_is_remarked_on(tmp_path, name, content, options, note):
     assert note in load(tmp_path, name, content, **options).notes
+
+
+@pytest.mark.parametrize(
+    ("row", "columns"),
+    [
+        ("all went well,{}\n", {"words": 0, "label": 1}),
+        ("{},all went well\n", {"words": 1, "label": 0}),
+        ("{},all went well,more of it\n", {"words": 1, "second": 2, "label": 0}),
+    ],
+)
+def test_texts_and_their_labels_need_no_header(tmp_path, row, columns):
+    content = "".join(row.format(label) for label in (1, 2, 1, 2))
+    asked = load(tmp_path, "asked.csv", content, fields=PAIRS, columns=columns)
+    found = load(tmp_path, "a.csv", content, fields=PAIRS)
+    assert found["train"].columns["label"].names == ("1", "2")
+    assert [*found["train"].columns] == [*asked["train"].columns]
+    assert texts(found) == texts(asked) == [["all", "went", "well"]] * 4
+    named = ", ".join(f"{name} from column {column}" for name, column in columns.items())
+    assert found.notes == (f"train: there is no header: {named}; say columns={{…}} if that is wrong",)
+
+
+@pytest.mark.parametrize(
+    ("content", "fields"),
+    [
+        ("all went well,1\nall is bad,2\n", PAIRS),  # as many labels as texts
+        ("well,1\nbad,2\n" * 4, PAIRS),  # words, and which is the label?
+        ("a b,c d,e f,1\n" * 4, PAIRS),  # more texts than fields
+        ("all went well,1\n" * 4, PLAIN),  # no label is asked for
+    ],
+)
+def test_columns_without_a_header_are_not_guessed_if_in_doubt(tmp_path, content, fields):
+    with pytest.raises(DataError, match="columns and no header: say"):
+        load(tmp_path, "a.csv", content, fields=fields)
 
 
 def test_a_hash_may_be_a_word(tmp_path):

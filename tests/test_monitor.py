@@ -83,9 +83,9 @@ def test_plain_transformers_says_the_same(run):
     theirs = [said["label"] for said in pipeline("text-classification", str(run / "best"))(texts)]
     ours = evaluate(policy, env)
     assert theirs == [env.task.choice_name(choice) for choice in ours.choices.tolist()]
-    labels, probabilities = Classifier(policy, env)(texts)
-    assert labels.tolist() == ours.choices.tolist()
-    np.testing.assert_allclose(probabilities, np.exp(ours.choice_log_probs), atol=1e-6)
+    labels, probabilities = zip(*Classifier(open_run(run))(texts), strict=True)
+    assert [*labels] == theirs
+    np.testing.assert_allclose(probabilities, np.exp(ours.choice_log_probs), atol=1e-4)
 
 
 # ---------------------------------------------------------------------- lines
@@ -103,7 +103,20 @@ def test_what_a_line_says(line, message):
     assert read_line(line, "topic" if b"{" in line else None) == message
 
 
-@pytest.mark.parametrize("line", [b"", b"  ", b"{", b'{"text": ""}', b'{"text": 3}', b'{"words": "a"}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"  ",
+        b"a\0b",
+        b"{",
+        b'{"text": ""}',
+        b'{"text": "\\ud800"}',
+        b'{"text": 3}',
+        b'{"words": "a"}',
+        b"\xff\xfe",
+    ],
+)
 def test_lines_without_a_text(line):
     with pytest.raises(LineError):
         read_line(line, None)
@@ -338,13 +351,20 @@ def test_an_empty_stream_and_results_on_standard_output(run, tmp_path, monkeypat
     assert json.loads(capsys.readouterr().out)["label"] == "good"
 
 
+def test_texts_that_max_length_cuts_are_noted(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in.txt").write_text("it was fine at home\nfine\n")
+    main([str(run), "--input=in.txt", "--env.max_length=6"])
+    assert "note: 1 of 2 texts are longer than max_length=6 and lose their ends" in capsys.readouterr().err
+
+
 class Constant:
     """A classifier that says the same of all."""
 
     labels = ("a", "b")
 
     def __call__(self, texts):
-        return np.zeros(len(texts), np.int64), np.ones(len(texts))
+        return [("a", 1.0)] * len(texts)
 
 
 def test_labels_watched_share_the_rate_and_clocks_do_not_matter():

@@ -26,6 +26,7 @@ from lm_gym.agents.monitor.journal import Journal
 from lm_gym.agents.monitor.monitor import Monitor
 from lm_gym.agents.monitor.stream import batches
 from lm_gym.agents.runs.messages import fail, show_warnings_plainly
+from lm_gym.agents.runs.predicting import CHANGES
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolderError
 from lm_gym.agents.runs.trained_run import open_run
@@ -66,13 +67,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             pass  # the journal exists
     counted = ", ".join(f"{monitor.counts[name]:,} {name}" for name in ("texts", "alerts", "rejected", "duplicates"))
     sys.stderr.write(f"{monitor.line:,} lines: {counted}\n")
+    sys.stderr.writelines(f"note: {note}\n" for note in monitor.notes())
 
 
 def _monitor(options: Namespace, overrides: Sequence[str], rule: Rule, held: ExitStack) -> Monitor:
-    run = open_run(options.run_dir, [*overrides, "--evaluation.num_envs=1"])
+    run = open_run(options.run_dir, overrides, CHANGES)
     if run.settings.threads is not None:
         th.set_num_threads(run.settings.threads)
-    classifier = Classifier(*run.player("validation"))
+    classifier = Classifier(run)
     for label in options.label:
         check_choice("--label", label, classifier.labels)
     scalar = None
@@ -127,7 +129,7 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument("--state", type=Path, metavar="FILE", help="file to resume from after a kill")
     parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="log shares by topic and label here")
-    parser.add_argument("--batch", type=int, default=256, help="maximum texts per batch")
+    parser.add_argument("--batch", type=int, default=1024, help="maximum texts per batch")
     parser.add_argument("--max_delay", type=float, default=0.2, help="maximum seconds that a line waits for its batch")
     parser.add_argument("--label", action="append", default=[], help="label to watch; may be repeated; by default all")
     rule = Rule()

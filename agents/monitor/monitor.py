@@ -62,13 +62,15 @@ class Monitor:
             messages.append((self.line, message))
         if not messages:
             return [], rejected
-        labels, probabilities = self._classifier([message.text for _, message in messages])
+        labelled = self._classifier([message.text for _, message in messages])
         results: list[dict[str, Any]] = []
-        for (line_number, message), label, probability in zip(
-            messages, labels.tolist(), probabilities.tolist(), strict=True
-        ):
-            results += self._results(line_number, message, self._classifier.labels[label], probability)
+        for (line_number, message), (label, probability) in zip(messages, labelled, strict=True):
+            results += self._results(line_number, message, label, probability)
         return [json.dumps(result, ensure_ascii=False) + "\n" for result in results], rejected
+
+    def notes(self) -> list[str]:
+        """Return what users should know about the texts labelled so far."""
+        return self._classifier.notes()
 
     def state(self) -> dict[str, Any]:
         """Return the state as plain values, for `restore`."""
@@ -97,7 +99,7 @@ class Monitor:
         self.counts["texts"] += 1
         about = {"line": line, "id": message.id, "time": message.time, "topic": message.topic}
         known = {key: value for key, value in about.items() if value is not None}
-        results: list[dict[str, Any]] = [{**known, "label": label, "probability": round(probability, 4)}]
+        results: list[dict[str, Any]] = [{**known, "label": label, "probability": probability}]
         topics = self._topics.setdefault(message.topic, {name: Topic() for name in self._watched})
         for name, topic in topics.items():
             alert = topic.take(self._rule, line, label == name)

@@ -10,6 +10,8 @@ from queue import Empty, Queue
 from threading import Event, Thread
 from typing import IO, Any
 
+from lm_gym.data.values import fault_of
+
 _POLL = 0.05  # seconds between two looks at a file that may grow
 _WAITING = 4  # batches read ahead; then the writer of a pipe has to wait
 
@@ -43,24 +45,33 @@ def read_line(line: bytes, by: str | None) -> Message:
         by: key of the topic; None: all texts have the same topic.
 
     Raises:
-        LineError: the line is not UTF-8, not valid JSON, or has no text.
+        LineError: the line is not UTF-8, not valid JSON, has no text, or the text has a zero byte or half a character.
     """
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
         raise LineError(f"not UTF-8 ({error.reason} at byte {error.start})") from None
     if not text.lstrip().startswith("{"):
-        if not text.strip():
-            raise LineError("no text")
-        return Message(text)
+        return Message(_checked(text))
     try:
         record = json.loads(text)
     except ValueError as error:
         raise LineError(f"bad JSON ({error})") from None
-    if not isinstance(record.get("text"), str) or not record["text"].strip():
+    if not isinstance(record.get("text"), str):
         raise LineError("no text under the key 'text'")
     own, topic = record.get("id"), "all" if by is None else str(record.get(by))
-    return Message(record["text"], None if own is None else str(own), topic, record.get("time"))
+    return Message(_checked(record["text"]), None if own is None else str(own), topic, record.get("time"))
+
+
+def _checked(text: str) -> str:
+    """Return a text that has words, all of which a tokenizer can read."""
+    words = text.split()
+    if not words:
+        raise LineError("no text")
+    fault = next((fault for word in words if (fault := fault_of(word))), None)
+    if fault is not None:
+        raise LineError(fault)
+    return text
 
 
 def batches(stream: IO[bytes], size: int, max_delay: float, follow: bool) -> Iterator[list[bytes]]:

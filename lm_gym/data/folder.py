@@ -45,7 +45,8 @@ def split_files(folder: Path, splits: Mapping[str, str] | None = None) -> tuple[
         if said is not None:
             found.setdefault(said, []).append(path)
     if not found:
-        raise DataError(f"{folder}: no file is named for a split ({', '.join(NAMES)}); files: {listed}")
+        only = f": give the file {files[0]} itself to train on it" if len(files) == 1 else ""
+        raise DataError(f"{folder}: no file is named for a split ({', '.join(NAMES)}); files: {listed}{only}")
     for split, paths in found.items():
         exact = [path for path in paths if path.stem.lower() in NAMES]
         found[split] = exact if len(exact) == 1 else paths

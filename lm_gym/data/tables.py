@@ -133,11 +133,16 @@ def _distinct(names: Sequence[str]) -> list[str]:
 
 
 def _without_header(filled: list[list[str]], builder: CorpusBuilder, options: ReadOptions) -> ReadOptions:
-    """Return options with columns: as requested, or the only column, or words in the first and tags in the last."""
+    """Return options with columns: as requested, or the only column, texts with labels, or words and their tags."""
     width = len(filled[0])
     if not options.asked:
         if width == 1:
             return replace(options, text_column=0)
+        labelled = _labelled_texts(filled, options)
+        if labelled:
+            found = ", ".join(f"{name} from column {column}" for name, column in labelled.items())
+            builder.remarks.append(f"there is no header: {found}; say columns={{…}} if that is wrong")
+            return replace(options, columns=labelled)
         if not are_tags([tag for cells in filled for tag in cells[-1].split()]):
             raise DataError(
                 f"{builder.place}: {width} columns and no header: say text_column=0 to {width - 1}, or token_column "
@@ -149,6 +154,25 @@ def _without_header(filled: list[list[str]], builder: CorpusBuilder, options: Re
     first = {} if words.name in options.asked else {words.name: 0}
     last = {tags.name: -1} if tags and tags.name not in options.asked and len(options.fields) == 2 else {}
     return replace(options, columns={**options.columns, **first, **last})
+
+
+def _labelled_texts(filled: list[list[str]], options: ReadOptions) -> dict[str, int]:
+    """Return the columns of texts and their labels, if the fields are these and only one column can be the labels.
+
+    A column can be the labels if no cell has two words, and each is found twice on average. All others must be texts.
+    """
+    words, *others = options.fields
+    texts = [words, *(field for field in others if field.kind == "text")]
+    labels = [field for field in others if field.kind == "label" and field.required]
+    columns = [*zip(*filled, strict=True)]
+    short = [i for i, cells in enumerate(columns) if all(len(cell.split()) == 1 for cell in cells)]
+    left = [i for i in range(len(columns)) if i not in short]
+    only_these = len(labels) == 1 and len(texts) == len(others)
+    if not only_these or len(short) != 1 or not 1 <= len(left) <= len(texts):
+        return {}
+    if 2 * len({*columns[short[0]]}) > len(filled):
+        return {}
+    return {**{field.name: i for field, i in zip(texts, left, strict=False)}, labels[0].name: short[0]}
 
 
 def _word_a_row(filled: list[list[str]], layout: Layout, words: int, tags: int | None, sentence: int | None) -> bool:

@@ -13,9 +13,9 @@ from lm_gym.rewards.reward import Board, ChoiceRewards, Decision, Separable, Ste
 class Relevance(Separable):
     """Pay the relevance of the choice made, and charge a cost if it is not relevant at all.
 
-    A choice that an earlier position of the text has made is not relevant. Abstaining, if the task allows it, pays 0. If
-    the right choice has relevance 1 and `wrong_cost` is c, abstaining pays off if the probability of the right choice is
-    below c / (1 + c).
+    A choice that an earlier position of the text has made is not relevant. Abstaining, if the task allows it, pays 0.
+    If the right choice has relevance 1 and `wrong_cost` is c, abstaining pays off if the probability of the right
+    choice is below c / (1 + c).
 
     Args:
         wrong_cost: cost of a choice with relevance 0.
