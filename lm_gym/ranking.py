@@ -1,8 +1,8 @@
 """The arithmetic of rankings: discounts by rank, and discounted cumulative gain (Järvelin and Kekäläinen 2002).
 
 Clicks of logged slates depend on the places where items were shown. `clicked` weighs each click by the inverse of the
-probability that its place is looked at (Joachims, Swaminathan and Schnabel, arXiv 1608.04468), so that a ranking that
-was never shown can be compared with the logged one.
+probability that its place is looked at (Joachims, Swaminathan and Schnabel, arXiv 1608.04468). A ranking that was never
+shown can then be compared with the logged one.
 """
 
 from typing import NamedTuple
