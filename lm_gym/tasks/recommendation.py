@@ -32,9 +32,13 @@ from lm_gym.tasks.parts import Nouns, Part
 from lm_gym.tasks.slates import CLICKS, POPULARITY, PROPENSITY, by_rank
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lm_gym.data import Corpus, Dataset
+    from lm_gym.tasks.baseline import Batch, Prediction
     from lm_gym.tasks.evaluation import DecidedText, Evaluation
-    from lm_gym.tasks.task import Progress
+    from lm_gym.tasks.slates import Score
+    from lm_gym.tasks.task import Progress, Task
     from lm_gym.tokenizer import TextTokenizer
 
 LIKED = replace(WORDS, columns=("liked", "last_liked", "recent", "query", *WORDS.columns))
@@ -46,6 +50,10 @@ GAINS = replace(RELEVANCE, columns=("relevance", "ratings", "clicks", *RELEVANCE
 def _clicks(name: str, played: Evaluation) -> float | None:
     estimated = slates.clicks_of(played)
     return None if estimated is None else float(getattr(estimated, name))
+
+
+def _ranked_by(scores: Callable[[AmongCandidates], Score], task: Task) -> Callable[[Batch], Prediction]:
+    return by_rank(cast(AmongCandidates, task), scores(cast(AmongCandidates, task)))
 
 
 @bounded
@@ -105,7 +113,7 @@ class Recommendation(AmongCandidates):
         ),
     )
     baselines = tuple(
-        Baseline(name, label, lambda task, scores=scores: by_rank(cast(Recommendation, task), scores(task)))
+        Baseline(name, label, partial(_ranked_by, scores))
         for name, label, scores in (
             ("random", "random", slates.random_scores),
             ("popularity", "popularity", slates.popularity),
@@ -194,7 +202,7 @@ class Recommendation(AmongCandidates):
 
     def due(self, progress: Progress) -> NDArray[np.bool_]:
         """Return the next rank, bool [N, T]."""
-        return progress.open & (np.arange(self.shape.positions) == progress.decided[:, None])
+        return np.asarray(progress.open & (np.arange(self.shape.positions) == progress.decided[:, None]))
 
     def legal(self, predictions: NDArray[np.int64], cursor: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return the items without a rank, bool [N, n]."""
