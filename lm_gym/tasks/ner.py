@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 class NER(WordLabels):
     """Tag the words of a text.
 
-    An episode is one text. Each word is a position, at its first sub-token. The agent gives every word an IOB2 tag, from
-    left to right or all at once: "B-X" for the first word of an entity of type X, "I-X" for its other words, and "O",
-    which is tag 0, for all other words.
+    An episode is one text. Each word is a position, at its first sub-token. The agent gives every word an IOB2 tag,
+    from left to right or all at once: "B-X" for the first word of an entity of type X, "I-X" for its other words, and
+    "O", which is tag 0, for all other words.
 
     `action_masks()` allows the tags that are valid in IOB2 (I-X only after B-X or I-X). Words whose first sub-token
     lies beyond `max_length` are dropped: `env.cut` counts them, a warning reports their number, and results count them
