@@ -51,8 +51,7 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
     * if no rows read the same text (`group_size=1`, or decisions change the text), it is `maximum_likelihood` if the
       reward gives the reward of every choice, else `gae`;
     * if no rows read the same text, or rows draw different choices of many, the mean that `maximum_likelihood` divides
-    by
-      is exact if the reward gives the reward of every choice (see `ExactCritic`); else it is the mean of the rows;
+      by is exact if the reward gives the reward of every choice (see `ExactCritic`); else it is the mean of the rows;
     * `vf_coef` is 0.5 with `gae`, and 0 if no critic is used.
 
     With textbook advantages (`gae`), exact-match NER collapses to the tag O for every word; see docs/algorithms/ppo.md.

@@ -33,8 +33,7 @@ class TextRolloutBuffer(DictRolloutBuffer):
     * `gae`: the advantage of Stable-Baselines3, from the critic.
     * `leave_one_out`: G_t minus the mean of the other rows.
     * `group_normalized`: (G_t − m) / s, with the mean m and the standard deviation s of the rows (GRPO, with each
-    position
-      as a group).
+      position as a group).
     * `maximum_likelihood`: G_t / m − 1, with the mean m of the rows; −1 if m = 0. It needs rewards that are never
       negative, or (`log_scale`) logarithms of likelihoods; exp(G_t) then replaces G_t.
 

@@ -136,8 +136,7 @@ class Unmasking(MaskedTexts):
     positions open, so this order needs `max_steps`; `step_cost` is the price of waiting.
 
     With `per_step=None`, a text is decided in one step, as in `lm_gym/MaskedLM-v0`. The supervised twin learns from
-    such
-    texts, with any number of masks anywhere: this is masked-diffusion training.
+    such texts, with any number of masks anywhere: this is masked-diffusion training.
 
     Masks and random orders depend on the seed, the text, and the number of its earlier visits. For texts selected by
     `indices`, they depend only on the text, so that evaluations are reproducible. `action_masks()` excludes special
