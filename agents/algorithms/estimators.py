@@ -126,8 +126,8 @@ def coefficients(
     `maximum_likelihood` (MaxRL, arXiv 2602.02710): c = ω (G/m − 1) with m = Σ ω G, or −ω where m = 0: a
     Monte-Carlo estimate of ∇ log E[G] instead of ∇E[G]. If the reward is 1 for a right choice, which independent
     samples make with probability p, it is unbiased for ∇p (1 − (1−p)^K)/p, the first K terms of ∇ log p. Positions at
-    which every sample fails still teach: the choices made become less likely. For a positive reward (see `likelihoods`),
-    it is a ratio of two estimates, with a bias of order 1/K; K = 1 gives 0.
+    which every sample fails still teach: the choices made become less likely. For a positive reward (see
+    `likelihoods`), it is a ratio of two estimates, with a bias of order 1/K; K = 1 gives 0.
 
     Args:
         G: returns-to-go [K, Q]; never negative for `maximum_likelihood`.
