@@ -38,7 +38,7 @@ ID = "lm_gym/TextClassification-v0"
 TEXTS = [("a bs cer", "up"), ("d", "down"), ("e a b c d e f g", "up"), ("as bs", "down")]
 WORDS = {"down": "c", "up": ["a", "d e"]}
 TEMPLATE = "f {text} g {mask}."
-HEADLINES_SHA256 = "9e21f5e25d74af969378ff0840de0c918b7e729b2b286466245d5c43a87c485b"
+HEADLINES_SHA256 = "447412228ede6ea0fe4eb8ac56b4c82a11d7ff733f6e75b143fda31ed7697ef3"
 
 
 def dataset(records=TEXTS, **more) -> lm_gym.Dataset:
@@ -430,7 +430,7 @@ def headlines():
 
 def test_the_headlines_are_unchanged(headlines):
     assert hashlib.sha256(json.dumps(headlines).encode()).hexdigest() == HEADLINES_SHA256
-    assert {split: len(rows) for split, rows in headlines.items()} == {"train": 4000, "validation": 500, "test": 500}
+    assert {split: len(rows) for split, rows in headlines.items()} == {"train": 8000, "validation": 500, "test": 500}
 
 
 def test_labels_are_balanced(headlines):
@@ -438,7 +438,7 @@ def test_labels_are_balanced(headlines):
         for key, kinds in (("sentiment", SENTIMENTS), ("topic", SUBJECTS)):
             counts = Counter(row[key] for row in rows)
             assert set(counts) == set(kinds)
-            assert min(counts.values()) > 0.7 * len(rows) / len(kinds)
+            assert min(counts.values()) > 0.9 * len(rows) / len(kinds)
 
 
 PAIRS = [("train", "validation"), ("train", "test"), ("validation", "test")]

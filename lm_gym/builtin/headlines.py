@@ -1,9 +1,10 @@
 """The builtin financial headlines: what they mean for a company, and which part of its business they are about.
 
-A headline is one clause or two, of which one is the main one, and decides. A clause tells of an event, which is good
-news or bad, or of something that went up or down, where the subject (sales or costs) decides which of the two is good.
-Nothing is known of what is denied or still asked for. Splits share no company, no template of a clause and no pattern
-of a number; events, subjects and all other words are the same.
+A headline has one clause or two, of which the main one decides. The other one says something else: good news, bad news
+or none, but never the same. So only the order of words and the conjunction tell which of the two counts. A clause tells
+of an event, which is good news or bad, or of something that went up or down, where the subject (sales or fines) decides
+which of the two is good. Nothing is known of what is denied or still asked for. Splits share no company, no template of
+a clause and no pattern of a number; events, subjects and all other words are the same.
 """
 
 from dataclasses import dataclass
@@ -15,10 +16,10 @@ from lm_gym.builtin.names import SPLITS, name_pools, own_words
 
 Record = dict[str, str]
 
-SIZES = {"train": 4_000, "validation": 500, "test": 500}
+SIZES = {"train": 8_000, "validation": 500, "test": 500}
 SENTIMENTS = ("negative", "neutral", "positive")
-_NAMES = 6_000  # in a pool of train, as the NER corpus has them
-_TWO_CLAUSES = 0.55  # of the headlines
+_NAMES = 300  # in a pool: few enough that names recur, and tell nothing about a headline
+_TWO_CLAUSES = 0.5  # of the headlines
 
 # By topic: what is good when there is more of it, and what is bad.
 SUBJECTS = {
@@ -72,7 +73,7 @@ AMOUNTS = {
     "validation": ("{a} percent", "EUR {a}.{b} m"),
     "test": ("{a}.{b} %", "GBP {a} million"),
 }
-_NEWS = ("event", "event", "event", "event", "moved", "move")  # kinds of clauses, as often as they stand here
+_NEWS = (*("event",) * 6, "moved", "move")  # kinds of clauses, as often as they are listed
 _NO_NEWS = ("open", "open", "flat")
 
 
@@ -112,18 +113,22 @@ class HeadlineMaker:
         self._templates = templates(split)
         self.companies = [" ".join(name) for name in name_pools(_NAMES)[split]["ORG.firm"]]
         self._amounts = AMOUNTS[split]
+        self._made = 0
 
     def headline(self) -> Record:
         """One headline with its sentiment and the topic of its main clause."""
-        main = self._clause(pick(self._rng, [-1, 0, 1]))
+        turn, sign = divmod(self._made, 3)  # both labels in turn, so that they are balanced
+        main = self._clause(sign - 1, _TOPICS[turn % len(_TOPICS)])
+        self._made += 1
         text = main.text
         if self._rng.random() < _TWO_CLAUSES:
-            minor = self._clause(pick(self._rng, [-1, 0, 1]))
+            other = pick(self._rng, [sign for sign in (-1, 0, 1) if sign != main.sign])
+            minor = self._clause(other, pick(self._rng, list(_TOPICS)))
             text = pick(self._rng, self._templates["joined"]).format(main=main.text, minor=minor.text)
         return {"text": _finish(text), "sentiment": SENTIMENTS[main.sign + 1], "topic": main.topic}
 
-    def _clause(self, sign: int) -> Clause:
-        kind, topic = pick(self._rng, list(_NEWS if sign else _NO_NEWS)), pick(self._rng, list(_TOPICS))
+    def _clause(self, sign: int, topic: str) -> Clause:
+        kind = pick(self._rng, list(_NEWS if sign else _NO_NEWS))
         bad = pick(self._rng, [False, True])  # whether more of the subject is bad
         up = pick(self._rng, [-1, 1]) if sign == 0 else -sign if bad else sign
         good_news = pick(self._rng, [False, True]) if sign == 0 else sign > 0
