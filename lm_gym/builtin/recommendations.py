@@ -72,7 +72,7 @@ class UserMaker:
         self._themes = [name for name in lists if name.startswith("theme.")]
         self._moods = [name for name in lists if name.startswith("mood.")]
         self._weights = {theme: 1.0 / (1 + number) ** 0.5 for number, theme in enumerate(self._themes)}
-        self._scenes = {theme: _scenes(*lists[theme], split) for theme in self._themes}
+        self._scenes = {theme: _scenes(lists[theme][0], lists[theme][1], split) for theme in self._themes}
         items: dict[str, Item] = {}
         while len(items) < _CATALOGUE[split]:
             item = self._item()
