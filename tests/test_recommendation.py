@@ -15,7 +15,7 @@ from lm_gym.builtin.names import SPLITS
 from lm_gym.builtin.recommendations import SIZES, UserMaker
 from lm_gym.ranking import clicked, discounts, ideal, repeated
 from lm_gym.rewards import DiscountedGain
-from lm_gym.tasks import Evaluation, load_data
+from lm_gym.tasks import DecidedText, Evaluation, load_data
 from lm_gym.tasks.recommendation import Recommendation
 from tests.cases import word_level
 from tests.small import small
@@ -93,6 +93,17 @@ def test_with_k_1_one_step_picks_an_item():
     _, rewards, ended, _, _ = env.step(np.array([[2], [1]]))
     assert rewards.tolist() == [0.5, 1.0]
     assert ended.all()
+
+
+def test_rankings_are_shown_as_items():
+    env = make(k=2)
+    task = env.unwrapped.task
+    text = DecidedText(0, np.array([11, 12]), np.array([1, 2]), np.array([2, 0]))
+    assert task.predicted(text, None) == {"predicted": ["x", "x y"]}
+    assert json.loads(task.format_prediction(text)) == {"liked": "c d", "gold": ["z", "x"], "predicted": ["x", "x y"]}
+    shown = " ".join(part.text for part in task.parts(text))
+    assert shown == "a | b | c d [1] x y [2] z [3] x [4] e → #1 #2"
+    assert [task.choice_name(choice) for choice in (0, 3)] == ["1", "4"]
 
 
 # ---------------------------------------------------------------------- rewards
