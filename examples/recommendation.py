@@ -50,14 +50,14 @@ def visits(count: int, seed: int) -> list[dict[str, object]]:
 
 
 if __name__ == "__main__":
-    splits = {"train": visits(500, 0), "test": visits(150, 1)}
+    splits = {"train": visits(300, 0), "test": visits(150, 1)}
     data = lm_gym.load_dataset(splits, fields=lm_gym.TASKS["recommendation"].fields, max_overlap=1)
     make = {"id": "lm_gym/Recommendation-v0", "dataset": data, "k": 3}
     train = gymnasium.make_vec(**make, num_envs=16 * 8, group_size=8, autoreset_mode="SameStep")
     test = gymnasium.make_vec(**make, num_envs=50, unit="sequence", split="test")
 
     model = REINFORCE("LMPolicy", train, seed=0, device="cpu")
-    model.learn(3 * 8 * model.timesteps_per_pass)
+    model.learn(6 * model.timesteps_per_pass)
 
     rows = {"trained": evaluate(model.policy, test).metrics} | baselines(test)
     for name, metrics in rows.items():

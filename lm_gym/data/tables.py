@@ -164,11 +164,13 @@ def _labelled_texts(filled: list[list[str]], options: ReadOptions) -> dict[str, 
     words, *others = options.fields
     texts = [words, *(field for field in others if field.kind == "text")]
     labels = [field for field in others if field.kind == "label" and field.required]
+    only_these = len(labels) == 1 and len(texts) == len(others)
+    if not only_these or not 2 <= len(filled[0]) <= len(texts) + 1:
+        return {}
     columns = [*zip(*filled, strict=True)]
     short = [i for i, cells in enumerate(columns) if all(len(cell.split()) == 1 for cell in cells)]
     left = [i for i in range(len(columns)) if i not in short]
-    only_these = len(labels) == 1 and len(texts) == len(others)
-    if not only_these or len(short) != 1 or not 1 <= len(left) <= len(texts):
+    if len(short) != 1:
         return {}
     if 2 * len({*columns[short[0]]}) > len(filled):
         return {}
