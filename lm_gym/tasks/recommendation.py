@@ -32,15 +32,24 @@ from lm_gym.tasks.parts import Nouns, Part
 from lm_gym.tasks.slates import CLICKS, POPULARITY, PROPENSITY, by_rank
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lm_gym.data import Corpus, Dataset
+    from lm_gym.tasks.baseline import Batch, Prediction
     from lm_gym.tasks.evaluation import DecidedText, Evaluation
-    from lm_gym.tasks.task import Progress
+    from lm_gym.tasks.slates import Score
+    from lm_gym.tasks.task import Progress, Task
     from lm_gym.tokenizer import TextTokenizer
 
 LIKED = replace(WORDS, columns=("liked", "last_liked", "recent", "query", *WORDS.columns))
 HISTORY = replace(TURNS, columns=("history", "liked_before", *TURNS.columns))
 SLATE = replace(CANDIDATES, columns=("candidates", "slate", "items", *CANDIDATES.columns))
 GAINS = replace(RELEVANCE, columns=("relevance", "ratings", "clicks", *RELEVANCE.columns), required=False)
+
+
+def _ranked_by(scores: Callable[[AmongCandidates], Score], task: Task) -> Callable[[Batch], Prediction]:
+    candidates = cast(Recommendation, task)
+    return by_rank(candidates, scores(candidates))
 
 
 def _clicks(name: str, played: Evaluation) -> float | None:
@@ -104,13 +113,10 @@ class Recommendation(AmongCandidates):
             for name in Clicked._fields
         ),
     )
-    baselines = tuple(
-        Baseline(name, label, lambda task, scores=scores: by_rank(cast(Recommendation, task), scores(task)))
-        for name, label, scores in (
-            ("random", "random", slates.random_scores),
-            ("popularity", "popularity", slates.popularity),
-            ("bm25", "BM25", bm25_scores),
-        )
+    baselines = (
+        Baseline("random", "random", lambda task: _ranked_by(slates.random_scores, task)),
+        Baseline("popularity", "popularity", lambda task: _ranked_by(slates.popularity, task)),
+        Baseline("bm25", "BM25", lambda task: _ranked_by(bm25_scores, task)),
     )
     nouns = Nouns(position="rank", positions="ranks", choice="item", choices="items")
     ranked = False
@@ -194,7 +200,7 @@ class Recommendation(AmongCandidates):
 
     def due(self, progress: Progress) -> NDArray[np.bool_]:
         """Return the next rank, bool [N, T]."""
-        return progress.open & (np.arange(self.shape.positions) == progress.decided[:, None])
+        return np.asarray(progress.open & (np.arange(self.shape.positions) == progress.decided[:, None]))
 
     def legal(self, predictions: NDArray[np.int64], cursor: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return the items without a rank, bool [N, n]."""
