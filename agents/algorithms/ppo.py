@@ -31,8 +31,9 @@ from lm_gym.bounds import NonNegativeFloat, PositiveFloat, PositiveInt, UnitInte
 from lm_gym.compat.stable_baselines3 import VecEnvAdapter
 
 _MOST_STEPS = 64
-_TEXTS = 64  # approximate number of rows of the environment in a minibatch, if groups have at most _ROWS
-_ROWS = 16
+_TEXTS = 64  # rows of the environment in a minibatch, about
+_POSITIONS = 256  # positions in a minibatch, at least, if groups have many rows
+_ROWS = 16  # rows of a group, usually
 
 
 class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose policy is any
@@ -64,8 +65,8 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
         n_steps: positions that each row decides in a rollout. A text that continues in the next rollout is encoded
             twice. `"auto"`: about four texts (`steps_for`).
         batch_size: approximate number of steps of a minibatch, which has whole texts. `"auto"`: 64 times
-            `n_steps`, or 4,096; with groups of more than 16 rows, more in proportion, so that a minibatch has as many
-            positions.
+            `n_steps`, or 4,096; with groups of more than 16 rows, at least 256 times `group_size`, so that a minibatch
+            has 256 positions.
         n_epochs: how often the agent learns from the texts of a rollout; each time they are encoded again. Playing
             costs a third of learning, so it is better to play texts again than to learn from them twice.
         gamma: γ in [0, 1], or `"auto"`.
@@ -162,7 +163,8 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
             self.decided["n_steps"] = why
         if is_auto(self.batch_size):
             steps = self.n_steps if "n_steps" in self.decided else _MOST_STEPS
-            self.batch_size = _TEXTS * steps * max(1, texts.first.group_size // _ROWS)
+            rows = texts.first.group_size
+            self.batch_size = max(_TEXTS * steps, _POSITIONS * rows if rows > _ROWS else 0)
             self.decided["batch_size"] = why
 
     def _pair_with(self, texts: TextEnvironments) -> None:
