@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -15,8 +16,8 @@ from lm_gym.data.columns import NumbersColumn, TextsColumn
 from lm_gym.data.errors import DataError
 from lm_gym.data.fields import CANDIDATES, RELEVANCE, TURNS
 from lm_gym.tasks.baseline import Batch, Prediction, by_scores
-from lm_gym.tasks.candidate_texts import Layout, candidates_of
-from lm_gym.tasks.encoded import Encoded
+from lm_gym.tasks.candidate_texts import Layout, candidates_of, encode_candidates
+from lm_gym.tasks.encoded import Cut, Encoded, WordTable, id_type
 from lm_gym.tasks.fixed import FixedPositions
 
 if TYPE_CHECKING:
@@ -57,6 +58,48 @@ class AmongCandidates(FixedPositions):
         """Return the largest number of candidates, and one more for abstaining; they have no names."""
         abstain = options is not None and options.abstain
         return int(candidates_of(corpus).lengths.max()) + abstain, None
+
+    @classmethod
+    @abstractmethod
+    def gold_of(cls, corpus: Corpus, options: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the number of positions of each text, int64 [N], and the gold choices of all positions, text by text.
+
+        Args:
+            corpus: a prepared split.
+            options: of the task.
+        """
+
+    @classmethod
+    def encode(
+        cls,
+        corpus: Corpus,
+        tokenizer: TextTokenizer,
+        max_length: int,
+        *,
+        table: WordTable | None = None,
+        options: Any = None,
+    ) -> Encoded:
+        """Encode a prepared split (see `Task.encode`); the last tokens of a text are its positions.
+
+        Raises:
+            ValueError: the candidates of a text are too long, or the tokenizer has no marker.
+        """
+        options = options or cls.Options()
+        table = WordTable.build(corpus, tokenizer) if table is None else table
+        room = cls.room(tokenizer, max_length)
+        ids, lengths, cut = encode_candidates(corpus, table, cls.layout(tokenizer, options), room)
+        counts, targets = cls.gold_of(corpus, options)
+        offsets = ragged.to_offsets(counts)
+        before_end = np.repeat(offsets[1:], counts) - np.arange(int(offsets[-1]))
+        return Encoded(
+            ids,
+            ragged.to_offsets(lengths),
+            counts.astype(np.int32),
+            Cut(int(cut.sum()), 0),
+            offsets,
+            (np.repeat(lengths, counts) - before_end).astype(id_type(max_length)),
+            targets,
+        )
 
     @property
     def policy_arguments(self) -> dict[str, Any]:

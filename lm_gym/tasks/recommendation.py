@@ -19,14 +19,13 @@ from lm_gym.ranking import Clicked
 from lm_gym.tasks import slates
 from lm_gym.tasks.baseline import Baseline
 from lm_gym.tasks.bm25 import bm25_scores
-from lm_gym.tasks.candidate_texts import candidates_of, encode_candidates
+from lm_gym.tasks.candidate_texts import candidates_of
 from lm_gym.tasks.candidates import (
     AmongCandidates,
     best_candidates,
     check_candidates,
     relevance_of,
 )
-from lm_gym.tasks.encoded import Cut, Encoded, WordTable, id_type
 from lm_gym.tasks.metric import Metric
 from lm_gym.tasks.parts import Nouns, Part
 from lm_gym.tasks.slates import CLICKS, POPULARITY, PROPENSITY, by_rank
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
     from lm_gym.tasks.evaluation import DecidedText, Evaluation
     from lm_gym.tasks.slates import Score
     from lm_gym.tasks.task import Progress, Task
-    from lm_gym.tokenizer import TextTokenizer
 
 LIKED = replace(WORDS, columns=("liked", "last_liked", "recent", "query", *WORDS.columns))
 HISTORY = replace(TURNS, columns=("history", "liked_before", *TURNS.columns))
@@ -144,39 +142,13 @@ class Recommendation(AmongCandidates):
         return LIKED, HISTORY, SLATE
 
     @classmethod
-    def encode(
-        cls,
-        corpus: Corpus,
-        tokenizer: TextTokenizer,
-        max_length: int,
-        *,
-        table: WordTable | None = None,
-        options: RecommendationOptions | None = None,
-    ) -> Encoded:
-        """Encode a prepared split (see `Task.encode`).
-
-        Raises:
-            ValueError: the candidates of a text are too long, or the tokenizer has no marker.
-        """
-        options = options or cls.Options()
-        table = WordTable.build(corpus, tokenizer) if table is None else table
-        room = cls.room(tokenizer, max_length)
-        ids, lengths, cut = encode_candidates(corpus, table, cls.layout(tokenizer, options), room)
-        order = ideal_order(corpus)
+    def gold_of(cls, corpus: Corpus, options: RecommendationOptions) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the best items of each slate in their order, k or all."""
         sizes = candidates_of(corpus).lengths
         counts = np.minimum(sizes, options.k)
+        order = ideal_order(corpus)
         rank = np.arange(len(order)) - np.repeat(ragged.to_offsets(sizes)[:-1], sizes)
-        offsets = ragged.to_offsets(counts)
-        before_end = np.repeat(offsets[1:], counts) - np.arange(int(offsets[-1]))  # the last tokens stand for ranks
-        return Encoded(
-            ids,
-            ragged.to_offsets(lengths),
-            counts.astype(np.int32),
-            Cut(int(cut.sum()), 0),
-            offsets,
-            (np.repeat(lengths, counts) - before_end).astype(id_type(max_length)),
-            order[rank < np.repeat(counts, sizes)],
-        )
+        return counts, order[rank < np.repeat(counts, sizes)]
 
     # ------------------------------------------------------------------ dynamics
 

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, ClassVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from lm_gym import ragged
 from lm_gym.bounds import PositiveInt, bounded
 from lm_gym.data.columns import NumbersColumn, TextsColumn
 from lm_gym.data.errors import DataError
 from lm_gym.data.fields import CANDIDATES, RELEVANCE, TURNS, WORDS, Field
 from lm_gym.tasks.baseline import RANDOM, Baseline
 from lm_gym.tasks.bm25 import bm25_candidates
-from lm_gym.tasks.candidate_texts import candidates_of, encode_candidates
+from lm_gym.tasks.candidate_texts import candidates_of
 from lm_gym.tasks.candidates import (
     GRADED,
     OFFERED,
@@ -26,7 +25,6 @@ from lm_gym.tasks.candidates import (
     check_candidates,
     scored,
 )
-from lm_gym.tasks.encoded import Cut, Encoded, WordTable, id_type
 from lm_gym.tasks.metric import ACCURACY, Metric
 from lm_gym.tasks.parts import Nouns, Part
 from lm_gym.tasks.reply_bank import Reply, with_candidates
@@ -38,7 +36,6 @@ if TYPE_CHECKING:
     from lm_gym.tasks.baseline import Batch, Prediction
     from lm_gym.tasks.evaluation import DecidedText, Evaluation
     from lm_gym.tasks.task import Task
-    from lm_gym.tokenizer import TextTokenizer
 
 MESSAGE = replace(WORDS, columns=("message", "query", "question", "context", *WORDS.columns))
 ANSWER = Field("answer", "numbers", ("answer", "answer_index", "correct", "gold", "label"), required=False)
@@ -124,36 +121,10 @@ class ResponseSelection(AmongCandidates):
         return replace(dataset, splits=splits)
 
     @classmethod
-    def encode(
-        cls,
-        corpus: Corpus,
-        tokenizer: TextTokenizer,
-        max_length: int,
-        *,
-        table: WordTable | None = None,
-        options: ResponseSelectionOptions | None = None,
-    ) -> Encoded:
-        """Encode a prepared split (see `Task.encode`).
-
-        Raises:
-            ValueError: the candidates of a text are too long, or the tokenizer has no marker.
-        """
-        options = options or cls.Options()
-        table = WordTable.build(corpus, tokenizer) if table is None else table
-        room = cls.room(tokenizer, max_length)
-        ids, lengths, cut = encode_candidates(corpus, table, cls.layout(tokenizer, options), room)
+    def gold_of(cls, corpus: Corpus, options: ResponseSelectionOptions) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the right reply of each text; choice 0 is to abstain, which is right if no candidate is."""
         best, relevant = best_candidates(corpus)
-        targets = np.where(relevant, best + options.abstain, 0)
-        count = len(corpus)
-        return Encoded(
-            ids,
-            ragged.to_offsets(lengths),
-            np.ones(count, np.int32),
-            Cut(int(cut.sum()), 0),
-            np.arange(count + 1),
-            (lengths - 1).astype(id_type(max_length)),
-            targets,
-        )
+        return np.ones(len(corpus), np.int64), np.where(relevant, best + options.abstain, 0)
 
     def parts(self, text: DecidedText) -> list[Part]:
         """Return the turns, the message, the numbered candidates and the number of the reply."""
