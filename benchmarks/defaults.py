@@ -4,8 +4,8 @@
 
 Each run is `python -m agents.train` with an algorithm, an environment, a model, its data, a budget of seconds, and no
 other setting. The data are builtin; those of masked words may be a file of texts of another domain, as `tiny` was
-pretrained on the builtin ones. Runs are kept in `--out`: a finished run is not repeated, and a stopped one goes on. The
-page with the finished runs is printed, and written to `--page`.
+pretrained on the builtin ones. Runs are kept in `--out`: a finished run is not repeated, and a stopped one is resumed.
+The page with the finished runs is printed, and written to `--page`.
 """
 
 from __future__ import annotations

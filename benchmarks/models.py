@@ -165,7 +165,7 @@ def compare(env_id: str, saved: Path) -> str | None:
 
 
 def attempt(trial: Callable[[], str | None]) -> str | None:
-    """The error or the note of a trial in one line; None where there is none."""
+    """Return the error or the note of a trial in one line, or None."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

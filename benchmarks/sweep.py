@@ -24,7 +24,7 @@ from lm_gym.agents.runs.command_line import parse_settings
 
 
 class StopByCPU(BaseCallback):
-    """Ends training after so many seconds of CPU time."""
+    """Ends training after a number of seconds of CPU time."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__()

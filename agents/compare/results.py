@@ -145,7 +145,7 @@ class Results:
 
 
 def _number(value: float | None) -> float:
-    """A number of a report, which has null where there is none."""
+    """Return a number of a report, where null stands for NaN."""
     return np.nan if value is None else float(value)
 
 

@@ -1,10 +1,10 @@
 """The builtin financial headlines: what they mean for a company, and which part of its business they are about.
 
-A headline has one clause or two, of which the main one decides. The other one says something else: good news, bad news
-or none, but never the same. So only the order of words and the conjunction tell which of the two counts. A clause tells
-of an event, which is good news or bad, or of something that went up or down, where the subject (sales or fines) decides
-which of the two is good. Nothing is known of what is denied or still asked for. Splits share no company, no template of
-a clause and no pattern of a number; events, subjects and all other words are the same.
+A headline has one or two clauses, and the main clause decides. The other clause has good news, bad news or no news, but
+never the same as the main one, so that only the order of words and the conjunction show which of the two counts. A clause
+reports an event, which is good or bad news, or a rise or fall, whose meaning depends on its subject (sales or fines).
+Denials and open questions are no news. Splits share no company, no template of a clause and no number format; events,
+subjects and all other words are the same.
 """
 
 from dataclasses import dataclass

@@ -37,16 +37,16 @@ class Layout:
 
 
 def choose_layout(records: Sequence[Mapping[str, Any]], options: ReadOptions, place: str) -> Layout:
-    """The columns to read: those asked for, else those with a usual name.
+    """Return the columns to read: the requested ones, else those with a usual name.
 
     Args:
         records: the first ones, whose columns are those of the first.
-        options: the fields, and the columns asked for.
+        options: the fields and the requested columns.
         place: what errors name.
 
     Raises:
-        DataError: a column asked for is missing, or no column has a usual name of a required field.
-        OtherFields: such a column is missing, and others hold fields that were not asked for.
+        DataError: a requested column is missing, or no column has a usual name of a required field.
+        OtherFields: such a column is missing, and others hold fields that were not requested.
     """
     names, asked = [*records[0]], options.asked
     field, *fields = options.fields
@@ -98,10 +98,10 @@ def _without_numbers(names: list[str], words: Field, records: Sequence[Mapping[s
 
 
 def find_column(names: list[str], wanted: ColumnKey | None, usual: tuple[str, ...], place: str) -> str | None:
-    """The name of the column asked for, or the first usual one (in any case) that is there.
+    """Return the name of the requested column, or the first usual name that exists, ignoring case.
 
     Raises:
-        DataError: the column asked for is not there.
+        DataError: the requested column does not exist.
     """
     if isinstance(wanted, int):
         if not -len(names) <= wanted < len(names):

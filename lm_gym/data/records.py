@@ -137,7 +137,7 @@ class RecordReader:
         }
 
     def _refuse_tags(self, layout: Layout, records: Sequence[Mapping[str, Any]], line: int) -> None:
-        """Refuse a tag for each word where labels are asked for: read as labels, they would be nonsense."""
+        """Refuse a tag for each word if labels are wanted: as labels, tags would be nonsense."""
         record = example_of(records, layout.words, layout.whole)
         words = count_words(record[layout.words], layout.whole)
         for field, column in layout.others:

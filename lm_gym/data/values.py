@@ -16,7 +16,7 @@ _LONGEST = 10_000_000  # characters of one text
 
 
 class FieldError(ValueError):
-    """A value that is not of the kind asked for; `kinds` are the kinds that it may be of instead."""
+    """A value of another kind than the requested one; `kinds` are the kinds that it may have."""
 
     def __init__(self, message: str, *kinds: str) -> None:
         super().__init__(message)
@@ -65,7 +65,7 @@ def is_number(value: Any) -> bool:
 
 
 def kind_of(value: Any, words: int) -> Kind | None:
-    """The kind of field that a value beside a text of so many words looks like, or None."""
+    """Return the kind of field that a value looks like beside a text with this number of words, or None."""
     try:
         value = plain(value)
     except FieldError:

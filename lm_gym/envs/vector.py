@@ -318,7 +318,7 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         return self.episodes.track.terms(given.choices, given.log_probs)
 
     def position_counts(self, texts: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The number of positions that texts have when they are asked for by `indices`, int64 [R] → int64 [R]."""
+        """Return the number of positions of texts that are chosen by `indices`, int64 [R] → int64 [R]."""
         return self.task.draw_counts(texts, np.zeros(len(texts), np.int64), _FIXED_KEY)
 
     def decide(self, prediction: Prediction, live: NDArray[np.bool_]) -> tuple[Step, NDArray[np.bool_]]:
