@@ -27,6 +27,7 @@ DANGEROUS = {
 }  # fmt: skip
 TRUSTED = {
     "lm_gym.agents.algorithms.ray_evaluator": {"pickle.loads"},  # messages between processes of one cluster
+    "lm_gym.agents.algorithms.ray_workers": {"pickle.loads"},
     "lm_gym.testing": {"pickle.loads"},  # what it has pickled itself
 }
 

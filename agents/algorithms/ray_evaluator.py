@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 import pickle
 from collections import deque
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import ray
@@ -15,7 +13,8 @@ from ray.exceptions import RayError, RayTaskError
 
 from lm_gym.agents.algorithms.evaluators import EvaluationError, Evaluator, checksum
 from lm_gym.agents.algorithms.fitness import Judged, Part, PopulationFitness
-from lm_gym.agents.algorithms.replica import Order, Replica, Start, Update
+from lm_gym.agents.algorithms.ray_workers import Actor, Traffic, Worker, connect, first_line, room
+from lm_gym.agents.algorithms.replica import Order, Start, Update
 
 if TYPE_CHECKING:
     from lm_gym.agents.algorithms.black_box import BlackBox
@@ -23,67 +22,6 @@ if TYPE_CHECKING:
 AHEAD = 2  # orders sent to a worker in advance, so that it never waits for the next one
 LOSSES = 3  # maximum number of workers that may die on one chunk, or fail to start one after another
 PATIENCE = 120.0  # seconds without any worker
-
-
-@dataclass
-class Traffic:
-    """Bytes of messages, without the framing that Ray adds.
-
-    Attributes:
-        down: updates and orders, to all workers together.
-        up: fitness, from all workers together.
-        starts: agents with their weights, once for each worker that starts.
-    """
-
-    down: int = 0
-    up: int = 0
-    starts: int = 0
-
-
-class _Actor:
-    """The process of a worker. Messages are bytes, so that they can be counted."""
-
-    def __init__(self) -> None:
-        self._replica: Replica | None = None
-
-    def name(self) -> str:
-        node = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
-        return f"pid {os.getpid()} on {node}"
-
-    def start(self, message: bytes) -> None:
-        self._replica = Replica(pickle.loads(message))
-
-    def update(self, message: bytes) -> None:
-        assert self._replica is not None
-        self._replica.update(pickle.loads(message))
-
-    def parts(self, message: bytes) -> bytes:
-        assert self._replica is not None
-        return pickle.dumps(self._replica.parts(pickle.loads(message)))
-
-    def checksum(self) -> str:
-        assert self._replica is not None
-        return self._replica.checksum()
-
-
-@dataclass(eq=False)
-class _Worker:
-    number: int
-    actor: Any
-    place: str = "not started yet"
-    chunks: dict[Any, range] = field(default_factory=dict)  # what it computes, by the reference to the result
-    updated: Any = None  # reference to its last update
-
-    def failure(self, error: RayTaskError) -> EvaluationError:
-        """Return what failed first: the last update, or the call that raised the error."""
-        try:
-            ray.get([] if self.updated is None else [self.updated])
-        except RayTaskError as first:
-            error = first
-        return EvaluationError(f"{self}: {type(error.cause).__name__}: {error.cause}")
-
-    def __str__(self) -> str:
-        return f"worker {self.number} ({self.place})"
 
 
 class RayEvaluator(Evaluator):
@@ -112,10 +50,10 @@ class RayEvaluator(Evaluator):
     def __init__(self, workers: int, address: str = "local", *, gpus: float = 0, checksum_every: int = 10) -> None:
         self._wanted, self._gpus, self._checksum_every = workers, gpus, checksum_every
         self._connected = connect(address, workers)
-        self._idle: list[_Worker] = []  # started processes without an agent
-        self._starting: dict[Any, _Worker] = {}  # by the reference to their answer
-        self._joining: dict[Any, _Worker] = {}
-        self._ready: list[_Worker] = []
+        self._idle: list[Worker] = []  # started processes without an agent
+        self._starting: dict[Any, Worker] = {}  # by the reference to their answer
+        self._joining: dict[Any, Worker] = {}
+        self._ready: list[Worker] = []
         self._agent: BlackBox | None = None
         self._expected = -1  # generation that the replicas are in
         self._start: Any = None
@@ -217,7 +155,8 @@ class RayEvaluator(Evaluator):
                     losses[chunk] += 1
                     if losses[chunk] == LOSSES:
                         raise EvaluationError(
-                            f"{LOSSES} workers have died on the same members, the last of them {worker}: {_line(error)}"
+                            f"{LOSSES} workers have died on the same members, the last of them {worker}: "
+                            f"{first_line(error)}"
                         ) from error
                 work.extendleft(worker.chunks.values())
                 self._lose(worker)
@@ -235,7 +174,7 @@ class RayEvaluator(Evaluator):
             work.appendleft(first[share:])
         return first[:share]
 
-    def _compare(self, agent: BlackBox, checks: dict[Any, _Worker]) -> None:
+    def _compare(self, agent: BlackBox, checks: dict[Any, Worker]) -> None:
         """Raise EvaluationError if a worker's weights are not the agent's."""
         own = checksum(agent) if checks else ""
         for reference, worker in checks.items():
@@ -270,9 +209,9 @@ class RayEvaluator(Evaluator):
 
     def _hire(self) -> None:
         """Start the process of a worker."""
-        kind: Any = ray.remote(_Actor)
+        kind: Any = ray.remote(Actor)
         actor = kind.options(num_cpus=1, num_gpus=self._gpus).remote()
-        worker = _Worker(self._count, actor)
+        worker = Worker(self._count, actor)
         self._count += 1
         self._starting[actor.name.remote()] = worker
 
@@ -297,7 +236,7 @@ class RayEvaluator(Evaluator):
         except RayError as error:
             self._failures += 1
             if self._failures == LOSSES:
-                raise EvaluationError(f"{LOSSES} workers could not start, the last: {_line(error)}") from error
+                raise EvaluationError(f"{LOSSES} workers could not start, the last: {first_line(error)}") from error
             self._lose(worker)
             return
         if joined:
@@ -312,18 +251,18 @@ class RayEvaluator(Evaluator):
         done, _ = ray.wait(references, timeout=None if patient else PATIENCE)
         if not done:
             raise EvaluationError(
-                f"no worker has started in {PATIENCE:.0f} seconds: the cluster has {_room()} left, and a worker needs "
+                f"no worker has started in {PATIENCE:.0f} seconds: the cluster has {room()} left, and a worker needs "
                 f"1 CPU and {self._gpus:g} GPU; give fewer workers, or add nodes"
             )
         return done[0]
 
-    def _lose(self, worker: _Worker) -> None:
+    def _lose(self, worker: Worker) -> None:
         """Replace a worker that has died."""
         self.lost += 1
         self._dismiss(worker)
         self._hire()
 
-    def _dismiss(self, worker: _Worker) -> None:
+    def _dismiss(self, worker: Worker) -> None:
         """End a worker."""
         for group in (self._ready, self._idle):
             if worker in group:
@@ -332,32 +271,3 @@ class RayEvaluator(Evaluator):
             for reference in [key for key, value in references.items() if value is worker]:
                 del references[reference]
         ray.kill(worker.actor)
-
-
-def connect(address: str, workers: int) -> bool:
-    """Connect this process to a Ray cluster, and return whether it was not connected before.
-
-    Raises:
-        EvaluationError: there is no such cluster.
-    """
-    if ray.is_initialized():
-        return False
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-    if address == "local":
-        ray.init("local", num_cpus=workers, include_dashboard=False, **quiet)
-        return True
-    try:
-        ray.init(address, **quiet)
-    except (ConnectionError, ValueError) as error:
-        raise EvaluationError(f"no Ray cluster at {address}: {_line(error)}") from error
-    return True
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _room() -> str:
-    left: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
-    return ", ".join(f"{amount:g} {name}" for name, amount in left.items() if name in ("CPU", "GPU")) or "no CPU"

@@ -1,8 +1,9 @@
 """The builtin financial headlines: what they mean for a company, and which part of its business they are about.
 
-A headline has one or two clauses, and the main clause decides. The other clause has good news, bad news or no news, but
-never the same as the main one, so that only the order of words and the conjunction show which of the two counts. A clause
-reports an event, which is good or bad news, or a rise or fall, whose meaning depends on its subject (sales or fines).
+A headline has one or two clauses, and the main clause decides. The other clause has good news, bad news or no news,
+but never the same as the main one, so that only the order of words and the conjunction show which of the two counts. A
+clause reports an event, which is good or bad news, or a rise or fall, whose meaning depends on its subject (sales or
+fines).
 Denials and open questions are no news. Splits share no company, no template of a clause and no number format; events,
 subjects and all other words are the same.
 """

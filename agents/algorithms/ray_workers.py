@@ -1,0 +1,113 @@
+"""The processes of Ray workers, their messages, and the connection to a cluster."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.exceptions import RayTaskError
+
+from lm_gym.agents.algorithms.evaluators import EvaluationError
+from lm_gym.agents.algorithms.replica import Replica
+
+
+@dataclass
+class Traffic:
+    """Bytes of messages, without the framing that Ray adds.
+
+    Attributes:
+        down: updates and orders, to all workers together.
+        up: fitness, from all workers together.
+        starts: agents with their weights, once for each worker that starts.
+    """
+
+    down: int = 0
+    up: int = 0
+    starts: int = 0
+
+
+class Actor:
+    """The process of a worker. Messages are bytes, so that they can be counted."""
+
+    def __init__(self) -> None:
+        self._replica: Replica | None = None
+
+    def name(self) -> str:
+        """Return the process id and the node."""
+        node = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+        return f"pid {os.getpid()} on {node}"
+
+    def start(self, message: bytes) -> None:
+        """Make a replica of an agent."""
+        self._replica = Replica(pickle.loads(message))
+
+    def update(self, message: bytes) -> None:
+        """Update the replica."""
+        assert self._replica is not None
+        self._replica.update(pickle.loads(message))
+
+    def parts(self, message: bytes) -> bytes:
+        """Evaluate some chunks."""
+        assert self._replica is not None
+        return pickle.dumps(self._replica.parts(pickle.loads(message)))
+
+    def checksum(self) -> str:
+        """Hash the weights of the replica."""
+        assert self._replica is not None
+        return self._replica.checksum()
+
+
+@dataclass(eq=False)
+class Worker:
+    """A worker as the agent sees it: its number, its actor, and what it computes."""
+
+    number: int
+    actor: Any
+    place: str = "not started yet"
+    chunks: dict[Any, range] = field(default_factory=dict)  # what it computes, by the reference to the result
+    updated: Any = None  # reference to its last update
+
+    def failure(self, error: RayTaskError) -> EvaluationError:
+        """Return what failed first: the last update, or the call that raised the error."""
+        try:
+            ray.get([] if self.updated is None else [self.updated])
+        except RayTaskError as first:
+            error = first
+        return EvaluationError(f"{self}: {type(error.cause).__name__}: {error.cause}")
+
+    def __str__(self) -> str:
+        return f"worker {self.number} ({self.place})"
+
+
+def connect(address: str, workers: int) -> bool:
+    """Connect this process to a Ray cluster, and return whether it was not connected before.
+
+    Raises:
+        EvaluationError: there is no such cluster.
+    """
+    if ray.is_initialized():
+        return False
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+    if address == "local":
+        ray.init("local", num_cpus=workers, include_dashboard=False, **quiet)
+        return True
+    try:
+        ray.init(address, **quiet)
+    except (ConnectionError, ValueError) as error:
+        raise EvaluationError(f"no Ray cluster at {address}: {first_line(error)}") from error
+    return True
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or the name of its class."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def room() -> str:
+    """Describe the free resources of the cluster."""
+    left: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
+    return ", ".join(f"{amount:g} {name}" for name, amount in left.items() if name in ("CPU", "GPU")) or "no CPU"
