@@ -204,6 +204,8 @@ def _check_rewards(played: _Played) -> None:
         others = np.broadcast_to(others, (*targets.shape, played.vector.task.shape.choices))
         found = np.where(actions == targets, gold, np.take_along_axis(others, actions[..., None], -1)[..., 0])
         assert np.allclose(np.where(inside, found, 0.0), expected, atol=1e-5), "choice_rewards differ from rewards"
+    if played.vector.task.draws_choices and not played.vector.at_once:
+        return  # each step draws its choices anew
     if played.vector.task.in_steps and not played.tokenwise:
         _check_steps(played, actions, expected)
         return

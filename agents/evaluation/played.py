@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from lm_gym.agents.evaluation.playing import most_probable, position_rewards, read
+from lm_gym.agents.evaluation.playing import decided, position_rewards, read
 from lm_gym.agents.evaluation.stepping import play_steps
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.envs import TextVectorEnv
@@ -109,10 +109,10 @@ def play_text(policy: LMPolicy, env: TextVectorEnv, index: int) -> PlayedText:
         log_probs, choices = packed.of_tokens().topk(min(TOP, task.shape.choices))
         top = zip(choices.tolist(), log_probs.exp().tolist(), strict=True)
         first.update(zip(packed.slots.tolist(), top, strict=True))
-        return most_probable(packed, batch.targets, task)
+        return decided(packed, batch, task)
 
     if env.at_once:
-        said = predict(Batch(obs, env.text_index, env.targets))
+        said = predict(Batch(obs, env.text_index, env.targets, env.episodes.uniforms))
         rewards = position_rewards(env, said.choices, said.target_log_probs)[0]
     else:
         played = play_steps(predict, env, lambda: states.append(env.render_row(0)))

@@ -49,7 +49,7 @@ def play_steps(
     while not ended.all():
         observation = env.episodes.observe(np.arange(env.num_envs))
         due = observation["due"] > 0
-        said = predict(Batch(observation, texts, targets))
+        said = predict(Batch(observation, texts, targets, env.episodes.uniforms))
         step, _ = env.decide(said, ~ended)
         when[step.decided] = steps.max()
         steps += ~ended

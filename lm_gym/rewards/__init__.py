@@ -16,6 +16,7 @@ from lm_gym.rewards.exact_match import ExactMatch
 from lm_gym.rewards.log_likelihood import LogLikelihood
 from lm_gym.rewards.relevance import Relevance
 from lm_gym.rewards.reward import Board, ChoiceRewards, Choices, Decision, GoldError, Reward, Separable, Step, Track
+from lm_gym.rewards.rule import Rule
 
 __all__ = [
     "REWARDS",
@@ -36,6 +37,7 @@ __all__ = [
     "Reward",
     "RewardFunction",
     "RewardSpec",
+    "Rule",
     "Separable",
     "Step",
     "Track",
@@ -58,6 +60,7 @@ REWARDS: Registry[Callable[..., Any]] = Registry(
         "log_likelihood": LogLikelihood,
         "ndcg": DiscountedGain,
         "relevance": Relevance,
+        "rule": Rule,
     },
 )
 """Reward classes, factories of rewards, and reward functions, by name."""

@@ -110,6 +110,8 @@ class Board(NamedTuple):
         counts: int64 [N], number of positions.
         observe: returns the observation of some rows, each leaf [R, …].
         gains: float64 [N, n], relevance of each choice (see `lm_gym.tasks.Task.gains`); None if the task has none.
+        obeys: maps choices int64 [..., N, T], n where open, to whether each text obeys the task's rule, bool [..., N]
+            (see `lm_gym.tasks.Task.obeys`).
     """
 
     targets: NDArray[np.int64]
@@ -117,6 +119,7 @@ class Board(NamedTuple):
     counts: NDArray[np.int64]
     observe: Callable[[NDArray[np.int64]], Observation]
     gains: NDArray[np.float64] | None = None
+    obeys: Callable[[NDArray[np.int64]], NDArray[np.bool_]] | None = None
 
 
 class Reward(Bounded, ABC):
@@ -132,7 +135,8 @@ class Reward(Bounded, ABC):
         enumerable: whether `choice_rewards` gives the reward of every choice at once. Such a reward is separable, and
             algorithms need no samples.
         gold: kinds of gold that it understands, one of which the task must offer. "choice": one correct choice per
-            position; "iob2": the choices are IOB2 tags; "relevance": every choice has a relevance. None: any kind.
+            position; "iob2": the choices are IOB2 tags; "relevance": every choice has a relevance; "rule": a finished
+            text obeys a rule or breaks it. None: any kind.
         summary: a line for the manuals; `{choice}` stands for the task's noun for a choice.
         choices: facts about the task, after `bind`.
     """

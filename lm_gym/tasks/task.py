@@ -99,6 +99,7 @@ class Task(ABC):
             none.
         default_reward: name of the default reward.
         gold: kinds of gold that the targets offer to rewards (see `lm_gym.rewards.Reward.gold`).
+        optional_gold: kinds of gold that some options add.
         head: the policy's output at a position: one logit per label, from a token classifier ("labels") or a text
             classifier ("text_labels"); one per vocabulary entry ("vocabulary"); one per label, from the words of the
             vocabulary that stand for it ("label_words"); or one per candidate in the text, from a token classifier at
@@ -132,7 +133,8 @@ class Task(ABC):
     fields: ClassVar[tuple[Field, ...]] = (WORDS,)
     builtin: ClassVar[Any] = None
     default_reward: ClassVar[str] = "accuracy"
-    gold: ClassVar[frozenset[str]] = frozenset({"choice"})
+    gold: frozenset[str] = frozenset({"choice"})
+    optional_gold: ClassVar[frozenset[str]] = frozenset()
     head: HeadKind = "labels"
     metrics: ClassVar[tuple[Metric, ...]] = (ACCURACY,)
     baselines: ClassVar[tuple[Baseline, ...]] = (RANDOM,)
@@ -300,6 +302,18 @@ class Task(ABC):
         """Return the relevance of each choice of some texts, int64 [R] → float64 [R, n]; None if there is none."""
         return None
 
+    def obeys(self, observation: Mapping[str, NDArray[Any]], choices: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which texts obey the task's rule (called only if `gold` has the kind "rule").
+
+        Args:
+            observation: the observation of N texts, with or without their decisions.
+            choices: int64 [..., N, T], what is at the positions; n where they are open.
+
+        Returns:
+            bool [..., N].
+        """
+        raise NotImplementedError(f"{self.env_id} has no rule")
+
     @property
     def abstention(self) -> int | None:
         """The choice that abstains from the others; None if there is none."""
@@ -383,8 +397,22 @@ class Task(ABC):
         """
         return due & (choices < self.shape.choices)
 
-    def score(self, log_probs: NDArray[Any]) -> NDArray[np.float64] | None:
-        """Return the certainty of distributions, [..., n] log-probabilities → float64 [...]; None if it is not used."""
+    @property
+    def draws_choices(self) -> bool:
+        """Whether the choice of a distribution is drawn from it, instead of its most probable one."""
+        return False
+
+    def choose(self, log_probs: NDArray[Any], uniforms: NDArray[np.float64] | None) -> NDArray[np.int64]:
+        """Return the choices of distributions, [Q, n] log-probabilities → int64 [Q].
+
+        Args:
+            log_probs: [Q, n].
+            uniforms: float64 [Q], random numbers in [0, 1); None if choices are not drawn (`draws_choices`).
+        """
+        return log_probs.argmax(-1)
+
+    def score(self, log_probs: NDArray[Any], choices: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """Return the certainty of distributions [Q, n] with these choices [Q], float64 [Q]; None if it is not used."""
         return None
 
     def ended(self, decided: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.bool_]:
