@@ -300,7 +300,8 @@ def test_an_evaluation_plays_texts_to_their_end():
 def test_a_wait_head_splits_a_distribution_and_is_saved(tmp_path):
     head = WaitHead(4)
     log_probs = th.log_softmax(th.randn(3, 5), -1)
-    said = head(th.randn(3, 4), log_probs, th.tensor([False, True, False])).detach()
+    rows = th.tensor([0, 0, 1])
+    said = head(th.randn(3, 4), log_probs, log_probs, rows, th.tensor([False, True, False])).detach()
     assert said.exp().sum(-1) == pytest.approx([1.0] * 3, abs=1e-5)
     assert said[1, -1] == -th.inf
     assert th.allclose(said[:, :-1].log_softmax(-1), log_probs, atol=1e-5)

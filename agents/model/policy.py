@@ -68,6 +68,7 @@ class LMPolicy(ActorCriticPolicy):
         freeze: glob patterns over the names of parameters to freeze, such as `("*embeddings*",)`.
         head_lr_scale: learning rate of a head of labels and of the critic, as a multiple of the encoder's.
         weight_decay: AdamW's weight decay of matrices.
+        temperature: divides the logits of the choices: below 1, samples are closer to the most probable choice.
         dropout: overrides the model's dropout probabilities; None keeps them.
         dtype: dtype of the weights: `"float32"`, `"bfloat16"` or `"float16"`.
         tokenizer: source of the tokenizer for save_pretrained; by default `model`.
@@ -101,6 +102,7 @@ class LMPolicy(ActorCriticPolicy):
         freeze: Sequence[str] = (),
         head_lr_scale: PositiveFloat = 5.0,
         weight_decay: NonNegativeFloat = 0.01,
+        temperature: PositiveFloat = 1.0,
         dropout: Fraction | None = None,
         dtype: str = "float32",
         tokenizer: str | None = None,
@@ -125,6 +127,7 @@ class LMPolicy(ActorCriticPolicy):
             "freeze": list(freeze),
             "head_lr_scale": head_lr_scale,
             "weight_decay": weight_decay,
+            "temperature": temperature,
             "dropout": dropout,
             "dtype": dtype,
             "tokenizer": tokenizer or (model if isinstance(model, str) else None),
@@ -197,6 +200,11 @@ class LMPolicy(ActorCriticPolicy):
         if self.tokenizer is not None:
             check_tokenizer(self.tokenizer, tokenizer.tokenizer.get_vocab(), tokenizer.source)
 
+    @property
+    def temperature(self) -> float:
+        """What the logits of the choices are divided by."""
+        return float(self._arguments["temperature"])
+
     def config_kwargs(self) -> dict[str, Any]:
         """Return `policy_kwargs` that rebuild this policy without its initial checkpoint."""
         return {"model": self.network.config.to_dict(), **self._arguments}
@@ -243,7 +251,8 @@ class LMPolicy(ActorCriticPolicy):
             logits = logits.masked_fill(obs["action_mask"].bool().logical_not()[rows], float("-inf"))
         if self.wait_head is not None:
             last = (obs["steps_left"][:, 0] <= 1)[rows] if "steps_left" in obs else None
-            waiting: th.Tensor = self.wait_head(hidden, th.log_softmax(logits, -1), last)
+            own = th.log_softmax(logits * self.temperature, -1)  # at temperature 1
+            waiting: th.Tensor = self.wait_head(hidden, own, th.log_softmax(logits, -1), rows, last)
             return waiting
         if logits.shape[-1] < 16 and not logits.requires_grad:  # torch's kernel is slow for few choices
             return logits - logits.logsumexp(-1, keepdim=True)
@@ -251,7 +260,8 @@ class LMPolicy(ActorCriticPolicy):
 
     def _logits(self, hidden: th.Tensor) -> th.Tensor:
         """Return logits of the choices, float32 [Q, n]; a model may have more rows than its tokenizer has tokens."""
-        return self.language_model.head(hidden)[:, : self.num_choices]
+        logits = self.language_model.head(hidden)[:, : self.num_choices]
+        return logits if self.temperature == 1 else logits / self.temperature
 
     def values(self, packed: Packed | AtCursors) -> th.Tensor:
         """Return the critic's value at each position, float32 [Q]; gradients stay in the critic."""
