@@ -189,11 +189,11 @@ def likelihood_rows(study: Study) -> dict[str, Callable[[int], Metrics]]:
 
 
 def gradients(study: Study, seed: int, texts: int = 4) -> dict[str, Metrics]:
-    """Bias and deviation of each estimate, the mean over test puzzles with four open cells."""
-    env = study.env(1, split="test", reward="rule", mask_actions=True)
+    """Bias and deviation of each estimate, the mean over test grids with four masked cells."""
+    env = study.env(1, split="test", reward="rule", mask_actions=True, clues=False, mask_probability=0.25)
     policy = study.policy(study.twin(seed, 0.2), env)
-    small = np.flatnonzero(env.task.encoded.counts == 4)
-    found = [measure(policy, env, text, 64, seed) for text in small[:: max(1, len(small) // texts)][:texts].tolist()]
+    chosen = np.linspace(0, env.num_texts - 1, texts).astype(int).tolist()
+    found = [measure(policy, env, text, 64, seed) for text in chosen]
     return {
         kind: {name: float(np.mean([one[kind][name] for one in found])) for name in found[0][kind]} for kind in KINDS
     }

@@ -41,7 +41,7 @@ trained for a fifth of the twin's budget; random order, two cells a step, 60,000
 
 GRADIENTS = """## Bias and variance of the likelihoods
 
-For Sudoku puzzles with four open cells, filled from left to right by the same model, all endings and all sets of masks
+For Sudoku grids with four masked cells, filled from left to right by the same model, all endings and all sets of masks
 are enumerated. The bias is the distance between an estimate's expectation and the exact gradient of the expected
 reward, and the deviation is the root of the variance of one sampled text; both in units of the norm of the exact
 gradient. The baseline is the expected reward.

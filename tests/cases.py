@@ -58,6 +58,8 @@ OPTIONS_ALONE = {  # as they stand here
         {"unit": "sequence", "actions": "distribution", "order": "learned", "max_steps": 3, "temperature": 1.0},
         {"actions": "distribution", "temperature": 2.0},
         {"unit": "sequence", "actions": "distribution", "per_step": None, "temperature": 2.0},
+        {"unit": "sequence", "order": "learned", "max_steps": 4, "remask": True, "remask_cost": 0.1},
+        {"unit": "sequence", "actions": "distribution", "order": "learned", "max_steps": 3, "remask": True},
         {"unit": "sequence", "order": "confidence"},
         {"temperature": 1.0},
         {"order": "learned", "max_steps": 3},

@@ -65,7 +65,7 @@ class EpisodicREINFORCE(GradientAlgorithm):
             loss, logs = self._episode_loss(episodes)
             self._descend(loss, self.num_timesteps, logs)
         encoded = len(episodes.actions)
-        if spent is not None and self.policy.unit == "token":
+        if spent is not None and self._reads_steps:
             encoded = self.policy.encoder.spent.backward - spent.backward
         learned = encoded * self._reads_steps + self._masked_passes * len(episodes.running)
         self.forward_passes += encoded + learned  # for playing and for learning

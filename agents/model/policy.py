@@ -31,7 +31,7 @@ from lm_gym.agents.model.pointer import make_pointer
 from lm_gym.agents.model.position_model import PositionModel, check_length
 from lm_gym.agents.model.prompts import install, load_prompt, save_prompt
 from lm_gym.agents.model.start import Start
-from lm_gym.agents.model.text_encoder import TensorObservation, TextEncoder
+from lm_gym.agents.model.text_encoder import TensorObservation, TextEncoder, distinct_texts
 from lm_gym.agents.model.tokenizer import check_tokenizer, save_tokenizer
 from lm_gym.agents.model.waiting import WaitHead, load_wait_head, save_wait_head
 from lm_gym.bounds import Fraction, NonNegativeFloat, PositiveFloat, bounded
@@ -85,6 +85,7 @@ class LMPolicy(ActorCriticPolicy):
             weights, or texts are too long for the model.
     """
 
+    _read: th.Tensor  # attention mask of the texts that the last call encoded
     distinct: int = 0
     critic: Callable[[AtCursors, TensorObservation], th.Tensor] | None = None
 
@@ -230,7 +231,9 @@ class LMPolicy(ActorCriticPolicy):
         rows, slots = self.places(obs, slots)
         hidden = self.encode(obs, rows, slots)
         batch, width = obs["position_mask"].shape
-        return Packed(self.log_probs(hidden, rows, obs), hidden, rows, slots, (batch, width), self.waits)
+        log_probs = self.log_probs(hidden, rows, obs, slots)
+        filled = obs["predictions"][rows, slots] < self.num_choices - 1 if self.waits else None
+        return Packed(log_probs, hidden, rows, slots, (batch, width), filled)
 
     def places(self, obs: TensorObservation, slots: th.Tensor | None = None) -> tuple[th.Tensor, th.Tensor]:
         """Return the rows and slots of the positions for `positions`, int64 [Q] each; same arguments."""
@@ -242,17 +245,29 @@ class LMPolicy(ActorCriticPolicy):
     def encode(self, obs: TensorObservation, rows: th.Tensor, slots: th.Tensor) -> th.Tensor:
         """Return the encoder's hidden states [Q, H] at positions, or those of candidates (see `Pointer.read`)."""
         columns = obs["positions"].long()[rows, slots]
-        return self.language_model.encode(obs["input_ids"].long(), obs["attention_mask"].long(), rows, columns)
+        ids, attention = obs["input_ids"].long(), obs["attention_mask"].long()
+        if "due" in obs and len(rows):  # rows without due positions are not read, and equal texts once
+            used, row = rows.unique(return_inverse=True)
+            first, text = distinct_texts(ids[used], attention[used])
+            ids, attention, rows = ids[used][first], attention[used][first], text[row]
+        self._read = attention
+        return self.language_model.encode(ids, attention, rows, columns)
 
-    def log_probs(self, hidden: th.Tensor, rows: th.Tensor, obs: TensorObservation) -> th.Tensor:
-        """Return log-probabilities, float32 [Q, n], from hidden states [Q, H] of the texts `rows` [Q]."""
+    def log_probs(
+        self, hidden: th.Tensor, rows: th.Tensor, obs: TensorObservation, slots: th.Tensor | None = None
+    ) -> th.Tensor:
+        """Return log-probabilities, float32 [Q, n], from hidden states [Q, H] of the texts `rows` [Q].
+
+        The positions `slots` [Q] are needed only if positions may wait.
+        """
         logits = self._logits(hidden)
         if "action_mask" in obs:
             logits = logits.masked_fill(obs["action_mask"].bool().logical_not()[rows], float("-inf"))
         if self.wait_head is not None:
+            tokens = obs["predictions"].long()[rows, slots]
             last = (obs["steps_left"][:, 0] <= 1)[rows] if "steps_left" in obs else None
             own = th.log_softmax(logits * self.temperature, -1)  # at temperature 1
-            waiting: th.Tensor = self.wait_head(hidden, own, th.log_softmax(logits, -1), rows, last)
+            waiting: th.Tensor = self.wait_head(hidden, own, th.log_softmax(logits, -1), rows, last, tokens)
             return waiting
         if logits.shape[-1] < 16 and not logits.requires_grad:  # torch's kernel is slow for few choices
             return logits - logits.logsumexp(-1, keepdim=True)
@@ -282,8 +297,9 @@ class LMPolicy(ActorCriticPolicy):
             action_masks: allowed choices, [B, n] or [B, T · n]; overrides the observation's mask.
         """
         if self.unit == "sequence":
-            self.encoder.count(obs["attention_mask"], backward=th.is_grad_enabled())
-            return self.positions(obs).restricted(action_masks)
+            packed = self.positions(obs).restricted(action_masks)
+            self.encoder.count(self._read, backward=th.is_grad_enabled())
+            return packed
         keep = not (self.training or th.is_grad_enabled() or th.is_inference_mode_enabled() or "text" in obs)
         hidden, steps = self.encoder.kept(obs) if keep else self.encoder.at_cursors(obs)
         logits = self._logits(hidden)
@@ -392,7 +408,7 @@ class LMPolicy(ActorCriticPolicy):
 
 def _as_decided(packed: Packed | AtCursors, lowest: float) -> th.Tensor:
     """Return log-probabilities [Q, n] whose largest is the policy's choice, including the decision to wait."""
-    if not isinstance(packed, Packed) or not packed.waits:
+    if not isinstance(packed, Packed) or packed.filled is None:
         return packed.log_probs
     waiting = (packed.most_probable() == packed.log_probs.shape[1] - 1)[:, None]
     tokens, wait = packed.log_probs[:, :-1], packed.log_probs[:, -1:]

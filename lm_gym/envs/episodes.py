@@ -204,7 +204,9 @@ class Episodes:
         playing = ~self.finished if live is None else live & ~self.finished
         due = (self.observation["due"] > 0) & playing[:, None]
         last = self.is_last
-        decided = self.task.taken(due, decisions.choices, decisions.scores, last)
+        open_ = self._predictions == self.num_choices
+        decided = self.task.taken(due & open_, decisions.choices, decisions.scores, last)
+        taken_back = self._take_back(due & ~open_, decisions.choices) if self.task.may_reopen else None
         np.copyto(self._predictions, decisions.choices, where=decided)
         if self.log_probs is not None and decisions.log_probs is not None:
             np.copyto(self.log_probs, decisions.log_probs, where=decided)
@@ -214,14 +216,32 @@ class Episodes:
         self.decided += decided.sum(-1)
         self.steps += playing
         self.update_due()
-        return Step(decided, playing & self.finished, self.log_probs), playing
+        return Step(decided, playing & self.finished, self.log_probs, taken_back), playing
+
+    def cost(self, step: Step, moved: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Return the cost of a step of the rows that took it, bool [N] → float64 [N]."""
+        cost = self.task.step_cost * moved
+        if step.taken_back is None:
+            return cost
+        return cost + self.task.reopen_cost * (step.taken_back < self.num_choices).sum(-1)
+
+    def _take_back(self, due: NDArray[np.bool_], choices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Open the due positions whose choice is n, and return what they were, int64 [N, T], n elsewhere."""
+        back = due & (choices == self.num_choices)
+        before = np.where(back, self._predictions, self.num_choices)
+        rows, slots = np.nonzero(back)
+        self.task.reopen(self.observation, rows, slots)
+        self._predictions[back] = self.num_choices
+        self.decided -= back.sum(-1)
+        return before
 
     def update_due(self) -> None:
         """Which positions the next step of every row may decide, and how many steps are left."""
         order = np.tile(self._places, (len(self.counts), 1)) if self.order is None else self.order
-        still = (self._predictions == self.num_choices) & ~self.finished[:, None]
-        still &= self.observation["position_mask"] > 0
-        self.observation["due"][...] = self.task.due(Progress(still, order, self.decided, self.is_last))
+        inside = (self.observation["position_mask"] > 0) & ~self.finished[:, None]
+        open_ = self._predictions == self.num_choices
+        progress = Progress(inside & open_, inside & ~open_, order, self.decided, self.is_last)
+        self.observation["due"][...] = self.task.due(progress)
         if self.task.max_steps is not None:
             self.observation["steps_left"][:, 0] = self.task.max_steps - self.steps
         if self._masks:

@@ -81,11 +81,14 @@ class Step(NamedTuple):
         last: bool [N], whether the text ends with this step.
         log_probs: float64 [N, T], log-probability of each target when its position was decided, if actions are
             distributions, else None.
+        taken_back: int64 [N, T], the choices of positions that the step opened again, n elsewhere; None if there are
+            none. Their predictions are n already.
     """
 
     decided: NDArray[np.bool_]
     last: NDArray[np.bool_]
     log_probs: NDArray[np.float64] | None
+    taken_back: NDArray[np.int64] | None = None
 
 
 class ChoiceRewards(NamedTuple):
@@ -224,8 +227,9 @@ class Track:
     def pay_step(self, step: Step) -> NDArray[np.float32]:
         """Reward a step that decided some positions of every row.
 
-        Separable rewards pay each position when it is decided, and their minimum if the text ends while it is open.
-        Other rewards pay for the whole text when it ends, at its last position.
+        Separable rewards pay each position when it is decided, take the reward back when it is opened again, and pay
+        their minimum if the text ends while it is open. Other rewards pay for the whole text when it ends, at its last
+        position.
 
         Returns:
             float32 [N, T].
@@ -236,6 +240,9 @@ class Track:
             return at_the_end(scores, self.board.targets < n)
         made = predictions < n
         paid = np.where(step.decided, self.score(np.where(made, predictions, 0), step.log_probs), 0.0)
+        if step.taken_back is not None:
+            back = step.taken_back < n
+            paid = np.where(back, -self.score(np.where(back, step.taken_back, 0), step.log_probs), paid)
         left = step.last[:, None] & ~made & (self.board.targets < n)
         return np.where(left, min(self.reward.minimum, 0.0), paid).astype(np.float32)
 

@@ -53,13 +53,15 @@ class Progress(NamedTuple):
     """The progress of texts that take several steps.
 
     Attributes:
-        open: bool [N, T], positions that are not decided yet.
+        open: bool [N, T], positions that are not decided.
+        filled: bool [N, T], positions that are decided.
         order: int64 [N, T], slots in the order in which they are decided (see `OpenedTexts.order`).
         decided: int64 [N], number of positions decided.
         last: bool [N], whether the next step is the last one.
     """
 
     open: NDArray[np.bool_]
+    filled: NDArray[np.bool_]
     order: NDArray[np.int64]
     decided: NDArray[np.int64]
     last: NDArray[np.bool_]
@@ -374,6 +376,28 @@ class Task(ABC):
     def step_cost(self) -> float:
         """Cost of each step, which is subtracted from its reward (only if `in_steps`)."""
         return 0.0
+
+    @property
+    def may_reopen(self) -> bool:
+        """Whether an action may open decided positions again, by the choice n (only if `in_steps`)."""
+        return False
+
+    @property
+    def reopen_cost(self) -> float:
+        """Cost of each position that is opened again."""
+        return 0.0
+
+    def reopen(
+        self, observation: Mapping[str, NDArray[Any]], rows: NDArray[np.int64], slots: NDArray[np.int64]
+    ) -> None:
+        """Undo what `write` did to some positions (called only if `may_reopen`).
+
+        Args:
+            observation: the live observation, [N, …], changed in place.
+            rows: int64 [R], the rows of the positions.
+            slots: int64 [R], the positions.
+        """
+        raise NotImplementedError(f"{self.env_id} cannot open a position again")
 
     @property
     def needs_distributions(self) -> bool:

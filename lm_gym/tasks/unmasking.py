@@ -63,7 +63,8 @@ class Unmasking(MaskedTexts):
     product of the policy's probabilities at the positions that its steps decided. An `order` by the policy's own
     distributions needs `actions="distribution"`. With `order="learned"`, there is one more choice, n, which leaves a
     position open: `MultiDiscrete([n + 1] * T)` or `Box(-1e4, 1e4, (T, n + 1), float32)`. An action may leave all
-    positions open, so this order needs `max_steps`; `step_cost` is the price of waiting.
+    positions open, so this order needs `max_steps`; `step_cost` is the price of waiting. With `remask=True`, filled
+    positions are `due`, too, except at the last step: n opens such a position again, and any other choice keeps it.
 
     With `per_step=None`, a text is decided in one step, as in `lm_gym/MaskedLM-v0`. The supervised twin learns from
     such texts, with any number of masks anywhere: this is masked-diffusion training.
@@ -236,10 +237,21 @@ class Unmasking(MaskedTexts):
         """Cost of each step."""
         return float(self.options.step_cost)
 
+    @property
+    def may_reopen(self) -> bool:
+        """Whether an action may open filled positions again."""
+        return bool(self.options.remask)
+
+    @property
+    def reopen_cost(self) -> float:
+        """Cost of each position that is opened again."""
+        return float(self.options.remask_cost)
+
     def due(self, progress: Progress) -> NDArray[np.bool_]:
         """Return the next positions in a fixed order, or all open positions (of the open block) in any other order.
 
-        The last step may decide all open positions, unless they stay open.
+        The last step may decide all open positions, unless they stay open. Filled positions are due if they may be
+        opened again.
         """
         slots, block = np.arange(self.shape.positions), self.options.block_size
         begin = progress.decided[:, None]
@@ -252,7 +264,8 @@ class Unmasking(MaskedTexts):
             now = np.broadcast_to(slots < whole, progress.open.shape)
         if not self.options.leave_open:
             now = now | progress.last[:, None]
-        return now & progress.open
+        now = now & progress.open
+        return now | (progress.filled & ~progress.last[:, None]) if self.may_reopen else now
 
     def taken(
         self, due: NDArray[np.bool_], choices: NDArray[np.int64], scores: NDArray[np.float64] | None, last: NDArray[Any]

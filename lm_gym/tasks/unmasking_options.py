@@ -31,6 +31,8 @@ class UnmaskingOptions:
         max_steps: maximum number of steps of an episode
         leave_open: whether positions that are open after `max_steps` stay masked; `False`: the last step decides them
         step_cost: cost of each step
+        remask: whether an action may open a filled position again, by the choice n (`order="learned"`)
+        remask_cost: cost of each position opened again
         mask_probability: fraction of a text's tokens that is masked, in (0, 1]; `"uniform"`: a number of tokens from 1
             to all, drawn for each visit of a text
         clues: whether the words named by a text's `clues` are never masked
@@ -50,6 +52,8 @@ class UnmaskingOptions:
     max_steps: PositiveInt | None = None
     leave_open: bool = False
     step_cost: NonNegativeFloat = 0.0
+    remask: bool = False
+    remask_cost: NonNegativeFloat = 0.0
     mask_probability: PositiveFraction | Literal["uniform"] = 1.0
     clues: bool = True
     temperature: NonNegativeFloat = 0.0
@@ -68,6 +72,10 @@ class UnmaskingOptions:
             raise ValueError("order='learned' lets an action decide nothing, so episodes need an end: give max_steps")
         if self.order == "learned" and self.leave_open:
             raise ValueError("leave_open=True: with order='learned' an action says what stays open; leave it out")
+        if self.remask and (self.order != "learned" or self.block_size is not None):
+            raise ValueError("remask=True needs order='learned', whose actions say what is opened, and no block_size")
+        if self.remask_cost and not self.remask:
+            raise ValueError(f"remask_cost={self.remask_cost} is the price of opening positions again: set remask=True")
         if self.rule is not None:
             RULES.find(self.rule)
         if self.leave_open and self.max_steps is None:
