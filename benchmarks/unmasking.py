@@ -193,7 +193,7 @@ def gradients(study: Study, seed: int, texts: int = 4) -> dict[str, Metrics]:
     env = study.env(1, split="test", reward="rule", mask_actions=True, clues=False, mask_probability=0.25)
     policy = study.policy(study.twin(seed, 0.2), env)
     chosen = np.linspace(0, env.num_texts - 1, texts).astype(int).tolist()
-    found = [measure(policy, env, text, 64, seed) for text in chosen]
+    found = [measure(policy, env, text, seed) for text in chosen]
     return {
         kind: {name: float(np.mean([one[kind][name] for one in found])) for name in found[0][kind]} for kind in KINDS
     }
