@@ -15,6 +15,7 @@ from lm_gym.agents.algorithms.trajectories import Trajectories
 from lm_gym.agents.evaluation.page import Facts, page
 from lm_gym.agents.evaluation.played import play_text
 from lm_gym.agents.model.waiting import WaitHead
+from lm_gym.agents.train import main
 from lm_gym.builtin.puzzles import arithmetic_splits, num_solutions, sudoku_class, sudoku_grids, sudoku_splits
 from lm_gym.tasks import Prediction
 from lm_gym.tasks.unmasking import SCORES, UnmaskingOptions
@@ -437,3 +438,28 @@ def test_a_page_of_texts_in_steps_has_a_slider(tmp_path):
     assert source.count('type="range" min="0" max="2"') == 2
     assert source.count('data-step="2"') == 3
     assert source.count("<script>") == 1
+
+
+def test_a_run_is_compared_with_other_orders_of_as_many_steps(tmp_path):
+    texts = [
+        "one two three four",
+        "two three four one",
+        "three four one two",
+        "four one two three",
+        "one three two four",
+    ]
+    (tmp_path / "train.txt").write_text("\n".join(texts * 3))
+    given = {
+        "run_dir": tmp_path / "run",
+        "algo": "supervised",
+        "env.id": ID,
+        "env.dataset": tmp_path / "train.txt",
+        "env.num_envs": 4,
+        "env.per_step": 2,
+        "evaluation.num_envs": 4,
+        "budget.passes": 1,
+    }
+    main([f"--{key}={value}" for key, value in given.items()])
+    rows = json.loads((tmp_path / "run" / "report.json").read_text())["baselines"]
+    assert {"random order", "confidence order"} <= set(rows)
+    assert rows["random order"]["steps"] == rows["confidence order"]["steps"] == 2.0

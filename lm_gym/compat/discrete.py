@@ -6,13 +6,14 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.error import ResetNeeded
+from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
 from lm_gym.envs import TextEnv
 from lm_gym.envs.episodes import Observation
 
 
-class PositionThenToken(gymnasium.Wrapper[Observation, int, Observation, NDArray[np.int64]]):
+class PositionThenToken(gymnasium.Wrapper[Observation, int, Observation, NDArray[np.int64]], RecordConstructorArgs):
     """Wrapper of a single environment with a learned order, whose actions come in two parts.
 
     The first action chooses a position, and the second one a token for it, or n to leave it open. Both parts together
@@ -32,7 +33,8 @@ class PositionThenToken(gymnasium.Wrapper[Observation, int, Observation, NDArray
     """
 
     def __init__(self, env: gymnasium.Env[Observation, Any]) -> None:
-        super().__init__(env)
+        RecordConstructorArgs.__init__(self)
+        gymnasium.Wrapper.__init__(self, env)
         bare = env.unwrapped
         whole = isinstance(env.action_space, spaces.MultiDiscrete)
         if not (whole and isinstance(bare, TextEnv) and bare.task.may_wait):

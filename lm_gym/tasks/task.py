@@ -453,6 +453,17 @@ class Task(ABC):
         """The costs of wrong choices; None if the task defines none."""
         return None
 
+    def other_ways(self, played: Evaluation) -> dict[str, dict[str, Any]]:
+        """Return other ways to play the texts with the same policy, to compare with.
+
+        Args:
+            played: an evaluation of the policy with this task.
+
+        Returns:
+            By their names in reports, the options that differ from `options`; none by default.
+        """
+        return {}
+
     # ------------------------------------------------------------------ metrics and display
 
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -299,6 +299,17 @@ class Unmasking(MaskedTexts):
         if self.options.order == "confidence" and self.draws_choices:
             return np.exp(np.take_along_axis(log_probs.astype(np.float64), choices[..., None], -1)[..., 0])
         return SCORES[self.options.order](log_probs)
+
+    def other_ways(self, played: Evaluation) -> dict[str, dict[str, Any]]:
+        """Return a random order and the order by confidence, with about as many steps as the evaluated one."""
+        if played.steps is None:
+            return {}
+        fresh = UnmaskingOptions()
+        kept = ("temperature", "rule", "mask_probability", "clues", "step_cost")
+        common = {field.name: getattr(fresh, field.name) for field in fields(fresh) if field.name not in kept}
+        common["per_step"] = max(1, round(len(played.choices) / int(played.steps.sum())))
+        orders = [order for order in ("random", "confidence") if order != self.options.order]
+        return {f"{order} order": {**common, "order": order} for order in orders}
 
     # ------------------------------------------------------------------ the rule
 
