@@ -463,3 +463,42 @@ def test_a_run_is_compared_with_other_orders_of_as_many_steps(tmp_path):
     rows = json.loads((tmp_path / "run" / "report.json").read_text())["baselines"]
     assert {"random order", "confidence order"} <= set(rows)
     assert rows["random order"]["steps"] == rows["confidence order"]["steps"] == 2.0
+
+
+def test_equal_texts_are_read_once_and_finished_ones_never():
+    env = make(4, unit="sequence", order="learned", max_steps=3, group_size=4)
+    policy = small_policy(env)
+    observation = begun(env)
+    actions = env.targets.copy()
+
+    def read(observation) -> int:
+        before = policy.encoder.spent.texts
+        policy.evaluate_actions(policy.obs_to_tensor(observation)[0], th.as_tensor(actions))
+        return policy.encoder.spent.texts - before
+
+    assert read(observation) == 1  # four rows begin with the same masks
+    actions[1:, 0] = 17
+    actions[3, 1] = 17
+    observation = env.step(actions)[0]
+    assert read(observation) == 2  # one row has finished, and two of the others are alike
+
+
+def test_ppo_learns_an_order_from_the_command_line(tmp_path, capsys):
+    (tmp_path / "train.txt").write_text(
+        "\n".join(["one two three four", "two three four one", "four one two three"] * 4)
+    )
+    given = {
+        "run_dir": tmp_path / "run",
+        "algo": "ppo",
+        "env.id": ID,
+        "env.dataset": tmp_path / "train.txt",
+        "env.order": "learned",
+        "env.max_steps": 3,
+        "env.num_envs": 4,
+        "env.group_size": 1,
+        "evaluation.num_envs": 4,
+        "budget.passes": 1,
+    }
+    main([f"--{key}={value}" for key, value in given.items()])
+    rows = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert rows["metrics"]["validation"]["steps"] <= 3.0

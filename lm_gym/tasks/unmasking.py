@@ -123,6 +123,12 @@ class Unmasking(MaskedTexts):
         return {"actions": "distribution"} if options.order in SCORES or options.temperature else {}
 
     @classmethod
+    def explored_in(cls, options: UnmaskingOptions) -> dict[str, Any]:
+        """Return steps that decide several positions, unless each step decides one."""
+        one_each = options.order in FIXED and options.per_step == 1 and options.max_steps is None
+        return {} if one_each and not options.step_cost else {"unit": "sequence"}
+
+    @classmethod
     def learned_from(cls, options: UnmaskingOptions) -> UnmaskingOptions:
         """Return options for masked diffusion: any number of masks anywhere, decided at once."""
         return UnmaskingOptions(per_step=None, mask_probability="uniform", clues=False, rule=options.rule)
