@@ -39,6 +39,7 @@ SURE = ("confidence", "margin", "entropy")
 THRESHOLDS = (0.7, 0.9, 0.97)
 COSTS = (0.0, 0.02, 0.05)
 ORDER = {"policy_kwargs": {"freeze": ["*"], "temperature": 0.25}}  # the tokens stay those of the twin
+ROWS = {"reinforce": {"num_envs": 64, "group_size": 8}, "ppo": {"num_envs": 64}, "es": {"num_envs": 16}}
 Metrics = dict[str, float]
 
 
@@ -110,13 +111,13 @@ class Study:
 
     def learned(self, seed: int, algorithm: str, cost: float, timesteps: int, **agent: Any) -> Metrics:
         """Learn when positions are filled, and decode the test puzzles."""
-        kind = find_algorithm(algorithm)
-        group = {"group_size": 8} if kind is REINFORCE else {}
-        env = self.env(64, order="learned", max_steps=self.max_steps, reward="rule", step_cost=cost, **group)
+        kind, rows = find_algorithm(algorithm), ROWS[algorithm]
+        env = self.env(**rows, order="learned", max_steps=self.max_steps, reward="rule", step_cost=cost)
         arguments = {**agent.pop("policy_kwargs", {}), "model": self.twin(seed)}
         made: Any = kind("LMPolicy", env, policy_kwargs=arguments, seed=seed, **agent)
         made.learn(int(timesteps * self.scale), log_interval=None)
-        made.policy.save_pretrained(self.out / f"{self.puzzle}-{algorithm}-{cost:g}-{seed}")
+        weights = "" if "freeze" in arguments else "-all"
+        made.policy.save_pretrained(self.out / f"{self.puzzle}-{algorithm}{weights}-{cost:g}-{seed}")
         return evaluate(made.policy, self.env(128, split="test", order="learned", max_steps=self.max_steps)).metrics
 
     def rows(self) -> dict[str, Callable[[int], Metrics]]:
@@ -225,8 +226,8 @@ def main() -> None:
         print(line, flush=True)
 
     sudoku = Study("sudoku", arguments.out, arguments.scale)
-    for seed in arguments.seeds:
-        for part in arguments.parts:
+    for part in arguments.parts:
+        for seed in arguments.seeds:
             if part == "gradients":
                 if (part, KINDS[0], seed) not in results:
                     for kind, metrics in gradients(sudoku, seed).items():
