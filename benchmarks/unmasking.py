@@ -139,7 +139,7 @@ class Study:
             seed, "es", 0.02, 150_000, optimizer_kwargs={"popsize": 16}, **ORDER
         )
         found["REINFORCE, all weights | cost 0.02"] = lambda seed: self.learned(
-            seed, "reinforce", 0.02, 60_000, learning_rate=3e-4
+            seed, "reinforce", 0.02, 120_000, learning_rate=1e-3, policy_kwargs={"temperature": 0.25}
         )
         return found
 
@@ -204,7 +204,7 @@ def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--parts", nargs="+", default=["sudoku", "likelihoods", "gradients", "arithmetic", "prose"])
+    parser.add_argument("--parts", nargs="+", default=["sudoku", "gradients", "prose", "likelihoods", "arithmetic"])
     parser.add_argument("--out", type=Path, default=Path("runs/unmasking"))
     parser.add_argument("--page", type=Path)
     parser.add_argument("--scale", type=float, default=1.0, help="factor of all training budgets, for trials")
