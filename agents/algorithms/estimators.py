@@ -75,7 +75,7 @@ def counterfactual_returns(
     which credit a choice with what it adds to its text. They do not depend on the choice itself, so the gradient stays
     unbiased.
 
-    Args: as `greedy_returns`.
+    Args: as in `greedy_returns`.
 
     Returns:
         float32 [K, N, T].

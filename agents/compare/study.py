@@ -50,7 +50,7 @@ class Row:
 
     @property
     def slug(self) -> str:
-        """The row's name in the names of run folders."""
+        """The row's name as it appears in the names of run folders."""
         return "".join(c if c.isalnum() else "_" for c in self.name).strip("_")
 
 

@@ -94,13 +94,13 @@ def one_column(word: str) -> str:
 
 
 def _is_comment(cells: list[str], width: int, tag: int, known: set[str]) -> bool:
-    """Whether a line that begins with # and may begin a text is no word with a tag.
+    """Return whether a line that begins with # and may begin a text is a comment, and not a word with a tag.
 
     Args:
-        cells: of the line.
+        cells: cells of the line.
         width: number of columns.
-        tag: index of the tags.
-        known: tags of other lines; among types alone, any column may be one, but not behind a blank after #.
+        tag: index of the column of tags.
+        known: tags of other lines. If tags are types alone, any cell could be one, except after "# ".
     """
     if len(cells) != width:
         return True

@@ -88,7 +88,7 @@ class Dataset:
         """Create a dataset from builders; its types and labels are those of train, or of all splits without train.
 
         Raises:
-            DataError: as `Corpus.from_builder` and `from_splits`; or only some splits have tags or another field.
+            DataError: as in `Corpus.from_builder` and `from_splits`; or only some splits have tags or another field.
         """
         held = {split: [*["tags"][: len(builder.tags)], *builder.fields] for split, builder in builders.items()}
         for builder in builders.values():
@@ -175,7 +175,7 @@ class Dataset:
         Texts are chosen by a hash of the seed and their words, so that all copies of a text end up in the same split.
 
         Raises:
-            DataError: `fraction` is outside (0, 1), or there is no train split that can be divided.
+            DataError: `fraction` is outside (0, 1), or no train split can be divided.
         """
         if "validation" in self.splits:
             return self
@@ -208,7 +208,7 @@ class Dataset:
             seed: seed of the choice.
 
         Raises:
-            DataError: there is no train split, or as `few_texts`.
+            DataError: there is no train split, or as in `few_texts`.
         """
         train = self["train"]
         splits = {**self.splits, "train": train.take(few_texts(train, texts, per_type, seed))}

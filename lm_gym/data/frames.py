@@ -22,7 +22,7 @@ def read_data(data: Any, builder: CorpusBuilder, options: ReadOptions) -> None:
         options: the fields and their columns.
 
     Raises:
-        DataError: the data has another type, or as `RecordReader.add`.
+        DataError: the data has another type, or as in `RecordReader.add`.
     """
     if hasattr(data, "with_format") and hasattr(data, "features"):
         return read_rows(data, builder, options)

@@ -143,7 +143,7 @@ def _of_data(
 
 
 def _of_builtin(name: str, builtin: Builtin | None, options: ReadOptions) -> Dataset:
-    """Return a dataset of the package or of a task; the same object at every call with the same fields."""
+    """Return a dataset of the package or of a task; calls with the same fields return the same object."""
     columns = tuple(sorted(options.columns.items()))
     if name == "builtin" and callable(builtin):
         return _read("builtin", builtin, options.fields, columns)

@@ -38,7 +38,7 @@ class RecordReader:
         """Append the texts of records with their lines.
 
         Raises:
-            DataError: as `begin` and `add`.
+            DataError: as in `begin` and `add`.
         """
         records = iter(records)
         first = [*islice(records, LOOKED_AT)]
@@ -51,7 +51,7 @@ class RecordReader:
         """Choose the columns by the first records, if not yet done.
 
         Raises:
-            DataError: as `choose_layout`.
+            DataError: as in `choose_layout`.
             OtherFields: a column holds another kind of field than the requested one.
         """
         if self._layout is None:

@@ -1,7 +1,7 @@
 """Tagging schemes: IO, IOB1, IOB2 and IOBES, told apart and converted to IOB2 over flat arrays.
 
-Ramshaw and Marcus (1995) for IOB1; Tjong Kim Sang and Veenstra (1999) for IOB2 and its kin. Where an entity
-begins is decided as conlleval.pl does, which gives the right spans for every valid sequence of any scheme.
+IOB1 is from Ramshaw and Marcus (1995), IOB2 and its relatives from Tjong Kim Sang and Veenstra (1999). Entities begin
+where conlleval.pl lets them begin, which gives the right spans for every valid sequence of any scheme.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
