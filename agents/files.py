@@ -102,7 +102,7 @@ def find_damage(path: Path) -> str | None:
             if not (path / name).is_file():
                 return f"{name} is missing"
             if _checksum(path / name) != expected:
-                return f"{name} is not as it was written (its checksum in {CHECKSUMS} differs)"
+                return f"{name} has changed since it was written (its checksum in {CHECKSUMS} differs)"
     except (ValueError, AttributeError, OSError) as error:
         return f"{CHECKSUMS} cannot be read: {error}"
     return None

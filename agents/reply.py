@@ -1,8 +1,8 @@
 """Answer messages from a bank of replies with a trained model: type a message, and see the best replies.
 
 BM25 looks up the replies of the bank that share most words with the message, and the model ranks them by its
-probabilities. With --input, a file of messages is answered instead: a message a line, or JSON objects with a message
-and, optionally, the turns before it. The output then has a JSON line for each message.
+probabilities. With --input, it answers a file of messages instead: a message on each line, or JSON objects with a
+message and, optionally, the turns before it. The output then has a JSON line for each message.
 """
 
 import json
@@ -32,7 +32,7 @@ from lm_gym.tasks.bm25 import BM25
 from lm_gym.tasks.reply_bank import read_bank
 
 Ranking = list[tuple[str | None, float]]
-"""Replies with their probabilities, best first; None is to give no reply."""
+"""Replies with their probabilities, best first; None stands for giving no reply."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _messages(path: Path) -> Iterable[Message]:
     """Read the messages of a file; blank lines are skipped.
 
     Raises:
-        ValueError: a line that begins with a brace is no JSON object with a message.
+        ValueError: a line that begins with a brace is not a JSON object with a message.
     """
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if line.lstrip().startswith("{"):

@@ -193,7 +193,8 @@ class RunFolder:
             damaged.append(f"{path}: {fault}")
         if damaged:
             raise RunFolderError(
-                f"no checkpoint is whole; start again with another --run_dir, or from {self.best}: {'; '.join(damaged)}"
+                f"no checkpoint is intact; start again with another --run_dir, or from {self.best}: "
+                + "; ".join(damaged)
             )
         return None
 

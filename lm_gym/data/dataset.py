@@ -67,7 +67,7 @@ class Dataset:
         for split, corpus in ordered.items():
             if corpus.vocabulary != first.vocabulary or corpus.tag_names != first.tag_names:
                 raise DataError(
-                    f"split {split} has a vocabulary or tags of its own: make them by Dataset.from_sentences"
+                    f"split {split} has its own vocabulary or tags: create the splits with Dataset.from_sentences"
                 )
             if _described(corpus) != _described(first):
                 raise DataError(f"split {split} has other columns or labels than {next(iter(ordered))}")
@@ -152,7 +152,7 @@ class Dataset:
             DataError: the split does not exist; the message lists the existing ones.
         """
         if split not in self.splits:
-            hint = "; with_holdout() makes one out of train" if split == "validation" and "train" in self.splits else ""
+            hint = "; with_holdout() creates one from train" if split == "validation" and "train" in self.splits else ""
             raise DataError(
                 f"dataset {self.name!r} has no split {split!r}{nearest(split, self.splits)}: "
                 f"it has {', '.join(self.splits)}{hint}"
@@ -245,7 +245,7 @@ class Dataset:
             DataError: the numbers of words and labels differ, a label is outside `names`, or a split becomes empty.
         """
         if len(set(names)) < len(names):
-            raise DataError(f"two labels have one name: {', '.join(map(str, names))}")
+            raise DataError(f"two labels have the same name: {', '.join(map(str, names))}")
         words = Words()
         found = {
             split: _labelled(f"{self.name}, {split}", corpus, label, len(names), words)
@@ -320,7 +320,7 @@ def _overlap_notes(splits: Mapping[str, Corpus], counts: Mapping[tuple[str, str]
     for pair, count in counts.items():
         small, large = sorted(pair, key=lambda split: len(splits[split]))
         if count:
-            notes.append(f"{count} of the {len(splits[small])} texts of {small} stand in {large} too")
+            notes.append(f"{count} of the {len(splits[small])} texts of {small} also occur in {large}")
     return notes
 
 

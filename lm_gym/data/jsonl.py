@@ -41,7 +41,7 @@ def jsonl_records(
         found = ((number, _parse(line, builder, number)) for number, line in numbered if line.strip())
     for number, record in found:
         if not isinstance(record, dict):
-            raise builder.error(number, f"{str(record)[:60]!r} is no object: write one {{…}} on each line")
+            raise builder.error(number, f"{str(record)[:60]!r} is not an object: write one {{…}} on each line")
         yield number, record
 
 
@@ -61,6 +61,6 @@ def _parse(text: str, builder: CorpusBuilder, number: int) -> Any:
         value, end = _DECODER.raw_decode(text)
         return value if end == len(text) else json.loads(text)  # its message shows what follows the value
     except json.JSONDecodeError as error:
-        raise builder.error(number, f"no JSON object ({error.msg}): {text.strip()[:60]!r}") from None
+        raise builder.error(number, f"not a JSON object ({error.msg}): {text.strip()[:60]!r}") from None
     except (ValueError, RecursionError) as error:  # too many digits in a number, or too deeply nested brackets
-        raise builder.error(number, f"no JSON object that can be read ({error}): {text.strip()[:60]!r}") from None
+        raise builder.error(number, f"not a JSON object that can be read ({error}): {text.strip()[:60]!r}") from None

@@ -54,7 +54,7 @@ def choose_layout(records: Sequence[Mapping[str, Any]], options: ReadOptions, pl
     words = find_column(candidates, asked.get(field.name), field.columns, place)
     if words is None:
         raise DataError(
-            f"{place}: no column of words or texts among {listed(names)}: say token_column and tag_column, or "
+            f"{place}: no column of words or texts among {listed(names)}: set token_column and tag_column, or "
             "text_column"
         )
     whole = options.text_column is not None or words.strip().lower() in WHOLE_TEXTS
@@ -93,7 +93,7 @@ def _without_numbers(names: list[str], words: Field, records: Sequence[Mapping[s
     if any(name.strip().lower() in words.columns for name in left):
         return left
     if numbers and len(records) > 1:
-        raise DataError(f"{place}: column {numbers[0]!r} holds numbers only: say token_column or text_column")
+        raise DataError(f"{place}: column {numbers[0]!r} holds numbers only: set token_column or text_column")
     return names
 
 

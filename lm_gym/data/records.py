@@ -110,13 +110,13 @@ class RecordReader:
         for column in layout.columns:
             if column not in record:
                 keys = ", ".join(record)
-                raise self.builder.error(line, f"no {column!r}, which the texts before have; keys: {keys}")
+                raise self.builder.error(line, f"no {column!r}, which earlier texts have; keys: {keys}")
         fresh = [column for column in record if column not in layout.columns and column not in self.builder.unread]
         if fresh and len(self.builder):
             now = choose_layout([self._with_names(record)], self.options, self.builder.place_of(line)).columns
             if len(now) > len(layout.columns):
                 new = next(column for column in now if column not in layout.columns)
-                raise self.builder.error(line, f"{new!r} is not in the texts before: give it to all texts, or to none")
+                raise self.builder.error(line, f"{new!r} is not in earlier texts: give it to all texts, or to none")
         self.builder.unread |= dict.fromkeys(fresh)
 
     def _value(self, record: Mapping[str, Any], column: str) -> Any:

@@ -141,11 +141,11 @@ def _without_header(filled: list[list[str]], builder: CorpusBuilder, options: Re
         labelled = _labelled_texts(filled, options)
         if labelled:
             found = ", ".join(f"{name} from column {column}" for name, column in labelled.items())
-            builder.remarks.append(f"there is no header: {found}; say columns={{…}} if that is wrong")
+            builder.remarks.append(f"there is no header: {found}; set columns={{…}} if that is wrong")
             return replace(options, columns=labelled)
         if not are_tags([tag for cells in filled for tag in cells[-1].split()]):
             raise DataError(
-                f"{builder.place}: {width} columns and no header: say text_column=0 to {width - 1}, or token_column "
+                f"{builder.place}: {width} columns and no header: set text_column=0 to {width - 1}, or token_column "
                 "and tag_column; columns={…} names those of other fields"
             )
     if options.text_column is not None:
@@ -193,7 +193,7 @@ def _refuse_words(filled: list[list[str]], layout: Layout, names: list[str], bui
         return
     for field, column in layout.others:
         if field.kind in ("label", "labels") and are_tags([cells[names.index(column)] for cells in filled]):
-            message = f"{builder.place}: a word a row, and a {column!r} for each: {DESCRIPTIONS[field.kind]} is needed"
+            message = f"{builder.place}: each row is a word with a {column!r}: {DESCRIPTIONS[field.kind]} is needed"
             raise OtherFields(message, kinds={"tags"})
 
 
@@ -235,4 +235,4 @@ def _read_words(
         if tag is not None:
             its_tags.append(name_integers(tag, names) if names else tag)
     if comments:
-        builder.remarks.append(f"{comments} comment rows (#) are passed over")
+        builder.remarks.append(f"{comments} comment rows (#) are skipped")

@@ -66,9 +66,7 @@ class UnlabelledReader:
                 head = [record for _, record in records[:LOOKED_AT]]
                 layout = self._layout = choose_layout(head, self.options, builder.place_of(number))
             if layout.words not in record:
-                raise builder.error(
-                    number, f"no {layout.words!r}, which the texts before have; keys: {', '.join(record)}"
-                )
+                raise builder.error(number, f"no {layout.words!r}, which earlier texts have; keys: {', '.join(record)}")
             try:
                 words, its_spans = self._words(record, layout)
             except FieldError as problem:

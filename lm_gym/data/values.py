@@ -47,13 +47,13 @@ def plain(value: Any) -> Any:
 def fault_of(word: object) -> str:
     """Return the fault of a word, or an empty string."""
     if not isinstance(word, str):
-        return f"{word!r} is no string: remove it, and its tag"
+        return f"{word!r} is not a string: remove it and its tag"
     if not word.strip():
-        return f"{word!r} is an empty word: remove it, and its tag"
+        return f"{word!r} is an empty word: remove it and its tag"
     if "\0" in word:
         return f"{word!r} has a zero byte: is the file UTF-16? convert it to UTF-8"
     if not word.isascii() and any("\ud800" <= character <= "\udfff" for character in word):
-        return f"{word!r} has a lone surrogate, half of a character: write the whole one, or U+FFFD"
+        return f"{word!r} has a lone surrogate, half of a character: write the whole character, or U+FFFD"
     return ""
 
 
@@ -176,7 +176,7 @@ def read_labels(value: Any, words: int) -> list[str]:
         value = [label for label in re.split(r"[,;|]", value) if label.strip()]
     labels = [_label(label) for label in value] if isinstance(value, list) else [_label(value)]
     if len({*labels}) < len(labels):
-        raise FieldError(f"is {value!r:.60}: a label stands in it twice")
+        raise FieldError(f"is {value!r:.60}: a label occurs twice")
     return labels
 
 
@@ -226,7 +226,7 @@ def _label(value: Any) -> str:
         return value.strip()
     if isinstance(value, int):
         return str(value)
-    raise FieldError(f"is {value!r:.60}: a label is a string that is not empty, or an integer")
+    raise FieldError(f"is {value!r:.60}: a label is a non-empty string or an integer")
 
 
 def _number(value: Any) -> float:
