@@ -28,7 +28,7 @@ AGENT, TENSORS, SYSTEM = "agent.json", "tensors.safetensors", "system_info.txt"
 FORMAT = 1
 # Errors raised by files that no agent wrote.
 _DAMAGE = (KeyError, TypeError, AttributeError, IndexError, UnicodeDecodeError, json.JSONDecodeError, EOFError,
-           NotImplementedError, RuntimeError, zlib.error, SafetensorError)  # fmt: skip
+           NotImplementedError, RuntimeError, ArithmeticError, AssertionError, zlib.error, SafetensorError)  # fmt: skip
 File = str | Path | io.BufferedIOBase
 
 

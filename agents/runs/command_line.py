@@ -21,7 +21,7 @@ from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.runs.cluster import check_workers
 from lm_gym.agents.runs.defaults import defaults_of
 from lm_gym.agents.runs.legacy import is_obsolete, upgrade
-from lm_gym.agents.runs.options import CONFIG_HELP, DEFAULT_ALGO, GENERAL, NOT_DATA, read_yaml, with_shipped
+from lm_gym.agents.runs.options import CONFIG_HELP, DEFAULT_ALGO, GENERAL, NOT_DATA, SECTIONS, read_yaml, with_shipped
 from lm_gym.agents.runs.options import given as given_settings
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.settings import (
@@ -146,6 +146,9 @@ def _settings(parser: ArgumentParser, namespace: Namespace) -> Settings:
     if run_dir is not None and resume is not None:
         raise SettingsError("--resume continues the run in its own folder: leave out --run_dir")
     values.pop("config", None)
+    for section in SECTIONS:
+        if not isinstance(values[section], dict):
+            raise SettingsError(f"{section} is {values[section]!r}: give its settings by key, or leave it out")
     for section, key in (("env", "dataset"), ("env", "tokenizer"), ("policy", "model")):
         values[section][key] = _absolute(values[section][key])
     for option in fields(find_task(values["env"]["id"]).Options):
