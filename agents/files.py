@@ -92,6 +92,22 @@ def write_folder(path: Path, write: Callable[[Path], None]) -> None:
     settle_folder(path)
 
 
+def add_to_folder(path: Path, texts: Mapping[str, str]) -> None:
+    """Add text files to a folder that `write_folder` wrote, or replace them; all or none.
+
+    Args:
+        path: the folder.
+        texts: contents by name.
+    """
+
+    def write(folder: Path) -> None:
+        shutil.copytree(path, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*texts, CHECKSUMS))
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
+
+    write_folder(path, write)
+
+
 def find_damage(path: Path) -> str | None:
     """Describe the damage to a folder that `write_folder` wrote; None if it is intact or has no checksums."""
     if not (path / CHECKSUMS).is_file():

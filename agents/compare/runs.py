@@ -17,7 +17,6 @@ from typing import Any, Protocol
 
 import lm_gym
 from lm_gym.agents.files import write_json
-from lm_gym.agents.runs.command_line import parse_settings
 from lm_gym.agents.runs.settings import SettingsError
 
 _POLL = 0.1  # seconds
@@ -61,6 +60,8 @@ class Job:
         config = self.folder / "config.yaml"
         if not config.is_file():
             return
+        from lm_gym.agents.runs.command_line import parse_settings  # loads the model libraries
+
         stands = parse_settings(["--config", str(config)]).flat()
         wanted = parse_settings([*self.options, "--seed", str(self.seed)]).flat()
         for key in wanted | stands:

@@ -68,6 +68,7 @@ class RunFolder:
         self.tensorboard = path / "tensorboard"
         self.checkpoints = path / "checkpoints"
         self.best = path / "best"
+        self.results = path  # of evaluations
         self.report = path / "report.json"
         self.data = path / "data.json"
         self._lock: IO[str] | None = None
@@ -126,6 +127,11 @@ class RunFolder:
                 f"the data has changed since the run began: the fingerprint of {dataset.name} was {kept} and is "
                 f"{dataset.fingerprint}; restore the data, or start a new run with --config {self.config} --run_dir …"
             )
+
+    @property
+    def has_data(self) -> bool:
+        """Whether the folder says where the data of the run is."""
+        return True
 
     def data_fields(self) -> list[str] | None:
         """Return the names of the fields of the data besides words and tags; None if the run did not record them."""
