@@ -146,7 +146,7 @@ def read_tags(value: Any, words: int) -> list[str]:
     value = plain(value)
     if isinstance(value, str):
         tags = value.split()
-        if not tags or any(map(is_tag, tags)):
+        if not tags or "O" in tags or any(map(is_tag, tags)):  # O alone is fast to find
             return tags
     if isinstance(value, str | int):
         raise FieldError(f"is {value!r:.60}, one label: a tag for each word is needed", "label")
