@@ -55,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, OSError, RunFolderError) as error:
         fail(program("predict"), error)
     counts, seconds = predictor.counts, time.monotonic() - began
-    console.say(f"{counts.texts:,} texts in {seconds:.1f} s, with {run.folder.best}")
+    texts = f"{counts.texts:,} {'text' if counts.texts == 1 else 'texts'}"
+    console.say(f"{texts} in {seconds:.1f} s, with {run.folder.best}")
     for note in counts.notes(predictor.task, run.settings.env.max_length):
         console.say(f"note: {note}")
 

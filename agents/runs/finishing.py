@@ -89,8 +89,8 @@ def finish(run: TrainingRun) -> None:
         "fingerprint": run.dataset.fingerprint,
         "reports": reports(evaluations[last]),
     }
-    how = f"best of the run by validation {run.state.metric}: that" if run.state.keep == "best" else "last of the run,"
-    chosen = f"The model is the {how} of pass {passes:.2f}.{_no_gain(run.state)}"
+    how = f"best of the run by validation {run.state.metric}," if run.state.keep == "best" else "last of the run,"
+    chosen = f"The model is the {how} from pass {passes:.2f}.{_no_gain(run.state)}"
     if run.stopped_early is not None:
         at = run.agent.num_timesteps / run.agent.timesteps_per_pass
         chosen = f"Training stopped early, at pass {at:.2f}: {run.stopped_early}. {chosen}"

@@ -195,9 +195,9 @@ class Dataset:
             "train": train.take(np.flatnonzero(~out)),
             "validation": train.take(np.flatnonzero(out)),
         }
-        return self._divided(
-            splits, f"validation: {int(out.sum())} texts held out of train (fraction {fraction:g}, seed {seed})"
-        )
+        count = int(out.sum())
+        held_out = f"{count} {'text' if count == 1 else 'texts'} held out of train"
+        return self._divided(splits, f"validation: {held_out} (fraction {fraction:g}, seed {seed})")
 
     def with_few_texts(self, texts: int | None = None, per_type: int | None = None, seed: int = 0) -> "Dataset":
         """Return the dataset with only some of its training texts; other splits stay complete.
@@ -212,7 +212,7 @@ class Dataset:
         """
         train = self["train"]
         splits = {**self.splits, "train": train.take(few_texts(train, texts, per_type, seed))}
-        asked = f"{texts}" if per_type is None else f"{per_type} a type"
+        asked = f"{texts}" if per_type is None else f"{per_type} per type"
         return self._divided(splits, f"train: {len(splits['train'])} of {len(train)} texts ({asked}, seed {seed})")
 
     def _divided(self, splits: dict[str, Corpus], note: str) -> "Dataset":
