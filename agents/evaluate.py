@@ -19,7 +19,7 @@ from lm_gym.agents.files import write_json, write_text
 from lm_gym.agents.runs.messages import fail, show_warnings_plainly
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolder, RunFolderError
-from lm_gym.agents.runs.run_parser import run_parser, say_loading
+from lm_gym.agents.runs.run_parser import read_options, run_parser, say_loading
 from lm_gym.agents.runs.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command with `arguments`, by default those of the command line."""
-    options, overrides = _parser().parse_known_args(arguments)
+    options, overrides = read_options(_parser(), arguments)
     show_warnings_plainly()
     say_loading(options.run_dir, results=False)
     from lm_gym.agents.evaluation.playing import evaluate as play  # loads the model libraries

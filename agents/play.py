@@ -21,7 +21,7 @@ from lm_gym.agents.runs.keys import pressed_keys
 from lm_gym.agents.runs.messages import fail, show_warnings_plainly
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolderError
-from lm_gym.agents.runs.run_parser import run_parser, say_loading
+from lm_gym.agents.runs.run_parser import read_options, run_parser, say_loading
 from lm_gym.agents.runs.terminal import Terminal
 from lm_gym.bounds import PositiveInt, check_value
 from lm_gym.envs import TextVectorEnv
@@ -39,7 +39,7 @@ Ask = Callable[[str], str]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command with `arguments`, by default those of the command line."""
-    options, overrides = _parser().parse_known_args(arguments)
+    options, overrides = read_options(_parser(), arguments)
     show_warnings_plainly()
     waiting = sys.stdin.isatty() and options.html is None
     say_loading(options.run_dir, results=False)

@@ -20,7 +20,7 @@ from lm_gym.agents.files import streamed_text, to_line
 from lm_gym.agents.runs.messages import fail, show_warnings_plainly
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolderError
-from lm_gym.agents.runs.run_parser import PREDICTIONS_MAY_CHANGE, run_parser, say_loading
+from lm_gym.agents.runs.run_parser import PREDICTIONS_MAY_CHANGE, read_options, run_parser, say_loading
 from lm_gym.agents.runs.terminal import Terminal
 from lm_gym.data import DataError
 from lm_gym.data.conll import one_column
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command with `arguments`, by default those of the command line."""
-    options, overrides = _parser().parse_known_args(arguments)
+    options, overrides = read_options(_parser(), arguments)
     show_warnings_plainly()
     warnings.filterwarnings("ignore", message=".*max_length=.* cuts")  # the notes report it
     console, began = Terminal(stderr=True), time.monotonic()

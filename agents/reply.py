@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from lm_gym.agents.runs.messages import fail, show_warnings_plainly
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolderError
-from lm_gym.agents.runs.run_parser import run_parser, say_loading
+from lm_gym.agents.runs.run_parser import read_options, run_parser, say_loading
 from lm_gym.agents.runs.terminal import Terminal
 from lm_gym.bounds import PositiveInt, check_value
 from lm_gym.tasks.reply_bank import read_bank
@@ -37,7 +37,7 @@ class Message:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command with `arguments`, by default those of the command line."""
-    options, overrides = _parser().parse_known_args(arguments)
+    options, overrides = read_options(_parser(), arguments)
     show_warnings_plainly()
     say_loading(options.run_dir, results=options.input is not None)
     from lm_gym.agents.runs.ranking import Ranker  # loads the model libraries

@@ -58,6 +58,12 @@ def test_help_imports_no_model_library(command):
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
 
 
+def test_unknown_option_gets_a_suggestion(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["evaluate", "runs/x", "--splt", "test"])
+    assert capsys.readouterr().err == "lm-gym evaluate: no option --splt (did you mean '--split'?); --help lists them\n"
+
+
 @pytest.mark.parametrize(
     ("command", "arguments", "line"),
     [

@@ -25,14 +25,14 @@ from lm_gym.agents.monitor.stream import batches
 from lm_gym.agents.runs.messages import fail, show_warnings_plainly
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolderError
-from lm_gym.agents.runs.run_parser import PREDICTIONS_MAY_CHANGE, run_parser, say_loading
+from lm_gym.agents.runs.run_parser import PREDICTIONS_MAY_CHANGE, read_options, run_parser, say_loading
 from lm_gym.bounds import PositiveFloat, PositiveInt, check_value
 from lm_gym.naming import check_choice
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; `arguments` are the command line's by default."""
-    options, overrides = _parser().parse_known_args(arguments)
+    options, overrides = read_options(_parser(), arguments)
     show_warnings_plainly()
     say_loading(options.run_dir, results=True)
     with ExitStack() as held:

@@ -4,10 +4,14 @@ This module imports neither torch nor a model library, so that `--help` and the 
 """
 
 import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
 
+from lm_gym.agents.runs.messages import fail
+from lm_gym.agents.runs.options import GENERAL
+from lm_gym.agents.runs.settings import SettingsError
+from lm_gym.naming import nearest
 from lm_gym.rendering import printable
 
 # settings of a run that evaluations may change; the options of the task may change too
@@ -45,6 +49,20 @@ def run_parser(
     if split is not None:
         parser.add_argument("--split", default=split, help=f"train, validation or test; by default {split}")
     return parser
+
+
+def read_options(parser: ArgumentParser, arguments: Sequence[str] | None) -> tuple[Namespace, list[str]]:
+    """Return the options of a command, and its other arguments, which are settings of the run.
+
+    An unknown option ends the program with a message that suggests the nearest one.
+    """
+    options, overrides = parser.parse_known_args(arguments)
+    known = [f"--{name}" for name in (*vars(options), *GENERAL)]
+    for argument in overrides:
+        name = argument.partition("=")[0]
+        if name.startswith("--") and "." not in name and name not in known:
+            fail(parser.prog, SettingsError(f"no option {name}{nearest(name, known)}; --help lists them"))
+    return options, overrides
 
 
 def say_loading(run: Path, results: bool) -> None:
