@@ -129,7 +129,7 @@ def test_members_that_play_step_by_step_have_no_other_evaluator():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["--ray.workers=2"], "reinforce has none: leave it out, or take one of es, "),
+        (["--ray.workers=2"], "reinforce has none: leave it out, or use one of es, "),
         (["--algo=es", "--ray.address=auto"], r"ray\.address is set without workers"),
         (["--algo=es", "--ray.workers=2", "--ray.address=far away"], "give local, auto or HOST:PORT"),
         (["--algo=es", "--ray.workers=0"], r"ray\.workers must be"),

@@ -19,10 +19,10 @@ Record = dict[str, str]
 
 SIZES = {"train": 8_000, "validation": 500, "test": 500}
 SENTIMENTS = ("negative", "neutral", "positive")
-_NAMES = 300  # in a pool: few enough that names recur, and tell nothing about a headline
+_NAMES = 300  # in a pool; so few that names recur and tell nothing about a headline
 _TWO_CLAUSES = 0.5  # of the headlines
 
-# By topic: what is good when there is more of it, and what is bad.
+# By topic: subjects of which more is good, and of which more is bad.
 SUBJECTS = {
     "earnings": (("profit", "margins"), ("losses", "write-offs")),
     "sales": (("sales", "orders"), ("returns", "refunds")),
@@ -74,7 +74,7 @@ AMOUNTS = {
     "validation": ("{a} percent", "EUR {a}.{b} m"),
     "test": ("{a}.{b} %", "GBP {a} million"),
 }
-_NEWS = (*("event",) * 6, "moved", "move")  # kinds of clauses, as often as they are listed
+_NEWS = (*("event",) * 6, "moved", "move")  # kinds of clauses, with frequencies
 _NO_NEWS = ("open", "open", "flat")
 
 
@@ -88,7 +88,7 @@ class Clause:
 
 
 def templates(split: str) -> dict[str, list[str]]:
-    """The templates by kind: of clauses those of a split, and all ways to join two of them."""
+    """Return the templates by kind: clauses of a split, and all ways to join two of them."""
     text = resources.files("lm_gym.builtin").joinpath("sentences", "finance.txt").read_text("utf-8")
     kinds: dict[str, list[str]] = {}
     for line in text.splitlines():
@@ -117,7 +117,7 @@ class HeadlineMaker:
         self._made = 0
 
     def headline(self) -> Record:
-        """One headline with its sentiment and the topic of its main clause."""
+        """Return one headline with the sentiment and topic of its main clause."""
         turn, sign = divmod(self._made, 3)  # both labels in turn, so that they are balanced
         main = self._clause(sign - 1, _TOPICS[turn % len(_TOPICS)])
         self._made += 1
@@ -151,7 +151,7 @@ class HeadlineMaker:
 
 
 def _finish(text: str) -> str:
-    """The text with "an" before vowels and a capital at its beginning."""
+    """Return the text with "an" before vowels and a capital at its beginning."""
     words = text.split()
     for i, word in enumerate(words[:-1]):
         if word == "a" and words[i + 1][0] in "aeiou":
@@ -160,7 +160,7 @@ def _finish(text: str) -> str:
 
 
 def headline_splits() -> dict[str, list[Record]]:
-    """The corpus: split to records with `text`, `sentiment` and `topic`, the same on every machine."""
+    """Return the corpus: split → records with `text`, `sentiment` and `topic`. It is the same on every machine."""
     splits = {}
     for split, size in SIZES.items():
         maker = HeadlineMaker(split)
