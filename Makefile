@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: train test test-slow fuzz test-integrations test-faults check lint types docs install install-dev clean
+.PHONY: train test test-slow fuzz test-integrations test-faults soak check lint types docs install install-dev clean
 
 train: install
 	$(BIN)/python -m agents.train $(ARGS)
@@ -29,6 +29,10 @@ test-integrations:
 # Every algorithm on every task, and compare, killed at random moments and resumed: the same to the bit. Half an hour.
 test-faults: install-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults $(ARGS)
+
+# An hour of mixed training: memory, open files, threads, logs and the time of a step must stay flat.
+soak: install-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak $(ARGS)
 
 check: lint types docs test
 
