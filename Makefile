@@ -34,7 +34,9 @@ test-faults: install-dev
 soak: install-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak $(ARGS)
 
+# The checks of CI; the last one is the short form of test-faults.
 check: lint types docs test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests/test_faults.py
 
 lint: install-dev
 	$(BIN)/ruff check .
