@@ -31,12 +31,12 @@ def names():
     return few_names(32)
 
 
-def build(names, algorithm, reward="accuracy", **kwargs):
+def build(names, algorithm, reward="accuracy", policy_kwargs=None, **kwargs):
     env = gymnasium.make_vec(
         "lm_gym/NER-v0", num_envs=5, dataset=names, unit="sequence", reward=reward, autoreset_mode="SameStep",
         max_length=64,
     )  # fmt: skip
-    policy = {**small(env), "dropout": 0.0}
+    policy = {**small(env), "dropout": 0.0, **(policy_kwargs or {})}
     given = {"policy_kwargs": policy, "seed": 3, "device": "cpu", "learning_rate": 1e-3}
     return algorithm("LMPolicy", env, **{**given, **kwargs})
 
@@ -79,6 +79,19 @@ def test_the_weights_stay_those_of_one_process(case, names):
     counters = ("num_timesteps", "forward_passes", "backward_passes", "tokens")
     assert [getattr(agent, name) for name in counters] == [getattr(alone, name) for name in counters]
     assert agent.policy.state_dict().keys() == alone.policy.state_dict().keys()
+
+
+@pytest.mark.parametrize("kwargs", [{"autocast": True}, {"policy_kwargs": {"dtype": "bfloat16"}}])
+def test_in_bfloat16_the_gradients_differ_by_its_rounding(kwargs, names):
+    alone = build(names, REINFORCE, **kwargs).learn(10**9, callback=Stop(1))
+    agent = build(names, REINFORCE, **kwargs)
+    with ForkedGroup(2) as agent.sharing:
+        agent.learn(10**9, callback=Stop(1))
+        assert same_weights(agent.sharing, agent)
+    ours, theirs = gradients(agent), gradients(alone)
+    for name, gradient in theirs.items():
+        if gradient is not None:
+            th.testing.assert_close(ours[name], gradient, rtol=0.05, atol=0.02, msg=name)
 
 
 def test_fewer_texts_than_workers_are_refused(names):

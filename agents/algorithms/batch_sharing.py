@@ -76,7 +76,7 @@ class ProcessGroup(BatchSharing):
         with self._own_randomness(rows.device):
             part = self._part(policy, obs, begin, end)
         log_probs = self._gather(part.log_probs, own)
-        hidden = self._gather(part.hidden.detach(), own)  # no gradient: the critic trains nothing else
+        hidden = self._gather(part.hidden.detach().float(), own)  # no gradient: the critic trains nothing else
         return Packed(log_probs, hidden, rows, slots, (batch, width), policy.waits)
 
     def agree(self, number: float) -> float:
@@ -91,7 +91,8 @@ class ProcessGroup(BatchSharing):
         total = self.all_reduce(th.cat([used, *(grad.flatten() for grad in grads)]))
         used, *sums = th.split(total, [len(trained), *(p.numel() for p in trained)])
         for parameter, has_gradient, grad in zip(trained, used.tolist(), sums, strict=True):
-            parameter.grad = grad.view_as(parameter) / self.size if has_gradient else None
+            average = (grad / self.size).view_as(parameter).to(parameter.dtype)
+            parameter.grad = average if has_gradient else None
 
     def all_reduce(self, tensor: th.Tensor) -> th.Tensor:
         """Return the sum of a tensor over all processes; overwrites the tensor."""
