@@ -64,7 +64,10 @@ class LMPolicy(ActorCriticPolicy):
         labels: names of the choices of a head of labels, in order. Checkpoints store them, and rows of a checkpoint's
             head are matched by name (see `load_model`). None: the checkpoint's own names.
         label_words: the words for each label, from `policy_arguments` of the task; only for `head="label_words"`.
-        pointer: the marker of candidates, from `policy_arguments` of the task; only for `head="pointer"`.
+        pointer: how candidates are found in a text, from `policy_arguments` of the task; only for `head="pointer"` and
+            `"similarity"`.
+        facts: facts about the task that checkpoints store in their configuration, as `lm_gym`, from `policy_arguments`
+            of the task.
         freeze: glob patterns over the names of parameters to freeze, such as `("*embeddings*",)`.
         head_lr_scale: learning rate of a head of labels and of the critic, as a multiple of the encoder's.
         weight_decay: AdamW's weight decay of matrices.
@@ -99,6 +102,7 @@ class LMPolicy(ActorCriticPolicy):
         label_words: Mapping[str, Any] | None = None,
         pointer: Mapping[str, Any] | None = None,
         freeze: Sequence[str] = (),
+        facts: Mapping[str, Any] | None = None,
         head_lr_scale: PositiveFloat = 5.0,
         weight_decay: NonNegativeFloat = 0.01,
         dropout: Fraction | None = None,
@@ -123,6 +127,7 @@ class LMPolicy(ActorCriticPolicy):
             "label_words": None if label_words is None else dict(label_words),
             "pointer": None if pointer is None else dict(pointer),
             "freeze": list(freeze),
+            "facts": None if facts is None else dict(facts),
             "head_lr_scale": head_lr_scale,
             "weight_decay": weight_decay,
             "dropout": dropout,
@@ -135,6 +140,8 @@ class LMPolicy(ActorCriticPolicy):
         if self.head in CLASSIFIERS and pointer is None:
             self._arguments["labels"] = label_names(network.config)
         freeze_parameters(network, self._arguments["freeze"], all_of_them=self.waits)
+        if getattr(network.config, "lm_gym", None) != self._arguments["facts"]:
+            network.config.lm_gym = self._arguments["facts"]
         self.language_model = PositionModel(network, classifies_texts=self.head == "text_labels")
         if label_words is not None:
             self.language_model.label_words = label_word_head(self.language_model, label_words)

@@ -10,7 +10,7 @@ _PIPELINE = '```python\nfrom transformers import pipeline\n\nprint(pipeline("{ta
 
 def pipeline_of(policy: LMPolicy) -> str:
     """Return the name of the transformers pipeline for a policy, which is also its kind on the Hugging Face hub."""
-    if policy.head == "labels":
+    if policy.head in ("labels", "pointer"):
         return "token-classification"
     if policy.head in ("text_labels", "label_words"):
         return "text-classification"

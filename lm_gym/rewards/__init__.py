@@ -13,6 +13,7 @@ from lm_gym.rewards.cost import Cost
 from lm_gym.rewards.discounted_gain import DiscountedGain
 from lm_gym.rewards.entity_f1 import EntityF1
 from lm_gym.rewards.exact_match import ExactMatch
+from lm_gym.rewards.label_f1 import LabelF1
 from lm_gym.rewards.log_likelihood import LogLikelihood
 from lm_gym.rewards.relevance import Relevance
 from lm_gym.rewards.reward import Board, ChoiceRewards, Choices, Decision, GoldError, Reward, Separable, Step, Track
@@ -31,6 +32,7 @@ __all__ = [
     "ExactMatch",
     "FunctionReward",
     "GoldError",
+    "LabelF1",
     "LogLikelihood",
     "Relevance",
     "Reward",
@@ -55,6 +57,7 @@ REWARDS: Registry[Callable[..., Any]] = Registry(
         "discounted_gain": partial(DiscountedGain, normalize=False),
         "exact_match": ExactMatch,
         "f1": EntityF1,
+        "label_f1": LabelF1,
         "log_likelihood": LogLikelihood,
         "ndcg": DiscountedGain,
         "relevance": Relevance,

@@ -118,6 +118,8 @@ class Task(ABC):
         by_word: whether every word is a position, in order, so that predictions can be written as CoNLL columns.
         predictions_suffix: suffix of files of predictions.
         encoded: the encoded split.
+        usage: Markdown that shows how to use a checkpoint in transformers, `FOLDER` being its folder; empty if the
+            pipeline of its head does.
         tokenizer: the tokenizer.
         shape: L, T and n.
         target_counts: int64 [n], frequency of each choice as gold in the training split.
@@ -147,6 +149,7 @@ class Task(ABC):
     by_word: ClassVar[bool] = False
     predictions_suffix: ClassVar[str] = "jsonl"
 
+    usage: ClassVar[str] = ""
     def __init__(
         self,
         encoded: Encoded,
@@ -184,6 +187,21 @@ class Task(ABC):
         return dataset
 
     @classmethod
+    @classmethod
+    def labels_of(cls, config: Mapping[str, Any]) -> list[str]:
+        """Return the labels that a trained model knows, in order; by default the names of its head's rows.
+
+        Args:
+            config: the content of its `config.json`.
+        """
+        labels = config.get("id2label", {})
+        return [labels[number] for number in sorted(labels, key=int)]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels that a trained model must know; by default the names of the choices."""
+        return self.choice_names or ()
+
     @abstractmethod
     def encode(
         cls,

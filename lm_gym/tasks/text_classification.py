@@ -22,7 +22,7 @@ from lm_gym.tasks.encoded import Cut, Encoded, WordTable, id_type
 from lm_gym.tasks.fixed import FixedPositions
 from lm_gym.tasks.label_words import read_label_words
 from lm_gym.tasks.linear import tfidf_regression
-from lm_gym.tasks.metric import ACCURACY, Metric
+from lm_gym.tasks.metric import ACCURACY, MACRO_F1, Metric
 from lm_gym.tasks.parts import Nouns, Part
 from lm_gym.tasks.task import HeadKind
 from lm_gym.tasks.templates import Template, joined, read_template
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lm_gym.data import Corpus, Dataset
     from lm_gym.tasks.evaluation import DecidedText, Evaluation
     from lm_gym.tokenizer import TextTokenizer
+
 
 @dataclass(frozen=True)
 class TextClassificationOptions:
@@ -89,7 +90,7 @@ class TextClassification(FixedPositions):
     builtin = "builtin/headlines"
     metrics: ClassVar[tuple[Metric, ...]] = (
         ACCURACY,
-        Metric("macro_f1", "macro F1", lambda played: played.reports["label"].macro.f1, while_training=True),
+        MACRO_F1,
         Metric("matthews", "MCC", lambda played: matthews(_confusion(played))),
         Metric("expected_cost", "cost", lambda played: _expected_cost(played), lower_is_better=True),
         Metric("calibration_error", "ECE", lambda played: _calibration_error(played), lower_is_better=True),
