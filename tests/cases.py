@@ -42,6 +42,7 @@ OPTIONS_ALONE = {  # as they stand here
         {"abstain": True, "unit": "sequence", "mask_actions": True},
         {"marker": "[PAD]", "unit": "sequence", "actions": "distribution"},
         {"bank": BANK, "k": 3, "similarity": False},
+        {"head": "similarity", "abstain": True, "max_length": 40},
     ],
     "text_classification": [WORDED],  # which change what a text says, and neither a space nor the dynamics
     "unmasking": [

@@ -210,6 +210,19 @@ def test_every_algorithm_learns(algorithm, tmp_path):
     assert evaluate(model.policy, make()).metrics.keys() >= {"micro_f1", "macro_f1", "subset_accuracy", "accuracy"}
 
 
+@pytest.mark.parametrize("algorithm", ["supervised", "reinforce"])
+def test_decisions_are_learned(algorithm):
+    rows = [{"text": "a" if i % 2 else "d", "labels": ["a"] if i % 2 else ["d", "e"]} for i in range(16)]
+    env = make(rows, num_envs=16, reward="accuracy")
+    model = {**small(env)["model"], "hidden_size": 32, "num_hidden_layers": 2}
+    samples = {"samples": 4} if algorithm == "reinforce" else {}
+    agent = ALGORITHMS[algorithm](
+        "LMPolicy", env, 3e-3, policy_kwargs={"model": model, "dropout": 0.0}, seed=0, device="cpu", **samples
+    )
+    agent.learn(16 * 3 * samples.get("samples", 1) * 60)
+    assert evaluate(agent.policy, make(rows)).metrics["subset_accuracy"] == 1.0
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("topics")

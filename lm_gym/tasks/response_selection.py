@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from lm_gym.tasks.candidates import (
     AmongCandidates,
     best_candidates,
     check_candidates,
+    refuse_empty,
     scored,
 )
 from lm_gym.tasks.metric import ACCURACY, Metric
@@ -51,18 +52,30 @@ class ResponseSelectionOptions:
     Args:
         bank: file of replies from which BM25 chooses the candidates; records then have the right `reply`. None:
             records have `candidates`
+        head: how the policy scores a {choice}. `"pointer"`: it reads the message and all candidates as one text.
+            `"similarity"`: it reads them apart, and compares their embeddings (two towers), so that only each of them
+            must fit in `max_length`
         k: number of candidates from the bank
         abstain: whether there is one more {choice}, 0, which gives no reply
         marker: token behind the message and each candidate; None: the mask token, or the end-of-text token of a causal
             LM
-        similarity: whether the policy adds the similarity of the context and a {choice} to its logit
+        similarity: whether the policy adds the similarity of the context and a {choice} to its logit (only with
+            `head="pointer"`)
+
+    Raises:
+        ValueError: `similarity=False` with `head="similarity"`.
     """
 
     bank: str | None = field(default=None, metadata={"file": True})
+    head: Literal["pointer", "similarity"] = "pointer"
     k: PositiveInt = 5
     abstain: bool = False
     marker: str | None = None
     similarity: bool = True
+
+    def __post_init__(self) -> None:
+        if self.head == "similarity" and not self.similarity:
+            raise ValueError("similarity=False leaves head='similarity' nothing to score with: omit one of them")
 
 
 class ResponseSelection(AmongCandidates):
@@ -77,6 +90,10 @@ class ResponseSelection(AmongCandidates):
     candidates are compared with one another. With `similarity`, the policy adds how well the states of the context
     cover those of the candidate (late interaction). A context that is too long loses its first words. Candidates are
     never cut; if they do not fit in `max_length`, an error names those that do not fit.
+
+    With `head="similarity"`, the context and each candidate are encoded apart, as texts of their own with a marker at
+    their end. The token classifier maps their mean states to embeddings, and the logit of a candidate is 20 times the
+    cosine of its embedding and that of the context.
 
     A record has a message, candidates, and the right candidate: `answer` (its index), `reply` (its text) or `relevance`
     (a number for each candidate, 0 if it is wrong). The gold choice is the first candidate with the highest relevance.
@@ -151,6 +168,7 @@ class ResponseSelection(AmongCandidates):
 def _graded(split: str, corpus: Corpus, options: ResponseSelectionOptions) -> Corpus:
     """Return a split with the relevance of each candidate, for all three forms of records."""
     candidates = candidates_of(corpus)
+    refuse_empty(split, candidates)
     told = [one.name for one in (RELEVANCE, ANSWER, REPLY) if one.name in corpus.columns]
     if len(told) != 1:
         has = f"have {' and '.join(told)}" if told else "do not tell the right reply"
