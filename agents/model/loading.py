@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -178,7 +178,7 @@ def _row_names(head: Head, labels: Sequence[str] | None, config: Any) -> Sequenc
     return [f"LABEL_{i}" for i in range(config.hidden_size)] if head == "similarity" else labels
 
 
-def _begin_embeddings(network: Any, fresh: Iterable[str]) -> None:
+def _begin_embeddings(network: Any, fresh: Collection[str]) -> None:
     """Initialise the last layer of a head to the identity if it is new: embeddings start as the model's own states."""
     names = {id(parameter): name for name, parameter in head_parameters(network).items()}
     layer = [m for m in network.modules() if isinstance(m, nn.Linear) and id(m.weight) in names][-1]

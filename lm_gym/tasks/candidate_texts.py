@@ -93,7 +93,7 @@ def encode_candidates(
         for first, last in ragged.chunks(candidates_of(corpus).offsets + corpus.offsets)
     ]
     *arrays, longest = zip(*parts, strict=True)
-    ids, lengths, cut = map(np.concatenate, arrays)
+    ids, lengths, cut = (np.concatenate(array) for array in arrays)
     return ids, lengths, cut, max(longest)
 
 

@@ -240,7 +240,7 @@ def label_block(
         ValueError: the tokenizer has no such marker, or two labels have the same sub-tokens.
     """
     mark = Layout.of(tokenizer, marker, abstains=False).marker
-    block, ends = [*(between(tokenizer) or (mark,))], []
+    block, ends = [*(between(tokenizer) or (mark,))], list[int]()
     known: dict[tuple[int, ...], str] = {}
     for name in names:
         ids = tokenizer.encode_words(name.split())[0].tolist()

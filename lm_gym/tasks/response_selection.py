@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,16 +126,25 @@ class ResponseSelection(AmongCandidates):
 
     @classmethod
     def prepare(cls, dataset: Dataset, options: ResponseSelectionOptions) -> Dataset:
-        """Return the dataset with candidates and the relevance of each.
+        """Return the dataset with candidates and the relevance of each; of texts to predict, all are 0.
 
         Raises:
             DataError: a text has no candidates, no right candidate and no way to abstain, or several right replies.
         """
         if options.bank is not None:
-            right = {split: _right_replies(split, corpus, options) for split, corpus in dataset.splits.items()}
+            right = None
+            if dataset.labelled:
+                right = {split: _right_replies(split, corpus, options) for split, corpus in dataset.splits.items()}
             return with_candidates(dataset, right, options.bank, options.k)
-        splits = {split: _graded(split, corpus, options) for split, corpus in dataset.splits.items()}
-        return replace(dataset, splits=splits)
+        graded = _graded if dataset.labelled else _ungraded
+        return replace(
+            dataset, splits={split: graded(split, corpus, options) for split, corpus in dataset.splits.items()}
+        )
+
+    @classmethod
+    def inputs(cls) -> tuple[Field, ...]:
+        """Return the fields that a prediction needs: all that do not tell the right reply."""
+        return MESSAGE, TURNS, OFFERED
 
     @classmethod
     def gold_of(cls, corpus: Corpus, options: ResponseSelectionOptions) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -159,6 +168,11 @@ class ResponseSelection(AmongCandidates):
             for name, choices in (("gold", text.targets), ("predicted", text.choices))
         }
         return json.dumps({"message": " ".join(self.corpus.text(text.index)), **replies}, ensure_ascii=False) + "\n"
+
+    def predicted(self, text: DecidedText, spans: Any) -> dict[str, Any]:
+        """Return `predicted`, the reply, which is None if it abstains, and `probability`, its own."""
+        found = {key: values[0] for key, values in super().predicted(text, spans).items()}
+        return {**found, "predicted": self._reply(text.index, int(text.choices[0]))}
 
     def _reply(self, text: int, choice: int) -> str | None:
         words = self.choice_words(text, choice)
@@ -186,6 +200,15 @@ def _graded(split: str, corpus: Corpus, options: ResponseSelectionOptions) -> Co
     if not options.abstain and not relevant.all():
         text = int(np.flatnonzero(~relevant)[0])
         raise DataError(f"{split}, text {text}: no candidate is right: add the right reply, or set abstain=True")
+    return graded
+
+
+def _ungraded(split: str, corpus: Corpus, options: ResponseSelectionOptions) -> Corpus:
+    """Return texts to predict with a relevance of 0 for each candidate."""
+    candidates = candidates_of(corpus)
+    nothing = NumbersColumn("numbers", candidates.offsets, np.zeros(len(candidates.item_offsets) - 1))
+    graded = replace(corpus, columns={**corpus.columns, RELEVANCE.name: nothing})
+    check_candidates(split, graded)
     return graded
 
 
