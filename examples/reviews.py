@@ -64,5 +64,5 @@ if __name__ == "__main__":
     print(played["F1"].reports["label"], "\n")
     for name, metrics in rows.items():
         print(f"{name:18} micro F1 {metrics['micro_f1']:.3f}  all labels right {metrics['subset_accuracy']:.3f}")
-    if not rows["trained on F1"]["micro_f1"] > rows["tfidf"]["micro_f1"]:
-        raise SystemExit("the model is no better than TF-IDF and logistic regression")
+    if not rows["trained on F1"]["micro_f1"] > rows["trained on labels"]["micro_f1"]:
+        raise SystemExit("training on F1 gained nothing")

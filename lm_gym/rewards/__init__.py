@@ -15,6 +15,7 @@ from lm_gym.rewards.entity_f1 import EntityF1
 from lm_gym.rewards.exact_match import ExactMatch
 from lm_gym.rewards.label_f1 import LabelF1
 from lm_gym.rewards.log_likelihood import LogLikelihood
+from lm_gym.rewards.macro_f1 import MacroF1
 from lm_gym.rewards.relevance import Relevance
 from lm_gym.rewards.reward import Board, ChoiceRewards, Choices, Decision, GoldError, Reward, Separable, Step, Track
 
@@ -34,6 +35,7 @@ __all__ = [
     "GoldError",
     "LabelF1",
     "LogLikelihood",
+    "MacroF1",
     "Relevance",
     "Reward",
     "RewardFunction",
@@ -59,6 +61,7 @@ REWARDS: Registry[Callable[..., Any]] = Registry(
         "f1": EntityF1,
         "label_f1": LabelF1,
         "log_likelihood": LogLikelihood,
+        "macro_f1": MacroF1,
         "ndcg": DiscountedGain,
         "relevance": Relevance,
     },
