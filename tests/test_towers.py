@@ -16,6 +16,7 @@ from lm_gym.agents.algorithms.registry import ALGORITHMS
 from lm_gym.agents.model.pointer import ABSENT
 from lm_gym.agents.model.towers import SCALE, Towers
 from lm_gym.agents.reply import main as reply
+from lm_gym.agents.search.spaces import SEARCH_SPACES
 from lm_gym.agents.train import main as train
 from lm_gym.data import DataError
 from tests.small import small
@@ -177,12 +178,15 @@ def test_algorithms_learn(algorithm, tmp_path):
     assert np.array_equal(*(one.policy.predict(obs, deterministic=True)[0] for one in (model, again)))
 
 
-@pytest.mark.parametrize("space", ["head", "lora", "bias", "head_mask", "soft_prompt", "deep_prompt"])
+@pytest.mark.parametrize("space", SEARCH_SPACES)
 def test_members_of_a_population_are_evaluated_together(space):
     env = make(num_envs=4)
-    algorithm = "ga" if space == "head_mask" else "es"
-    more = {"search_space_kwargs": {"dim": 20}} if space == "soft_prompt" else {}
-    model = ALGORITHMS[algorithm]("LMPolicy", env, policy_kwargs=small(env), search_space=space, seed=0, **more)
+    algorithm = "ga" if space in ("head_mask", "discrete_prompt") else "es"
+    more = {"soft_prompt": {"dim": 20}, "discrete_prompt": {"candidates": [5, 6, 7]}}.get(space)
+    policy = {"model": {**small(env)["model"], "num_hidden_layers": 2}}
+    model = ALGORITHMS[algorithm](
+        "LMPolicy", env, policy_kwargs=policy, search_space=space, search_space_kwargs=more, seed=0
+    )
     model.learn(8)  # a space that fell back to one member after another would warn
     assert np.isfinite(evaluate(model.policy, make()).metrics["cross_entropy"])
 

@@ -27,7 +27,9 @@ def find_candidates(config: Any, head: Head, pointer: Mapping[str, Any], choices
     Raises:
         ValueError: the checkpoint was trained with other attributes.
     """
-    given = {name: tuple(value) if isinstance(value, list) else value for name, value in pointer.items()}
+    given: dict[str, Any] = {}
+    for name, value in pointer.items():
+        given[name] = tuple(value) if isinstance(value, list) else value
     made = CANDIDATE_HEADS[head](**given, choices=choices)
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(made).items()}
     plain = {name: value for name, value in plain.items() if name not in _OF_THE_DATA}

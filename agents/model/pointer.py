@@ -38,6 +38,11 @@ class Pointer:
         """The model reads whole texts."""
 
     @property
+    def rows(self) -> int:
+        """Number of rows that the encoder reads for each text."""
+        return 1
+
+    @property
     def states(self) -> int:
         """Number of hidden states that the head reads for each position: those of the candidates."""
         return self.choices

@@ -183,6 +183,12 @@ class LMPolicy(ActorCriticPolicy):
         candidates = self.language_model.candidates
         return 1 if candidates is None else candidates.states
 
+    @property
+    def rows(self) -> int:
+        """Number of rows that the encoder reads for each text: one, or one for each part that it reads apart."""
+        candidates = self.language_model.candidates
+        return 1 if candidates is None else candidates.rows
+
     def check_length(self, prompt: int = 0) -> None:
         """Raise ValueError if texts with a prompt of `prompt` tokens, or their parts, are too long for the model."""
         check_length(self.network, self._longest, prompt)

@@ -69,7 +69,7 @@ class PositionModel(nn.Module):
         length = int(attention_mask.sum(1).max())
         input_ids, attention_mask = input_ids[:, :length], attention_mask[:, :length]
         if self.candidates is not None:
-            return self.candidates.encode(self._read, input_ids, attention_mask, rows)
+            return self.candidates.encode(self.read, input_ids, attention_mask, rows)
         arguments: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}
         if self.prompt is not None:
             arguments, columns = self.prompt(self.network, input_ids, attention_mask, rows, columns)
@@ -84,7 +84,7 @@ class PositionModel(nn.Module):
             output: th.Tensor = encoder(**arguments, return_dict=True)[0]
         return output
 
-    def _read(self, ids: th.Tensor, mask: th.Tensor) -> th.Tensor:
+    def read(self, ids: th.Tensor, mask: th.Tensor) -> th.Tensor:
         """Return the states of every token of texts [B, L], [B, L, H], without those of a prompt.
 
         Raises:
@@ -117,7 +117,7 @@ class PositionModel(nn.Module):
         if not isinstance(self.candidates, Towers):
             raise ValueError("the model has no embeddings: make the policy with head='similarity'")
         rows = th.arange(len(input_ids), device=input_ids.device)
-        hidden = self.candidates.encode(self._read, input_ids, attention_mask, rows)
+        hidden = self.candidates.encode(self.read, input_ids, attention_mask, rows)
         output = self._answered(_States(last_hidden_state=self.candidates.head_states(hidden)[None]))[0]
         return self.candidates.embeddings(output, hidden)
 

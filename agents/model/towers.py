@@ -37,6 +37,11 @@ class Towers:
     choices: int
 
     @property
+    def rows(self) -> int:
+        """Number of rows that the encoder reads for each text: the context and the candidates."""
+        return self.choices + 1
+
+    @property
     def states(self) -> int:
         """Number of hidden states that the head reads for each position: those of the context and the candidates."""
         return self.choices + 1

@@ -270,7 +270,7 @@ def majority_per_label(task: Task) -> Callable[[Batch], Prediction]:
 
 def _flags(values: NDArray[np.int64], played: Evaluation) -> NDArray[np.bool_]:
     """Return flat decisions by text and label, bool [M, L]."""
-    return values.reshape(len(played), -1) == YES
+    return np.asarray(values.reshape(len(played), -1) == YES)
 
 
 def _subset_accuracy(played: Evaluation) -> float:
