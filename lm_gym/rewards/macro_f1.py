@@ -41,7 +41,7 @@ class MacroF1(Separable):
         self, choices: NDArray[np.int64], targets: NDArray[np.int64], log_probs: NDArray[Any] | None
     ) -> NDArray[np.float64]:
         """Reward decisions elementwise."""
-        return np.where(choices == targets, self._right[choices], self._wrong[choices])
+        return np.asarray(np.where(choices == targets, self._right[choices], self._wrong[choices]), np.float64)
 
     def choice_rewards(self, targets: NDArray[np.int64]) -> ChoiceRewards:
         """Return the reward of every choice (see `Reward.choice_rewards`)."""
