@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from lm_gym.agents.algorithms.schedules import ScheduledRate
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
+from lm_gym.agents.model.devices import read_numbers
 from lm_gym.agents.model.finite import require_finite
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.model.text_encoder import TensorObservation
@@ -33,13 +34,13 @@ class Update:
         loss: the loss to minimise, a scalar.
         actions: int64 [N, T], the actions for the environment.
         timesteps: positions decided, counted over all samples.
-        logs: numbers for the logger, by name.
+        logs: numbers for the logger, by name; those on the device are read together after the backward pass.
     """
 
     loss: th.Tensor
     actions: NDArray[np.int64]
     timesteps: int
-    logs: dict[str, float]
+    logs: dict[str, float | th.Tensor]
 
 
 class GradientAlgorithm(ScheduledRate):
@@ -99,6 +100,8 @@ class GradientAlgorithm(ScheduledRate):
         assert texts is not None
         callback.on_rollout_start()
         self.policy.set_training_mode(True)
+        assert isinstance(self._last_obs, dict)
+        tokens = int(self._last_obs["attention_mask"].sum())
         tensors, _ = self.policy.obs_to_tensor(self._last_obs)
         assert isinstance(tensors, dict)
         with self._keyed_randomness(self._n_updates):
@@ -111,7 +114,7 @@ class GradientAlgorithm(ScheduledRate):
         count = len(update.actions)
         self.forward_passes += count
         self.backward_passes += count
-        self.tokens += int(tensors["attention_mask"].sum())
+        self.tokens += tokens
         self._update_info_buffer(infos, dones)
         callback.update_locals(locals())
         callback.on_rollout_end()
@@ -120,22 +123,25 @@ class GradientAlgorithm(ScheduledRate):
         self._dump_logs_if_due()
         return True
 
-    def _descend(self, loss: th.Tensor, timesteps: int, logs: dict[str, float]) -> None:
+    def _descend(self, loss: th.Tensor, timesteps: int, logs: Mapping[str, float | th.Tensor]) -> None:
         """Take one optimizer step at the learning rate of `timesteps`, and record `logs`."""
-        if not bool(th.isfinite(loss)):
-            raise FloatingPointError(
-                f"the loss is {loss.item()} at update {self._n_updates}: lower learning_rate or max_grad_norm"
-            )
         self._update_current_progress_remaining(timesteps, self._total_timesteps)
         self._update_learning_rate(self.policy.optimizer)
         self.policy.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         parameters = [p for group in self.policy.optimizer.param_groups for p in group["params"]]
-        norm = float(th.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm))
-        if not math.isfinite(norm):
-            raise FloatingPointError(f"the gradient is {norm} at update {self._n_updates}: lower learning_rate")
+        norm = th.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+        read = read_numbers({"train/loss": loss, "train/grad_norm": norm, **logs})
+        if not math.isfinite(read["train/loss"]):
+            raise FloatingPointError(
+                f"the loss is {read['train/loss']} at update {self._n_updates}: lower learning_rate or max_grad_norm"
+            )
+        if not math.isfinite(read["train/grad_norm"]):
+            raise FloatingPointError(
+                f"the gradient is {read['train/grad_norm']} at update {self._n_updates}: lower learning_rate"
+            )
         self.policy.optimizer.step()
         require_finite(self.policy, f"after update {self._n_updates}")
         self._n_updates += 1
-        for name, value in {"train/loss": loss.item(), "train/grad_norm": norm, **logs}.items():
+        for name, value in read.items():
             self.logger.record_mean(name, value)
