@@ -98,7 +98,7 @@ class MultiLabelClassification(FixedPositions):
     baselines = (
         RANDOM,
         Baseline("majority", "majority per label", lambda task: majority_per_label(task)),
-        Baseline("tfidf", "TF-IDF + logistic regression", tfidf_one_vs_rest),
+        Baseline("tfidf", "TF-IDF + logreg", tfidf_one_vs_rest),
     )
     nouns = Nouns("label", "labels", "decision", "decisions")
     quiet = NO

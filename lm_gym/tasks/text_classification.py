@@ -98,7 +98,7 @@ class TextClassification(FixedPositions):
     baselines = (
         RANDOM,
         Baseline("majority", "majority label", unigram),
-        Baseline("tfidf", "TF-IDF + logistic regression", tfidf_regression),
+        Baseline("tfidf", "TF-IDF + logreg", tfidf_regression),
     )
     nouns = Nouns(choice="label", choices="labels")
     Options = TextClassificationOptions
