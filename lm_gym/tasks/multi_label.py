@@ -92,12 +92,12 @@ class MultiLabelClassification(FixedPositions):
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("micro_f1", "micro F1", lambda played: played.reports["label"].micro.f1, while_training=True),
         MACRO_F1,
-        Metric("subset_accuracy", "subset acc.", lambda played: _subset_accuracy(played), while_training=True),
+        Metric("subset_accuracy", "subset", lambda played: _subset_accuracy(played), while_training=True),
         ACCURACY,
     )
     baselines = (
         RANDOM,
-        Baseline("majority", "majority per label", lambda task: majority_per_label(task)),
+        Baseline("majority", "majority", lambda task: majority_per_label(task)),
         Baseline("tfidf", "TF-IDF + logreg", tfidf_one_vs_rest),
     )
     nouns = Nouns("label", "labels", "decision", "decisions")
