@@ -62,6 +62,7 @@ _POLICY_SKIP = {
     "labels",
     "label_words",
     "pointer",
+    "facts",
     "tokenizer",
     "use_sde",
 }
@@ -238,7 +239,8 @@ def _one_budget(given: Sequence[tuple[str, str, Any]]) -> list[str]:
 
 
 def _with_nearest_value(message: str) -> str:
-    """Add the nearest valid choice to a parser's message about an invalid one."""
+    """Add the nearest valid choice to a parser's message about an invalid one, as one line."""
+    message = re.sub(r"\s*\n\s*", " ", message)
     given = re.search(r"Got value: (\S+)", message)
     choices = re.findall(r"'([^']*)'", message.partition("Got value")[0])
     return message + nearest(given.group(1), choices) if given and choices else message
