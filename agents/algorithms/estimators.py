@@ -75,7 +75,7 @@ def counterfactual_returns(
     which credit a choice with what it adds to its text. They do not depend on the choice itself, so the gradient stays
     unbiased.
 
-    Args: as `greedy_returns`.
+    Args: as in `greedy_returns`.
 
     Returns:
         float32 [K, N, T].
@@ -167,7 +167,7 @@ def policy_gradient_loss(c: th.Tensor, drawn: Samples) -> th.Tensor:
     return -(c * drawn.log_probs).sum(0).mean()
 
 
-def gradient_variance(c: th.Tensor, drawn: Samples, log_probs: th.Tensor) -> float:
+def gradient_variance(c: th.Tensor, drawn: Samples, log_probs: th.Tensor) -> th.Tensor:
     """Estimate the sampling variance of the gradient with respect to the logits from its K samples.
 
     With g_k = K c_k (e_{a_k} − π), the estimate of one sample at a position, the variance of their mean is
@@ -187,12 +187,12 @@ def gradient_variance(c: th.Tensor, drawn: Samples, log_probs: th.Tensor) -> flo
     mean = th.zeros_like(probs).scatter_add_(1, drawn.actions.T, scaled.T / samples)
     mean -= probs * scaled.mean(0)[:, None]
     spread = lengths.sum(0) - samples * (mean**2).sum(-1)
-    return float(spread.clamp(min=0).mean() / (samples * (samples - 1)))
+    return spread.clamp(min=0).mean() / (samples * (samples - 1))
 
 
-def dead_positions(G: th.Tensor) -> float:
+def dead_positions(G: th.Tensor) -> th.Tensor:
     """Return the fraction of positions at which all K returns-to-go, [K, Q], are equal, so no sample is preferred."""
-    return float((G.amax(0) == G.amin(0)).float().mean())
+    return (G.amax(0) == G.amin(0)).float().mean()
 
 
 def kl_divergence(log_probs: th.Tensor, reference: th.Tensor) -> th.Tensor:
@@ -220,11 +220,11 @@ def check_estimator(baseline: str, advantage: str, behaviour: str, samples: int 
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}")
     if samples < 2 and advantage != "maximum_likelihood" and baseline in ("leave_one_out", "group_mean"):
-        raise ValueError(f"baseline {baseline!r} needs samples >= 2, got {samples}; or take another baseline")
+        raise ValueError(f"baseline {baseline!r} needs samples >= 2, got {samples}; or use another baseline")
     if samples < 2 and advantage == "group_normalized":
         raise ValueError(f"advantage 'group_normalized' needs samples >= 2, got {samples}")
     if advantage in ("maximum_likelihood", "group_normalized") and baseline not in ("auto", *_OF_THE_GROUP):
         raise ValueError(
-            f"advantage {advantage!r} compares the samples of a position, and baseline {baseline!r} would not be "
-            "looked at: leave it at 'auto', or take advantage='plain'"
+            f"advantage {advantage!r} compares the samples of a position, and baseline {baseline!r} would be "
+            "ignored: leave it at 'auto', or use advantage='plain'"
         )

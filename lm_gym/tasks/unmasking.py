@@ -109,7 +109,7 @@ class Unmasking(MaskedTexts):
         if options.order not in FIXED:
             raise ValueError(
                 f"order={options.order!r} chooses among all open positions, and unit='token' decides the one at the "
-                "cursor: take unit='sequence', or order='left_to_right' or 'random'"
+                "cursor: use unit='sequence', or order='left_to_right' or 'random'"
             )
         if options.per_step != 1 or options.max_steps is not None or options.step_cost:
             raise ValueError(
