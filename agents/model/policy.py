@@ -272,7 +272,7 @@ class LMPolicy(ActorCriticPolicy):
         columns = obs["positions"].long()[rows, slots]
         ids, attention = obs["input_ids"].long(), obs["attention_mask"].long()
         if "due" in obs and len(rows):  # rows without due positions are not read, and equal texts once
-            used, row = rows.unique(return_inverse=True)
+            used, row = th.unique(rows, return_inverse=True)
             first, text = distinct_texts(ids[used], attention[used])
             ids, attention, rows = ids[used][first], attention[used][first], text[row]
         self._read = attention

@@ -13,7 +13,7 @@ from lm_gym.envs import TextEnv
 from lm_gym.envs.episodes import Observation
 
 
-class PositionThenToken(gymnasium.Wrapper[Observation, int, Observation, NDArray[np.int64]], RecordConstructorArgs):
+class PositionThenToken(gymnasium.Wrapper[Observation, Any, Observation, Any], RecordConstructorArgs):
     """Wrapper of a single environment with a learned order, whose actions come in two parts.
 
     The first action chooses a position, and the second one a token for it, or n to leave it open. Both parts together
@@ -42,15 +42,17 @@ class PositionThenToken(gymnasium.Wrapper[Observation, int, Observation, NDArray
                 f"PositionThenToken needs a text environment whose actions may leave positions open, not {env}: make "
                 "lm_gym/Unmasking-v0 with order='learned', unit='sequence' and actions='token'"
             )
-        assert isinstance(env.observation_space, spaces.Dict)
+        leaves: Any = env.observation_space
         _, self._positions, self._wait = bare.task.shape
         self._task = bare.task
-        self.action_space = spaces.Discrete(max(self._positions, self._wait + 1))
+        self._actions = max(self._positions, self._wait + 1)
+        self.action_space = spaces.Discrete(self._actions)
         more: dict[str, spaces.Space[Any]] = {
             "choosing": spaces.Box(0, 1, (1,), np.int8),
             "cursor": spaces.Box(0, max(1, self._positions - 1), (1,), np.int64),
         }
-        self.observation_space = spaces.Dict({**env.observation_space.spaces, **more})
+        observed: Any = spaces.Dict({**leaves.spaces, **more})
+        self.observation_space = observed
         self._cursor: int | None = None
         self._last: Observation = {}
 
@@ -70,7 +72,7 @@ class PositionThenToken(gymnasium.Wrapper[Observation, int, Observation, NDArray
             ValueError: the action is outside the action space.
         """
         if not self.action_space.contains(action):
-            raise ValueError(f"action {action!r} is outside 0 … {self.action_space.n - 1}")
+            raise ValueError(f"action {action!r} is outside 0 … {self._actions - 1}")
         if not self._last:
             raise ResetNeeded("step() before reset(): call reset() first")
         choices = self._last["predictions"].copy()  # open positions wait, and filled ones keep their tokens
@@ -87,7 +89,7 @@ class PositionThenToken(gymnasium.Wrapper[Observation, int, Observation, NDArray
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Return the actions that make sense now, bool [max(T, n + 1)]: due positions, or legal tokens and n."""
-        masks = np.zeros(int(self.action_space.n), np.bool_)
+        masks = np.zeros(self._actions, np.bool_)
         if self._cursor is None:
             masks[: self._positions] = self._last["due"] > 0
         else:
@@ -97,7 +99,7 @@ class PositionThenToken(gymnasium.Wrapper[Observation, int, Observation, NDArray
 
     def _observation(self) -> Observation:
         choosing = self._cursor is None
-        more = {
+        more: Observation = {
             "choosing": np.array([choosing], np.int8),
             "cursor": np.array([0 if choosing else self._cursor], np.int64),
         }

@@ -452,7 +452,7 @@ class Task(ABC):
             log_probs: [Q, n].
             uniforms: float64 [Q], random numbers in [0, 1); None if choices are not drawn (`draws_choices`).
         """
-        return log_probs.argmax(-1)
+        return np.asarray(log_probs.argmax(-1), np.int64)
 
     def score(self, log_probs: NDArray[Any], choices: NDArray[np.int64]) -> NDArray[np.float64] | None:
         """Return the certainty of distributions [Q, n] with these choices [Q], float64 [Q]; None if it is not used."""

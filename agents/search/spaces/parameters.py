@@ -137,8 +137,9 @@ def first_unbatched(policy: LMPolicy, parameters: Mapping[str, nn.Parameter]) ->
 
 
 def _unit(policy: nn.Module, name: str, parameter: nn.Parameter) -> float:
-    within = isinstance(policy, LMPolicy) and not name.startswith(f"{_WAITING}.")
-    root = policy.network if within else policy
+    root: Any = policy
+    if isinstance(policy, LMPolicy) and not name.startswith(f"{_WAITING}."):
+        root = policy.network
     owner = root.get_submodule(name.rpartition(".")[0])
     if parameter.dim() < 2 or not parameter.numel():
         return 1.0
