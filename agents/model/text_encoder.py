@@ -60,7 +60,7 @@ class TextEncoder:
         if "text" in obs:
             text, owner = obs["text"].long(), obs["text"].long()
         else:
-            first, text = _distinct(ids, attention)
+            first, text = distinct_texts(ids, attention)
             ids, attention, owner = ids[first], attention[first], th.arange(len(text), device=text.device)
         columns = obs["positions"].long()[owner, cursor]
         places, steps = th.unique(text * ids.shape[1] + columns, return_inverse=True)
@@ -105,7 +105,7 @@ class TextEncoder:
 
     def _renew(self, kept: _Kept, obs: TensorObservation, fresh: th.Tensor) -> None:
         ids, attention = obs["input_ids"][fresh].long(), obs["attention_mask"][fresh].long()
-        first, text = _distinct(ids, attention)
+        first, text = distinct_texts(ids, attention)
         rows, slots = obs["position_mask"][fresh].bool().nonzero(as_tuple=True)
         columns = obs["positions"][fresh].long()[rows, slots]
         places, inverse = th.unique(text[rows] * ids.shape[1] + columns, return_inverse=True)
@@ -197,7 +197,7 @@ def _tensors(model: PositionModel) -> list[th.Tensor]:
     return [tensor for group in held for tensor in group.values() if tensor is not None]
 
 
-def _distinct(ids: th.Tensor, attention: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+def distinct_texts(ids: th.Tensor, attention: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
     """Return the index of one row of each distinct text, int64 [U], and the text of every row, int64 [B]."""
     read = th.where(attention > 0, ids, -1)
     _, group = th.unique(read, dim=0, return_inverse=True)
