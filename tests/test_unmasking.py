@@ -11,6 +11,7 @@ import torch as th
 
 import lm_gym
 from lm_gym.agents import LMPolicy, Supervised, evaluate
+from lm_gym.agents.algorithms.registry import find_algorithm
 from lm_gym.agents.algorithms.trajectories import Trajectories
 from lm_gym.agents.evaluation.page import Facts, page
 from lm_gym.agents.evaluation.played import play_text
@@ -224,12 +225,13 @@ def test_options_that_contradict_are_refused(options, message):
 # ---------------------------------------------------------------------- agents
 
 
-def small_policy(env, vocabulary=17):
+def small_policy(env, vocabulary=17, **arguments):
     th.manual_seed(0)
     return LMPolicy(
         env.single_observation_space,
         env.single_action_space,
         lambda _: 0.0,
+        **arguments,
         model={**SMALL, "vocab_size": vocabulary, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
     )
 
@@ -502,3 +504,26 @@ def test_ppo_learns_an_order_from_the_command_line(tmp_path, capsys):
     main([f"--{key}={value}" for key, value in given.items()])
     rows = json.loads((tmp_path / "run" / "report.json").read_text())
     assert rows["metrics"]["validation"]["steps"] <= 3.0
+
+
+def test_a_search_moves_the_head_that_waits(recwarn):
+    env = make(4, unit="sequence", order="learned", max_steps=3, reward="accuracy", step_cost=0.2)
+    model = {**SMALL, "vocab_size": 17}
+    agent = find_algorithm("es")(
+        "LMPolicy", env, policy_kwargs={"model": model, "freeze": ["*"]}, optimizer_kwargs={"sigma": 3.0}, seed=0
+    )
+    assert {block.name.partition(".")[0] for block in agent.space.blocks} == {"wait_head"}
+    before = [p.detach().clone() for p in agent.policy.wait_head.parameters()]
+    agent.learn(1)
+    assert any((p != old).any() for p, old in zip(agent.policy.wait_head.parameters(), before, strict=True))
+    assert not [str(warning.message) for warning in recwarn if "one after another" in str(warning.message)]
+
+
+def test_a_temperature_sharpens_tokens_and_leaves_the_decision_to_fill():
+    env = make(2, unit="sequence", order="learned", max_steps=3)
+    warm, cold = small_policy(env), small_policy(env, temperature=0.5)
+    obs, _ = warm.obs_to_tensor(begun(env))
+    with th.no_grad():
+        warm, cold = (policy.eval().positions(obs) for policy in (warm, cold))
+    assert th.allclose(warm.log_probs[:, -1], cold.log_probs[:, -1], atol=1e-5)
+    assert th.allclose(th.log_softmax(2 * warm.of_tokens(), -1), cold.of_tokens(), atol=1e-5)

@@ -254,8 +254,11 @@ class LMPolicy(ActorCriticPolicy):
         hidden = self.encode(obs, rows, slots)
         batch, width = obs["position_mask"].shape
         log_probs = self.log_probs(hidden, rows, obs, slots)
-        filled = obs["predictions"][rows, slots] < self.num_choices - 1 if self.waits else None
-        return Packed(log_probs, hidden, rows, slots, (batch, width), filled)
+        return Packed(log_probs, hidden, rows, slots, (batch, width), self.filled(obs, rows, slots))
+
+    def filled(self, obs: TensorObservation, rows: th.Tensor, slots: th.Tensor) -> th.Tensor | None:
+        """Return which positions have a token already, bool [Q]; None if positions may not wait."""
+        return obs["predictions"][rows, slots] < self.num_choices - 1 if self.waits else None
 
     def places(self, obs: TensorObservation, slots: th.Tensor | None = None) -> tuple[th.Tensor, th.Tensor]:
         """Return the rows and slots of the positions for `positions`, int64 [Q] each; same arguments."""

@@ -63,7 +63,7 @@ class UnmaskingOptions:
         check_choice("order", self.order, (*FIXED, *SCORES, "learned"))
         if self.threshold is not None and (self.order not in SCORES or self.per_step is None):
             raise ValueError(
-                f"threshold={self.threshold} is for an order by the policy's distributions with a per_step: take order="
+                f"threshold={self.threshold} is for an order by the policy's distributions with a per_step: use order="
                 f"'confidence', 'margin' or 'entropy', not {self.order!r}"
             )
         if self.order == "learned" and self.per_step != 1:
