@@ -1,8 +1,9 @@
 """Answer messages from a bank of replies with a trained model: type a message, and see the best replies.
 
 BM25 looks up the replies of the bank that share most words with the message, and the model ranks them by its
-probabilities. With --input, it answers a file of messages instead: a message on each line, or JSON objects with a
-message and, optionally, the turns before it. The output then has a JSON line for each message.
+probabilities. A model with head=similarity ranks the whole bank, without BM25. With --input, the command answers a file
+of messages instead: a message on each line, or JSON objects with a message and, optionally, the turns before it. The
+output then has a JSON line for each message.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import json
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,18 +21,10 @@ from lm_gym.agents.runs.run_folder import RunFolderError
 from lm_gym.agents.runs.run_parser import read_options, run_parser, say_loading
 from lm_gym.agents.runs.terminal import Terminal
 from lm_gym.bounds import PositiveInt, check_value
-from lm_gym.tasks.reply_bank import read_bank
+from lm_gym.tasks.reply_bank import Message, read_bank
 
 if TYPE_CHECKING:
-    from lm_gym.agents.runs.ranking import Ranker, Ranking
-
-
-@dataclass(frozen=True)
-class Message:
-    """A message and the turns before it, oldest first."""
-
-    text: str
-    turns: tuple[str, ...] = ()
+    from lm_gym.agents.runs.ranking import BankRanker, Ranker, Ranking
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -40,29 +32,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options, overrides = read_options(_parser(), arguments)
     show_warnings_plainly()
     say_loading(options.run_dir, results=options.input is not None)
-    from lm_gym.agents.runs.ranking import Ranker  # loads the model libraries
+    from lm_gym.agents.runs.ranking import make_ranker  # loads the model libraries
     from lm_gym.agents.runs.trained_run import open_run
 
     try:
-        check_value("--k", options.k, PositiveInt)
+        if options.k is not None:
+            check_value("--k", options.k, PositiveInt)
         check_value("--top", options.top, PositiveInt)
         bank = read_bank(options.bank)
-        rank = Ranker(open_run(options.run_dir, overrides), bank, options.k)
+        rank = make_ranker(open_run(options.run_dir, overrides), bank, options.k)
         if options.input is None:
             _talk(rank, options)
         else:
             for message in _messages(Path(options.input)):
-                print(_line(message, rank(message.text, message.turns)[: options.top]), flush=True)
+                print(_line(message, rank(message)[: options.top]), flush=True)
     except (ValueError, OSError, RunFolderError) as error:
         fail(program("reply"), error)
 
 
-def _talk(rank: Ranker, options: Namespace) -> None:
+def _talk(rank: Ranker | BankRanker, options: Namespace) -> None:
     """Answer what is typed, until an empty line or the end of the input."""
     console = Terminal()
     console.say("Type a message; an empty line ends.")
     for typed in _typed(console):
-        for number, (reply, probability) in enumerate(rank(typed)[: options.top], 1):
+        for number, (reply, probability) in enumerate(rank(Message(typed))[: options.top], 1):
             console.say(f"{number}. {probability:.3f}  {reply or '(no reply)'}")
 
 
@@ -112,7 +105,7 @@ def _parser() -> ArgumentParser:
     parser = run_parser(program("reply"), __doc__)
     parser.add_argument("--bank", required=True, metavar="FILE", help="file of replies, one per line or JSON object")
     parser.add_argument("--input", metavar="FILE", help="file of messages; by default you type them")
-    parser.add_argument("--k", type=int, default=5, help="number of replies that BM25 looks up for the model")
+    parser.add_argument("--k", type=int, help="number of replies that BM25 looks up for the model (5)")
     parser.add_argument("--top", type=int, default=3, help="number of replies to show")
     return parser
 

@@ -270,7 +270,7 @@ def test_a_device_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.Ca
     assert "torch finds no CUDA device" in refused(["--device=cuda", f"--run_dir={run_dir}"], capsys)
     assert not run_dir.exists()
     env = gymnasium.make_vec("lm_gym/NER-v0", unit="sequence")
-    for device, message in (("cuda:1", "no CUDA device"), ("gpu", "is not one")):
+    for device, message in (("cuda:1", "no CUDA device"), ("gpu", "is unknown")):
         with pytest.raises(ValueError, match=message):
             Supervised("LMPolicy", env, device=device)
 

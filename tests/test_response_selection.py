@@ -95,7 +95,7 @@ def test_legal_choices_are_the_candidates_of_each_text():
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
-        ({"candidates": []}, {}, "list of candidates is empty|candidates"),
+        ({"candidates": []}, {}, "the list of candidates is empty"),
         ({"candidates": ["x", "x"], "answer": 0}, {}, "two candidates are the same"),
         ({"answer": 3}, {}, "answer 3, but there are 3 candidates"),
         ({"answer": 0.5}, {}, r"answer 0\.5"),

@@ -38,7 +38,7 @@ ID = "lm_gym/TextClassification-v0"
 TEXTS = [("a bs cer", "up"), ("d", "down"), ("e a b c d e f g", "up"), ("as bs", "down")]
 WORDS = {"down": "c", "up": ["a", "d e"]}
 TEMPLATE = "f {text} g {mask}."
-HEADLINES_SHA256 = "447412228ede6ea0fe4eb8ac56b4c82a11d7ff733f6e75b143fda31ed7697ef3"
+HEADLINES_SHA256 = "46df1084fe3baf02bb7ab9689580d8550488a57b84beed75bb43b3ba08f4038c"
 
 
 def dataset(records=TEXTS, **more) -> lm_gym.Dataset:

@@ -9,6 +9,8 @@ from typing import Any
 import torch as th
 from numpy.typing import NDArray
 
+from lm_gym.agents.model.devices import upload
+
 
 @dataclass(frozen=True)
 class Packed:
@@ -16,7 +18,7 @@ class Packed:
 
     Attributes:
         log_probs: float32 [Q, n], log-probabilities at each position.
-        hidden: [Q, H], the encoder's hidden states there; [Q, n, H + 1] with a pointer head.
+        hidden: [Q, H], the encoder's hidden states there; those of candidates if the text contains them.
         rows: int64 [Q], the text of each position.
         slots: int64 [Q], index among the positions of its text (0 … T-1).
         shape: (B, T), the shape of a batch of actions.
@@ -63,7 +65,7 @@ class Packed:
 
     def pick(self, values: th.Tensor | NDArray[Any]) -> th.Tensor:
         """Select the values [B, T, …] at positions, [Q, …]."""
-        return th.as_tensor(values, device=self.log_probs.device)[self.rows, self.slots]
+        return upload(values, self.log_probs.device)[self.rows, self.slots]
 
     def total(self, values: th.Tensor) -> th.Tensor:
         """Sum values [Q] over the positions of each text, [B]."""

@@ -87,7 +87,7 @@ def card(report: Mapping[str, Any], policy: LMPolicy, chosen: str, notes: list[s
         forward=report["forward_passes"],
         backward=report["backward_passes"],
         notes="".join(f"\n- {note}" for note in notes) + "\n" * bool(notes),
-        usage=usage(policy),
+        usage=task.usage or usage(policy),
         algo=report["algo"],
         env=report["env"],
     )

@@ -61,6 +61,7 @@ _POLICY_SKIP = {
     "labels",
     "label_words",
     "pointer",
+    "facts",
     "tokenizer",
     "use_sde",
 }

@@ -60,9 +60,9 @@ class TrainedRun:
         if which == "last" and checkpoint is None:
             raise RunFolderError(f"{folder.path} has no checkpoint yet: use the best model, or {go_on}")
         dataset = make_training_dataset(settings) if self.own_data else make_dataset(settings.env, settings.data)
-        dataset = find_task(settings.env.id).relabel(dataset, _labels(folder.best))
+        dataset = find_task(settings.env.id).relabel(dataset, self._labels())
         env = make_env(settings, dataset, split, self._tokenizer())
-        unknown = ", ".join(sorted(set(env.task.choice_names or ()) - set(_labels(folder.best))))
+        unknown = ", ".join(sorted(set(env.task.labels) - set(self._labels())))
         if unknown:
             raise SettingsError(f"the model of {folder.path} does not have the labels {unknown}: use other data")
         if checkpoint is None:
@@ -86,8 +86,12 @@ class TrainedRun:
         def policy_of(env: TextVectorEnv) -> LMPolicy:
             return make_policy(settings, env, best, tokens=settings.env.max_length)
 
-        rows, labels = settings.evaluation.num_envs, _labels(self.folder.best)
-        return Predictor(task, env_of, policy_of, rows, labels), self._input_options()
+        return Predictor(task, env_of, policy_of, settings.evaluation.num_envs, self._labels()), self._input_options()
+
+    def _labels(self) -> list[str]:
+        """Return the labels that the best model knows."""
+        config = json.loads((self.folder.best / "config.json").read_text(encoding="utf-8"))
+        return find_task(self.settings.env.id).labels_of(config)
 
     def _input_options(self) -> ReadOptions:
         """Return the fields of texts to predict, which are those that the model was trained with, and their columns."""
@@ -140,9 +144,3 @@ def _refuse_changes(saved: Settings, settings: Settings, changes: Sequence[str])
     for key in before | after:
         if before.get(key) != after.get(key) and not key.startswith((*changes, *options)):
             raise SettingsError(f"--{key} is fixed by the run, {before.get(key)!r}: leave it out")
-
-
-def _labels(model: Path) -> list[str]:
-    """Read the labels of a checkpoint, in order."""
-    labels = json.loads((model / "config.json").read_text(encoding="utf-8")).get("id2label", {})
-    return [labels[number] for number in sorted(labels, key=int)]

@@ -51,7 +51,8 @@ class Layout:
 
     Attributes:
         members: p.
-        texts: k, texts of each member; the encoder runs p·k rows, member by member.
+        texts: k, texts of each member, or the parts of these texts that a model reads apart; the encoder runs p·k rows,
+            member by member.
         shared: number of rows that the head gets while they are still equal for all members; -1 if there are none.
         ragged: the rows of the head if members read different texts, because the number of rows then differs. None:
             all members read the same texts.
@@ -124,7 +125,9 @@ def linear(
 def _rows_times(rows: th.Tensor, B: th.Tensor) -> th.Tensor:
     """Multiply each set of rows [s, n, d] by its B [s, d, r]; return [s, r, n]."""
     _, width, rank = B.shape
-    if rank == 1 and (rows.shape[1] >= 256 or width >= 512):  # torch's batched product is slower than its matrix-vector
+    if (
+        rank == 1 and rows.device.type == "cpu" and (rows.shape[1] >= 256 or width >= 512)
+    ):  # bmm is slower there than mv
         return th.stack([th.mv(x, b[:, 0]) for x, b in zip(rows, B, strict=True)])[:, None]
     return th.bmm(B.mT, rows.mT)
 

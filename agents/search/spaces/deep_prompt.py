@@ -148,7 +148,7 @@ def _spreads(policy: LMPolicy, prompt: Prompt) -> list[float]:
     policy.set_training_mode(False)
     try:
         with th.no_grad():
-            policy.encode(obs, *policy.places(obs))
+            policy.language_model.read(obs["input_ids"], obs["attention_mask"])
     finally:
         policy.set_training_mode(training)
         for hook in hooks:
