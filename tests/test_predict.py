@@ -168,6 +168,8 @@ def test_texts_and_masks_in_python(runs):
     assert [len(found[row]["predicted"]) for row in (0, 3)] == [1, 2]
     assert "[MASK]" not in found[0]["filled"] + found[3]["filled"]
     assert predict(runs["ner"], []) == []
+    with pytest.raises(ValueError, match="'one' is a string: give a list of texts"):
+        predict(runs["ner"], "one")
     with pytest.raises(ValueError, match="text 1 is 7: give a string"):
         predict(runs["ner"], ["one", 7])
 
