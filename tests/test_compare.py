@@ -70,7 +70,7 @@ def test_a_study_is_stopped_goes_on_and_is_never_repeated(
     ]
     assert [line["equivalents"] for line in lines] == ["72", "72", "80", "80"]  # a generation is 16 forward passes
     model = yaml.safe_load((out / "es-1/config.yaml").read_text())["policy"]["model"]
-    assert model == str(out / "twin-0/best")
+    assert model == str(out / "twin-1/best")  # of its seed
     page = (out / "report.html").read_text()
     assert len(re.findall("data:image/svg", page)) == 5
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
@@ -246,6 +246,24 @@ def test_profile_and_curves() -> None:
     assert grid.tolist() == [0.0, 4.0, 8.0]
     assert values.tolist() == [[0.0, 0.4, 0.8], [0.0, 1.0, 3.0]]
     assert _apart([0.5, 0.49, 0.9], 0.1) == pytest.approx([0.59, 0.49, 0.9])
+
+
+def test_runs_start_from_the_model_of_their_seed_or_from_the_only_one(tmp_path: Path) -> None:
+    rows = {"one": {**TWIN, "seeds": 1}, "all": TWIN, "a": {"start": "one"}, "b": {"start": "all"}}
+    path = write_study(tmp_path / "study.yaml", rows)
+    plan, _ = compare.parse_plan([str(path), "--seeds", "2", "--out", str(tmp_path / "out")])
+    starts = {job.folder.name: job.start for job in plan.jobs_of(list(plan.study.rows.values()))}
+    assert {name: start and start.parent.name for name, start in starts.items()} == {
+        "one-0": None, "all-0": None, "all-1": None, "a-0": "one-0", "a-1": "one-0", "b-0": "all-0", "b-1": "all-1",
+    }  # fmt: skip
+    trial = plan.trial(plan.study.rows["b"], 0, {})
+    assert trial.start == tmp_path / "out/all-0/best"
+
+    write_run(tmp_path / "out/all-0", "supervised", [0.0, 1.0], 300, 300, 0.8)
+    write_run(tmp_path / "out/all-1", "supervised", [0.0, 1.0], 100, 100, 0.8)
+    write_run(tmp_path / "out/b-1", "reinforce", [0.5, 0.95], 10, 10, 0.9)
+    results = read_results(plan.study, tmp_path / "out")
+    assert [run.folder.name for run in results.before(results.finished["b"][0])] == ["all-1"]
 
 
 def test_labels_that_would_overlap_are_one() -> None:

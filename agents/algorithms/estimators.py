@@ -167,7 +167,7 @@ def policy_gradient_loss(c: th.Tensor, drawn: Samples) -> th.Tensor:
     return -(c * drawn.log_probs).sum(0).mean()
 
 
-def gradient_variance(c: th.Tensor, drawn: Samples, log_probs: th.Tensor) -> float:
+def gradient_variance(c: th.Tensor, drawn: Samples, log_probs: th.Tensor) -> th.Tensor:
     """Estimate the sampling variance of the gradient with respect to the logits from its K samples.
 
     With g_k = K c_k (e_{a_k} − π), the estimate of one sample at a position, the variance of their mean is
@@ -187,12 +187,12 @@ def gradient_variance(c: th.Tensor, drawn: Samples, log_probs: th.Tensor) -> flo
     mean = th.zeros_like(probs).scatter_add_(1, drawn.actions.T, scaled.T / samples)
     mean -= probs * scaled.mean(0)[:, None]
     spread = lengths.sum(0) - samples * (mean**2).sum(-1)
-    return float(spread.clamp(min=0).mean() / (samples * (samples - 1)))
+    return spread.clamp(min=0).mean() / (samples * (samples - 1))
 
 
-def dead_positions(G: th.Tensor) -> float:
+def dead_positions(G: th.Tensor) -> th.Tensor:
     """Return the fraction of positions at which all K returns-to-go, [K, Q], are equal, so no sample is preferred."""
-    return float((G.amax(0) == G.amin(0)).float().mean())
+    return (G.amax(0) == G.amin(0)).float().mean()
 
 
 def kl_divergence(log_probs: th.Tensor, reference: th.Tensor) -> th.Tensor:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import gymnasium
@@ -21,6 +21,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from lm_gym.agents.algorithms.batch_sharing import BatchSharing
 from lm_gym.agents.algorithms.schedules import ScheduledRate
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
+from lm_gym.agents.model.devices import read_numbers
 from lm_gym.agents.model.finite import require_finite
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.model.text_encoder import TensorObservation
@@ -35,15 +36,13 @@ class Update:
         loss: the loss to minimise, a scalar.
         actions: int64 [N, T], the actions for the environment.
         timesteps: positions decided, counted over all samples.
-        logs: numbers for the logger, by name.
-        tokens: sub-tokens of the texts.
+        logs: numbers for the logger, by name; those on the device are read together after the backward pass.
     """
 
     loss: th.Tensor
     actions: NDArray[np.int64]
     timesteps: int
-    logs: dict[str, float]
-    tokens: int = 0
+    logs: dict[str, float | th.Tensor]
 
 
 class GradientAlgorithm(ScheduledRate):
@@ -109,6 +108,8 @@ class GradientAlgorithm(ScheduledRate):
         assert self.env is not None
         assert texts is not None
         callback.on_rollout_start()
+        assert isinstance(self._last_obs, dict)
+        tokens = int(self._last_obs["attention_mask"].sum())
         self.sharing.begin(self, texts.batch_draws)
         update = self.learn_from_batch(texts)
         for name, value in self.sharing.logs().items():
@@ -119,7 +120,7 @@ class GradientAlgorithm(ScheduledRate):
         count = len(update.actions)
         self.forward_passes += count
         self.backward_passes += count
-        self.tokens += update.tokens
+        self.tokens += tokens
         self._update_info_buffer(infos, dones)
         callback.update_locals(locals())
         callback.on_rollout_end()
@@ -137,19 +138,15 @@ class GradientAlgorithm(ScheduledRate):
             with th.autocast(self.device.type, th.bfloat16, enabled=self.autocast):
                 update = self._update(tensors, texts)
             self._descend(update.loss, self.num_timesteps + update.timesteps // 2, update.logs)
-        return replace(update, tokens=int(tensors["attention_mask"].sum()))
+        return update
 
     def follow(self, sharing: BatchSharing) -> None:
         """Prepare to make the updates of an agent in another process, which decides the progress and logs."""
         self.sharing, self._log_interval, self.budget_spent = sharing, None, lambda: 0.0
         self.set_logger(Logger(folder=None, output_formats=[]))
 
-    def _descend(self, loss: th.Tensor, timesteps: int, logs: dict[str, float]) -> None:
+    def _descend(self, loss: th.Tensor, timesteps: int, logs: Mapping[str, float | th.Tensor]) -> None:
         """Take one optimizer step at the learning rate of `timesteps`, and record `logs`."""
-        if not bool(th.isfinite(loss)):
-            raise FloatingPointError(
-                f"the loss is {loss.item()} at update {self._n_updates}: lower learning_rate or max_grad_norm"
-            )
         self._update_current_progress_remaining(timesteps, self._total_timesteps)
         self._current_progress_remaining = self.sharing.agree(self._current_progress_remaining)
         self._update_learning_rate(self.policy.optimizer)
@@ -157,11 +154,18 @@ class GradientAlgorithm(ScheduledRate):
         loss.backward()  # type: ignore[no-untyped-call]
         parameters = [p for group in self.policy.optimizer.param_groups for p in group["params"]]
         self.sharing.average(parameters)
-        norm = float(th.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm))
-        if not math.isfinite(norm):
-            raise FloatingPointError(f"the gradient is {norm} at update {self._n_updates}: lower learning_rate")
+        norm = th.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+        read = read_numbers({"train/loss": loss, "train/grad_norm": norm, **logs})
+        if not math.isfinite(read["train/loss"]):
+            raise FloatingPointError(
+                f"the loss is {read['train/loss']} at update {self._n_updates}: lower learning_rate or max_grad_norm"
+            )
+        if not math.isfinite(read["train/grad_norm"]):
+            raise FloatingPointError(
+                f"the gradient is {read['train/grad_norm']} at update {self._n_updates}: lower learning_rate"
+            )
         self.policy.optimizer.step()
         require_finite(self.policy, f"after update {self._n_updates}")
         self._n_updates += 1
-        for name, value in {"train/loss": loss.item(), "train/grad_norm": norm, **logs}.items():
+        for name, value in read.items():
             self.logger.record_mean(name, value)

@@ -39,6 +39,7 @@ from lm_gym.agents.algorithms.gradient_algorithm import GradientAlgorithm, Updat
 from lm_gym.agents.algorithms.pairing import Estimator, Plan, pair, plan
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
 from lm_gym.agents.algorithms.trajectories import Trajectories
+from lm_gym.agents.model.devices import upload
 from lm_gym.agents.model.packed import Packed, draw_rows, entropy, mean_entropy
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.model.text_encoder import TensorObservation
@@ -258,17 +259,17 @@ class REINFORCE(EpisodicREINFORCE):
         if self.entropy_coef:
             H = entropy(packed.log_probs).mean()
             loss = loss - self.entropy_coef * H
-            logs["train/entropy_loss"] = -H.item()
+            logs["train/entropy_loss"] = -H
         elif plan.samples is not None or self.logs_now:  # over every choice of a vocabulary it costs a pass over logits
-            logs["train/entropy_loss"] = -mean_entropy(packed.log_probs).item()
+            logs["train/entropy_loss"] = -mean_entropy(packed.log_probs)
         if self.kl_coef and reference is not None:
             kl = kl_divergence(packed.log_probs, reference).mean()
             loss = loss + self.kl_coef * kl
-            logs["train/kl_to_reference"] = kl.item()
+            logs["train/kl_to_reference"] = kl
         if self.supervised_coef:
             supervised_loss = functional.nll_loss(packed.log_probs, packed.pick(texts.targets))
             loss = loss + self.supervised_coef * supervised_loss
-            logs["train/supervised_loss"] = supervised_loss.item()
+            logs["train/supervised_loss"] = supervised_loss
         return replace(update, loss=loss)
 
     def _all_choices(self, packed: Packed, texts: TextEnvironments, plan: Plan) -> Update:
@@ -277,9 +278,9 @@ class REINFORCE(EpisodicREINFORCE):
         estimator = plan.estimator
         loss, _ = all_choices_loss(packed.log_probs, rewards, estimator.advantage, estimator.log_scale)
         drawn = draw_rows(packed.log_probs.detach())
-        logs = {
-            "train/policy_gradient_loss": loss.item(),
-            "train/mean_position_reward": rewards.of(drawn).mean().item(),
+        logs: dict[str, float | th.Tensor] = {
+            "train/policy_gradient_loss": loss,
+            "train/mean_position_reward": rewards.of(drawn).mean(),
         }
         return Update(loss, packed.unpack(drawn).cpu().numpy(), len(drawn), logs)
 
@@ -293,21 +294,21 @@ class REINFORCE(EpisodicREINFORCE):
         actions = drawn.actions.new_zeros((K, *packed.shape))  # [K, N, T]
         actions[:, packed.rows, packed.slots] = drawn.actions
         played = actions.cpu().numpy()
-        r_t = th.as_tensor(texts.position_rewards(played), device=self.device)  # [K, N, T]
+        r_t = upload(texts.position_rewards(played), self.device)  # [K, N, T]
         G = returns_to_go(r_t, estimator.gamma)[:, packed.rows, packed.slots]  # [K, Q]
         dead = dead_positions(G)
         expected, value_loss = self._expected(plan, packed, drawn, G, played, texts)
         climbed = likelihoods(G) if estimator.log_scale else G
         c = coefficients(climbed, drawn, baseline=plan.baseline, advantage=estimator.advantage, expected=expected)
         gradient_loss = policy_gradient_loss(c, drawn)
-        logs = {
-            "train/policy_gradient_loss": gradient_loss.item(),
-            "train/mean_position_reward": r_t.sum().item() / drawn.actions.numel(),
-            "train/return_variance": G.var().item(),
+        logs: dict[str, float | th.Tensor] = {
+            "train/policy_gradient_loss": gradient_loss,
+            "train/mean_position_reward": r_t.sum().double() / drawn.actions.numel(),
+            "train/return_variance": G.var(),
             "train/dead_positions": dead,
         }
         if plan.baseline == "value":
-            logs["train/value_loss"] = value_loss.item()
+            logs["train/value_loss"] = value_loss
         if K > 1 and self.logs_now:
             logs["train/gradient_variance"] = gradient_variance(c, drawn, packed.log_probs)
         return Update(gradient_loss + value_loss, played[0], drawn.actions.numel(), logs)

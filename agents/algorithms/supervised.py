@@ -62,5 +62,5 @@ class Supervised(GradientAlgorithm):
             loss=loss,
             actions=actions.cpu().numpy(),
             timesteps=len(choices),
-            logs={"train/accuracy": float((choices == targets).float().mean())},
+            logs={"train/accuracy": (choices == targets).float().mean()},
         )

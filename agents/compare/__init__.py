@@ -79,19 +79,25 @@ class Plan:
         return self._job(row, TRIAL_SEED, self.out / "trials" / f"{row.slug}-trial{trial}", settings)
 
     def _job(self, row: Row, seed: int, folder: Path, settings: Mapping[str, Any]) -> Job:
-        start = None if row.start is None else self.out / f"{self.study.rows[row.start].slug}-0" / "best"
+        start = None
+        if row.start is not None:
+            begun = self.study.rows[row.start]
+            start = self.out / f"{begun.slug}-{seed if seed < self.seeds_of(begun) else 0}" / "best"
         return Job(row.name, seed, folder, tuple(options(row, self.given, start, settings)), start)
 
     def jobs_of(self, rows: Sequence[Row]) -> list[Job]:
         """Return the runs of some rows, seed by seed, so that a study stopped early has runs of every row."""
         chosen = chosen_settings(self.out)
-        seeds = {row.name: min(row.seeds or self.seeds, self.seeds) for row in rows}
         return [
             self.job(row, seed, chosen.get(row.name, {}))
             for seed in range(self.seeds)
             for row in rows
-            if seed < seeds[row.name]
+            if seed < self.seeds_of(row)
         ]
+
+    def seeds_of(self, row: Row) -> int:
+        """Return the number of seeds of a row."""
+        return min(row.seeds or self.seeds, self.seeds)
 
 
 def build_parser() -> ArgumentParser:

@@ -157,15 +157,18 @@ def _curves(results: Results, cost: Literal["equivalents", "seconds"], label: st
     ends = []
     longest = 0.0
     for row, runs in results.finished.items():
-        curves = [run.curve for run in runs if run.curve is not None and len(run.curve.values) > 1]
-        if not curves:
+        drawn = [(run, run.curve) for run in runs if run.curve is not None and len(run.curve.values) > 1]
+        if not drawn:
             continue
         colour, dash = _look(results, row)
-        paid = sum(getattr(run, cost) for run in results.before(row))
-        grid, values = on_grid([getattr(curve, cost) + paid for curve in curves], [curve.values for curve in curves])
+        costs = [
+            getattr(curve, cost) + sum(getattr(earlier, cost) for earlier in results.before(run))
+            for run, curve in drawn
+        ]
+        grid, values = on_grid(costs, [curve.values for _, curve in drawn])
         middle = iqm(values, axis=0)
         axes.plot(grid, middle, color=colour, ls=dash, lw=2.0, zorder=4 if row == results.twin else 3)
-        if len(curves) > 1:
+        if len(drawn) > 1:
             low, high = iqm_interval(values)
             axes.fill_between(grid, low, high, color=colour, alpha=0.15, lw=0)
         ends.append((row, float(grid[-1]), float(middle[-1]), colour))

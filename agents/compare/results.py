@@ -117,9 +117,13 @@ class Results:
             return named if named in self.finished else None
         return next((row for row, runs in self.finished.items() if runs[0].family == "supervised"), None)
 
-    def before(self, row: str) -> list[StudyRun]:
-        """Return the finished runs that lead to the runs of a row, in order."""
-        return [run for name in self.study.chain(row)[:-1] for run in self.finished.get(name, [])[:1]]
+    def before(self, run: StudyRun) -> list[StudyRun]:
+        """Return the finished runs that lead to a run, in order: those of its seed, or the first ones."""
+        found: list[StudyRun] = []
+        for name in self.study.chain(run.row)[:-1]:
+            runs = self.finished.get(name, [])
+            found += [other for other in runs if other.seed == run.seed] or runs[:1]
+        return found
 
     @cached_property
     def baselines(self) -> dict[str, dict[str, Scores]]:

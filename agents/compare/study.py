@@ -34,7 +34,8 @@ class Row:
         settings: settings of `python -m agents.train` by dotted key; they override the files.
         budget: one budget by name; by default the study's.
         family: group of rows in the report: by default "supervised", "policy gradient" or "gradient-free".
-        start: name of the row whose best model (seed 0) this row starts from.
+        start: name of the row whose best model this row starts from: that of the same seed, or of seed 0 if there is
+            none of that seed.
         seeds: maximum number of seeds; None for no maximum.
         search: dotted key → the values to try, or {low, high} of a log-uniform range.
     """

@@ -115,7 +115,7 @@ def _until(results: Results, run: StudyRun, bound: float) -> tuple[float, float,
         return None
     passes, seconds = float(run.curve.equivalents[place]), float(run.curve.seconds[place])
     memory = float(run.curve.peak_memory_bytes[place])
-    for earlier in results.before(run.row):
+    for earlier in results.before(run):
         assert earlier.report is not None
         passes, seconds = passes + earlier.equivalents, seconds + earlier.seconds
         memory = max(memory, earlier.report["peak_memory_bytes"])

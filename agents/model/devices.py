@@ -1,8 +1,12 @@
-"""Checks that a device exists."""
+"""Checks that a device exists, and transfers to and from it that wait as rarely as possible."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch as th
+from numpy.typing import NDArray
 
 
 def check_device(device: th.device | str) -> None:
@@ -29,3 +33,15 @@ def check_device(device: th.device | str) -> None:
             raise ValueError(f"device {str(device)!r}: {there}; give auto or cpu")
     elif found.type == "mps" and not th.backends.mps.is_available():
         raise ValueError(f"device {str(device)!r}: torch finds no MPS device; give auto or cpu")
+
+
+def upload(array: NDArray[Any] | th.Tensor, device: th.device | str) -> th.Tensor:
+    """Return an array as a tensor on a device, without waiting for the device's earlier work."""
+    return th.as_tensor(array).to(device, non_blocking=True)
+
+
+def read_numbers(numbers: Mapping[str, float | th.Tensor]) -> dict[str, float]:
+    """Return numbers of which some are scalars on a device, all read in one transfer."""
+    scalars = {name: value.detach().double() for name, value in numbers.items() if isinstance(value, th.Tensor)}
+    read = dict(zip(scalars, th.stack(list(scalars.values())).tolist(), strict=True)) if scalars else {}
+    return {name: read.get(name, value) for name, value in numbers.items()}

@@ -8,6 +8,7 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 
+from lm_gym.agents.model.devices import upload
 from lm_gym.agents.model.tokenizer import tokenizer_size
 
 
@@ -36,10 +37,7 @@ def read_observation(observation: Any, device: th.device) -> tuple[dict[str, th.
     if not isinstance(observation, dict):
         raise ValueError(f"LMPolicy needs lm_gym's Dict observations, got {type(observation).__name__}")
     batched = np.ndim(observation["input_ids"]) == 2
-    tensors = {
-        key: th.as_tensor(value if batched else np.asarray(value)[None], device=device)
-        for key, value in observation.items()
-    }
+    tensors = {key: upload(value if batched else np.asarray(value)[None], device) for key, value in observation.items()}
     return tensors, batched
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import torch as th
 from numpy.typing import NDArray
 
+from lm_gym.agents.model.devices import upload
+
 
 @dataclass(frozen=True)
 class Packed:
@@ -63,7 +65,7 @@ class Packed:
 
     def pick(self, values: th.Tensor | NDArray[Any]) -> th.Tensor:
         """Select the values [B, T, …] at positions, [Q, …]."""
-        return th.as_tensor(values, device=self.log_probs.device)[self.rows, self.slots]
+        return upload(values, self.log_probs.device)[self.rows, self.slots]
 
     def total(self, values: th.Tensor) -> th.Tensor:
         """Sum values [Q] over the positions of each text, [B]."""

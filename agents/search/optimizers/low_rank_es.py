@@ -69,7 +69,7 @@ class LowRankES(Probing):
         return th.as_tensor((u[0::2] - u[1::2]) / self.scale, device=self.device)
 
     def _climb(self, index: int, tensor: th.Tensor, block: Block, estimate: th.Tensor) -> None:
-        self.squares += th.linalg.vector_norm(estimate).item() ** 2
+        self.squares += th.linalg.vector_norm(estimate).double() ** 2
         self.ascent.step(index, tensor, estimate, self.generation + 1, block.scale * self.rate)
 
     def _state(self) -> dict[str, Any]:
@@ -81,4 +81,4 @@ class LowRankES(Probing):
 
     def logs(self) -> dict[str, float]:
         """`step_size` σ; `gradient_norm` of the last estimate Σ_i (u_i⁺ − u_i⁻) E_i/P."""
-        return super().logs() | {"gradient_norm": self.squares**0.5}
+        return super().logs() | {"gradient_norm": float(self.squares) ** 0.5}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch as th
 
+from lm_gym.agents.model.devices import upload
 from lm_gym.agents.search.population.population import PAIRS, Block, Dense, Noise, Perturbed, Population
 
 
@@ -243,13 +244,15 @@ class _Around(Members):
     def changes(self, members: slice) -> list[Change]:
         population = self._population
         directions, sides = population.direction[members], population.side[members]
-        factors_of: th.Tensor | slice = directions
+        device = population.centre[0].device
+        sides, here = upload(sides, device), upload(directions, device)
+        factors_of: th.Tensor | slice = here
         if population.pattern == PAIRS and members.start % 2 == len(directions) % 2 == 0:  # a pair shares its factors
             factors_of = slice(members.start // 2, members.stop // 2)
-        held = self._held(directions, sides)
+        held = self._held(here, sides)
         changes: list[Change] = []
         for index, (block, centre) in enumerate(zip(population.blocks, population.centre, strict=True)):
-            steps = (sides * (population.sigma * block.scale)).to(centre.device)
+            steps = sides * (population.sigma * block.scale)
             if index in self._factors:
                 A, B = (factor[factors_of].to(centre.dtype) for factor in self._factors[index])
                 changes.append(LowRank(A, B, steps.to(centre.dtype)))
@@ -263,7 +266,7 @@ class _Around(Members):
         """Return the members' entries of the tensors that are not matrices, by index."""
         if not self._beside:
             return {}
-        steps = sides.to(self._centre.device)[:, None] * self._scales
+        steps = sides[:, None] * self._scales
         entries = (self._centre + steps * self._vectors[directions]).to(self._centre.dtype)  # [p, D]
         blocks = [self._population.blocks[index] for index in self._beside]
         parts = th.split(entries, [block.size for block in blocks], 1)

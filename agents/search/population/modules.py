@@ -124,7 +124,9 @@ def linear(
 def _rows_times(rows: th.Tensor, B: th.Tensor) -> th.Tensor:
     """Multiply each set of rows [s, n, d] by its B [s, d, r]; return [s, r, n]."""
     _, width, rank = B.shape
-    if rank == 1 and (rows.shape[1] >= 256 or width >= 512):  # torch's batched product is slower than its matrix-vector
+    if (
+        rank == 1 and rows.device.type == "cpu" and (rows.shape[1] >= 256 or width >= 512)
+    ):  # bmm is slower there than mv
         return th.stack([th.mv(x, b[:, 0]) for x, b in zip(rows, B, strict=True)])[:, None]
     return th.bmm(B.mT, rows.mT)
 

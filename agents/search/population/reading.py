@@ -7,6 +7,7 @@ from functools import cached_property
 
 import torch as th
 
+from lm_gym.agents.model.devices import upload
 from lm_gym.agents.model.text_encoder import TensorObservation
 
 
@@ -66,7 +67,9 @@ class Reading:
 
     def rows(self, members: slice) -> th.Tensor:
         """Return the text of each row of a forward pass of these members, int64 [p·k]."""
-        device = self.obs["input_ids"].device
+        return self._rows(members, self.obs["input_ids"].device)
+
+    def _rows(self, members: slice, device: th.device | str) -> th.Tensor:
         group = th.arange(members.start, members.stop, device=device) // self.sharing
         return (group[:, None] * self.texts + th.arange(self.texts, device=device)).flatten()
 
@@ -77,14 +80,20 @@ class Reading:
 
     def positions(self, members: slice) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
         """Return member (0 … p-1), text (0 … B-1) and slot of each position of these members, int64 [A] each."""
-        rows = self.rows(members)
-        row, slot = self.obs["position_mask"][rows].bool().nonzero(as_tuple=True)
-        return row // self.texts, rows[row], slot
+        row, slot = self._mask[self._rows(members, "cpu")].nonzero(as_tuple=True)
+        device = self.obs["input_ids"].device
+        row, slot = upload(row, device), upload(slot, device)
+        return row // self.texts, self.rows(members)[row], slot
+
+    @cached_property
+    def _mask(self) -> th.Tensor:
+        """Positions of the texts, bool [B, T], on the CPU, so that counting them does not wait for the device."""
+        return self.obs["position_mask"].bool().cpu()
 
     @cached_property
     def counts(self) -> list[int]:
         """Number of positions that a member of each group decides."""
-        counts: list[int] = self.obs["position_mask"].bool().sum(1).view(self.groups, -1).sum(1).tolist()
+        counts: list[int] = self._mask.sum(1).view(self.groups, -1).sum(1).tolist()
         return counts
 
     def shaped(self, log_probs: th.Tensor, members: slice) -> th.Tensor:
