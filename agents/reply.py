@@ -1,106 +1,46 @@
 """Answer messages from a bank of replies with a trained model: type a message, and see the best replies.
 
 BM25 looks up the replies of the bank that share most words with the message, and the model ranks them by its
-probabilities. With --input, a file of messages is answered instead: a message a line, or JSON objects with a message
-and, optionally, the turns before it. The output then has a JSON line for each message.
+probabilities. A model with head=similarity ranks the whole bank, without BM25. With --input, the command answers a file
+of messages instead: a message on each line, or JSON objects with a message and, optionally, the turns before it. The
+output then has a JSON line for each message.
 """
+
+from __future__ import annotations
 
 import json
 import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-from transformers.utils.logging import disable_progress_bar
-
-from lm_gym.agents.evaluation.playing import read
-from lm_gym.agents.model.policy import LMPolicy
-from lm_gym.agents.runs.assembly import make_env, make_policy
 from lm_gym.agents.runs.messages import fail, show_warnings_plainly
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolderError
+from lm_gym.agents.runs.run_parser import read_options, run_parser, say_loading
 from lm_gym.agents.runs.terminal import Terminal
-from lm_gym.agents.runs.trained_run import TrainedRun, open_run
 from lm_gym.bounds import PositiveInt, check_value
-from lm_gym.data.fields import CANDIDATES
-from lm_gym.envs import TextVectorEnv, find_task
-from lm_gym.tasks import load_data
-from lm_gym.tasks.bm25 import BM25
-from lm_gym.tasks.reply_bank import read_bank
+from lm_gym.tasks.reply_bank import Message, read_bank
 
-Ranking = list[tuple[str | None, float]]
-"""Replies with their probabilities, best first; None is to give no reply."""
-
-
-@dataclass(frozen=True)
-class Message:
-    """A message and the turns before it, oldest first."""
-
-    text: str
-    turns: tuple[str, ...] = ()
-
-
-class Ranker:
-    """Rank the replies of a bank.
-
-    Args:
-        run: the run whose model ranks them.
-        bank: distinct replies, as words.
-        k: number of replies that BM25 looks up.
-
-    Raises:
-        ValueError: the task of the run has no candidates.
-    """
-
-    def __init__(self, run: TrainedRun, bank: Sequence[Sequence[str]], k: int) -> None:
-        self._task = find_task(run.settings.env.id)
-        if CANDIDATES.name not in {field.name for field in self._task.fields}:
-            raise ValueError(f"{self._task.env_id} does not choose replies: give a run of response selection")
-        self._run, self._bank, self._k = run, bank, min(k, len(bank))
-        self._index = BM25(bank)
-        self._policy: LMPolicy | None = None
-
-    def __call__(self, message: Message) -> Ranking:
-        """Return the replies for a message.
-
-        Raises:
-            ValueError: the message has no words, or the replies do not fit in `max_length`.
-        """
-        env, candidates = self._opened(message)
-        if self._policy is None:
-            self._policy = make_policy(self._run.settings, env, str(self._run.folder.best))
-        observation, _ = env.reset(options={"indices": np.zeros(env.num_envs, np.int64)})
-        probabilities = read(self._policy, observation).log_probs[0].exp().tolist()
-        replies: list[str | None] = [*candidates]
-        if env.task.abstention is not None:
-            replies.insert(env.task.abstention, None)
-        return sorted(zip(replies, probabilities, strict=True), key=lambda entry: -entry[1])
-
-    def _opened(self, message: Message) -> tuple[TextVectorEnv, list[str]]:
-        """Return an environment with the message as its only text, and its candidates."""
-        words = [word for text in (*message.turns, message.text) for word in text.split()]
-        found = self._index.best([words], self._k)[0]
-        candidates = [" ".join(self._bank[number]) for number in found.tolist()]
-        record = {"turns": list(message.turns), "message": message.text, "candidates": candidates, "answer": 0}
-        settings = self._run.settings
-        env: Any = replace(settings.env, bank=None)  # type: ignore[call-arg]  # an option of the task
-        alone = replace(settings, env=env, evaluation=replace(settings.evaluation, num_envs=1))
-        return make_env(alone, load_data(self._task, [record]), "train", str(self._run.folder.best)), candidates
+if TYPE_CHECKING:
+    from lm_gym.agents.runs.ranking import BankRanker, Ranker, Ranking
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command with `arguments`, by default those of the command line."""
-    options, overrides = _parser().parse_known_args(arguments)
-    disable_progress_bar()  # type: ignore[no-untyped-call]
+    options, overrides = read_options(_parser(), arguments)
     show_warnings_plainly()
+    say_loading(options.run_dir, results=options.input is not None)
+    from lm_gym.agents.runs.ranking import make_ranker  # loads the model libraries
+    from lm_gym.agents.runs.trained_run import open_run
+
     try:
-        check_value("--k", options.k, PositiveInt)
+        if options.k is not None:
+            check_value("--k", options.k, PositiveInt)
         check_value("--top", options.top, PositiveInt)
         bank = read_bank(options.bank)
-        rank = Ranker(open_run(options.run_dir, overrides), bank, options.k)
+        rank = make_ranker(open_run(options.run_dir, overrides), bank, options.k)
         if options.input is None:
             _talk(rank, options)
         else:
@@ -110,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         fail(program("reply"), error)
 
 
-def _talk(rank: Ranker, options: Namespace) -> None:
+def _talk(rank: Ranker | BankRanker, options: Namespace) -> None:
     """Answer what is typed, until an empty line or the end of the input."""
     console = Terminal()
     console.say("Type a message; an empty line ends.")
@@ -134,7 +74,7 @@ def _messages(path: Path) -> Iterable[Message]:
     """Read the messages of a file; blank lines are skipped.
 
     Raises:
-        ValueError: a line that begins with a brace is no JSON object with a message.
+        ValueError: a line that begins with a brace is not a JSON object with a message.
     """
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if line.lstrip().startswith("{"):
@@ -162,13 +102,10 @@ def _line(message: Message, ranking: Ranking) -> str:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        prog=program("reply"), description=__doc__, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    parser.add_argument("run_dir", type=Path, help="the run folder of response selection")
+    parser = run_parser(program("reply"), __doc__)
     parser.add_argument("--bank", required=True, metavar="FILE", help="file of replies, one per line or JSON object")
     parser.add_argument("--input", metavar="FILE", help="file of messages; by default you type them")
-    parser.add_argument("--k", type=int, default=5, help="number of replies that BM25 looks up for the model")
+    parser.add_argument("--k", type=int, help="number of replies that BM25 looks up for the model (5)")
     parser.add_argument("--top", type=int, default=3, help="number of replies to show")
     return parser
 

@@ -167,6 +167,26 @@ def class_report(gold: ArrayLike, predicted: ArrayLike, names: Sequence[str], ti
     return Report(title, *_by_class(gold, predicted, names))
 
 
+def label_report(
+    gold: NDArray[np.bool_], predicted: NDArray[np.bool_], names: Sequence[str], title: str = "Report by label"
+) -> Report:
+    """Return precision, recall and F1 of labels of which a text has any number.
+
+    Args:
+        gold: bool [N, L], the labels that each text has.
+        predicted: bool [N, L], those that it is given.
+        names: names of the L labels.
+        title: title of the report.
+
+    Raises:
+        ValueError: arrays of different shapes, or not a column per name.
+    """
+    _same_length(gold, predicted)
+    if gold.shape[1:] != (len(names),):
+        raise ValueError(f"gold has shape {gold.shape}, but there are {len(names)} names: give a column per name")
+    return Report(title, *_averaged(names, *(flags.sum(0) for flags in (gold & predicted, predicted, gold))))
+
+
 def accuracy(gold: ArrayLike, predicted: ArrayLike) -> float:
     """Return the fraction of correct positions, 0 to 1.
 
@@ -201,7 +221,7 @@ def perplexity(log_probs_of_targets: ArrayLike) -> float:
     """Return the exponential of the cross-entropy, at least 1; inf beyond the range of a float.
 
     Raises:
-        ValueError: as `cross_entropy`.
+        ValueError: as in `cross_entropy`.
     """
     with np.errstate(over="ignore"):
         return float(np.exp(cross_entropy(log_probs_of_targets)))

@@ -32,6 +32,7 @@ WORDED = {
 }
 BANK = str(Path(__file__).parents[1] / "examples" / "replies.jsonl")
 OPTIONS_ALONE = {  # as they stand here
+    "multi_label": [{"marker": "[PAD]"}],
     "recommendation": [
         {"k": 1, "unit": "sequence", "reward": "relevance", "reward_kwargs": {"wrong_cost": 0.5}},
         {"k": 5, "marker": "[PAD]", "similarity": False},
@@ -41,6 +42,7 @@ OPTIONS_ALONE = {  # as they stand here
         {"abstain": True, "unit": "sequence", "mask_actions": True},
         {"marker": "[PAD]", "unit": "sequence", "actions": "distribution"},
         {"bank": BANK, "k": 3, "similarity": False},
+        {"head": "similarity", "abstain": True, "max_length": 40},
     ],
     "text_classification": [WORDED],  # which change what a text says, and neither a space nor the dynamics
     "unmasking": [
@@ -82,9 +84,9 @@ def refused(id_: str, options: dict[str, Any]) -> bool:
     ordered = not fixed if not whole else by_score and options.get("actions", "token") == "token"
     masked = options.get("mask_actions", False) and whole and not (task.static_masks or task.masked)
     reward = options.get("reward")
-    narrow = options.get("max_length") == 24 and "candidates" in {field.name for field in task.fields}
+    narrow = options.get("max_length") == 24 and {"candidates", "labels"} & {field.name for field in task.fields}
     misfit = isinstance(reward, str) and not lm_gym.make_reward(reward).gold & task.gold
-    return sequential or ordered or masked or misfit or narrow
+    return sequential or ordered or masked or misfit or bool(narrow)
 
 
 def combinations() -> list[tuple[str, dict[str, Any]]]:

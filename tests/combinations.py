@@ -1,4 +1,4 @@
-"""What every RL library is to play: masked and unmasked, Discrete and MultiDiscrete, tags and 30,522 words."""
+"""What every RL library is to play: masked and unmasked, Discrete and MultiDiscrete; tags, 30,522 words, labels."""
 
 from functools import cache
 from typing import Any
@@ -14,6 +14,7 @@ import lm_gym
 from examples.tagging import WindowNet
 
 NER, MASKED = "lm_gym/NER-v0", "lm_gym/MaskedLM-v0"
+LABELS = "lm_gym/MultiLabelClassification-v0"
 WORDS = 30_522
 KINDS = {
     "tags": (NER, {}),
@@ -23,6 +24,8 @@ KINDS = {
     "words-masked": (MASKED, {"mask_actions": True}),
     "words-whole": (MASKED, {"unit": "sequence"}),
     "words-whole-masked": (MASKED, {"unit": "sequence", "mask_actions": True}),
+    "labels": (LABELS, {}),
+    "labels-whole": (LABELS, {"unit": "sequence", "reward": "label_f1"}),
 }
 COMBINATIONS = [pytest.param(name, id=name) for name in KINDS]
 
@@ -48,11 +51,20 @@ def dataset() -> lm_gym.Dataset:
     return lm_gym.Dataset.from_sentences("combinations", tagged, scheme="conlleval", max_overlap=1)
 
 
+@cache
+def labelled() -> lm_gym.Dataset:
+    """Texts of two to six words, with up to three labels."""
+    texts = [" ".join(f"w{7 * i + j}" for j in range(2 + i % 5)) for i in range(60)]
+    rows = [{"text": text, "labels": [f"w{k}" for k in range(3) if i >> k & 1]} for i, text in enumerate(texts)]
+    return lm_gym.load_dataset(rows, fields=lm_gym.TASKS["multi_label"].fields, max_overlap=1)
+
+
 def arguments(name: str) -> dict[str, Any]:
     """Arguments of `gymnasium.make_vec`, `num_envs` and the autoreset mode left out."""
     id_, options = KINDS[name]
     masked = {"mask_probability": 0.4} if id_ == MASKED else {}
-    return {"id": id_, "dataset": dataset(), "tokenizer": tokenizer(), **masked, **options}
+    data = labelled() if id_ == LABELS else dataset()
+    return {"id": id_, "dataset": data, "tokenizer": tokenizer(), **masked, **options}
 
 
 def watched(name: str, mode: str, num_envs: int = 8) -> lm_gym.TextVectorEnv:

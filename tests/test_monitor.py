@@ -55,7 +55,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_report_has_the_confusion_matrix_and_the_rows_to_beat(run):
     text = (run / "report.md").read_text()
     assert "Confusion matrix\ngold \\ predicted  bad  good" in text
-    assert all(f"| {label} |" in text for label in ("majority label", "TF-IDF + logistic regression", "random"))
+    assert all(f"| {label} |" in text for label in ("majority label", "TF-IDF + logreg", "random"))
     report = json.loads((run / "report.json").read_text())
     assert report["metrics"]["test"]["accuracy"] == 1.0
     assert report["metrics"]["test"]["calibration_error"] < 0.5

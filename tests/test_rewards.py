@@ -125,6 +125,27 @@ def test_f1_refuses_names_that_are_no_tags():
         EntityF1().bind(Choices(2, ("bad", "sad"), np.ones(2, np.int64)))
 
 
+def test_macro_f1_is_the_change_over_a_large_batch():
+    """Against the macro F1 of a batch in which every choice has F1 0.8, with one decision more."""
+    shares, size, f1 = np.array([0.6, 0.3, 0.1]), 1_000_000, 0.8
+    counts = (shares * size).astype(np.int64)
+    reward = make_reward("macro_f1", {"f1": f1}).bind(Choices(3, "abc", counts))
+
+    def macro(right, made, gold):
+        return np.mean(2 * right / (made + gold))
+
+    before = macro(f1 * counts, counts, counts)
+    for choice in range(3):
+        one = np.eye(3)[choice]
+        for is_right, gold in ((1, choice), (0, (choice + 1) % 3)):
+            after = macro(f1 * counts + is_right * one, counts + one, counts)
+            paid = reward.score(np.array([[choice]]), np.array([[gold]]))[0, 0]
+            assert paid == pytest.approx((after - before) * size, rel=1e-3)
+    assert reward.minimum == pytest.approx(-0.8 / (2 * 3 * 0.1))
+    gold, others = reward.choice_rewards(np.array([[2]]))
+    assert (gold[0, 0], others[2]) == pytest.approx((1.2 / 0.6, -0.8 / 0.6))
+
+
 @pytest.mark.parametrize("spec", ["f1", {"accuracy": 1.0, "f1": 1.0}])
 def test_a_reward_that_does_not_understand_the_gold_names_those_that_do(spec):
     plain = Choices(3, range(3), np.ones(3, np.int64), gold=frozenset({"choice"}))

@@ -38,7 +38,7 @@ ID = "lm_gym/TextClassification-v0"
 TEXTS = [("a bs cer", "up"), ("d", "down"), ("e a b c d e f g", "up"), ("as bs", "down")]
 WORDS = {"down": "c", "up": ["a", "d e"]}
 TEMPLATE = "f {text} g {mask}."
-HEADLINES_SHA256 = "447412228ede6ea0fe4eb8ac56b4c82a11d7ff733f6e75b143fda31ed7697ef3"
+HEADLINES_SHA256 = "46df1084fe3baf02bb7ab9689580d8550488a57b84beed75bb43b3ba08f4038c"
 
 
 def dataset(records=TEXTS, **more) -> lm_gym.Dataset:
@@ -416,7 +416,7 @@ def test_calibration_is_measured_once(tmp_path):
         **env.task.policy_arguments,
     )
     assert torch.equal(again.language_model.label_words.prior, prior)
-    with pytest.raises(ValueError, match="they go together"):
+    with pytest.raises(ValueError, match="give both or neither"):
         LMPolicy(env.single_observation_space, env.single_action_space, lambda _: 0.0, head="label_words")
 
 

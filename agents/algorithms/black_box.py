@@ -178,7 +178,7 @@ class BlackBox(TextAlgorithm):
             with_one = ", ".join(name for name, each in OPTIMIZERS.items() if each.has_rate)
             raise ValueError(
                 f"schedule={self.schedule!r}, warmup={self.warmup}: {self.optimizer_name} has no learning rate; leave "
-                f"them out, or take one of {with_one}"
+                f"them out, or use one of {with_one}"
             )
         if self.env is not None:
             self._count_groups(self.env.num_envs, self._texts(self.env))

@@ -159,7 +159,7 @@ class REINFORCE(EpisodicREINFORCE):
         if plan.behaviour != "policy" and not plan.estimator.alone:
             raise ValueError(
                 f"behaviour {plan.behaviour!r} weighs each position by itself, and reward {texts.first.reward.name!r} "
-                f"with gamma {plan.estimator.gamma} ties positions together: take behaviour='policy', or "
+                f"with gamma {plan.estimator.gamma} ties positions together: use behaviour='policy', or "
                 "reward='accuracy' with gamma=0"
             )
 

@@ -255,7 +255,7 @@ class TextAlgorithm(Bounded, SavedAlgorithm):
 
     def searched(self) -> str:
         """Describe in a few words what is trained."""
-        return f"{sum(p.numel() for p in self.policy.parameters() if p.requires_grad):,} parameters train"
+        return f"{sum(p.numel() for p in self.policy.parameters() if p.requires_grad):,} trainable parameters"
 
     def summary(self) -> dict[str, float]:
         """Return numbers by name that a report shows next to the metrics."""

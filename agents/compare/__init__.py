@@ -1,6 +1,7 @@
 """Compare algorithms on one task under one budget; see docs/compare.md.
 
 study.yaml → lm_gym.agents.compare.study     rows and budgets, checked as a whole
+           → lm_gym.agents.compare.checks    every row can run
            → lm_gym.agents.compare.search    settings searched on validation, by Optuna
            → lm_gym.agents.compare.runs      one `train` process per run
            → lm_gym.agents.compare.results   results of the runs
@@ -23,12 +24,11 @@ from jsonargparse import ArgumentParser
 from lm_gym.agents.algorithms.workers import WorkerError
 from lm_gym.agents.compare.processes import Launcher, launch
 from lm_gym.agents.compare.progress import StudyProgress
-from lm_gym.agents.compare.results import read_results, write_results
 from lm_gym.agents.compare.runs import Job, Runs
-from lm_gym.agents.compare.study import Row, Study, check_rows, options, read_study
+from lm_gym.agents.compare.study import Row, Study, options, read_study
 from lm_gym.agents.compare.trials import TRIAL_SEED, chosen_settings
-from lm_gym.agents.runs.command_line import check_key
 from lm_gym.agents.runs.messages import fail, show_warnings_plainly
+from lm_gym.agents.runs.options import check_key
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolderError
 from lm_gym.agents.runs.settings import RaySettings, SettingsError
@@ -118,7 +118,9 @@ def build_parser() -> ArgumentParser:
         "--rows", type=str, default="", help="run only rows with this prefix, and the rows they start from"
     )
     parser.add_argument("--dataset", type=str | None, default=None, help="as --env.dataset of every row")
-    parser.add_argument("--model", type=str | None, default=None, help="as --policy.model of rows that begin afresh")
+    parser.add_argument(
+        "--model", type=str | None, default=None, help="as --policy.model of rows that start from no other row"
+    )
     parser.add_argument(
         "--trials", type=int, default=0, help="number of trials of each row with `search`, on validation"
     )
@@ -202,6 +204,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run_study(plan: Plan, console: Terminal) -> None:
     """Check the study as a whole, then run everything that is not finished."""
+    count = sum(map(len, plan.levels))
+    console.say(f"comparing {count} {'row' if count == 1 else 'rows'} of {plan.study.path.stem}: checking …")
+    from lm_gym.agents.compare.checks import check_rows  # loads the model libraries
+
     found = check_rows(plan.study, plan.levels, plan.given)
     runs = [job for rows in plan.levels for job in plan.jobs_of(rows)]
     for job in runs:
@@ -250,6 +256,7 @@ def write(plan: Plan, console: Terminal) -> None:
     """Write the results of all finished and failed runs in the study's folder."""
     from lm_gym.agents.compare.board import write_board  # needs matplotlib, an optional dependency
     from lm_gym.agents.compare.report import publish, write_report
+    from lm_gym.agents.compare.results import read_results, write_results
 
     results = read_results(plan.study, plan.out)
     if not results.runs:

@@ -15,7 +15,6 @@ from typing import Any, Protocol
 
 from lm_gym.agents.compare.processes import Launcher, Process, launch, stop
 from lm_gym.agents.files import write_json
-from lm_gym.agents.runs.command_line import parse_settings
 from lm_gym.agents.runs.settings import SettingsError
 
 _POLL = 0.1  # seconds
@@ -58,6 +57,8 @@ class Job:
         config = self.folder / "config.yaml"
         if not config.is_file():
             return
+        from lm_gym.agents.runs.command_line import parse_settings  # loads the model libraries
+
         stands = parse_settings(["--config", str(config)]).flat()
         wanted = parse_settings([*self.options, "--seed", str(self.seed)]).flat()
         for key in wanted | stands:
@@ -70,13 +71,13 @@ class Job:
 
 
 def agrees(stands: Any, wanted: Any, open: bool) -> bool:
-    """Whether a run's setting is what its study asks for.
+    """Return whether a run's setting agrees with its study.
 
     Args:
-        stands: of the run.
-        wanted: of the study.
-        open: of a setting that may be left to the table of defaults: the run has what was decided, the study
-            `"auto"`, None, or a part of the entries.
+        stands: the setting of the run.
+        wanted: the setting of the study.
+        open: whether the table of defaults may decide the setting. The run then has the decided value, and the study
+            has `"auto"`, None, or some of the entries.
     """
     if open and isinstance(stands, dict) and isinstance(wanted, dict):
         return stands.items() >= wanted.items()
@@ -84,10 +85,10 @@ def agrees(stands: Any, wanted: Any, open: bool) -> bool:
 
 
 class Trials(Protocol):
-    """Jobs that depend on one another, as the trials of a search do."""
+    """Jobs that depend on one another, such as the trials of a search."""
 
     def hopeless(self, job: Job) -> bool:
-        """Tell whether a running job is to be stopped."""
+        """Return whether to stop a running job."""
 
     def ended(self, job: Job, failure: str | None) -> Job | None:
         """Record a job that has ended or was stopped, and return the job that follows it."""
@@ -172,7 +173,7 @@ class Runs:
         return lines[-1] if lines else f"exited with status {status} and no message"
 
     def _end(self, job: Job, failure: str | None, trials: Trials | None) -> list[Job]:
-        """Note how a job has ended, and return the jobs that follow it."""
+        """Record how a job ended, and return the jobs that follow it."""
         self._note(job, failure)
         following = trials.ended(job, failure) if trials else None
         self._ended(job, failure)

@@ -21,15 +21,17 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
 )
 
-Head = Literal["vocabulary", "labels", "text_labels", "label_words", "pointer"]
+Head = Literal["vocabulary", "labels", "text_labels", "label_words", "pointer", "similarity"]
 CLASSIFIERS: dict[str, tuple[Any, Any, str]] = {
     "labels": (AutoModelForTokenClassification, MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING, "token classifier"),
     "pointer": (AutoModelForTokenClassification, MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING, "token classifier"),
+    "similarity": (AutoModelForTokenClassification, MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING, "token classifier"),
     "text_labels": (AutoModelForSequenceClassification, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, "text classifier"),
 }
 """Heads with one row per label: the auto class, the architectures that support it, and its name for messages.
 
-A pointer head has one row, `CANDIDATE`, which scores each candidate at its marker.
+A pointer head has one row, `CANDIDATE`, which scores each candidate at its marker. A similarity head has as many rows
+as hidden states have numbers, and maps the state of a text to an embedding.
 """
 CANDIDATE = "candidate"
 
@@ -47,7 +49,7 @@ def auto_class(config: Any, head: Head) -> Any:
     if head in CLASSIFIERS:
         made, known, name = CLASSIFIERS[head]
         if kind not in known:
-            raise ValueError(f"transformers has no {name} of model {config.model_type!r}: take another model")
+            raise ValueError(f"transformers has no {name} of model {config.model_type!r}: use another model")
         return made
     if kind in MODEL_FOR_CAUSAL_LM_MAPPING:
         causal: Any = MODEL_FOR_CAUSAL_LM_MAPPING[kind]
@@ -64,7 +66,7 @@ def auto_class(config: Any, head: Head) -> Any:
 def resolve_head(
     head: Head | None, labels: Sequence[str] | None, choices: int, vocabulary: int
 ) -> tuple[Head, list[str] | None]:
-    """Return the kind of head for n choices, and the names of its labels (None for a vocabulary head).
+    """Return the kind of head for n choices, and the names of its labels (None for the vocabulary or embeddings).
 
     Args:
         head: the kind of head; None: the vocabulary if there are as many choices as tokens, else labels.
@@ -77,6 +79,8 @@ def resolve_head(
     """
     if head == "pointer":
         return head, [CANDIDATE]
+    if head == "similarity":
+        return head, None
     if head is None:
         head = "vocabulary" if choices == vocabulary else "labels"
     if head == "vocabulary":

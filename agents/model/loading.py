@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -76,7 +76,7 @@ def load(
         model: `"tiny"`, a local folder, a hub id; or a configuration (`config.to_dict()`), for a model with new
             weights, as when a saved agent is rebuilt.
         head: `"vocabulary"` or `"label_words"`, of a masked or causal LM (see `auto_class`), `"labels"`, of a token
-            classifier, or `"text_labels"`, of a text classifier.
+            classifier, `"pointer"` or `"similarity"`, of the same, or `"text_labels"`, of a text classifier.
         labels: names of the labels, in order, which become `id2label`. Required for a head of labels. Rows of the
             checkpoint's head are used for the labels of the same name; a warning lists new and dropped labels. If one
             side has only generic names (LABEL_0, …), rows are kept if the number of labels is the same.
@@ -93,12 +93,17 @@ def load(
     if labels is not None and len(set(labels)) < len(labels):
         raise ValueError(f"two labels have the same name: {', '.join(labels)}")
     if isinstance(model, dict):
+        labels = _row_names(head, labels, AutoConfig.for_model(**model))
         config = _set_dropout(AutoConfig.for_model(**{**model, **_as_overrides(labels)}), dropout)
         network = auto_class(config, head).from_config(config).to(_DTYPES[dtype])
+        if head == "similarity":
+            _begin_embeddings(network, head_parameters(network))
         return Loaded(_check_halves(network, head), "random")
     damage = find_damage(Path(model_path(model)))
     if damage is not None:
-        raise ValueError(f"the model {model!r} is damaged: {damage}; restore it, or delete {CHECKSUMS} to load it so")
+        raise ValueError(
+            f"the model {model!r} is damaged: {damage}; restore it, or delete {CHECKSUMS} to load it anyway"
+        )
     with _quiet():
         try:
             network, weights, news = _read(model_path(model), model, head, labels, _DTYPES[dtype], dropout)
@@ -118,6 +123,7 @@ def _read(
     """Return a checkpoint's model, which part of it is trained, and a message about its head for the user, or ""."""
     stored = _set_dropout(AutoConfig.from_pretrained(path), dropout)
     own = label_names(stored)
+    labels = _row_names(head, labels, stored)
     if labels is None or (are_generic(labels) and len(labels) == len(own)):
         labels = own
     config = _set_dropout(AutoConfig.from_pretrained(path, **_as_overrides(labels)), dropout)
@@ -132,6 +138,8 @@ def _read(
     begun = _begin_pooler(network, report["missing_keys"])
     _check_encoder(_check_halves(network, head), report["missing_keys"] - begun, report["mismatched_keys"], head, model)
     fresh = sorted(head_parameters(network).keys() & report["missing_keys"])
+    if head == "similarity":
+        _begin_embeddings(network, {*fresh, *(name for name, *_ in report["mismatched_keys"])})
     if head not in CLASSIFIERS:
         return network, "fresh head" if fresh else "trained", _untrained(fresh)
     trained = not any(network.get_parameter(name).shape[:1] == (network.config.num_labels,) for name in fresh)
@@ -165,6 +173,21 @@ def _begin_pooler(network: Any, missing: set[str]) -> set[str]:
     nn.init.eye_(layer.weight)
     nn.init.zeros_(layer.bias)
     return names
+
+
+def _row_names(head: Head, labels: Sequence[str] | None, config: Any) -> Sequence[str] | None:
+    """Return the names of the head's rows: the labels, or for embeddings generic names."""
+    return [f"LABEL_{i}" for i in range(config.hidden_size)] if head == "similarity" else labels
+
+
+def _begin_embeddings(network: Any, fresh: Collection[str]) -> None:
+    """Initialise the last layer of a head to the identity if it is new: embeddings start as the model's own states."""
+    names = {id(parameter): name for name, parameter in head_parameters(network).items()}
+    layer = [m for m in network.modules() if isinstance(m, nn.Linear) and id(m.weight) in names][-1]
+    if names[id(layer.weight)] in fresh and layer.in_features == layer.out_features:
+        nn.init.eye_(layer.weight)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
 
 
 def _position_model(network: Any, head: Head) -> PositionModel:

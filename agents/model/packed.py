@@ -18,7 +18,7 @@ class Packed:
 
     Attributes:
         log_probs: float32 [Q, n], log-probabilities at each position.
-        hidden: [Q, H], the encoder's hidden states there; [Q, n, H + 1] with a pointer head.
+        hidden: [Q, H], the encoder's hidden states there; those of candidates if the text contains them.
         rows: int64 [Q], the text of each position.
         slots: int64 [Q], index among the positions of its text (0 … T-1).
         shape: (B, T), the shape of a batch of actions.

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch as th
 from torch.nn.functional import normalize
 
+Read = Callable[[th.Tensor, th.Tensor], th.Tensor]
+"""Maps ids and attention mask, [R, W] each, to the encoder's states [R, W, H]."""
+
 ABSENT = -1e4  # logit of a candidate that a text lacks; its probability is 0 in float32
-_SHARPNESS = 15.0  # logits per unit of similarity
+SHARPNESS = 15.0  # logits per unit of similarity
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,35 @@ class Pointer:
     abstains: bool
     similarity: bool
     choices: int
+
+    @property
+    def longest(self) -> None:
+        """The model reads whole texts."""
+
+    @property
+    def rows(self) -> int:
+        """Number of rows that the encoder reads for each text."""
+        return 1
+
+    @property
+    def states(self) -> int:
+        """Number of hidden states that the head reads for each position: those of the candidates."""
+        return self.choices
+
+    def encode(self, read: Read, ids: th.Tensor, mask: th.Tensor, rows: th.Tensor) -> th.Tensor:
+        """Encode texts.
+
+        Args:
+            read: the encoder.
+            ids: int64 [B, L].
+            mask: [B, L], 1 at real sub-tokens.
+            rows: int64 [Q], texts to return.
+
+        Returns:
+            The candidates of the texts `rows`, [Q, n, H + 1], see `read`.
+        """
+        marked = (ids == self.marker) & (mask > 0)  # some models pad with the token that marks
+        return self.read(read(ids, mask), rows, *self.columns(marked), marked)
 
     def columns(self, marked: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         """Find the marker of each choice.
@@ -84,12 +115,20 @@ class Pointer:
         sums = nearest.new_zeros(len(output), int(segment.max()) + 1)
         sizes = sums.scatter_add(1, segment, (~marked).to(sums.dtype))
         sums = sums.scatter_add(1, segment, nearest.masked_fill(marked, 0.0))
-        similar = (sums / sizes.clamp(min=1)).gather(1, segment.gather(1, columns)) * _SHARPNESS
+        similar = (sums / sizes.clamp(min=1)).gather(1, segment.gather(1, columns)) * SHARPNESS
         if self.abstains:
             given = columns[:, 1:] > 0
-            mean = (similar[:, 1:] * given).sum(1) / given.sum(1)
+            mean = (similar[:, 1:] * given).sum(1) / given.sum(1).clamp(min=1)
             similar = th.cat([mean[:, None], similar[:, 1:]], 1)
         return similar
+
+    def head_states(self, hidden: th.Tensor) -> th.Tensor:
+        """Return the states that the model's head reads, [Q · n, H]."""
+        return hidden[..., :-1].flatten(0, 1)
+
+    def logits(self, output: th.Tensor, hidden: th.Tensor) -> th.Tensor:
+        """Return `pointer_logits`."""
+        return pointer_logits(output, hidden)
 
 
 def pointer_logits(logits: th.Tensor, hidden: th.Tensor) -> th.Tensor:
@@ -105,26 +144,3 @@ def pointer_logits(logits: th.Tensor, hidden: th.Tensor) -> th.Tensor:
     absent = (hidden[..., :-1] == 0).all(-1)
     found = logits.float().view(-1, *absent.shape) + hidden[..., -1].float()
     return found.masked_fill(absent, ABSENT).flatten(0, 1)
-
-
-def make_pointer(config: Any, pointer: Mapping[str, Any], choices: int) -> Pointer:
-    """Return the pointer of a policy, and store it in the model's configuration.
-
-    Args:
-        config: configuration of the model.
-        pointer: `marker`, `abstains` and `similarity`, from `policy_arguments` of the task.
-        choices: n.
-
-    Raises:
-        ValueError: the checkpoint was trained with another pointer.
-    """
-    made = Pointer(**pointer, choices=choices)
-    plain = {name: value for name, value in asdict(made).items() if name != "choices"}
-    stored = getattr(config, "pointer", None)
-    if stored is not None and stored != plain:
-        raise ValueError(
-            f"the model was trained with pointer={stored}, but this environment has {plain}: make it with the same "
-            "tokenizer, marker, abstain and similarity"
-        )
-    config.pointer = plain
-    return made

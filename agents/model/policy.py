@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lm_gym.agents.model.adamw import GroupedAdamW, parameter_groups
+from lm_gym.agents.model.candidates import CANDIDATE_HEADS, find_candidates
 from lm_gym.agents.model.environment_spaces import (
     check_vocabulary,
     read_action_space,
@@ -27,7 +28,6 @@ from lm_gym.agents.model.label_words import label_word_head, readme
 from lm_gym.agents.model.loading import load, model_path
 from lm_gym.agents.model.packed import AtCursors, Packed, entropy
 from lm_gym.agents.model.padding import warn_if_padding_is_read
-from lm_gym.agents.model.pointer import make_pointer
 from lm_gym.agents.model.position_model import PositionModel, check_length
 from lm_gym.agents.model.prompts import install, load_prompt, save_prompt
 from lm_gym.agents.model.start import Start
@@ -58,13 +58,17 @@ class LMPolicy(ActorCriticPolicy):
         lr_schedule: maps the remaining progress (1 → 0) to the learning rate.
         model: `"tiny"`, a local folder, a hub id, or a configuration dict (for new weights).
         head: `"vocabulary"` (of a language model), `"label_words"` (the same head, read at the words that stand for
-            labels), `"labels"` (of a token classifier), `"text_labels"` (of a text classifier) or `"pointer"` (of a
-            token classifier with one label, read at the markers of the candidates in a text); None: the vocabulary if
-            there are as many choices as tokens, else labels.
+            labels), `"labels"` (of a token classifier), `"text_labels"` (of a text classifier), `"pointer"` (of a
+            token classifier with one label, read at the markers of the candidates in a text) or `"similarity"` (of a
+            token classifier whose outputs are embeddings of a context and its candidates, encoded apart); None: the
+            vocabulary if there are as many choices as tokens, else labels.
         labels: names of the choices of a head of labels, in order. Checkpoints store them, and rows of a checkpoint's
             head are matched by name (see `load_model`). None: the checkpoint's own names.
         label_words: the words for each label, from `policy_arguments` of the task; only for `head="label_words"`.
-        pointer: the marker of candidates, from `policy_arguments` of the task; only for `head="pointer"`.
+        pointer: how candidates are found in a text, from `policy_arguments` of the task; only for `head="pointer"` and
+            `"similarity"`.
+        facts: facts about the task that checkpoints store in their configuration, as `lm_gym`, from `policy_arguments`
+            of the task.
         freeze: glob patterns over the names of parameters to freeze, such as `("*embeddings*",)`.
         head_lr_scale: learning rate of a head of labels and of the critic, as a multiple of the encoder's.
         weight_decay: AdamW's weight decay of matrices.
@@ -98,6 +102,7 @@ class LMPolicy(ActorCriticPolicy):
         labels: Sequence[str] | None = None,
         label_words: Mapping[str, Any] | None = None,
         pointer: Mapping[str, Any] | None = None,
+        facts: Mapping[str, Any] | None = None,
         freeze: Sequence[str] = (),
         head_lr_scale: PositiveFloat = 5.0,
         weight_decay: NonNegativeFloat = 0.01,
@@ -114,14 +119,15 @@ class LMPolicy(ActorCriticPolicy):
         self.waits = head in (None, "vocabulary") and self.num_choices == vocabulary + 1
         self.head, labels = resolve_head(head, labels, self.num_choices - self.waits, vocabulary)
         if (self.head == "label_words") != (label_words is not None):
-            raise ValueError(f"head={self.head!r} and label_words={label_words!r}: they go together")
-        if (self.head == "pointer") != (pointer is not None):
-            raise ValueError(f"head={self.head!r} and pointer={pointer!r}: they go together")
+            raise ValueError(f"head={self.head!r} and label_words={label_words!r}: give both or neither")
+        if (self.head in CANDIDATE_HEADS) != (pointer is not None):
+            raise ValueError(f"head={self.head!r} and pointer={pointer!r}: give both or neither")
         self._arguments: dict[str, Any] = {
             "head": self.head,
-            "labels": None if self.head == "pointer" else labels,  # its only label is not a choice
+            "labels": None if self.head in CANDIDATE_HEADS else labels,  # their rows are not choices
             "label_words": None if label_words is None else dict(label_words),
             "pointer": None if pointer is None else dict(pointer),
+            "facts": None if facts is None else dict(facts),
             "freeze": list(freeze),
             "head_lr_scale": head_lr_scale,
             "weight_decay": weight_decay,
@@ -134,15 +140,18 @@ class LMPolicy(ActorCriticPolicy):
         check_vocabulary(network.config, vocabulary, model, self.tokenizer)
         if self.head in CLASSIFIERS and pointer is None:
             self._arguments["labels"] = label_names(network.config)
+        if getattr(network.config, "lm_gym", None) != self._arguments["facts"]:
+            network.config.lm_gym = self._arguments["facts"]
         freeze_parameters(network, self._arguments["freeze"], all_of_them=self.waits)
         self.language_model = PositionModel(network, classifies_texts=self.head == "text_labels")
         if label_words is not None:
             self.language_model.label_words = label_word_head(self.language_model, label_words)
         if pointer is not None:
-            self.language_model.pointer = make_pointer(network.config, pointer, self.num_choices)
+            candidates = find_candidates(network.config, self.head, pointer, self.num_choices)
+            self.language_model.candidates = candidates
         self.encoder = TextEncoder(self.language_model)
         self.check_length()
-        warn_if_padding_is_read(network, self.max_length, classifies_texts=self.head == "text_labels")
+        warn_if_padding_is_read(network, self._longest, classifies_texts=self.head == "text_labels")
         prompt = load_prompt(network.config, model_path(model) if isinstance(model, str) else None)
         if prompt is not None:
             install(self, prompt)
@@ -170,12 +179,25 @@ class LMPolicy(ActorCriticPolicy):
 
     @property
     def states(self) -> int:
-        """Number of hidden states that the head reads for each position: one, or one per candidate."""
-        return 1 if self.language_model.pointer is None else self.num_choices
+        """Number of hidden states that the head reads for each position: one, or those of the candidates."""
+        candidates = self.language_model.candidates
+        return 1 if candidates is None else candidates.states
+
+    @property
+    def rows(self) -> int:
+        """Number of rows that the encoder reads for each text: one, or one for each part that it reads apart."""
+        candidates = self.language_model.candidates
+        return 1 if candidates is None else candidates.rows
 
     def check_length(self, prompt: int = 0) -> None:
-        """Raise ValueError if texts with a prompt of `prompt` tokens are too long for the model."""
-        check_length(self.network, self.max_length, prompt)
+        """Raise ValueError if texts with a prompt of `prompt` tokens, or their parts, are too long for the model."""
+        check_length(self.network, self._longest, prompt)
+
+    @property
+    def _longest(self) -> int:
+        """Maximum number of sub-tokens that the model reads at once."""
+        candidates = self.language_model.candidates
+        return (None if candidates is None else candidates.longest) or self.max_length
 
     @property
     def frozen(self) -> frozenset[str]:
@@ -232,7 +254,7 @@ class LMPolicy(ActorCriticPolicy):
         return th.arange(len(slots), device=slots.device), slots
 
     def encode(self, obs: TensorObservation, rows: th.Tensor, slots: th.Tensor) -> th.Tensor:
-        """Return the encoder's hidden states [Q, H] at positions, or those of candidates (see `Pointer.read`)."""
+        """Return the encoder's hidden states [Q, H] at positions, or those of candidates (see `PositionModel`)."""
         columns = obs["positions"].long()[rows, slots]
         return self.language_model.encode(obs["input_ids"].long(), obs["attention_mask"].long(), rows, columns)
 
@@ -252,6 +274,19 @@ class LMPolicy(ActorCriticPolicy):
     def _logits(self, hidden: th.Tensor) -> th.Tensor:
         """Return logits of the choices, float32 [Q, n]; a model may have more rows than its tokenizer has tokens."""
         return self.language_model.head(hidden)[:, : self.num_choices]
+
+    def embeddings(self, observation: PyTorchObs) -> th.Tensor:
+        """Return embeddings of the contexts and candidates of a batch, [B, n + 1, D], for `head="similarity"`.
+
+        The policy is set to evaluation mode, and no gradients are computed.
+
+        Raises:
+            ValueError: the policy has another head.
+        """
+        self.set_training_mode(False)
+        obs = _as_dict(self.obs_to_tensor(observation)[0])
+        with th.inference_mode():
+            return self.language_model.embeddings(obs["input_ids"].long(), obs["attention_mask"].long())
 
     def values(self, packed: Packed | AtCursors) -> th.Tensor:
         """Return the critic's value at each position, float32 [Q]; gradients stay in the critic."""

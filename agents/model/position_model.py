@@ -10,8 +10,9 @@ import torch as th
 from torch import nn
 from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
 
-from lm_gym.agents.model.pointer import Pointer, pointer_logits
+from lm_gym.agents.model.candidates import Candidates
 from lm_gym.agents.model.prompts import Prompt
+from lm_gym.agents.model.towers import Towers
 
 
 class _States(BaseModelOutputWithPoolingAndCrossAttentions):
@@ -35,8 +36,8 @@ class PositionModel(nn.Module):
     Attributes:
         prompt: tokens added to every text; positions are counted without them.
         label_words: computes logits of labels from those of the vocabulary; None for the head's own logits.
-        pointer: reads the candidates in a text; None if the text does not contain the choices. With a pointer, hidden
-            states are those of the n candidates of a position, [Q, n, H + 1] (see `Pointer.read`).
+        candidates: reads the candidates in a text; None if the text does not contain the choices. With candidates,
+            hidden states are those of `Pointer.encode`, [Q, n, H + 1], or `Towers.encode`, [Q, n + 1, H].
     """
 
     def __init__(self, network: Any, *, classifies_texts: bool = False) -> None:
@@ -45,7 +46,7 @@ class PositionModel(nn.Module):
         self.classifies_texts = classifies_texts
         self.prompt: Prompt | None = None
         self.label_words: nn.Module | None = None
-        self.pointer: Pointer | None = None
+        self.candidates: Candidates | None = None
 
     def forward(
         self, input_ids: th.Tensor, attention_mask: th.Tensor, rows: th.Tensor, columns: th.Tensor
@@ -57,7 +58,7 @@ class PositionModel(nn.Module):
     def encode(self, input_ids: th.Tensor, attention_mask: th.Tensor, rows: th.Tensor, columns: th.Tensor) -> th.Tensor:
         """Return the encoder's last hidden states [Q, H] at the positions (rows[q], columns[q]).
 
-        With a pointer, return those of the candidates of each position's text, [Q, n, H + 1].
+        With candidates, return those of each position's text (see `candidates`).
 
         Args:
             input_ids: int64 [B, L].
@@ -67,9 +68,9 @@ class PositionModel(nn.Module):
         """
         length = int(attention_mask.sum(1).max())
         input_ids, attention_mask = input_ids[:, :length], attention_mask[:, :length]
+        if self.candidates is not None:
+            return self.candidates.encode(self.read, input_ids, attention_mask, rows)
         arguments: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}
-        if self.pointer is not None:
-            return self._read_candidates(arguments, rows)
         if self.prompt is not None:
             arguments, columns = self.prompt(self.network, input_ids, attention_mask, rows, columns)
         return self._states(arguments)[rows, columns]
@@ -83,28 +84,42 @@ class PositionModel(nn.Module):
             output: th.Tensor = encoder(**arguments, return_dict=True)[0]
         return output
 
-    def _read_candidates(self, arguments: dict[str, Any], rows: th.Tensor) -> th.Tensor:
-        """Return the states of candidates, [Q, n, H + 1]."""
-        assert self.pointer is not None
-        ids, mask = arguments["input_ids"], arguments["attention_mask"]
-        marked = (ids == self.pointer.marker) & (mask > 0)  # some models pad with the token that marks
-        columns, there = self.pointer.columns(marked)
+    def read(self, ids: th.Tensor, mask: th.Tensor) -> th.Tensor:
+        """Return the states of every token of texts [B, L], [B, L, H], without those of a prompt.
+
+        Raises:
+            ValueError: the model takes no text as long as these.
+        """
+        check_length(self.network, ids.shape[1], 0 if self.prompt is None else len(self.prompt))
         each = th.arange(len(ids), device=ids.device)[:, None]
         text = th.arange(ids.shape[1], device=ids.device).expand(ids.shape)
+        arguments = {"input_ids": ids, "attention_mask": mask}
         if self.prompt is not None:
             arguments, text = self.prompt(self.network, ids, mask, each, text)
-        output = self._states(arguments)[each, text]  # without the prompt
-        return self.pointer.read(output, rows, columns, there, marked)
+        return self._states(arguments)[each, text]
 
     def head(self, hidden: th.Tensor) -> th.Tensor:
         """Return the logits, float32 [Q, n], of the model's head at hidden states, [Q, H] or those of `encode`."""
         if self.classifies_texts:
             return self._classified(hidden).float()
-        states = (hidden if self.pointer is None else hidden[..., :-1]).flatten(0, -2)[None]  # [1, Q, H]
-        logits = self._answered(_States(last_hidden_state=states))[0]
-        if self.pointer is not None:
-            return pointer_logits(logits, hidden)
+        states = hidden if self.candidates is None else self.candidates.head_states(hidden)
+        logits = self._answered(_States(last_hidden_state=states[None]))[0]  # of [1, Q, H]
+        if self.candidates is not None:
+            return self.candidates.logits(logits, hidden)
         return logits.float() if self.label_words is None else self.label_words(logits)
+
+    def embeddings(self, input_ids: th.Tensor, attention_mask: th.Tensor) -> th.Tensor:
+        """Return the embeddings of the contexts and candidates of texts, [B, n + 1, D], of length 1.
+
+        Raises:
+            ValueError: the model does not compare embeddings.
+        """
+        if not isinstance(self.candidates, Towers):
+            raise ValueError("the model has no embeddings: make the policy with head='similarity'")
+        rows = th.arange(len(input_ids), device=input_ids.device)
+        hidden = self.candidates.encode(self.read, input_ids, attention_mask, rows)
+        output = self._answered(_States(last_hidden_state=self.candidates.head_states(hidden)[None]))[0]
+        return self.candidates.embeddings(output, hidden)
 
     def _classified(self, hidden: th.Tensor) -> th.Tensor:
         """Return the logits [Q, n] of a text classifier that reads the states [Q, H] of its texts."""

@@ -87,7 +87,7 @@ def _train_and_report(run: TrainingRun) -> None:
     except (SettingsError, RunFolderError, UserCodeError) as error:
         fail(program("train"), error)
     except (OSError, SafetensorError, WorkerError) as error:
-        fail(program("train"), OSError(f"{error}; what was saved before stays, go on with: {resume}"))
+        fail(program("train"), OSError(f"{error}; earlier results are kept, continue with: {resume}"))
 
 
 def _last_good(folder: RunFolder) -> str:

@@ -3,9 +3,9 @@
 A headline has one or two clauses, and the main clause decides. The other clause has good news, bad news or no news,
 but never the same as the main one, so that only the order of words and the conjunction show which of the two counts. A
 clause reports an event, which is good or bad news, or a rise or fall, whose meaning depends on its subject (sales or
-fines).
-Denials and open questions are no news. Splits share no company, no template of a clause and no number format; events,
-subjects and all other words are the same.
+fines). Denials and open questions are no news. A headline also has labels for all that it reports: "good" and "bad" if
+a clause is such news, and the topics of its clauses that are news; without news it has none. Splits share no company,
+no template of a clause and no number format; events, subjects and all other words are the same.
 """
 
 from dataclasses import dataclass
@@ -15,14 +15,15 @@ from random import Random
 from lm_gym.builtin.grammar import pick
 from lm_gym.builtin.names import SPLITS, name_pools, own_words
 
-Record = dict[str, str]
+Record = dict[str, str | list[str]]
 
 SIZES = {"train": 8_000, "validation": 500, "test": 500}
 SENTIMENTS = ("negative", "neutral", "positive")
-_NAMES = 300  # in a pool: few enough that names recur, and tell nothing about a headline
+_NEWS_LABELS = {1: "good", -1: "bad"}
+_NAMES = 300  # in a pool; so few that names recur and tell nothing about a headline
 _TWO_CLAUSES = 0.5  # of the headlines
 
-# By topic: what is good when there is more of it, and what is bad.
+# By topic: subjects of which more is good, and of which more is bad.
 SUBJECTS = {
     "earnings": (("profit", "margins"), ("losses", "write-offs")),
     "sales": (("sales", "orders"), ("returns", "refunds")),
@@ -74,7 +75,7 @@ AMOUNTS = {
     "validation": ("{a} percent", "EUR {a}.{b} m"),
     "test": ("{a}.{b} %", "GBP {a} million"),
 }
-_NEWS = (*("event",) * 6, "moved", "move")  # kinds of clauses, as often as they are listed
+_NEWS = (*("event",) * 6, "moved", "move")  # kinds of clauses, with frequencies
 _NO_NEWS = ("open", "open", "flat")
 
 
@@ -88,7 +89,7 @@ class Clause:
 
 
 def templates(split: str) -> dict[str, list[str]]:
-    """The templates by kind: of clauses those of a split, and all ways to join two of them."""
+    """Return the templates by kind: clauses of a split, and all ways to join two of them."""
     text = resources.files("lm_gym.builtin").joinpath("sentences", "finance.txt").read_text("utf-8")
     kinds: dict[str, list[str]] = {}
     for line in text.splitlines():
@@ -117,16 +118,18 @@ class HeadlineMaker:
         self._made = 0
 
     def headline(self) -> Record:
-        """One headline with its sentiment and the topic of its main clause."""
+        """Return a headline with its sentiment, the topic of its main clause, and the labels of all that it reports."""
         turn, sign = divmod(self._made, 3)  # both labels in turn, so that they are balanced
         main = self._clause(sign - 1, _TOPICS[turn % len(_TOPICS)])
         self._made += 1
-        text = main.text
+        text, clauses = main.text, [main]
         if self._rng.random() < _TWO_CLAUSES:
             other = pick(self._rng, [sign for sign in (-1, 0, 1) if sign != main.sign])
             minor = self._clause(other, pick(self._rng, list(_TOPICS)))
+            clauses.append(minor)
             text = pick(self._rng, self._templates["joined"]).format(main=main.text, minor=minor.text)
-        return {"text": _finish(text), "sentiment": SENTIMENTS[main.sign + 1], "topic": main.topic}
+        sentiment, labels = SENTIMENTS[main.sign + 1], _reported(clauses)
+        return {"text": _finish(text), "sentiment": sentiment, "topic": main.topic, "labels": labels}
 
     def _clause(self, sign: int, topic: str) -> Clause:
         kind = pick(self._rng, list(_NEWS if sign else _NO_NEWS))
@@ -150,8 +153,14 @@ class HeadlineMaker:
         return pick(self._rng, list(self._amounts)).format(a=a, b=b)
 
 
+def _reported(clauses: list[Clause]) -> list[str]:
+    """Return the labels of the news in these clauses."""
+    news = [clause for clause in clauses if clause.sign]
+    return sorted({label for clause in news for label in (_NEWS_LABELS[clause.sign], clause.topic)})
+
+
 def _finish(text: str) -> str:
-    """The text with "an" before vowels and a capital at its beginning."""
+    """Return the text with "an" before vowels and a capital at its beginning."""
     words = text.split()
     for i, word in enumerate(words[:-1]):
         if word == "a" and words[i + 1][0] in "aeiou":
@@ -160,13 +169,16 @@ def _finish(text: str) -> str:
 
 
 def headline_splits() -> dict[str, list[Record]]:
-    """The corpus: split to records with `text`, `sentiment` and `topic`, the same on every machine."""
+    """Return the corpus: split → records with `text`, `sentiment`, `topic` and `labels`.
+
+    It is the same on every machine.
+    """
     splits = {}
     for split, size in SIZES.items():
         maker = HeadlineMaker(split)
         made: dict[str, Record] = {}
         while len(made) < size:
             record = maker.headline()
-            made.setdefault(record["text"], record)
+            made.setdefault(str(record["text"]), record)
         splits[split] = [*made.values()]
     return splits

@@ -77,6 +77,12 @@ class LabelColumn(Column):
         """Return the names of the labels of text `index`."""
         return [self.names[value] for value in self.values[self._span(index)]]
 
+    def flags(self) -> NDArray[np.bool_]:
+        """Return which labels each text has, bool [N, L] for L names."""
+        flags = np.zeros((len(self), len(self.names)), np.bool_)
+        flags[np.repeat(np.arange(len(self)), self.lengths), self.values] = True
+        return flags
+
     def with_names(self, names: Sequence[str]) -> "LabelColumn":
         """Return the same labels with values that index `names`.
 

@@ -57,9 +57,5 @@ def _holds(corpus: Corpus) -> NDArray[np.bool_]:
         types = np.zeros((len(corpus), (len(corpus.tag_names) + 1) // 2), np.bool_)
         types[np.repeat(np.arange(len(corpus)), corpus.lengths), (corpus.tags + 1) // 2] = True  # O, then B-X and I-X
         found.append(types[:, 1:])
-    for column in corpus.columns.values():
-        if isinstance(column, LabelColumn):
-            labels = np.zeros((len(corpus), len(column.names)), np.bool_)
-            labels[np.repeat(np.arange(len(corpus)), column.lengths), column.values] = True
-            found.append(labels)
+    found += [column.flags() for column in corpus.columns.values() if isinstance(column, LabelColumn)]
     return np.concatenate(found, axis=1)

@@ -13,7 +13,9 @@ from lm_gym.rewards.cost import Cost
 from lm_gym.rewards.discounted_gain import DiscountedGain
 from lm_gym.rewards.entity_f1 import EntityF1
 from lm_gym.rewards.exact_match import ExactMatch
+from lm_gym.rewards.label_f1 import LabelF1
 from lm_gym.rewards.log_likelihood import LogLikelihood
+from lm_gym.rewards.macro_f1 import MacroF1
 from lm_gym.rewards.relevance import Relevance
 from lm_gym.rewards.reward import Board, ChoiceRewards, Choices, Decision, GoldError, Reward, Separable, Step, Track
 
@@ -31,7 +33,9 @@ __all__ = [
     "ExactMatch",
     "FunctionReward",
     "GoldError",
+    "LabelF1",
     "LogLikelihood",
+    "MacroF1",
     "Relevance",
     "Reward",
     "RewardFunction",
@@ -55,7 +59,9 @@ REWARDS: Registry[Callable[..., Any]] = Registry(
         "discounted_gain": partial(DiscountedGain, normalize=False),
         "exact_match": ExactMatch,
         "f1": EntityF1,
+        "label_f1": LabelF1,
         "log_likelihood": LogLikelihood,
+        "macro_f1": MacroF1,
         "ndcg": DiscountedGain,
         "relevance": Relevance,
     },

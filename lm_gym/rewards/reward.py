@@ -132,7 +132,8 @@ class Reward(Bounded, ABC):
         enumerable: whether `choice_rewards` gives the reward of every choice at once. Such a reward is separable, and
             algorithms need no samples.
         gold: kinds of gold that it understands, one of which the task must offer. "choice": one correct choice per
-            position; "iob2": the choices are IOB2 tags; "relevance": every choice has a relevance. None: any kind.
+            position; "iob2": the choices are IOB2 tags; "set": choice 1 gives the text a label, and choice 0 does not;
+            "relevance": every choice has a relevance. None: any kind.
         summary: a line for the manuals; `{choice}` stands for the task's noun for a choice.
         choices: facts about the task, after `bind`.
     """

@@ -7,6 +7,7 @@ from lm_gym.tasks.evaluation import DecidedText, Evaluation
 from lm_gym.tasks.fixed import FixedPositions
 from lm_gym.tasks.masked_lm import MaskedLM
 from lm_gym.tasks.metric import METRICS, Metric
+from lm_gym.tasks.multi_label import MultiLabelClassification
 from lm_gym.tasks.ner import NER
 from lm_gym.tasks.parts import Mark, Nouns, Part
 from lm_gym.tasks.recommendation import Recommendation
@@ -31,6 +32,7 @@ __all__ = [
     "Mark",
     "MaskedLM",
     "Metric",
+    "MultiLabelClassification",
     "Nouns",
     "OpenedTexts",
     "Part",

@@ -89,6 +89,22 @@ def by_scores(scores: NDArray[np.float64], targets: NDArray[np.int64]) -> Predic
     return Prediction(scores.argmax(-1), None, target_ranks=1 + before.sum(-1))
 
 
+def by_probability(yes: Callable[[NDArray[np.int64]], NDArray[np.float64]]) -> Callable[[Batch], Prediction]:
+    """Return a predictor of yes (1) and no (0) at the positions of texts.
+
+    Args:
+        yes: maps indices of texts, int64 [N], to the probability of yes at each position, [N, T], between 0 and 1.
+    """
+
+    def predict(batch: Batch) -> Prediction:
+        sure = np.clip(yes(batch.text_index), 1e-9, 1 - 1e-9)
+        choices = (sure > 0.5).astype(np.int64)
+        of_gold, of_choice = (np.log(np.where(made == 1, sure, 1 - sure)) for made in (batch.targets, choices))
+        return Prediction(choices, of_gold.astype(np.float32), of_choice.astype(np.float32))
+
+    return predict
+
+
 def unigram(task: Task) -> Callable[[Batch], Prediction]:
     """Return a predictor that gives each choice its frequency among the training targets plus one."""
     counts = task.target_counts

@@ -1,5 +1,6 @@
 """Creation of a task from a dataset."""
 
+from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -61,7 +62,7 @@ def _build(
     tables: dict[int, WordTable] = {}  # by vocabulary, which splits share
     played: Encoded | None = None
     counts = None
-    tokens = positions = 0
+    tokens = positions = part = 0
     _, names = kind.choices(splits[split], tokenizer, options=options)
     num_choices = max(kind.choices(corpus, tokenizer, options=options)[0] for corpus in splits.values())
     for other, corpus in splits.items():
@@ -71,6 +72,7 @@ def _build(
         encode = kind.encode if dataset.labelled else kind.encode_unlabelled
         encoded = encode(corpus, tokenizer, max_length, table=table, options=options)
         tokens, positions = max(tokens, encoded.max_tokens), max(positions, encoded.max_positions)
+        part = max(part, encoded.part or 0)
         if other == split:
             played = encoded
         if other == "train" or (other == split and "train" not in splits):
@@ -78,4 +80,6 @@ def _build(
     assert played is not None
     assert counts is not None
     shape = Shape(tokens, max(1, positions), num_choices)  # texts to predict may have none
+    if part:
+        played = replace(played, part=part)
     return kind(played, tokenizer, shape, counts, names, options, splits[split], splits.get("train"))

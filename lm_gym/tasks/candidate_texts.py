@@ -32,21 +32,24 @@ class Layout:
         marker: id of the token behind the message and behind each candidate.
         separator: id of the token behind each turn before the message; None if there is none.
         abstains: whether a last marker, without a candidate, stands for abstaining.
+        apart: whether a model reads the parts of a text apart, so that only each of them must fit in `max_length`.
     """
 
     tokenizer: TextTokenizer
     marker: int
     separator: int | None
     abstains: bool
+    apart: bool = False
 
     @classmethod
-    def of(cls, tokenizer: TextTokenizer, marker: str | None, abstains: bool) -> Layout:
+    def of(cls, tokenizer: TextTokenizer, marker: str | None, abstains: bool, *, apart: bool = False) -> Layout:
         """Return the layout for a tokenizer.
 
         Args:
             tokenizer: the tokenizer.
             marker: a token; None: the mask token, or else the end-of-text token.
             abstains: see above.
+            apart: see above.
 
         Raises:
             ValueError: the tokenizer has no such token.
@@ -61,12 +64,12 @@ class Layout:
             wanted = f"no token {marker!r}" if marker is not None else "neither a mask nor an end-of-text token"
             raise ValueError(f"the tokenizer {tokenizer.source} has {wanted}: name one of its tokens as marker")
         pair = [id_ for id_ in between(tokenizer) if id_ != found]
-        return cls(tokenizer, found, pair[-1] if pair else None, abstains)
+        return cls(tokenizer, found, pair[-1] if pair else None, abstains, apart)
 
 
 def encode_candidates(
     corpus: Corpus, table: WordTable, layout: Layout, room: int
-) -> tuple[NDArray[np.integer], NDArray[np.int64], NDArray[np.bool_]]:
+) -> tuple[NDArray[np.integer], NDArray[np.int64], NDArray[np.bool_], int]:
     """Encode texts with their candidates.
 
     A context that is too long loses its beginning; candidates are never cut.
@@ -75,10 +78,11 @@ def encode_candidates(
         corpus: texts with a column of candidates.
         table: the ids of its vocabulary.
         layout: see `Layout`.
-        room: maximum number of sub-tokens of a text, without special tokens.
+        room: maximum number of sub-tokens of a text, or of each of its parts, without special tokens.
 
     Returns:
-        Framed ids, flat; the length of each text, int64 [N]; and which contexts were cut, bool [N].
+        Framed ids, flat; the length of each text, int64 [N]; which contexts were cut, bool [N]; and the number of
+        sub-tokens in the longest part of a text, with special tokens.
 
     Raises:
         DataError: candidates are too long, or a text contains the marker.
@@ -88,8 +92,9 @@ def encode_candidates(
         _encode_chunk(corpus.take(np.arange(first, last)), table, layout, room, first)
         for first, last in ragged.chunks(candidates_of(corpus).offsets + corpus.offsets)
     ]
-    ids, lengths, cut = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return ids, lengths, cut
+    *arrays, longest = zip(*parts, strict=True)
+    ids, lengths, cut = (np.concatenate(array) for array in arrays)
+    return ids, lengths, cut, max(longest)
 
 
 def candidates_of(corpus: Corpus) -> TextsColumn:
@@ -106,7 +111,7 @@ def candidates_of(corpus: Corpus) -> TextsColumn:
 
 def _encode_chunk(
     corpus: Corpus, table: WordTable, layout: Layout, room: int, first: int
-) -> tuple[NDArray[np.integer], NDArray[np.int64], NDArray[np.bool_]]:
+) -> tuple[NDArray[np.integer], NDArray[np.int64], NDArray[np.bool_], int]:
     texts, candidates = np.arange(len(corpus)), candidates_of(corpus)
     separator = [] if layout.separator is None else [layout.separator]
     items = [_items(table, corpus.words, corpus.offsets, texts, [layout.marker])]
@@ -126,11 +131,16 @@ def _encode_chunk(
     flat = flat[ragged.take_rows(ragged.to_offsets(sizes), order)[0]]
     lengths = np.bincount(text_of, sizes, len(texts)).astype(np.int64)
     frame = len(layout.tokenizer.prefix) + len(layout.tokenizer.suffix)
-    _refuse_long(candidates, choices.lengths, lengths - context, np.minimum(context, LEAST), room, first, frame)
-    over = np.maximum(lengths - room, 0)
+    if layout.apart:
+        _refuse_long_part(candidates, choices, room, first, frame)
+        over = np.maximum(context - room, 0)
+    else:
+        _refuse_long(candidates, choices.lengths, lengths - context, np.minimum(context, LEAST), room, first, frame)
+        over = np.maximum(lengths - room, 0)
+    longest = max(int((context - over).max()), int(choices.lengths.max())) + frame
     place = np.arange(len(flat)) - np.repeat(ragged.to_offsets(lengths)[:-1], lengths)
     flat, lengths = flat[place >= np.repeat(over, lengths)], lengths - over
-    return lay_out(flat, lengths, layout.tokenizer), lengths + frame, over > 0
+    return lay_out(flat, lengths, layout.tokenizer), lengths + frame, over > 0, longest
 
 
 @dataclass(frozen=True)
@@ -188,6 +198,17 @@ def _refuse_long(
         f"{least[text]}, but max_length leaves {room}: {len(own) - kept} of them do not fit ({named}): raise "
         f"max_length to {needed[text] + least[text] + frame} or more, or give fewer candidates"
     )
+
+
+def _refuse_long_part(candidates: TextsColumn, choices: _Items, room: int, first: int, frame: int) -> None:
+    """Raise DataError for the first candidate that does not fit by itself; `choices` are its sub-tokens."""
+    wrong = np.flatnonzero(choices.lengths > room)
+    if wrong.size:
+        item, size = int(wrong[0]), int(choices.lengths[wrong[0]])
+        raise DataError(
+            f"text {first + int(choices.texts[item])}: the candidate {' '.join(candidates.item(item))[:40]!r} needs "
+            f"{size} sub-tokens, but max_length leaves {room}: raise max_length to {size + frame} or more"
+        )
 
 
 def _refuse_markers(corpus: Corpus, table: WordTable, layout: Layout) -> None:

@@ -19,6 +19,7 @@ from lm_gym.tasks.baseline import Batch, Prediction, by_scores
 from lm_gym.tasks.candidate_texts import Layout, candidates_of, encode_candidates
 from lm_gym.tasks.encoded import Cut, Encoded, WordTable, id_type
 from lm_gym.tasks.fixed import FixedPositions
+from lm_gym.tasks.task import HeadKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,15 +34,17 @@ GRADED = replace(RELEVANCE, required=False)
 class AmongCandidates(FixedPositions):
     """Base class of tasks whose choices are the candidates of each text, and perhaps to abstain.
 
-    The prepared corpus has the columns `candidates` and `relevance`. Options have `marker`, `abstain` and `similarity`.
+    The prepared corpus has the columns `candidates` and `relevance`. Options have `head`, `marker`, `abstain` and
+    `similarity`.
     """
 
     gold = frozenset({"choice", "relevance"})
-    head = "pointer"
+    head: HeadKind = "pointer"
     ranked = True
 
     def __init__(self, encoded: Encoded, tokenizer: TextTokenizer, *arguments: Any) -> None:
         super().__init__(encoded, tokenizer, *arguments)
+        self.head = self.options.head
         self._layout = self.layout(tokenizer, self.options)
         self.candidates = candidates_of(self.corpus)
         self._relevance = ragged.with_margin(relevance_of(self.corpus).values, self.shape.choices)
@@ -49,7 +52,7 @@ class AmongCandidates(FixedPositions):
     @classmethod
     def layout(cls, tokenizer: TextTokenizer, options: Any) -> Layout:
         """Return the layout of texts."""
-        return Layout.of(tokenizer, options.marker, options.abstain)
+        return Layout.of(tokenizer, options.marker, options.abstain, apart=options.head == "similarity")
 
     @classmethod
     def choices(
@@ -87,7 +90,8 @@ class AmongCandidates(FixedPositions):
         options = options or cls.Options()
         table = WordTable.build(corpus, tokenizer) if table is None else table
         room = cls.room(tokenizer, max_length)
-        ids, lengths, cut = encode_candidates(corpus, table, cls.layout(tokenizer, options), room)
+        layout = cls.layout(tokenizer, options)
+        ids, lengths, cut, longest = encode_candidates(corpus, table, layout, room)
         counts, targets = cls.gold_of(corpus, options)
         offsets = ragged.to_offsets(counts)
         before_end = np.repeat(offsets[1:], counts) - np.arange(int(offsets[-1]))
@@ -97,18 +101,20 @@ class AmongCandidates(FixedPositions):
             counts.astype(np.int32),
             Cut(int(cut.sum()), 0),
             offsets,
-            (np.repeat(lengths, counts) - before_end).astype(id_type(max_length)),
+            (np.repeat(lengths, counts) - before_end).astype(id_type(int(lengths.max()))),
             targets,
+            part=longest if layout.apart else None,
         )
 
     @property
     def policy_arguments(self) -> dict[str, Any]:
-        """Return the head and the marker of candidates."""
-        pointer = {
-            "marker": self._layout.marker,
-            "abstains": self._layout.abstains,
-            "similarity": self.options.similarity,
-        }
+        """Return the head, and how it finds the candidates in a text."""
+        pointer: dict[str, Any] = {"marker": self._layout.marker, "abstains": self._layout.abstains}
+        if self._layout.apart:
+            frame = {"prefix": [*self.tokenizer.prefix], "suffix": [*self.tokenizer.suffix]}
+            pointer |= {**frame, "longest": self.encoded.part}
+        else:
+            pointer["similarity"] = self.options.similarity
         return {"head": self.head, "pointer": pointer}
 
     @property
@@ -156,9 +162,7 @@ def check_candidates(split: str, corpus: Corpus) -> None:
         DataError: a text has no candidates, two candidates of a text are the same, or a relevance is negative.
     """
     column = candidates_of(corpus)
-    if not column.lengths.all():
-        empty = int(np.flatnonzero(column.lengths == 0)[0])
-        raise DataError(f"{split}, text {empty}: the list of candidates is empty: give at least one, or drop the text")
+    refuse_empty(split, column)
     keys = item_keys(column)
     owner = np.repeat(np.arange(len(corpus)), column.lengths)
     pairs = np.unique(np.stack([owner, keys]), axis=1, return_counts=True)
@@ -169,6 +173,13 @@ def check_candidates(split: str, corpus: Corpus) -> None:
     if (graded.values < 0).any():
         first = int(np.flatnonzero(graded.values < 0)[0])
         raise DataError(f"{split}, text {owner[first]}: relevance {graded.values[first]:g}: give 0 or more")
+
+
+def refuse_empty(split: str, candidates: TextsColumn) -> None:
+    """Raise DataError if a text has no candidates."""
+    if not candidates.lengths.all():
+        empty = int(np.flatnonzero(candidates.lengths == 0)[0])
+        raise DataError(f"{split}, text {empty}: the list of candidates is empty: give at least one, or drop the text")
 
 
 def item_keys(column: TextsColumn) -> NDArray[np.int64]:

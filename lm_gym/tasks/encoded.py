@@ -43,6 +43,8 @@ class Encoded:
         fixed: bool [S], sub-tokens that never become positions; None if there are none.
         mean_positions: mean number of positions in one pass over the texts if their number is random; else None.
         given: whether the positions are mask tokens that the texts contain, as in texts to predict.
+        part: number of sub-tokens in the longest part of a text, with special tokens, if a model reads the parts apart;
+            `build_task` sets it to that of all splits. None: a model reads whole texts.
     """
 
     ids: NDArray[np.integer]
@@ -55,6 +57,7 @@ class Encoded:
     fixed: NDArray[np.bool_] | None = None
     mean_positions: int | None = None
     given: bool = False
+    part: int | None = None
 
     @property
     def num_texts(self) -> int:
@@ -119,8 +122,8 @@ class WordTable(NamedTuple):
                 otherwise.append(" ".join(strings))
         if otherwise:
             logger.warn(
-                f"the tokenizer {tokenizer.source} splits {len(otherwise)} of {len(sample)} texts otherwise if it is "
-                f"given them whole ({otherwise[0][:80]!r}): a pipeline on whole texts will read other sub-tokens than "
+                f"the tokenizer {tokenizer.source} splits {len(otherwise)} of {len(sample)} texts differently if they "
+                f"are given whole ({otherwise[0][:80]!r}): a pipeline on whole texts will read other sub-tokens than "
                 "this environment, which encodes word by word"
             )
 

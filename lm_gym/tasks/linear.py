@@ -1,16 +1,16 @@
-"""A classical baseline: logistic regression on TF-IDF features of words and word pairs."""
+"""Classical baselines: logistic regression on TF-IDF features of words and word pairs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lm_gym.data.columns import LabelColumn, TextsColumn
-from lm_gym.data.fields import LABEL
-from lm_gym.tasks.baseline import Batch, Prediction, unigram
+from lm_gym.data.fields import LABEL, LABELS
+from lm_gym.tasks.baseline import Batch, Prediction, by_probability, unigram
 
 if TYPE_CHECKING:
     from lm_gym.data import Corpus
@@ -30,22 +30,13 @@ def tfidf_regression(task: Task) -> Callable[[Batch], Prediction]:
     Raises:
         ValueError: the dataset has no training split.
     """
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-
-    train = task.train
-    if train is None:
-        raise ValueError("TF-IDF and logistic regression need a labelled training split")
-    column = train.columns[LABEL.name]
-    assert isinstance(column, LabelColumn)
-    labels = column.values
-    if len(np.unique(labels)) < 2:
+    train, labels = _trained_on(task, LABEL.name)
+    if len(np.unique(labels.values)) < 2:
         return unigram(task)
-    features = TfidfVectorizer(analyzer=_words_and_pairs, sublinear_tf=True)
-    model = LogisticRegression(C=_C, max_iter=_ITERATIONS)
-    model.fit(features.fit_transform(_texts(train)), labels)
+    learned, played = _features(train, task.corpus)
+    model = _regression().fit(learned, labels.values)
     scores = np.full((len(task.corpus), task.shape.choices), _UNSEEN, np.float32)
-    scores[:, model.classes_] = model.predict_log_proba(features.transform(_texts(task.corpus)))
+    scores[:, model.classes_] = model.predict_log_proba(played)
     choices = scores.argmax(1)
 
     def predict(batch: Batch) -> Prediction:
@@ -54,6 +45,49 @@ def tfidf_regression(task: Task) -> Callable[[Batch], Prediction]:
         return Prediction(choices[rows], gold, scores[rows, choices[rows]])
 
     return predict
+
+
+def tfidf_one_vs_rest(task: Task) -> Callable[[Batch], Prediction]:
+    """Fit a logistic regression for each label on the training split of a task with any number of labels per text.
+
+    The features are those of `tfidf_regression`. A label that all training texts have, or none, is predicted for all
+    texts, or for none.
+
+    Raises:
+        ValueError: the dataset has no training split.
+    """
+    train, labels = _trained_on(task, LABELS.name)
+    learned, played = _features(train, task.corpus)
+    shares = np.empty((len(task.corpus), len(labels.names)))
+    for number, has in enumerate(labels.flags().T):
+        if has.all() or not has.any():
+            shares[:, number] = has[0]
+        else:
+            shares[:, number] = _regression().fit(learned, has).predict_proba(played)[:, 1]
+    return by_probability(lambda texts: shares[texts])
+
+
+def _trained_on(task: Task, field: str) -> tuple[Corpus, LabelColumn]:
+    """Return the training split and its labels."""
+    if task.train is None:
+        raise ValueError("TF-IDF and logistic regression need a labelled training split")
+    column = task.train.columns[field]
+    assert isinstance(column, LabelColumn)
+    return task.train, column
+
+
+def _features(train: Corpus, corpus: Corpus) -> tuple[Any, Any]:
+    """Return the TF-IDF features of the training texts and of those to predict, as sparse matrices."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    features = TfidfVectorizer(analyzer=_words_and_pairs, sublinear_tf=True)
+    return features.fit_transform(_texts(train)), features.transform(_texts(corpus))
+
+
+def _regression() -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=_C, max_iter=_ITERATIONS)
 
 
 def _texts(corpus: Corpus) -> list[list[str]]:

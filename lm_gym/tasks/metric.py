@@ -74,6 +74,7 @@ def _mean_reward(played: Evaluation) -> float | None:
 
 
 ACCURACY = Metric("accuracy", "accuracy", lambda played: accuracy(played.targets, played.choices), while_training=True)
+MACRO_F1 = Metric("macro_f1", "macro F1", lambda played: played.reports["label"].macro.f1, while_training=True)
 COMMON = (
     Metric("cross_entropy", "cross-ent.", _cross_entropy, lower_is_better=True, in_terminal=False),
     Metric("perplexity", "perplexity", _perplexity, lower_is_better=True, while_training=True),

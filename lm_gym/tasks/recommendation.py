@@ -29,6 +29,7 @@ from lm_gym.tasks.candidates import (
 from lm_gym.tasks.metric import Metric
 from lm_gym.tasks.parts import Nouns, Part
 from lm_gym.tasks.slates import CLICKS, POPULARITY, PROPENSITY, by_rank
+from lm_gym.tasks.task import HeadKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,6 +72,7 @@ class RecommendationOptions:
     similarity: bool = True
 
     abstain: ClassVar[bool] = False
+    head: ClassVar[HeadKind] = "pointer"
 
 
 class Recommendation(AmongCandidates):

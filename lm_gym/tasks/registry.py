@@ -7,6 +7,7 @@ from lm_gym.data.errors import OtherFields
 from lm_gym.registry import Registry
 from lm_gym.tasks.masked_lm import MaskedLM
 from lm_gym.tasks.metric import METRICS
+from lm_gym.tasks.multi_label import MultiLabelClassification
 from lm_gym.tasks.ner import NER
 from lm_gym.tasks.recommendation import Recommendation
 from lm_gym.tasks.response_selection import ResponseSelection
@@ -56,5 +57,13 @@ def _required(kind: type[Task]) -> frozenset[str]:
     return frozenset(field.kind for field in kind.fields[1:] if field.required)
 
 
-for _kind in (NER, MaskedLM, TextClassification, Unmasking, ResponseSelection, Recommendation):
+for _kind in (
+    NER,
+    MaskedLM,
+    TextClassification,
+    MultiLabelClassification,
+    Unmasking,
+    ResponseSelection,
+    Recommendation,
+):
     add_task(_kind)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from lm_gym.tasks.candidates import (
     AmongCandidates,
     best_candidates,
     check_candidates,
+    refuse_empty,
     scored,
 )
 from lm_gym.tasks.metric import ACCURACY, Metric
@@ -51,18 +52,30 @@ class ResponseSelectionOptions:
     Args:
         bank: file of replies from which BM25 chooses the candidates; records then have the right `reply`. None:
             records have `candidates`
+        head: how the policy scores a {choice}. `"pointer"`: it reads the message and all candidates as one text.
+            `"similarity"`: it reads them apart, and compares their embeddings (two towers), so that only each of them
+            must fit in `max_length`
         k: number of candidates from the bank
         abstain: whether there is one more {choice}, 0, which gives no reply
         marker: token behind the message and each candidate; None: the mask token, or the end-of-text token of a causal
             LM
-        similarity: whether the policy adds the similarity of the context and a {choice} to its logit
+        similarity: whether the policy adds the similarity of the context and a {choice} to its logit (only with
+            `head="pointer"`)
+
+    Raises:
+        ValueError: `similarity=False` with `head="similarity"`.
     """
 
     bank: str | None = field(default=None, metadata={"file": True})
+    head: Literal["pointer", "similarity"] = "pointer"
     k: PositiveInt = 5
     abstain: bool = False
     marker: str | None = None
     similarity: bool = True
+
+    def __post_init__(self) -> None:
+        if self.head == "similarity" and not self.similarity:
+            raise ValueError("similarity=False leaves head='similarity' nothing to score with: omit one of them")
 
 
 class ResponseSelection(AmongCandidates):
@@ -77,6 +90,10 @@ class ResponseSelection(AmongCandidates):
     candidates are compared with one another. With `similarity`, the policy adds how well the states of the context
     cover those of the candidate (late interaction). A context that is too long loses its first words. Candidates are
     never cut; if they do not fit in `max_length`, an error names those that do not fit.
+
+    With `head="similarity"`, the context and each candidate are encoded apart, as texts of their own with a marker at
+    their end. The token classifier maps their mean states to embeddings, and the logit of a candidate is 20 times the
+    cosine of its embedding and that of the context.
 
     A record has a message, candidates, and the right candidate: `answer` (its index), `reply` (its text) or `relevance`
     (a number for each candidate, 0 if it is wrong). The gold choice is the first candidate with the highest relevance.
@@ -109,16 +126,25 @@ class ResponseSelection(AmongCandidates):
 
     @classmethod
     def prepare(cls, dataset: Dataset, options: ResponseSelectionOptions) -> Dataset:
-        """Return the dataset with candidates and the relevance of each.
+        """Return the dataset with candidates and the relevance of each; of texts to predict, all are 0.
 
         Raises:
             DataError: a text has no candidates, no right candidate and no way to abstain, or several right replies.
         """
         if options.bank is not None:
-            right = {split: _right_replies(split, corpus, options) for split, corpus in dataset.splits.items()}
+            right = None
+            if dataset.labelled:
+                right = {split: _right_replies(split, corpus, options) for split, corpus in dataset.splits.items()}
             return with_candidates(dataset, right, options.bank, options.k)
-        splits = {split: _graded(split, corpus, options) for split, corpus in dataset.splits.items()}
-        return replace(dataset, splits=splits)
+        graded = _graded if dataset.labelled else _ungraded
+        return replace(
+            dataset, splits={split: graded(split, corpus, options) for split, corpus in dataset.splits.items()}
+        )
+
+    @classmethod
+    def inputs(cls) -> tuple[Field, ...]:
+        """Return the fields that a prediction needs: all that do not tell the right reply."""
+        return MESSAGE, TURNS, OFFERED
 
     @classmethod
     def gold_of(cls, corpus: Corpus, options: ResponseSelectionOptions) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -143,6 +169,11 @@ class ResponseSelection(AmongCandidates):
         }
         return json.dumps({"message": " ".join(self.corpus.text(text.index)), **replies}, ensure_ascii=False) + "\n"
 
+    def predicted(self, text: DecidedText, spans: Any) -> dict[str, Any]:
+        """Return `predicted`, the reply, which is None if it abstains, and `probability`, its own."""
+        found = {key: values[0] for key, values in super().predicted(text, spans).items()}
+        return {**found, "predicted": self._reply(text.index, int(text.choices[0]))}
+
     def _reply(self, text: int, choice: int) -> str | None:
         words = self.choice_words(text, choice)
         return None if words is None else " ".join(words)
@@ -151,6 +182,7 @@ class ResponseSelection(AmongCandidates):
 def _graded(split: str, corpus: Corpus, options: ResponseSelectionOptions) -> Corpus:
     """Return a split with the relevance of each candidate, for all three forms of records."""
     candidates = candidates_of(corpus)
+    refuse_empty(split, candidates)
     told = [one.name for one in (RELEVANCE, ANSWER, REPLY) if one.name in corpus.columns]
     if len(told) != 1:
         has = f"have {' and '.join(told)}" if told else "do not tell the right reply"
@@ -168,6 +200,15 @@ def _graded(split: str, corpus: Corpus, options: ResponseSelectionOptions) -> Co
     if not options.abstain and not relevant.all():
         text = int(np.flatnonzero(~relevant)[0])
         raise DataError(f"{split}, text {text}: no candidate is right: add the right reply, or set abstain=True")
+    return graded
+
+
+def _ungraded(split: str, corpus: Corpus, options: ResponseSelectionOptions) -> Corpus:
+    """Return texts to predict with a relevance of 0 for each candidate."""
+    candidates = candidates_of(corpus)
+    nothing = NumbersColumn("numbers", candidates.offsets, np.zeros(len(candidates.item_offsets) - 1))
+    graded = replace(corpus, columns={**corpus.columns, RELEVANCE.name: nothing})
+    check_candidates(split, graded)
     return graded
 
 

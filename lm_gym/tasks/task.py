@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lm_gym.data import Corpus, Dataset
     from lm_gym.tasks.evaluation import DecidedText, Evaluation
 
-HeadKind = Literal["labels", "text_labels", "vocabulary", "label_words", "pointer"]
+HeadKind = Literal["labels", "text_labels", "vocabulary", "label_words", "pointer", "similarity"]
 
 
 class OpenedTexts(NamedTuple):
@@ -102,7 +102,8 @@ class Task(ABC):
         head: the policy's output at a position: one logit per label, from a token classifier ("labels") or a text
             classifier ("text_labels"); one per vocabulary entry ("vocabulary"); one per label, from the words of the
             vocabulary that stand for it ("label_words"); or one per candidate in the text, from a token classifier at
-            the candidate's marker ("pointer").
+            the candidate's marker ("pointer"), or by the similarity of its embedding to that of the context
+            ("similarity").
         metrics: the task's own metrics; the first chooses the best model.
         baselines: baselines that any agent must beat.
         nouns: nouns for positions and choices.
@@ -117,6 +118,8 @@ class Task(ABC):
         quiet: the choice that is not displayed when it is correct, such as O; None to display all.
         by_word: whether every word is a position, in order, so that predictions can be written as CoNLL columns.
         predictions_suffix: suffix of files of predictions.
+        usage: Markdown that shows how to use a checkpoint in transformers, `FOLDER` being its folder; empty if the
+            pipeline of its head does.
         encoded: the encoded split.
         tokenizer: the tokenizer.
         shape: L, T and n.
@@ -146,6 +149,7 @@ class Task(ABC):
     quiet: ClassVar[int | None] = None
     by_word: ClassVar[bool] = False
     predictions_suffix: ClassVar[str] = "jsonl"
+    usage: ClassVar[str] = ""
 
     def __init__(
         self,
@@ -182,6 +186,21 @@ class Task(ABC):
             labels: the model's labels, in order.
         """
         return dataset
+
+    @classmethod
+    def labels_of(cls, config: Mapping[str, Any]) -> list[str]:
+        """Return the labels that a trained model knows, in order; by default the names of its head's rows.
+
+        Args:
+            config: the content of its `config.json`.
+        """
+        labels = config.get("id2label", {})
+        return [labels[number] for number in sorted(labels, key=int)]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels that a trained model must know; by default the names of the choices."""
+        return self.choice_names or ()
 
     @classmethod
     @abstractmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -13,28 +13,25 @@ from numpy.typing import NDArray
 from lm_gym import ragged
 from lm_gym.confusion import calibration_error, confusion_matrix, confusion_report, matthews
 from lm_gym.costs import Costs
-from lm_gym.data.columns import LabelColumn, TextsColumn
+from lm_gym.data.columns import LabelColumn
 from lm_gym.data.errors import DataError
-from lm_gym.data.fields import LABEL, SECOND, WORDS
+from lm_gym.data.fields import LABEL, SECOND
 from lm_gym.metrics import Report
 from lm_gym.tasks.baseline import RANDOM, Baseline, unigram
-from lm_gym.tasks.encoded import Cut, Encoded, WordTable, expand, id_type, lay_out
+from lm_gym.tasks.encoded import Cut, Encoded, WordTable, id_type
 from lm_gym.tasks.fixed import FixedPositions
 from lm_gym.tasks.label_words import read_label_words
 from lm_gym.tasks.linear import tfidf_regression
-from lm_gym.tasks.metric import ACCURACY, Metric
+from lm_gym.tasks.metric import ACCURACY, MACRO_F1, Metric
 from lm_gym.tasks.parts import Nouns, Part
 from lm_gym.tasks.task import HeadKind
-from lm_gym.tasks.templates import Template, Texts, joined, read_template
+from lm_gym.tasks.templates import Template, joined, read_template
+from lm_gym.tasks.whole_texts import TEXT, encode_in_template, text_names, texts_of, words_of
 
 if TYPE_CHECKING:
     from lm_gym.data import Corpus, Dataset
     from lm_gym.tasks.evaluation import DecidedText, Evaluation
     from lm_gym.tokenizer import TextTokenizer
-
-TEXT = replace(
-    WORDS, columns=(*WORDS.columns, "sentence1", "text1", "premise", "question1", "headline", "title", "review")
-)
 
 
 @dataclass(frozen=True)
@@ -93,7 +90,7 @@ class TextClassification(FixedPositions):
     builtin = "builtin/headlines"
     metrics: ClassVar[tuple[Metric, ...]] = (
         ACCURACY,
-        Metric("macro_f1", "macro F1", lambda played: played.reports["label"].macro.f1, while_training=True),
+        MACRO_F1,
         Metric("matthews", "MCC", lambda played: matthews(_confusion(played))),
         Metric("expected_cost", "cost", lambda played: _expected_cost(played), lower_is_better=True),
         Metric("calibration_error", "ECE", lambda played: _calibration_error(played), lower_is_better=True),
@@ -101,7 +98,7 @@ class TextClassification(FixedPositions):
     baselines = (
         RANDOM,
         Baseline("majority", "majority label", unigram),
-        Baseline("tfidf", "TF-IDF + logistic regression", tfidf_regression),
+        Baseline("tfidf", "TF-IDF + logreg", tfidf_regression),
     )
     nouns = Nouns(choice="label", choices="labels")
     Options = TextClassificationOptions
@@ -146,12 +143,8 @@ class TextClassification(FixedPositions):
         room = cls.room(tokenizer, max_length)
         targets = _labels(corpus).values
         template = _template(corpus, tokenizer, options or cls.Options())
-        least = max_length - room + template.literal + len(_names(corpus))
-        if max_length < least:
-            raise ValueError(f"max_length={max_length} leaves no room beside the template: give at least {least}")
         table = WordTable.build(corpus, tokenizer) if table is None else table
-        parts = [_encode_chunk(corpus, table, tokenizer, template, room, *c) for c in ragged.chunks(corpus.offsets)]
-        ids, lengths, places, cut = (np.concatenate(part) for part in zip(*parts, strict=True))
+        ids, lengths, places, cut = encode_in_template(corpus, table, tokenizer, template, max_length, room)
         count = len(corpus)
         return Encoded(
             ids,
@@ -195,52 +188,17 @@ class TextClassification(FixedPositions):
 
     def parts(self, text: DecidedText) -> list[Part]:
         """Return the words, those of both texts of a pair, and the label after an arrow."""
-        words = [word for words in self._texts(text.index).values() for word in [*words, "|"]][:-1]
-        return [*map(Part, words), Part("→"), Part("label", slot=0)]
+        return [*map(Part, words_of(self.corpus, text.index)), Part("→"), Part("label", slot=0)]
 
     def format_prediction(self, text: DecidedText) -> str:
         """Return a JSON object with the text or pair, the gold label and the predicted label."""
-        texts = {name: " ".join(words) for name, words in self._texts(text.index).items()}
+        texts = {name: " ".join(words) for name, words in texts_of(self.corpus, text.index).items()}
         labels = {"gold": self.choice_name(int(text.targets[0])), "predicted": self.choice_name(int(text.choices[0]))}
         return json.dumps(texts | labels, ensure_ascii=False) + "\n"
 
     def predicted(self, text: DecidedText, spans: Sequence[tuple[int, int]] | None) -> dict[str, Any]:
         """Return `predicted`, the label, and `probability`, its own."""
         return {key: values[0] for key, values in super().predicted(text, spans).items()}
-
-    def _texts(self, index: int) -> dict[str, list[str]]:
-        """Return the words of a text, and of the second text of a pair, by name."""
-        texts = {"text": self.corpus.text(index)}
-        second = self.corpus.columns.get(SECOND.name)
-        if second is not None:
-            assert isinstance(second, TextsColumn)  # of one item each
-            texts[SECOND.name] = second.of(index)[0]
-        return texts
-
-
-def _encode_chunk(
-    corpus: Corpus, table: WordTable, tokenizer: TextTokenizer, template: Template, room: int, first: int, last: int
-) -> tuple[NDArray[np.integer], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Encode texts first … last - 1: framed ids, their lengths, the position of each, and which were cut."""
-    texts = {"text": _expanded(table, corpus.words, corpus.offsets[first : last + 1])}
-    if SECOND.name in corpus.columns:
-        second = corpus.columns[SECOND.name]
-        assert isinstance(second, TextsColumn)  # of one item each
-        texts[SECOND.name] = _expanded(table, second.words, second.item_offsets[first : last + 1])
-    filled, place, cut = template.fill(texts, room)
-    framed = lay_out(filled.flat, filled.lengths, tokenizer)
-    return framed, filled.lengths + len(tokenizer.prefix) + len(tokenizer.suffix), place, cut
-
-
-def _expanded(table: WordTable, words: NDArray[np.int32], offsets: NDArray[np.int64]) -> Texts:
-    """Return the sub-tokens of the texts that start at `offsets`."""
-    own = words[offsets[0] : offsets[-1]]
-    return Texts(expand(table, own), ragged.sums(table.counts[own], offsets - offsets[0]))
-
-
-def _names(corpus: Corpus) -> tuple[str, ...]:
-    """Return the names of a record's texts in templates."""
-    return ("text", SECOND.name) if SECOND.name in corpus.columns else ("text",)
 
 
 def _labels(corpus: Corpus) -> LabelColumn:
@@ -253,8 +211,8 @@ def _labels(corpus: Corpus) -> LabelColumn:
 def _template(corpus: Corpus, tokenizer: TextTokenizer, options: TextClassificationOptions) -> Template:
     """Return the template for the texts of a corpus."""
     if options.template is None:
-        return joined(_names(corpus), tokenizer)
-    return read_template(options.template, _names(corpus), tokenizer, answers=bool(options.label_words))
+        return joined(text_names(corpus), tokenizer)
+    return read_template(options.template, text_names(corpus), tokenizer, answers=bool(options.label_words))
 
 
 def _confusion(played: Evaluation) -> NDArray[np.int64]:

@@ -107,11 +107,15 @@ class PopulationForward:
 
     def _rows(self, reading: Reading, shared: Any, changes: Sequence[Change], members: slice) -> th.Tensor:
         ragged = _ragged(self._policy, reading, members) if reading.groups > 1 else None
-        forwards = self._forwards(Layout(members.stop - members.start, reading.texts, ragged=ragged), changes)
+        apart = self._policy.rows  # of the encoder for each text
+        layout = Layout(members.stop - members.start, reading.texts * apart, ragged=ragged)
+        forwards = self._forwards(layout, changes)
         if self._shared:
             if shared is None:
                 shared = self._shared_part(reading, members)
-            repeated = _repeat(shared, reading.rows(members) - reading.text_slice(members).start)
+            rows = reading.rows(members) - reading.text_slice(members).start
+            rows = (rows[:, None] * apart + th.arange(apart, device=rows.device)).flatten()
+            repeated = _repeat(shared, rows)
             forwards |= dict.fromkeys(self._layers[: self._shared], lambda *_, **__: repeated)
         with answering(forwards):
             return read_together(self._policy, reading, members)

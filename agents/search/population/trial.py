@@ -15,7 +15,10 @@ _LENGTHS = (11, 7, 9)  # three texts for two members, to detect if rows of membe
 
 
 def trial_texts(policy: LMPolicy) -> TensorObservation:
-    """Create a few padded texts of different lengths from random ordinary tokens. Every token is a position."""
+    """Create a few padded texts of different lengths from random ordinary tokens. Every token is a position.
+
+    If the policy chooses among candidates in a text, the first tokens are a context and two candidates.
+    """
     config = policy.network.config
     special = [i for name, i in config.to_dict().items() if name.endswith("_token_id") and isinstance(i, int)]
     ordinary = th.tensor(sorted(set(range(config.vocab_size)) - set(special)))
@@ -23,8 +26,13 @@ def trial_texts(policy: LMPolicy) -> TensorObservation:
     columns = th.arange(int(lengths.max()))
     inside = columns < lengths[:, None]
     drawn = th.randint(len(ordinary), inside.shape, generator=th.Generator().manual_seed(0))
+    ids = ordinary[drawn].where(inside, th.tensor(config.pad_token_id or 0))
+    candidates = policy.language_model.candidates
+    if candidates is not None:
+        ids[ids == candidates.marker] = int(ordinary[ordinary != candidates.marker][0])
+        ids[:, 1 : 2 * min(candidates.choices + 1, 3) : 2] = candidates.marker
     obs = {
-        "input_ids": ordinary[drawn].where(inside, th.tensor(config.pad_token_id or 0)),
+        "input_ids": ids,
         "attention_mask": inside.long(),
         "positions": columns.expand_as(inside).where(inside, th.tensor(0)),
         "position_mask": inside.long(),
