@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: train test test-slow fuzz test-integrations test-faults check lint types docs install install-dev clean
+.PHONY: train test test-slow fuzz test-integrations test-faults soak check lint types docs install install-dev clean
 
 train: install
 	$(BIN)/python -m agents.train $(ARGS)
@@ -30,7 +30,13 @@ test-integrations:
 test-faults: install-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults $(ARGS)
 
+# An hour of mixed training: memory, open files, threads, logs and the time of a step must stay flat.
+soak: install-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak $(ARGS)
+
+# The checks of CI; the last one is the short form of test-faults.
 check: lint types docs test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests/test_faults.py
 
 lint: install-dev
 	$(BIN)/ruff check .

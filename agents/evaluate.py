@@ -3,32 +3,38 @@
 Prints the task's reports, or its metrics if it has no reports, and writes them and the predictions to the run folder.
 """
 
+from __future__ import annotations
+
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.text import Text
-from transformers.utils.logging import disable_progress_bar
 
-from lm_gym.agents.evaluation.playing import evaluate as play
 from lm_gym.agents.evaluation.predictions import format_predictions
 from lm_gym.agents.evaluation.report import reports
 from lm_gym.agents.files import write_json, write_text
 from lm_gym.agents.runs.messages import fail, show_warnings_plainly
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolder, RunFolderError
+from lm_gym.agents.runs.run_parser import read_options, run_parser, say_loading
 from lm_gym.agents.runs.terminal import Terminal
-from lm_gym.agents.runs.trained_run import open_run, run_parser
-from lm_gym.envs import TextVectorEnv
-from lm_gym.tasks import Evaluation
+
+if TYPE_CHECKING:
+    from lm_gym.envs import TextVectorEnv
+    from lm_gym.tasks import Evaluation
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command with `arguments`, by default those of the command line."""
-    options, overrides = _parser().parse_known_args(arguments)
-    disable_progress_bar()  # type: ignore[no-untyped-call]  # the bar for writing checkpoints
+    options, overrides = read_options(_parser(), arguments)
     show_warnings_plainly()
+    say_loading(options.run_dir, results=False)
+    from lm_gym.agents.evaluation.playing import evaluate as play  # loads the model libraries
+    from lm_gym.agents.runs.trained_run import open_run
+
     try:
         run = open_run(options.run_dir, overrides)
         policy, env = run.player(options.split)
@@ -47,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def write(folder: RunFolder, env: TextVectorEnv, evaluation: Evaluation, options: Namespace) -> list[Path]:
     """Write the reports and predictions of an evaluation, and return their paths."""
     dataset, split = env.dataset, env.split
-    stem = folder.path / f"evaluation-{dataset.name.replace('/', '-')}-{split}"
+    stem = folder.results / f"evaluation-{dataset.name.replace('/', '-')}-{split}"
     predictions = options.predictions or stem.with_name(f"{stem.name}.{env.task.predictions_suffix}")
     predictions.parent.mkdir(parents=True, exist_ok=True)
     write_text(predictions, format_predictions(evaluation))

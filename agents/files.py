@@ -25,17 +25,17 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file whole or not at all; numbers that JSON does not have become null."""
+    """Write a JSON file whole or not at all; NaN and infinities become null."""
     write_text(path, to_json(value, indent=2) + "\n")
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """JSON of a value; NaN and infinities, which JSON does not have, become null."""
+    """Return a value as JSON; NaN and infinities, which JSON does not have, become null."""
     return json.dumps(_finite(value), indent=indent, allow_nan=False)
 
 
 def to_line(record: Mapping[str, Any]) -> str:
-    """JSON of a record on a line, with all characters as they are; numbers that JSON does not have become null."""
+    """Return a record as one line of JSON without escaped characters; NaN and infinities become null."""
     try:
         text = json.dumps(record, ensure_ascii=False, allow_nan=False, default=str)
     except ValueError:
@@ -70,11 +70,11 @@ def _finite(value: Any) -> Any:
 def write_folder(path: Path, write: Callable[[Path], None]) -> None:
     """Write a folder whole or not at all. It replaces an existing one.
 
-    Beside what `write` writes it holds `checksums.json`, for `find_damage`.
+    The folder also gets `checksums.json`, for `find_damage`.
 
     Args:
         path: the folder.
-        write: a function that fills the empty folder that it gets.
+        write: a function that fills an empty folder.
     """
     settle_folder(path)
     partial, ready, old = _stages(path)
@@ -92,8 +92,24 @@ def write_folder(path: Path, write: Callable[[Path], None]) -> None:
     settle_folder(path)
 
 
+def add_to_folder(path: Path, texts: Mapping[str, str]) -> None:
+    """Add text files to a folder that `write_folder` wrote, or replace them; all or none.
+
+    Args:
+        path: the folder.
+        texts: contents by name.
+    """
+
+    def write(folder: Path) -> None:
+        shutil.copytree(path, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*texts, CHECKSUMS))
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
+
+    write_folder(path, write)
+
+
 def find_damage(path: Path) -> str | None:
-    """What is wrong with a folder that `write_folder` wrote; None: nothing, or it has no checksums to tell by."""
+    """Describe the damage to a folder that `write_folder` wrote; None if it is intact or has no checksums."""
     if not (path / CHECKSUMS).is_file():
         return None
     try:
@@ -102,7 +118,7 @@ def find_damage(path: Path) -> str | None:
             if not (path / name).is_file():
                 return f"{name} is missing"
             if _checksum(path / name) != expected:
-                return f"{name} is not as it was written (its checksum in {CHECKSUMS} differs)"
+                return f"{name} has changed since it was written (its checksum in {CHECKSUMS} differs)"
     except (ValueError, AttributeError, OSError) as error:
         return f"{CHECKSUMS} cannot be read: {error}"
     return None

@@ -5,41 +5,48 @@ choices. In a terminal it waits for a key after each text, without Enter; otherw
 exits.
 """
 
+from __future__ import annotations
+
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
-from transformers.utils.logging import disable_progress_bar
 
-from lm_gym.agents.evaluation.page import Facts, page
-from lm_gym.agents.evaluation.played import PlayedPosition, PlayedText, play_text
 from lm_gym.agents.files import write_text
 from lm_gym.agents.runs.keys import pressed_keys
 from lm_gym.agents.runs.messages import fail, show_warnings_plainly
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolderError
+from lm_gym.agents.runs.run_parser import read_options, run_parser, say_loading
 from lm_gym.agents.runs.terminal import Terminal
-from lm_gym.agents.runs.trained_run import open_run, run_parser
 from lm_gym.bounds import PositiveInt, check_value
 from lm_gym.envs import TextVectorEnv
 from lm_gym.registry import own_name
 
+if TYPE_CHECKING:
+    from lm_gym.agents.evaluation.played import PlayedPosition, PlayedText
+
 KEYS = "Enter or →: next, p or ←: previous, e: next with an error, a number and Enter: that text, q: quit"
 _PRINTED, _ON_A_PAGE = 5, 100  # default numbers of texts
 _QUIT = -1
-Player = Callable[[int], PlayedText]
+Player = Callable[[int], "PlayedText"]
 Ask = Callable[[str], str]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command with `arguments`, by default those of the command line."""
-    options, overrides = _parser().parse_known_args(arguments)
-    disable_progress_bar()  # type: ignore[no-untyped-call]  # the bar for reading checkpoints
+    options, overrides = read_options(_parser(), arguments)
     show_warnings_plainly()
     waiting = sys.stdin.isatty() and options.html is None
+    say_loading(options.run_dir, results=False)
+    from lm_gym.agents.evaluation.page import Facts, page  # loads the model libraries
+    from lm_gym.agents.evaluation.played import play_text
+    from lm_gym.agents.runs.trained_run import open_run
+
     try:
         check_value("--texts", options.texts, PositiveInt | None)
         run = open_run(options.run_dir, [*overrides, "--evaluation.num_envs=1"])

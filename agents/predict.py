@@ -4,6 +4,8 @@ The input is raw text (one text on each line), JSONL, CoNLL columns, CSV, TSV, P
 The output has one JSON object for each text, in the same order: the record as it was given, with the predictions added.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 import time
@@ -12,33 +14,34 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
-from transformers.utils.logging import disable_progress_bar
-
-from lm_gym.agents.evaluation.predicting import Predicted, Predictor
 from lm_gym.agents.files import streamed_text, to_line
 from lm_gym.agents.runs.messages import fail, show_warnings_plainly
-from lm_gym.agents.runs.predicting import CHANGES
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolderError
+from lm_gym.agents.runs.run_parser import PREDICTIONS_MAY_CHANGE, read_options, run_parser, say_loading
 from lm_gym.agents.runs.terminal import Terminal
-from lm_gym.agents.runs.trained_run import open_run, run_parser
 from lm_gym.data import DataError
 from lm_gym.data.conll import one_column
 from lm_gym.data.formats import FORMATS
 from lm_gym.data.stream import stream_records
 
+if TYPE_CHECKING:
+    from lm_gym.agents.evaluation.predicting import Predicted, Predictor
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command with `arguments`, by default those of the command line."""
-    options, overrides = _parser().parse_known_args(arguments)
-    disable_progress_bar()  # type: ignore[no-untyped-call]  # the bar for reading checkpoints
+    options, overrides = read_options(_parser(), arguments)
     show_warnings_plainly()
     warnings.filterwarnings("ignore", message=".*max_length=.* cuts")  # the notes report it
     console, began = Terminal(stderr=True), time.monotonic()
+    say_loading(options.run_dir, results=True)
+    from lm_gym.agents.runs.trained_run import open_run  # loads the model libraries
+
     try:
-        run = open_run(options.run_dir, overrides, CHANGES)
+        run = open_run(options.run_dir, overrides, PREDICTIONS_MAY_CHANGE)
         predictor, reading = run.predictor()
         write = _writer(options.output_format, predictor)
         source = sys.stdin.buffer if options.input == "-" else Path(options.input)
@@ -52,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, OSError, RunFolderError) as error:
         fail(program("predict"), error)
     counts, seconds = predictor.counts, time.monotonic() - began
-    console.say(f"{counts.texts:,} texts in {seconds:.1f} s, with {run.folder.best}")
+    texts = f"{counts.texts:,} {'text' if counts.texts == 1 else 'texts'}"
+    console.say(f"{texts} in {seconds:.1f} s, with {run.folder.best}")
     for note in counts.notes(predictor.task, run.settings.env.max_length):
         console.say(f"note: {note}")
 
@@ -91,7 +95,7 @@ def _opened(output: str) -> Iterator[IO[str]]:
 
 
 def _parser() -> ArgumentParser:
-    parser = run_parser(program("predict"), __doc__, None, changes=CHANGES)
+    parser = run_parser(program("predict"), __doc__, changes=PREDICTIONS_MAY_CHANGE)
     parser.add_argument("--input", required=True, metavar="FILE|-", help="the texts; - for standard input")
     parser.add_argument("--output", default="-", metavar="FILE|-", help="by default standard output")
     parser.add_argument(

@@ -1,14 +1,14 @@
-"""How well a masked LM adapts to another domain without a gradient, by search space, method and step size.
+"""How well a masked LM adapts to another domain without gradients, by search space, method and step size.
 
     python benchmarks/adapting.py --data FOLDER [--passes 6000] [--spaces head bias lora full] [--apart 0 1]
 
-`tiny` (pretrained on the builtin corpus) on plain text of another domain (FOLDER has train.txt and valid.txt), pieces
-of 64 tokens, the reward log-likelihood. Each row is one run from the same start, one seed, with as many forward
-passes; perplexity on the same 400 texts of validation. Step sizes are tried on a log-spaced grid, the same number of
-trials for every method. `apart`: every unit of members (a pair, a batch of FZOO) reads one text of its own, in place of
-16 texts that all members share.
+`tiny`, pretrained on the builtin corpus, reads plain text of another domain (FOLDER has train.txt and valid.txt) in
+pieces of 64 tokens, with log-likelihood as the reward. Each row is one run with one seed, from the same start and with
+the same number of forward passes. Perplexity is that of the same 400 validation texts. Step sizes are tried on a
+log-spaced grid, with the same number of trials for every method. With `apart`, every unit of members (a pair, or a
+batch of FZOO) reads its own text, instead of 16 texts that all members share.
 
-Rows are appended to a JSONL file as they finish, and rows that it has are not run again.
+Finished rows are appended to a JSONL file and are not run again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-SIGMA = {"head": 0.1, "bias": 1.0, "lora": 1.0, "full": 1.0}  # natural steps, about 0.05 to 0.2 nats a member
+SIGMA = {"head": 0.1, "bias": 1.0, "lora": 1.0, "full": 1.0}  # natural steps, about 0.05 to 0.2 nats per member
 STEPS = {  # optimizer, its arguments, members that share texts, and the learning rates to try, over sigma
     "snes": ({"popsize": 64}, 2, (None, 0.1, 0.3)),
     "low_rank_es": ({"popsize": 64, "rule": "adam"}, 2, (0.03, 0.1, 0.3)),

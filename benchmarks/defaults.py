@@ -1,10 +1,10 @@
-"""What every pairing of task, algorithm and model reaches with the settings that ship, and where it starts.
+"""Results of every combination of task, algorithm and model with the default settings, and where each one starts.
 
     python benchmarks/defaults.py --models tiny MINILM_FOLDER --texts WIKITEXT_FILE --page docs/results/defaults.md
 
-Each run is `python -m agents.train` with an algorithm, an environment, a model, its data, a budget of seconds, and no
-other setting. The data are builtin; those of masked words may be a file of texts of another domain, as `tiny` was
-pretrained on the builtin ones. Runs are kept in `--out`: a finished run is not repeated, and a stopped one is resumed.
+Each run is `python -m agents.train` with an algorithm, an environment, a model, data, a budget of seconds, and no other
+setting. The data is builtin. Masked words may use a file of texts from another domain, because `tiny` was pretrained on
+the builtin ones. Runs are kept in `--out`: finished runs are not repeated, and stopped ones are resumed.
 The page with the finished runs is printed, and written to `--page`.
 """
 

@@ -1,17 +1,17 @@
-"""The figures of a GPU in at most ten minutes: updates of REINFORCE, and a search in low-rank noise over whole models.
+"""Measurements on a GPU in at most ten minutes: updates of REINFORCE, and a low-rank search over whole models.
 
     python benchmarks/gpu.py [--model MINILM_FOLDER]     # on a GPU
-    python benchmarks/gpu.py --smoke                     # on a CPU, in seconds: does the script run?
+    python benchmarks/gpu.py --smoke                     # on a CPU, in seconds: checks the script
 
-It prints, each beside what is expected:
+It prints, next to the expected values:
 
 - the time of an update of REINFORCE over that of its supervised twin, on the same batches (at most 1.15);
 - tokens per second of LowRankES over those of pure batched inference (at least 0.9) and of a loop that writes each
   member into the model (at least 20), on MiniLM and on a model of BERT-base's size, with 256 and 1,024 members;
 - how often an update, and a generation per forward pass, wait for the device.
 
-Without --model, MiniLM is a model of its size with random weights, as the other one is. The loop is measured on a few
-of the members, because each costs the same.
+Without --model, a model of MiniLM's size with random weights is used. The loop is measured on a few members, because
+all cost the same.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def bert(hidden: int, layers: int, heads: int, vocabulary: int = 30_522) -> dict
 
 
 def seconds(run: Callable[[], object], device: th.device, rounds: int) -> float:
-    """Median seconds of a run until the device has finished, after one run that does not count."""
+    """Return the median seconds of a run until the device has finished, after a warm-up run."""
     times = []
     for _ in range(rounds + 1):
         synchronise(device)
@@ -59,7 +59,7 @@ def synchronise(device: th.device) -> None:
 
 
 def waits(run: Callable[[], object], device: th.device) -> str:
-    """How often a run waits for the device: torch warns of each time. CPUs have nothing to wait for."""
+    """Count how often a run waits for the device, by torch's warnings. On a CPU, there is nothing to wait for."""
     if device.type != "cuda":
         return "no GPU"
     with warnings.catch_warnings(record=True) as seen:
@@ -73,7 +73,7 @@ def waits(run: Callable[[], object], device: th.device) -> str:
 
 
 def updates(device: th.device, model: dict[str, Any], batch: int, rounds: int) -> None:
-    """Print what an update of REINFORCE costs beside one of its twin."""
+    """Print the cost of an update of REINFORCE next to one of its twin."""
     env_arguments = {"unit": "sequence", "reward": "accuracy", "autoreset_mode": "SameStep", "sampling": "bucketed"}
     runs = {}
     for algorithm, autocast in product((Supervised, REINFORCE), (False, True)):
@@ -101,7 +101,7 @@ def updates(device: th.device, model: dict[str, Any], batch: int, rounds: int) -
 
 
 def search(device: th.device, models: dict[str, Any], members: list[int], texts: int, rounds: int) -> None:
-    """Print the speed of LowRankES on whole models beside that of inference and of a loop over members."""
+    """Print the speed of LowRankES on whole models next to that of inference and of a loop over members."""
     print(
         "\n| model | members | inference, tokens/s | search, tokens/s | search / inference (at least 0.9) "
         "| search / loop (at least 20) | search in bfloat16, tokens/s | waits per forward pass |"

@@ -107,7 +107,7 @@ def checkpoint(architecture: str, head: str, folder: Path) -> None:
 
 
 def trials(env_id: str, model: str, saved: Path) -> dict[str, Callable[[], str | None]]:
-    """What is tried, by the title of its column; a trial returns what is to be noted."""
+    """Return the trials by the title of their column; a trial returns a note or None."""
     policy_kwargs = {"model": model}
 
     def env(**kwargs: Any) -> Any:

@@ -64,7 +64,7 @@ def policy_and_texts(model: str | dict[str, Any], texts: int):
 
 
 def generation(space, optimizer, obs, max_rows: int, groups: int = 1) -> Callable[[], None]:
-    """One generation of a search: ask, evaluate, tell. Fitness is the total log-probability of tag 0."""
+    """Run one generation of a search: ask, evaluate, tell. Fitness is the total log-probability of tag 0."""
     import torch as th
 
     from lm_gym.agents.search.population.reading import Reading
@@ -83,7 +83,7 @@ def generation(space, optimizer, obs, max_rows: int, groups: int = 1) -> Callabl
 
 
 def inference(policy, obs, members: int, max_rows: int, groups: int = 1) -> Callable[[], None]:
-    """The same tokens through the model as it is."""
+    """Send the same tokens through the unchanged model."""
     import torch as th
 
     from lm_gym.agents.search.population.forward import read_together
@@ -188,7 +188,7 @@ def steps(model: str, members: int, rounds: int) -> None:
 
 
 def apart(model: str, members: int, rounds: int) -> None:
-    """LowRankES on the whole model, each pair of members with one text of its own, of 5 to 30 positions."""
+    """Measure LowRankES on the whole model, where each pair of members has its own text of 5 to 30 positions."""
     import torch as th
 
     from lm_gym.agents.search.optimizers import OPTIMIZERS
@@ -252,7 +252,7 @@ def measure(kind: str, model: str, members: int) -> None:
     else:
         space = SEARCH_SPACES["full"](policy)
         options = {"popsize": members} if kind == "low_rank_es" else {}
-        rows = ROWS if kind == "low_rank_es" else 8  # MeZO's two members run one after the other
+        rows = ROWS if kind == "low_rank_es" else 8  # MeZO's two members run one after another
         run = generation(space, OPTIMIZERS[kind](space.tensors(), space.blocks, seed=0, **options), obs, rows)
     Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
     for _ in range(3):

@@ -1,13 +1,14 @@
-"""What members' forward passes in bfloat16 gain in speed and add as noise to fitness.
+"""Speed gained, and noise added to the fitness, by forward passes in bfloat16.
 
     python benchmarks/precision.py --data FOLDER [--models tiny MINILM_FOLDER] [--parts noise learning]
 
-Masked LM on plain text (FOLDER has train.txt and valid.txt), pieces of 64 sub-tokens, the reward log-likelihood, one
-thread, CPU time. A generation is 64 antithetic members of `low_rank_es`, each pair with one text of its own.
+The task is masked LM on plain text (FOLDER has train.txt and valid.txt) in pieces of 64 sub-tokens, with log-likelihood
+as the reward, on one thread, in CPU time. A generation has 64 antithetic members of `low_rank_es`; each pair has its
+own text.
 
 noise: fitness of the same members on the same texts in float32 and in bfloat16. The error is that of the difference
 between the two members of a pair, which the optimizer learns from, relative to the deviation of these differences.
-learning: perplexity on 400 held-out texts after as many forward passes, both precisions, from the same start.
+learning: perplexity on 400 held-out texts after the same number of forward passes in each precision.
 """
 
 from __future__ import annotations

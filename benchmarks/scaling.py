@@ -47,7 +47,7 @@ BIG_POPSIZE, BIG_TEXTS, TOKENS, CHUNK = 4096, 64, 32, 4
 
 
 class Cost(NamedTuple):
-    """Seconds of a generation by what they are spent on, and bytes."""
+    """The seconds of a generation by their use, and its bytes."""
 
     evaluation: float
     update: float
@@ -58,17 +58,17 @@ class Cost(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """All of them."""
+        """Total seconds."""
         return sum(self[:4])
 
     @property
     def limit(self) -> str:
-        """What takes longest."""
+        """The part that takes longest."""
         return max(self._fields[:4], key=lambda name: getattr(self, name))
 
 
 def count_orders(chunks: int, workers: int) -> int:
-    """Orders of a generation: see RayEvaluator."""
+    """Number of orders of a generation; see RayEvaluator."""
     count = 0
     while chunks:
         chunks -= math.ceil(chunks / (2 * workers))
@@ -77,7 +77,7 @@ def count_orders(chunks: int, workers: int) -> int:
 
 
 def count_bytes(popsize: int, chunk: int, texts: int, positions: int, workers: int) -> tuple[int, int]:
-    """Bytes of a generation, down and up, of messages with arrays of these sizes."""
+    """Bytes of a generation, down and up, measured on messages with arrays of these sizes."""
     chunks = popsize // chunk
     orders = count_orders(chunks, workers)
     update = len(pickle.dumps(Update(np.zeros(popsize), 1.0)))
@@ -100,7 +100,7 @@ def build() -> LowRankES:
 
 
 class Timed(LocalEvaluator):
-    """Keeps the seconds of each evaluation, and how many positions it decided."""
+    """Records the seconds of each evaluation, and the number of positions that it decided."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -115,7 +115,7 @@ class Timed(LocalEvaluator):
 
 
 def generations(agent, count: int, evaluator) -> list[float]:
-    """Seconds of each of some generations, the first left out."""
+    """Return the seconds of each generation, without the first."""
     from stable_baselines3.common.callbacks import BaseCallback
 
     times: list[float] = []
@@ -131,7 +131,7 @@ def generations(agent, count: int, evaluator) -> list[float]:
 
 
 def measure(counts: list[int], number: int) -> tuple[dict[str, float], list[dict[str, float]]]:
-    """The constants of this machine, and what a generation costs with each number of workers."""
+    """Measure the constants of this machine, and the cost of a generation with each number of workers."""
     import ray
 
     from lm_gym.agents.algorithms.ray_evaluator import RayEvaluator
@@ -175,7 +175,7 @@ class _Nothing:
 
 
 def predict_here(constants: dict[str, float], workers: int) -> Cost:
-    """The model on this machine, whose cores all processes share."""
+    """Apply the model to this machine, whose cores all processes share."""
     cores = constants["cores"]
     chunk = MAX_ROWS // TEXTS
     down, up = count_bytes(POPSIZE, chunk, TEXTS, int(constants["positions"]), workers)
@@ -185,7 +185,7 @@ def predict_here(constants: dict[str, float], workers: int) -> Cost:
 
 
 def predict(parameters: float, workers: int, order: float) -> Cost:
-    """The model on accelerators of the assumed speed, in 16 bits."""
+    """Apply the model to accelerators of the assumed speed, in 16 bits."""
     chunks = BIG_POPSIZE // CHUNK
     rounds = math.ceil(chunks / workers)
     down, up = count_bytes(BIG_POPSIZE, CHUNK, BIG_TEXTS, BIG_TEXTS * TOKENS // 2, workers)
@@ -195,7 +195,7 @@ def predict(parameters: float, workers: int, order: float) -> Cost:
 
 
 def picture(order: float, path: Path) -> None:
-    """Generations per second over the number of workers, one line for each model."""
+    """Draw generations per second over the number of workers, with a line for each model."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.2), layout="constrained")
@@ -214,7 +214,7 @@ def picture(order: float, path: Path) -> None:
 
 
 def text(constants: dict[str, float], rows: list[dict[str, float]]) -> str:
-    """The generated part of the page."""
+    """Return the generated part of the page."""
     c = constants
     lines = [
         f"One process on this machine ({c['cores']:.0f} cores, load average {c['load']:.1f}, torch {th.__version__}): "

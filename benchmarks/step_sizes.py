@@ -2,7 +2,8 @@
 
     python benchmarks/step_sizes.py
 
-`tiny` on the builtin masked LM, 16 validation texts; vectors σ · N(0, 1), mean over 8 of them and all positions.
+The model is `tiny` on 16 validation texts of the builtin masked LM. The table shows means over 8 vectors σ · N(0, 1)
+and all positions.
 """
 
 from __future__ import annotations

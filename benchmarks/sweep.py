@@ -1,11 +1,11 @@
-"""What settings are worth on validation, each value tried once under the same budget: how defaults are chosen.
+"""Results of settings on validation, each value tried once under the same budget. This is how defaults are chosen.
 
     python benchmarks/sweep.py --algo es --env.id lm_gym/MaskedLM-v0 --env.dataset wikitext2/valid.txt \
         --try agent.search_space_kwargs.scale=0.03,0.1,0.3,1 --seconds 30
 
-Everything but `--try` and `--seconds` is an option of `python -m agents.train`. Several `--try` make a grid. The budget
-is seconds of this process's CPU time, those of evaluations left out; schedules follow it. The scale of a search space
-multiplies every step that an optimizer takes in it.
+All options except `--try` and `--seconds` are those of `python -m agents.train`. Several `--try` make a grid. The
+budget is CPU seconds of this process, without evaluations; schedules follow it. The scale of a search space multiplies
+every step that an optimizer takes in it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class StopByCPU(BaseCallback):
         self.model.budget_spent = self.spent
 
     def spent(self) -> float:
-        """The part of the budget that is spent."""
+        """Return the spent fraction of the budget."""
         return (time.process_time() - self.start) / self.seconds
 
     def _on_step(self) -> bool:

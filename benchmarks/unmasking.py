@@ -1,12 +1,12 @@
 """Sudoku by unmasking: the share of puzzles solved against the number of steps, by decoding order.
 
-A small masked-diffusion model is trained from scratch by the supervised twin, and then decodes the test puzzles in
-every order, some positions a step; last, REINFORCE learns when each position is filled, from the same model.
+The supervised twin trains a small masked-diffusion model from scratch. It then decodes the test puzzles in every order,
+with several positions per step. Finally, REINFORCE learns from the same model when to fill each position.
 
     python -m benchmarks.unmasking --seeds 0 1 2
 
-Prints a Markdown table, a row for each order and number of positions a step: steps, puzzles solved, cells right; the
-mean over seeds, and the standard deviation of the puzzles solved.
+It prints a Markdown table with a row for each order and number of positions per step: steps, puzzles solved and correct
+cells, as means over seeds, and the standard deviation of the puzzles solved.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def make(num_envs: int, **options: Any) -> TextVectorEnv:
 
 
 def model(hidden: int, layers: int) -> dict[str, Any]:
-    """The configuration of a BERT with fresh weights."""
+    """Return the configuration of a BERT with fresh weights."""
     sizes = {"hidden_size": hidden, "intermediate_size": 2 * hidden, "num_attention_heads": hidden // 16}
     dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     common = {"model_type": "bert", "vocab_size": len(WORDS), "max_position_embeddings": 32}
@@ -60,7 +60,7 @@ def model(hidden: int, layers: int) -> dict[str, Any]:
 
 
 def train_twin(arguments: argparse.Namespace, seed: int) -> LMPolicy:
-    """A masked-diffusion model: any number of masks anywhere, each text with the same weight."""
+    """Train a masked-diffusion model: any number of masks anywhere, each text with the same weight."""
     agent = Supervised(
         "LMPolicy",
         make(arguments.batch, per_step=None, mask_probability="uniform", clues=False),
@@ -75,7 +75,7 @@ def train_twin(arguments: argparse.Namespace, seed: int) -> LMPolicy:
 
 
 def learn_order(arguments: argparse.Namespace, folder: Path, seed: int, step_cost: float) -> LMPolicy:
-    """The twin's model with a head that learns when positions are filled; the model itself stays as it is."""
+    """Train a head that decides when to fill positions, on the twin's model, which does not change."""
     agent = REINFORCE(
         "LMPolicy",
         make(64, group_size=8, order="learned", max_steps=16, reward="exact_match", step_cost=step_cost),

@@ -1,17 +1,17 @@
-"""What an update costs: REINFORCE against its supervised twin, on the same batches, in time and in memory.
+"""Time and memory of an update: REINFORCE compared with its supervised twin, on the same batches.
 
     python benchmarks/updates.py --dataset CONLL_FOLDER --model MINILM_FOLDER
     python benchmarks/updates.py --env lm_gym/MaskedLM-v0 --reward log_likelihood --samples all --dataset FILE \
         --model MINILM_FOLDER
 
-Expected: both encode N texts with gradients (3 forwards' worth of work). REINFORCE adds, of K samples, rewards of a few
-hundred numpy calls on [K, N, T] arrays: under a hundredth of the encoder's time. Of every choice (V = 30,522) it adds
-two or three passes over the [Q, V] log-probabilities, whose head is a matrix product of 384 times as many operations;
-and one array of that size in place of the one that the twin's loss fills for its own gradient. So time stays within
-1.1 and peak memory within 1.15 of the twin's.
+Expected: both encode N texts with gradients, which is the work of 3 forward passes. With K samples, REINFORCE adds a
+few hundred numpy calls on [K, N, T] arrays for the rewards, under a hundredth of the encoder's time. With every choice
+(V = 30,522), it adds two or three passes over the [Q, V] log-probabilities, whose matrix product takes 384 times as
+many operations. It also fills one array of that size, instead of the one that the twin's loss fills for its gradient.
+Time therefore stays within 1.1 and peak memory within 1.15 of the twin's.
 
 Seconds are CPU seconds of one process that updates both in turn. Peak memory is the largest resident set of a process
-that trains one of them and does nothing else.
+that trains only one of them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Bounds of arguments: declared in their types, checked in one place.
+"""Bounds of arguments, declared in their types and checked here.
 
 An argument declares its range in its annotation, `sigma: PositiveFloat = 1.0` or
 `decay: Annotated[float, Interval(0, 1, open_low=True)] = 1.0`, and `bounded` (a decorator of functions and dataclasses)
-or `Bounded` (a base class) checks every call. Numbers must be finite whatever their bounds.
+or `Bounded` (a base class) checks every call. All numbers must be finite.
 """
 
 import math
@@ -71,10 +71,10 @@ def bounded(target: F) -> F:
 
 
 class Bounded:
-    """A base of classes whose constructors check their arguments against their types, subclasses' own included.
+    """Base class whose constructor, and those of its subclasses, check their arguments against their types.
 
     Attributes:
-        library_types: types of arguments that are handed to a library's constructor.
+        library_types: types of arguments that are passed to a library's constructor.
     """
 
     library_types: ClassVar[Mapping[str, Any]] = {}
@@ -86,12 +86,12 @@ class Bounded:
 
 
 def check_arguments(target: Callable[..., Any], given: Mapping[str, Any], prefix: str = "") -> None:
-    """Check arguments against the types that a function, or a class's constructors, declare.
+    """Check arguments against the types that a function or the constructors of a class declare.
 
     Args:
-        target: the function or class; a class's bases declare the arguments that it hands on to them.
-        given: arguments by name; one without a declared type must not be NaN or infinite.
-        prefix: of their names in messages.
+        target: the function or class; the bases of a class declare the arguments that it passes to them.
+        given: arguments by name; those without a declared type must not be NaN or infinite.
+        prefix: prefix of their names in messages.
 
     Raises:
         ValueError: naming the argument, its bound and the value.
@@ -102,7 +102,7 @@ def check_arguments(target: Callable[..., Any], given: Mapping[str, Any], prefix
 
 
 def argument_names(kind: type) -> list[str]:
-    """The names of the arguments of a class's constructor, those that it hands on to its bases by `**` included."""
+    """Return the names of a constructor's arguments, including those that it passes to its bases by `**`."""
     names: list[str] = []
     for each in kind.__mro__:
         if "__init__" in vars(each):
@@ -114,17 +114,17 @@ def argument_names(kind: type) -> list[str]:
 
 
 def check_keywords(target: type, given: Mapping[str, Any], where: str, name: str, fixed: Container[str] = ()) -> None:
-    """Check that a class takes these arguments, and that they are in their bounds.
+    """Check that a class accepts these arguments, and that they are within their bounds.
 
     Args:
         target: the class.
         given: arguments by name.
-        where: what they were given as, for messages.
-        name: of the class, for messages.
+        where: the setting that contains them, for messages.
+        name: name of the class, for messages.
         fixed: arguments that cannot be given.
 
     Raises:
-        ValueError: naming the argument and the nearest that the class takes, or its bound and the value.
+        ValueError: an argument is unknown or out of bounds; the message suggests the nearest name, or states the bound.
     """
     known = [key for key in argument_names(target) if key not in fixed]
     for key in given:
@@ -135,7 +135,7 @@ def check_keywords(target: type, given: Mapping[str, Any], where: str, name: str
 
 @cache
 def declared_types(target: Callable[..., Any]) -> Mapping[str, Any]:
-    """The declared types of a function's arguments, or of a class's, those of its bases included."""
+    """Return the declared types of the arguments of a function, or of a class and its bases."""
     if not isinstance(target, type):
         return _own_types(target)
     found: dict[str, Any] = {}
@@ -149,8 +149,8 @@ def declared_types(target: Callable[..., Any]) -> Mapping[str, Any]:
 def check_value(name: str, value: Any, declared: Any) -> None:
     """Check one value against its declared type.
 
-    Numbers, literals, and the entries of sequences and mappings are checked; other types are not, except that a number
-    is never taken for one of them where the type has numbers too (`float | Any`).
+    This checks numbers, literals, and the entries of sequences and mappings. It does not check other types, but if the
+    type also contains numbers (`float | Any`), a number must be within their bounds.
 
     Raises:
         ValueError: naming the argument, its bound and the value.
@@ -191,7 +191,7 @@ def _checked(function: F, target: Callable[..., Any]) -> F:
 
 
 def _own_types(function: Callable[..., Any]) -> dict[str, Any]:
-    """The types that a function declares; those that name what only a type checker imports are left out."""
+    """Return the types that a function declares, except those with names that only a type checker imports."""
     named = [p.name for p in signature(function).parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     written = {name: note for name, note in getattr(function, "__annotations__", {}).items() if name in named}
     found: dict[str, Any] = {}
@@ -205,7 +205,7 @@ def _own_types(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _arms(declared: Any, interval: Interval | None = None) -> Iterator[tuple[Any, Interval | None]]:
-    """The kinds that a type unites, each with its interval."""
+    """Return the members of a union type, each with its interval."""
     origin = get_origin(declared)
     if origin is Annotated:
         base, *marks = get_args(declared)
@@ -222,7 +222,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _accepts(arm: tuple[Any, Interval | None], value: Any, numeric: bool) -> bool:
-    """Whether a value may be of this kind; `numeric`: the type has numbers, so that a number is one of them."""
+    """Return whether a value may be of this kind; with `numeric`, the type contains numbers, and they fit no other."""
     kind, interval = arm
     if kind in (int, float):
         whole = kind is float or isinstance(value, Integral)

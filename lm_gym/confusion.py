@@ -89,7 +89,7 @@ def calibration_error(log_probs: ArrayLike, right: ArrayLike, bins: int = BINS) 
     """
     confidence, hits = np.exp(np.asarray(log_probs, np.float64)), np.asarray(right, np.float64)
     if not confidence.size:
-        raise ValueError("the calibration error of no decisions is undefined: give one at least")
+        raise ValueError("the calibration error of no decisions is undefined: give at least one")
     of = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     gaps = np.bincount(of, confidence, bins) - np.bincount(of, hits, bins)
     return float(np.abs(gaps).sum() / confidence.size)

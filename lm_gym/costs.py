@@ -35,7 +35,7 @@ class Costs:
             for choice, cost in row.items():
                 if not (np.isfinite(cost) and cost >= 0):
                     raise ValueError(
-                        f"costs: {choice!r} where {gold!r} is gold costs {cost}: give a finite number, 0 or more"
+                        f"costs: the cost of {choice!r} for {gold!r} is {cost}: give a finite number, 0 or more"
                     )
                 found[self._find(gold, names) * len(names) + self._find(choice, names)] = float(cost)
         self._keys = np.array(sorted(found), np.int64)

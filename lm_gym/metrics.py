@@ -221,7 +221,7 @@ def perplexity(log_probs_of_targets: ArrayLike) -> float:
     """Return the exponential of the cross-entropy, at least 1; inf beyond the range of a float.
 
     Raises:
-        ValueError: as `cross_entropy`.
+        ValueError: as in `cross_entropy`.
     """
     with np.errstate(over="ignore"):
         return float(np.exp(cross_entropy(log_probs_of_targets)))

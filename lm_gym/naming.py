@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`" (did you mean 'x'?)"` for the known name closest to `name`, or the empty string.
+    """Return `" (did you mean 'x'?)"` for the known name closest to `name`, or the empty string.
 
-    The closest name is the same one in another case or with other separators (`CMA-ES` for `cma_es`), one whose last
-    part it abbreviates (`lr` for `agent.learning_rate`), one that is spelt similarly, or one that has `name` as a part
+    The closest name has the same letters in another case or with other separators (`CMA-ES` for `cma_es`), has a last
+    part that `name` abbreviates (`lr` for `agent.learning_rate`), is spelt similarly, or contains `name`
     (`NER` in `lm_gym/NER-v0`).
     """
     plain: dict[str, str] = {}
@@ -27,7 +27,7 @@ def _plain(name: str) -> str:
 
 
 def _abbreviates(short: str, name: str) -> bool:
-    """Whether `short` has the initials of a name's last part, of two words or more, in the same section if any."""
+    """Return whether `short` consists of the initials of a name's last part, in the same section if there is one."""
     (section, _, initials), (own, _, last) = short.rpartition("."), name.rpartition(".")
     words = last.split("_")
     return len(words) > 1 and initials == "".join(word[:1] for word in words) and section in ("", own)

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class UserCodeError(ValueError):
-    """Code of a user's own that fails, or returns what it must not."""
+    """Error: a user's code failed, or returned an invalid value."""
 
     @classmethod
     def of(cls, what: str, error: Exception) -> "UserCodeError":
@@ -60,7 +60,7 @@ class Registry(dict[str, T]):
         """Look up a name.
 
         Args:
-            name: a key, or `module:name` for an entry of a user's module.
+            name: a key, or `module:name` for an entry in a user's module.
 
         Raises:
             ValueError: the name (the message suggests the nearest one) or the module is unknown.
@@ -79,16 +79,16 @@ class Registry(dict[str, T]):
 
 
 class Registrar(Protocol[T]):
-    """What `class_registrar` gives."""
+    """A function that registers classes; see `class_registrar`."""
 
     def __call__(self, kind: type[T], name: str | None = None) -> type[T]:
         """Add a class."""
 
 
 def class_registrar(registry: Registry[type[T]]) -> Registrar[T]:
-    """The function, also a decorator, that adds classes of a user's own to a registry.
+    """Return a function, also usable as a decorator, that adds a user's classes to a registry.
 
-    It takes the class and a name, by default the class's own, returns the class, and raises ValueError where the name
+    It takes the class and a name, by default that of the class, and returns the class. It raises ValueError if the name
     is taken.
     """
 

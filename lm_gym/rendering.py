@@ -6,11 +6,11 @@ from lm_gym.tasks import DecidedText, Part, Task
 
 _GREEN, _RED, _YELLOW, _RESET = "\x1b[32m", "\x1b[31m", "\x1b[33m", "\x1b[0m"
 
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # line breaks and tabs left out
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # except line breaks and tabs
 
 
 def printable(text: str) -> str:
-    """Replace the control characters of a text by their escapes: no text moves a cursor or changes colours."""
+    """Replace control characters by their escapes, so that a text cannot move the cursor or change colours."""
     return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
 
 

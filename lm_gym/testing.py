@@ -1,4 +1,4 @@
-"""A check of the contract of text environments, for your own environments, too."""
+"""A check of the contract of text environments, including your own."""
 
 import pickle
 from copy import deepcopy
@@ -229,7 +229,7 @@ def _check_rewards(played: _Played) -> None:
 
 
 def _check_steps(played: _Played, actions: NDArray[Any], expected: NDArray[np.float32]) -> None:
-    """Steps that decide some positions pay together what `position_rewards` says, less what they cost."""
+    """Check that the rewards of steps sum to those of `position_rewards`, minus the costs of the steps."""
     total, running = np.zeros(played.rows), np.ones(played.rows, np.bool_)
     if played.vector.task.may_wait and played.vector.settings.actions == "distribution":
         actions = np.concatenate([actions, np.full((*actions.shape[:-1], 1), -1e4, actions.dtype)], axis=-1)

@@ -33,7 +33,7 @@ class TextTokenizer:
         size: V, the number of ids.
         prefix: ids at the start of every text (`[CLS]`, `<s>`).
         suffix: ids at the end of every text (`[SEP]`, `</s>`).
-        pad: the id of padding, 0 where the tokenizer has none.
+        pad: the id of padding, 0 if the tokenizer has none.
         unknown: the id of unknown words, or None.
         mask: the id of the mask token, or None.
         special: bool [V], True at special tokens.
@@ -54,7 +54,7 @@ class TextTokenizer:
 
     @cached_property
     def maskable(self) -> NDArray[np.bool_]:
-        """The ids that may be masked, bool [V]: all except special tokens and the unknown word."""
+        """Which ids may be masked, bool [V]: all except special tokens and the unknown word."""
         allowed = ~self.special
         if self.unknown is not None:
             allowed[self.unknown] = False
@@ -66,7 +66,7 @@ class TextTokenizer:
         return hashlib.sha256(self.tokenizer.to_str().encode()).hexdigest()
 
     def require_mask(self) -> int:
-        """Give the id of the mask token.
+        """Return the id of the mask token.
 
         Raises:
             ValueError: if the tokenizer has none.
@@ -74,16 +74,16 @@ class TextTokenizer:
         if self.mask is None:
             raise ValueError(
                 f"the tokenizer {self.source} has no mask token (looked for {', '.join(_MASK)}), so it can't serve "
-                "masked language modelling: take a tokenizer of a masked language model, such as 'tiny'"
+                "masked language modelling: use a tokenizer of a masked language model, such as 'tiny'"
             )
         return self.mask
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Turn ids into readable text, special tokens included."""
+        """Convert ids to readable text, including special tokens."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=False))
 
     def spell(self, id_: int) -> tuple[bool, str]:
-        """Tell how a token is written: whether a space comes before it, and its characters."""
+        """Return whether a space comes before a token, and its characters."""
         token = self.tokenizer.id_to_token(id_) or ""
         if self.continuation is not None:
             continues = token.startswith(self.continuation)
@@ -93,7 +93,7 @@ class TextTokenizer:
         return token[:1] in "Ġ▁", self.decode([id_]).strip()
 
     def spell_around(self, ids: Sequence[int], places: Sequence[int]) -> Iterator[tuple[bool, str, int | None]]:
-        """Split a text into parts: each of `places` alone, and the text between them.
+        """Split a text into parts: each of `places`, and the text between them.
 
         Args:
             ids: sub-tokens of the text, including the special tokens around it.
@@ -108,7 +108,7 @@ class TextTokenizer:
             yield spelled[0][0], "".join(" " * spaced + piece for spaced, piece in spelled).lstrip(" "), k
 
     def encode_words(self, words: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """Encode distinct words, each on its own, as they would be encoded inside a text of separate words.
+        """Encode distinct words, each as it would be encoded inside a text of separate words.
 
         Args:
             words: the words, W of them.
@@ -117,7 +117,7 @@ class TextTokenizer:
             (ids int32 [S], offsets int64 [W + 1]): word w is ids[offsets[w]:offsets[w + 1]], never empty.
 
         Raises:
-            ValueError: if a word gives no token at all and the tokenizer has no unknown token.
+            ValueError: if a word gives no token and the tokenizer has no unknown token.
         """
         pieces: list[list[int]] = []
         for start in range(0, len(words), _BATCH):
@@ -132,11 +132,11 @@ class TextTokenizer:
         return np.fromiter(chain.from_iterable(pieces), np.int32, int(offsets[-1])), offsets
 
     def encode_text(self, words: Sequence[str]) -> list[int]:
-        """Encode one text of separate words in one call, special tokens not added (slow: for checking)."""
+        """Encode one text of separate words in one call, without special tokens (slow; for checks)."""
         return list(self.tokenizer.encode(list(words), is_pretokenized=True, add_special_tokens=False).ids)
 
     def encode_whole(self, words: Sequence[str]) -> list[int]:
-        """Encode words joined by blanks, as a pipeline that is given the text does (slow: for checking)."""
+        """Encode words joined by blanks, as a pipeline encodes a text (slow; for checks)."""
         return list(self.tokenizer.encode(" ".join(words), add_special_tokens=False).ids)
 
     def _unknown_for(self, word: str) -> int:
@@ -153,12 +153,12 @@ def load_tokenizer(source: str | Path | Tokenizer | TextTokenizer) -> TextTokeni
 
     Args:
         source: `"tiny"` (shipped), a folder with a tokenizer.json or BERT's vocab.txt, the path of a tokenizer.json,
-            `"hub:<id>"` or an id of the Hugging Face hub, a `tokenizers.Tokenizer`, or a `TextTokenizer` (given back as
-            it is).
+            `"hub:<id>"` or an id of the Hugging Face hub, a `tokenizers.Tokenizer`, or a `TextTokenizer` (returned
+            unchanged).
 
     Raises:
         FileNotFoundError: if a path doesn't exist, or a folder has neither file.
-        ValueError: if the file isn't a tokenizer, or the hub doesn't give one.
+        ValueError: if the file is not a tokenizer, or the hub has none.
     """
     if isinstance(source, TextTokenizer):
         return source
@@ -195,13 +195,13 @@ def _download(identifier: str) -> Tokenizer:
         return Tokenizer.from_pretrained(identifier)
     except Exception as error:  # tokenizers raises plain Exception
         raise ValueError(
-            f"no tokenizer {identifier!r}: it is not 'tiny', no file or folder here, and the Hugging Face hub gave "
+            f"no tokenizer {identifier!r}: it is not 'tiny', not a file or folder here, and the Hugging Face hub gave "
             f"none ({error}); if it has no tokenizer.json, {way_out(identifier)}"
         ) from error
 
 
 def _prepare(given: Tokenizer, source: str) -> TextTokenizer:
-    """Copy a tokenizer without truncation and padding, make it encode separate words, and find its special ids."""
+    """Copy a tokenizer without truncation and padding, let it encode separate words, and find its special ids."""
     written = given.to_str()
     tokenizer, description = Tokenizer.from_str(written), json.loads(written)
     tokenizer.no_truncation()
@@ -239,7 +239,7 @@ def _first_id(tokenizer: Tokenizer, names: Sequence[str]) -> int | None:
 
 
 def _frame(tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Find what the post-processor puts before and after a text."""
+    """Return the ids that the post-processor adds before and after a text."""
     bare = tokenizer.encode(["a"], is_pretokenized=True, add_special_tokens=False).ids
     framed = tokenizer.encode(["a"], is_pretokenized=True, add_special_tokens=True).ids
     for start in range(len(framed) - len(bare) + 1):
@@ -249,7 +249,7 @@ def _frame(tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def _continuation(model: dict[str, Any]) -> str | None:
-    """Find the prefix of tokens that continue a word, or None if word beginnings are marked instead."""
+    """Return the prefix of tokens that continue a word, or None if tokens that begin a word are marked instead."""
     if model["type"] == "WordLevel":
         return "\0"  # nothing continues a word
     return model.get("continuing_subword_prefix", "##") if model["type"] == "WordPiece" else None

@@ -1,4 +1,4 @@
-"""BERT's tokenizer from the `vocab.txt` of a folder that has no `tokenizer.json`, as older checkpoints are."""
+"""BERT's tokenizer from the `vocab.txt` of older checkpoints, which have no `tokenizer.json`."""
 
 import json
 from pathlib import Path
@@ -11,12 +11,12 @@ _SPECIAL = {"unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "pad": "[PAD]", "mas
 
 
 def read_vocab_txt(folder: Path) -> Tokenizer:
-    """The tokenizer that transformers makes of a folder with a vocab.txt and, perhaps, a tokenizer_config.json.
+    """Return the tokenizer that transformers would make from a vocab.txt and, if present, a tokenizer_config.json.
 
     Raises:
-        FileNotFoundError: there is no vocab.txt, or it is that of another kind of tokenizer; the message says how to
-            write the tokenizer.json.
-        ValueError: tokenizer_config.json is no JSON object, or vocab.txt lacks a special token.
+        FileNotFoundError: there is no vocab.txt, or it belongs to another kind of tokenizer; the message says how to
+        write the tokenizer.json.
+        ValueError: tokenizer_config.json is not a JSON object, or vocab.txt lacks a special token.
     """
     file, settings = folder / "vocab.txt", _settings(folder / "tokenizer_config.json")
     kind = settings.get("tokenizer_class") or _CLASSES[0]
@@ -44,7 +44,7 @@ def read_vocab_txt(folder: Path) -> Tokenizer:
 
 
 def way_out(source: str) -> str:
-    """How to write the tokenizer.json that is missing from a folder or a hub repository."""
+    """Describe how to write the tokenizer.json that a folder or a hub repository lacks."""
     folder = "FOLDER" if "'" in source else source
     return (
         f'write it by python -c "from transformers import AutoTokenizer; '
@@ -58,12 +58,12 @@ def _settings(file: Path) -> dict[str, Any]:
     try:
         settings = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{file} is no JSON: {error}") from None
+        raise ValueError(f"{file} is not JSON: {error}") from None
     if not isinstance(settings, dict):
-        raise ValueError(f"{file} is no JSON object")
+        raise ValueError(f"{file} is not a JSON object")
     return settings
 
 
 def _content(token: Any) -> str:
-    """A special token, written as a string or as an object."""
+    """Return a special token, which may be stored as a string or as an object."""
     return str(token["content"] if isinstance(token, dict) else token)

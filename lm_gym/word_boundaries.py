@@ -1,7 +1,7 @@
-"""How a tokenizer is brought to encode a word on its own as it encodes it behind a space.
+"""Changes to a tokenizer that let it encode a single word as it does after a space.
 
-An environment encodes the words of a text one by one, so that every word has sub-tokens of its own. Tokenizers that
-mark the space before a word (byte-level BPE, SentencePiece) then have to put that mark in front of each word.
+An environment encodes the words of a text one by one, so that no sub-token spans two words. Tokenizers that mark the
+space before a word (byte-level BPE, SentencePiece) must then put this mark before each word.
 """
 
 import json
@@ -16,13 +16,13 @@ _LEADS = ("a", "the", ".")
 
 
 def separate_words(tokenizer: Tokenizer, description: Mapping[str, Any]) -> None:
-    """Change a tokenizer in place so that a word alone gives what it gives behind a space, where that is possible.
+    """Change a tokenizer in place so that a single word is encoded as after a space, if that is possible.
 
-    Several ways to put a space in front of a word are tried on a few words; the first that is right for most of them is
-    taken, none if the tokenizer is right as it is.
+    This tries several ways to put a space before a word on a few words, and keeps the first that is right for most of
+    them. A tokenizer that is already right is not changed.
 
     Args:
-        tokenizer: without truncation.
+        tokenizer: the tokenizer, without truncation.
         description: its JSON.
     """
     wanted = {word: _behind_a_space(tokenizer, word) for word in _PROBES}
@@ -38,7 +38,7 @@ def separate_words(tokenizer: Tokenizer, description: Mapping[str, Any]) -> None
 
 
 def _behind_a_space(tokenizer: Tokenizer, word: str) -> list[int]:
-    """The ids of a word inside a text: what follows those of the word before it, where that can be told."""
+    """Return the ids of a word inside a text, after those of the previous word; None if they cannot be separated."""
     for lead in _LEADS:
         alone, both = _ids(tokenizer, lead), _ids(tokenizer, f"{lead} {word}")
         if alone and both[: len(alone)] == alone:
@@ -51,7 +51,7 @@ def _ids(tokenizer: Tokenizer, text: str | list[str]) -> list[int]:
 
 
 def _ways(pre_tokenizer: Any, normalizer: Any) -> Iterator[tuple[Any, Any]]:
-    """The parts of a tokenizer as they are, and with one change after another that may put a space before a word."""
+    """Yield the unchanged parts of a tokenizer, and then each variant that may put a space before a word."""
     yield pre_tokenizer, normalizer
     for kind, setting in (("ByteLevel", {"add_prefix_space": True}), ("Metaspace", {"prepend_scheme": "always"})):
         changed = deepcopy(pre_tokenizer)
@@ -63,7 +63,7 @@ def _ways(pre_tokenizer: Any, normalizer: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _change(node: object, kind: str, setting: dict[str, Any]) -> int:
-    """Change the settings of every part of a kind, and count them."""
+    """Change the settings of every part of a kind, and return the number of parts."""
     if isinstance(node, list):
         return sum(_change(child, kind, setting) for child in node)
     if not isinstance(node, dict):
@@ -75,7 +75,7 @@ def _change(node: object, kind: str, setting: dict[str, Any]) -> int:
 
 
 def _built(pre_tokenizer: Any, normalizer: Any) -> tuple[Any, Any]:
-    """The pre-tokenizer and the normalizer of these descriptions."""
+    """Create the pre-tokenizer and the normalizer from their descriptions."""
     empty = json.loads(Tokenizer.from_str('{"model": {"type": "BPE", "vocab": {}, "merges": []}}').to_str())
     built = Tokenizer.from_str(json.dumps({**empty, "pre_tokenizer": pre_tokenizer, "normalizer": normalizer}))
     return built.pre_tokenizer, built.normalizer

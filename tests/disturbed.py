@@ -1,4 +1,4 @@
-"""An agent whose replicas come to harm. Workers import it by its name."""
+"""Agents whose replicas come to harm. Workers import them by their names."""
 
 import os
 import signal
@@ -7,6 +7,7 @@ from pathlib import Path
 import torch as th
 
 from lm_gym.agents.algorithms.presets import SNES
+from lm_gym.agents.algorithms.supervised import Supervised
 
 
 class Disturbed(SNES):
@@ -35,3 +36,14 @@ class Disturbed(SNES):
         except FileNotFoundError:
             return False
         return True
+
+
+class Broken(Supervised):
+    """An agent whose replicas fail in their second update."""
+
+    home = 0  # the main process
+
+    def _update(self, obs, texts):
+        if os.getpid() != self.home and self.updates == 1:
+            raise ValueError("no such tag")
+        return super()._update(obs, texts)

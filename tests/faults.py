@@ -5,8 +5,9 @@ of them by the clock and half at a file operation (while a checkpoint, a report 
 resumed until it ends. Weights, optimizer state and the lines of metrics.jsonl must equal those of the undisturbed run.
 `compare` is killed likewise.
 
-Processes are forked from this one, so that none of them imports torch anew. Moments are drawn from --seed; the clock is
-the machine's, so that another try kills elsewhere.
+Processes are forked from this one, so that none of them imports libraries anew. Moments are drawn from --seed; the
+clock is the machine's, so that another try kills elsewhere. With --record FILE, each count is noted when it is reached,
+and the same command continues after it was stopped.
 """
 
 import json
@@ -29,8 +30,9 @@ from lm_gym.agents import compare, train
 from lm_gym.agents.algorithms.black_box import BlackBox
 from lm_gym.agents.algorithms.registry import ALGORITHMS
 from lm_gym.bounds import NonNegativeInt, PositiveInt, bounded
-from lm_gym.tasks import TASKS
-from tests.runs import write_corpus
+from lm_gym.data import Corpus
+from lm_gym.data.fields import Field
+from lm_gym.tasks import TASKS, Task, load_data
 from tests.studies import write_study
 
 OF_TIME = ("time/", "budget/seconds", "budget/peak_memory_bytes")
@@ -38,17 +40,29 @@ SPACE = {"search_space": "soft_prompt", "search_space_kwargs": {"tokens": 2, "di
 POPULATION = {"optimizer_kwargs": {"popsize": 8}}
 
 
-def write_records(folder: Path) -> Path:
-    """The corpus of the tests as JSON Lines with tags and labels, which every task can read."""
-    columns = write_corpus(folder / "columns")
-    for path in columns.iterdir():
-        with (folder / path.name).with_suffix(".jsonl").open("w") as file:
-            for number, text in enumerate(path.read_text().strip().split("\n\n")):
-                tokens, tags = zip(*(line.split() for line in text.splitlines()), strict=True)
-                record = {"tokens": tokens, "tags": tags, "label": ("good", "bad")[number % 2]}
+def write_records(task: type[Task], folder: Path, texts: int = 12) -> Path:
+    """The first texts of each split of a task's builtin data as JSON Lines."""
+    folder.mkdir(parents=True)
+    for split, corpus in load_data(task, "builtin").splits.items():
+        with (folder / f"{split}.jsonl").open("w") as file:
+            for i in range(texts):
+                record = {field.name: value for field in task.fields if (value := _value(corpus, field, i)) is not None}
                 file.write(json.dumps(record) + "\n")
-    shutil.rmtree(columns)
     return folder
+
+
+def _value(corpus: Corpus, field: Field, i: int) -> Any:
+    """The value of a field of a text; None if the corpus does not have it."""
+    if field.kind == "words":
+        return corpus.text(i)
+    if field.kind == "tags":
+        return corpus.tags_of(i)
+    if field.name not in corpus.columns:
+        return None
+    values: Any = corpus.columns[field.name].of(i)
+    if field.kind in ("text", "texts"):
+        values = [" ".join(words) for words in values]
+    return values[0] if values and field.kind in ("text", "label") else values
 
 
 def options(algo: str, env_id: str, data: Path) -> list[str]:
@@ -209,30 +223,49 @@ def try_study(data: Path, folder: Path, kills: int, draw: random.Random) -> int:
     return killed
 
 
+class Record:
+    """The kills of each run so far, in a file if one is given."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        lines = path.read_text().splitlines() if path is not None and path.is_file() else []
+        self.kills: dict[str, int] = dict(json.loads(line) for line in lines)
+
+    def add(self, name: str, kills: int) -> None:
+        self.kills[name] = kills
+        print(f"{name}: {kills} kills, the same to the bit", flush=True)
+        if self._path is not None:
+            with self._path.open("a") as file:
+                file.write(json.dumps([name, kills]) + "\n")
+
+
 @bounded
-def main(kills: PositiveInt = 8, seed: NonNegativeInt = 0, only: str = "") -> None:
+def main(kills: PositiveInt = 8, seed: NonNegativeInt = 0, only: str = "", record: Path | None = None) -> None:
     """Kill runs and studies, and compare what they end with.
 
     Args:
         kills: at most so many of each run, and of the study.
         seed: of the moments.
         only: algorithms whose names begin so, "compare" among them; by default all.
+        record: a file of finished runs, which are not tried again.
     """
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # forked
-    draw, total = random.Random(seed), 0
+    done = Record(record)
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
-    data = write_records(folder / "data" / "people")
+    data = {task.env_id: write_records(task, folder / "data" / task.name) for task in TASKS.values()}
+    ner = data["lm_gym/NER-v0"]
+    train.main([*options("supervised", "lm_gym/NER-v0", ner), f"--run_dir={folder / 'first'}"])  # imports everything
     for algo in (name for name in ALGORITHMS if name.startswith(only)):
         for task in TASKS.values():
-            killed = try_run(algo, task.env_id, data, folder / algo / task.name, kills, draw)
-            total += killed
-            print(f"{algo} on {task.env_id}: {killed} kills, the same to the bit", flush=True)
-    if "compare".startswith(only):
-        killed = try_study(data, folder / "compare", kills, draw)
-        total += killed
-        print(f"compare: {killed} kills, the same to the bit", flush=True)
+            name = f"{algo} on {task.env_id}"
+            if name not in done.kills:
+                draw = random.Random(f"{seed} {name}")
+                done.add(name, try_run(algo, task.env_id, data[task.env_id], folder / algo / task.name, kills, draw))
+                shutil.rmtree(folder / algo / task.name)
+    if "compare".startswith(only) and "compare" not in done.kills:
+        done.add("compare", try_study(ner, folder / "compare", kills, random.Random(f"{seed} compare")))
     shutil.rmtree(folder)
-    print(f"{total} kills")
+    print(f"{sum(done.kills.values())} kills")
 
 
 if __name__ == "__main__":

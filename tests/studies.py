@@ -1,9 +1,12 @@
 """Studies for the tests: a tiny one that is really trained, and folders as runs leave them, without training."""
 
 import json
+import sys
 from pathlib import Path
 
 import yaml
+
+from lm_gym.agents.compare.runs import Job
 
 METRICS = ("entity_f1", "token_accuracy")
 
@@ -36,3 +39,10 @@ def write_run(folder: Path, algo: str, values: list[float], forward: int, backwa
     report |= {"metrics": metrics, "fingerprint": "f00d", "reports": ["entities & <tags>", "tokens"]}
     (folder / "config.yaml").write_text(f"algo: {algo}\n")
     (folder / "report.json").write_text(json.dumps(report))
+
+
+class Said(Job):
+    """A job that runs Python code in place of a training. Ray workers import it by its name."""
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-c", *self.options, str(self.folder)]

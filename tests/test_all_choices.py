@@ -271,7 +271,7 @@ def test_log_likelihood_is_learned_by_default(prose, env):
         ({"dense": False}, {"samples": "all"}, "ties positions together"),
         ({}, {"samples": 1, "advantage": "group_normalized"}, "needs samples >= 2"),
         ({}, {"samples": 1}, "a single sample"),
-        ({}, {"samples": 4, "advantage": "maximum_likelihood", "baseline": "value"}, "would not be looked at"),
+        ({}, {"samples": 4, "advantage": "maximum_likelihood", "baseline": "value"}, "would be ignored"),
         ({"unit": "token"}, {"samples": 4, "advantage": "group_normalized"}, "unit='sequence'"),
     ],
     ids=str,

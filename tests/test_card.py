@@ -1,15 +1,18 @@
-"""The model card of a run, its upload to the hub, and the commands that a run ends with."""
+"""The model card of a run, its upload to the hub, saved models without their runs, and the last lines of a run."""
 
 import json
 import shlex
+import shutil
 
 import pytest
 import yaml
 from huggingface_hub import HfApi, ModelCard
 
-from lm_gym.agents import push_to_hub
+from lm_gym.agents import predict, push_to_hub
 from lm_gym.agents.__main__ import COMMANDS
+from lm_gym.agents.evaluate import main as evaluate_main
 from lm_gym.agents.files import find_damage
+from lm_gym.agents.predict import main as predict_main
 from lm_gym.agents.runs.run_folder import RunFolderError
 from tests.runs import train, write_corpus
 
@@ -71,6 +74,57 @@ def test_cards_of_other_heads(options, pipeline, tmp_path):
     code = text.partition("```python\n")[2].partition("```")[0]
     code = code.replace("FOLDER", str(run / "best")).replace('folder = "."', f"folder = {str(run / 'best')!r}")
     exec(compile(code.replace("…", "a mouse" if pipeline != "fill-mask" else "a [MASK]"), "card", "exec"), {})
+
+
+def copied(run_dir, tmp_path):
+    """A copy of the best model, far from its run."""
+    return shutil.copytree(run_dir / "best", tmp_path / "copy", ignore=shutil.ignore_patterns("checksums.json"))
+
+
+def test_a_saved_model_predicts_as_its_run_does(run_dir, tmp_path, monkeypatch):
+    texts = ["Ada saw Oslo .", "(Bo met Cy.)"]
+    expected = predict(run_dir, texts)
+    assert predict(run_dir / "best", texts) == expected
+    model = copied(run_dir, tmp_path)
+    assert predict(model, texts) == expected
+    monkeypatch.setattr("lm_gym.agents.runs.saved_model.snapshot_download", {"ann/tagger": str(model)}.get)
+    assert predict("hub:ann/tagger", texts) == expected
+
+
+def test_a_saved_model_is_evaluated_on_given_data(run_dir, tmp_path, monkeypatch, capsys):
+    data = write_corpus(tmp_path / "people")
+    evaluate_main([str(run_dir), "--env.dataset", str(data)])
+    monkeypatch.chdir(tmp_path)
+    evaluate_main([str(copied(run_dir, tmp_path)), "--env.dataset", str(data)])
+    name = "evaluation-people-test.json"
+    assert (tmp_path / name).read_text() == (run_dir / name).read_text()
+
+
+def test_a_saved_model_names_no_path_of_this_machine(run_dir):
+    written = yaml.safe_load((run_dir / "best" / "lm_gym.yaml").read_text())
+    assert written["env"]["id"] == "lm_gym/NER-v0"
+    assert not {"dataset", "tokenizer"} & set(written["env"])
+    assert "/" not in (run_dir / "best" / "lm_gym.yaml").read_text().replace("lm_gym/NER-v0", "")
+    assert json.loads((run_dir / "best" / "lm_gym.json").read_text()) == {"fields": []}
+
+
+def refused(command, *arguments, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        command([str(argument) for argument in arguments])
+    return capsys.readouterr().err
+
+
+def test_saved_models_that_lack_something_are_refused(run_dir, tmp_path, capsys):
+    model = copied(run_dir, tmp_path)
+    assert "copy is a model without the data of its run: give --env.dataset" in refused(
+        evaluate_main, model, capsys=capsys
+    )
+    (model / "lm_gym.yaml").unlink()
+    said = refused(predict_main, model, "--input=-", capsys=capsys)
+    assert "copy is a model without lm_gym.yaml, which finished runs write: give the run folder" in said
+    said = refused(predict_main, "hub:not an id", "--input=-", capsys=capsys)
+    assert "no model 'not an id' on the Hugging Face hub: " in said
+    assert said.count("\n") == 1
 
 
 def test_push_uploads_the_model_without_checksums(run_dir, monkeypatch):

@@ -47,6 +47,43 @@ def test_help_of_train_fits_a_screen_and_imports_no_model_library():
     assert all(f"--{section}.*" in done.stdout for section in SECTIONS)
 
 
+LIGHT = [name for name in COMMANDS if name not in ("train", "pretrain")]
+
+
+@pytest.mark.parametrize("command", LIGHT)
+def test_help_imports_no_model_library(command):
+    loads = "assert not {'torch', 'transformers', 'stable_baselines3'} & set(sys.modules)"
+    main = f"import sys; from lm_gym.agents.{command} import main"
+    code = f"{main}\ntry: main(['--help'])\nexcept SystemExit: {loads}"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_unknown_option_gets_a_suggestion(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["evaluate", "runs/x", "--splt", "test"])
+    assert capsys.readouterr().err == "lm-gym evaluate: no option --splt (did you mean '--split'?); --help lists them\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "line"),
+    [
+        ("evaluate", ["runs/x"], "loading runs/x …"),
+        ("play", ["runs/x"], "loading runs/x …"),
+        ("predict", ["runs/x", "--input=-"], "loading runs/x …"),
+        ("monitor", ["runs/x", "--input=-"], "loading runs/x …"),
+        ("reply", ["runs/x", "--bank=b"], "loading runs/x …"),
+        ("compare", ["ner_builtin", "--rows=supervised"], "comparing 1 row of ner_builtin: checking …"),
+    ],
+)
+def test_first_line_comes_before_the_model_libraries(command, arguments, line):
+    terminal = "sys.stderr.isatty = lambda: True"
+    without = "sys.modules['torch'] = sys.modules['stable_baselines3'] = None"  # importing them is an error
+    code = f"import sys; {terminal}; {without}; from lm_gym.agents.{command} import main; main({arguments!r})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.stdout + done.stderr).startswith(line)
+    assert "ModuleNotFoundError" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [

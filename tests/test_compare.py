@@ -3,7 +3,6 @@
 import csv
 import json
 import re
-import sys
 from base64 import b64decode
 from pathlib import Path
 
@@ -31,7 +30,7 @@ from lm_gym.agents.compare.study import Row, options, read_study
 from lm_gym.agents.compare.tables import cost_table, goal, main_table
 from lm_gym.agents.runs.settings import SettingsError
 from tests.runs import write_corpus
-from tests.studies import write_run, write_study
+from tests.studies import Said, write_run, write_study
 
 CONFIGS = Path(__file__).parents[1] / "configs/compare"
 TWIN = {"settings": {"algo": "supervised"}}
@@ -83,13 +82,6 @@ def test_a_study_is_stopped_goes_on_and_is_never_repeated(
     with pytest.raises(SystemExit, match="2"):
         compare.main(command)
     assert "agent.learning_rate 0.001, but the study has 0.5" in capsys.readouterr().err
-
-
-class Said(Job):
-    """A job that runs Python code in place of a training."""
-
-    def command(self) -> list[str]:
-        return [sys.executable, "-c", *self.options, str(self.folder)]
 
 
 def test_a_run_that_fails_is_kept_and_the_study_goes_on(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_other_splits_stay_whole_and_the_cut_is_noted():
     assert few.tag_names == whole.tag_names
     assert few.fingerprint != whole.fingerprint
     assert few.notes[-1] == f"train: 5 of {len(whole['train'])} texts (5, seed 2)"
-    assert "(2 a type, seed 0)" in load_dataset("builtin/ner", train_texts_per_type=2).notes[-1]
+    assert "(2 per type, seed 0)" in load_dataset("builtin/ner", train_texts_per_type=2).notes[-1]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import numpy as np
 import pandas
 import polars
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lm_gym.data import Corpus, DataError, Dataset, Field, LabelColumn, OtherFields, load_dataset
@@ -350,7 +350,7 @@ def test_other_kinds_of_field_in_files_and_datasets(tmp_path):
     assert caught.value.kinds == {"tags"}
     path = tmp_path / "train.csv"
     path.write_text("word,label\nso,O\nIvo,B-PER\n")
-    with pytest.raises(OtherFields, match=r"train\.csv: a word a row, and a 'label' for each: one label") as caught:
+    with pytest.raises(OtherFields, match=r"train\.csv: each row is a word with a 'label': one label") as caught:
         load_dataset(path, fields=(WORDS, LABEL))
     assert caught.value.kinds == {"tags"}
     path.write_text("text,label\na fine film,1\n")
@@ -370,14 +370,14 @@ def test_other_kinds_of_field_in_files_and_datasets(tmp_path):
 
 
 BAD = [
-    ([{"text": "a", "label": ""}], (WORDS, LABEL), "row 0: 'label' is '': a label is a string that is not empty"),
+    ([{"text": "a", "label": ""}], (WORDS, LABEL), "row 0: 'label' is '': a label is a non-empty string"),
     ([{"text": "a", "label": "x"}, {"text": "b", "label": None}], (WORDS, LABEL), "row 1: 'label' is None"),
     ([{"text": "a", "label": 0.5}], (WORDS, LABEL), r"row 0: 'label' is 0\.5: a label"),
-    ([{"text": "a", "label": "x"}, {"text": "b"}], (WORDS, LABEL), "row 1: no 'label', which the texts before have"),
+    ([{"text": "a", "label": "x"}, {"text": "b"}], (WORDS, LABEL), "row 1: no 'label', which earlier texts have"),
     ([{"text": "a"}, {"text": "b", "label": 1}], (WORDS, replace(LABEL, required=False)), "row 1: 'label' is not in"),
-    ([["a"], (["b"], ["O"])], None, "row 1: 'tags' is not in the texts before"),
+    ([["a"], (["b"], ["O"])], None, "row 1: 'tags' is not in earlier texts"),
     ([{"text": "a", "topic": "x", "y": 1}], (WORDS, LABELS), "no column of labels among text, topic, y"),
-    ([{"text": "a", "labels": ["x", "x"]}], (WORDS, LABELS), "a label stands in it twice"),
+    ([{"text": "a", "labels": ["x", "x"]}], (WORDS, LABELS), "a label occurs twice"),
     ([{"text": "a", "labels": ["x", ["y"]]}], (WORDS, LABELS), "'labels' is .'y'.: a label is"),
     ([{"text": "a", "items": "b"}], (WORDS, CANDIDATES), "'items' is 'b': a list of texts is needed"),
     ([{"text": "a", "items": ["b", " "]}], (WORDS, CANDIDATES), "'items' holds ' ': each text needs words"),
@@ -395,11 +395,11 @@ BAD = [
     ([{"text": "a"}], (WORDS, TAGS, replace(TAGS, name="more")), "two are of kind 'tags'"),
     ([{"text": "a"}], (WORDS, LABEL, replace(LABELS, name="label")), "two have the same name"),
     ([{"text": "a"}], (WORDS, RELEVANCE), "beside='candidates' is no field of kind 'texts'"),
-    (["a text", "b"], None, "Python data, train, row 0: 'a text' is no text: give a list of words"),
-    (3, None, "int is no data: give a list of records"),
-    ([], None, "Python data, train: no text in it"),
+    (["a text", "b"], None, "Python data, train, row 0: 'a text' is not a text: give a list of words"),
+    (3, None, "int is not data: give a list of records"),
+    ([], None, "Python data, train: no texts"),
     ({"text": ["a"]}, None, "Python data: no split of a usual name; it has text"),
-    (polars.DataFrame({"text": ["a"]}).lazy(), None, "LazyFrame is no data"),
+    (polars.DataFrame({"text": ["a"]}).lazy(), None, "LazyFrame is not data"),
 ]
 
 
@@ -415,7 +415,10 @@ def test_bad_data_are_refused(data, fields, message):
         ({"columns": {"lable": "x"}}, r"columns: no field 'lable' \(did you mean 'label'\?\): fields are words, label"),
         ({"columns": {"label": "y"}}, "no column 'y': there are text, label"),
         ({"columns": {"label": 2}}, "there is no column 2: there are 2"),
-        ({"columns": {"words": "text"}, "text_column": "text"}, "field 'words': columns says 'text' and also 'text'"),
+        (
+            {"columns": {"words": "text"}, "text_column": "text"},
+            "field 'words': columns gives 'text', and an option gives 'text'",
+        ),
         ({"tag_column": 1}, "tag_column=1: no tags are read, fields are words, label"),
         ({"splits": {"train": "train"}}, "needs a dict of splits"),
         ({"splits": {"dev": "x"}}, "unknown split 'dev'"),
@@ -481,6 +484,7 @@ def contents(corpus):
     return [(corpus.text(i), *(corpus.columns[field.name].of(i) for field in RAGGED[1:])) for i in range(len(corpus))]
 
 
+@settings(deadline=None)
 @given(st.lists(records, min_size=1, max_size=8), st.data())
 def test_take_gives_the_columns_of_the_texts_asked_for(data, draw):
     corpus = load_dataset(data, fields=RAGGED)["train"]

@@ -108,16 +108,16 @@ def test_the_same_words_in_odd_tables(tmp_path, name):
 
 
 REFUSED = [
-    ("a.csv", "Iva left;1\nBo ran;0\n", {}, "cells may stand between ',' or ';': say delimiter="),
-    ("a.csv", "words,body\n2,Iva left\n3,Bo ran\n", {}, "column 'words' holds numbers only: say token_column or text_"),
+    ("a.csv", "Iva left;1\nBo ran;0\n", {}, "cells may be separated by ',' or ';': set delimiter="),
+    ("a.csv", "words,body\n2,Iva left\n3,Bo ran\n", {}, "column 'words' holds numbers only: set token_column or text_"),
     ("a.csv", 'tokens\n"[Iva, left]"\n', {}, "a list of items without quotes: write lists as JSON"),
     ("a.csv", "tokens\n\"['Iva', 'left'\"\n", {}, "a list that cannot be read: write lists as JSON"),
     ("a.csv", "tokens\n\"['a' 'b' ... 'z']\"\n", {}, r"a list that NumPy cut short by '\.\.\.'"),
     ("a.csv", 'tokens\n"[101, 7592]"\n', {}, "'tokens' holds 101: strings are needed"),
     ("a.csv", "a,b\nIva left,x y\n", {"header": False, "text_column": "a"}, "header=False, so columns have no names"),
-    ("a.csv", "a||b\n", {"delimiter": "||"}, "between single characters"),
-    ("a.csv", "a,b\n", {"delimiter": ""}, "delimiter='': give what stands between columns"),
-    ("a.conll", "Iva;B-PER\nleft;O\n", {}, "columns seem to stand between ';': say delimiter=';'"),
+    ("a.csv", "a||b\n", {"delimiter": "||"}, "give a single character"),
+    ("a.csv", "a,b\n", {"delimiter": ""}, "delimiter='': give the characters between columns"),
+    ("a.conll", "Iva;B-PER\nleft;O\n", {}, "columns seem to be separated by ';': set delimiter=';'"),
     ("a.conll", "Iva NNP\nleft VBD\n", {}, r"tag 'NNP' fits no scheme: .* scheme='io' .*column 1, tag_column chooses"),
     ("a.conll", "Iva B_PER\nleft O\n", {}, "tag 'B_PER' fits no scheme"),
     ("a.conll", "Iva PER-B\nleft O\n", {}, "tag 'PER-B' fits no scheme"),
@@ -133,7 +133,7 @@ REFUSED = [
     ("a.jsonl", '{"tokens": ["Iva", "\\ud83c"]}\n', {}, r"line 1: '\\ud83c' has a lone surrogate"),
     ("a.txt", "Iva\n".encode("utf-16"), {}, "the file is UTF-16: convert"),
     ("a.txt", "Iva\n".encode("utf-16-le"), {"fields": PLAIN}, "has a zero byte: is the file UTF-16"),
-    ("a.conll", "w O\n" * 1001, {}, "a word a line, and all 1001 are one text"),
+    ("a.conll", "w O\n" * 1001, {}, "each line is a word, and all 1001 form one text"),
     ("a.txt", "w " * 1_000_001, {"fields": PLAIN}, "line 1: a text of 1,000,001 words"),
 ]
 
@@ -145,12 +145,12 @@ def test_what_cannot_be_guessed_is_refused(tmp_path, name, content, options, mes
 
 
 REMARKS = [
-    ("a.conll", "# x\nIva B-PER\nleft O\n", {}, "train: 1 comment lines (#) are passed over"),
-    ("a.csv", "# x\nword,tag\nIva,B-PER\nleft,O\n", {}, "train: 1 comment rows (#) are passed over"),
+    ("a.conll", "# x\nIva B-PER\nleft O\n", {}, "train: 1 comment lines (#) are skipped"),
+    ("a.csv", "# x\nword,tag\nIva,B-PER\nleft,O\n", {}, "train: 1 comment rows (#) are skipped"),
     ("a.conll", "Iva B-PER\n\nleft O\n", {}, "train: every text has one word (a blank line after every word?)"),
     ("a.jsonl", '{"word": "Iva", "tag": "O"}\n' * 2, {}, "train: every text has one word (one text for every word?)"),
     ("a.conll", "Iva O\r\r\nleft O\r\r\n", {}, "train: line breaks are doubled (CR CR LF): each is read as one"),
-    ("a.conll", "word tag\nIva O\nleft O\n", {}, "train: line 1 names the columns and is no text"),
+    ("a.conll", "word tag\nIva O\nleft O\n", {}, "train: line 1 names the columns and is not a text"),
     (
         "a.conll",
         "Iva PER\nleft O\n",
@@ -161,13 +161,13 @@ REMARKS = [
         "a.csv",
         "review\nIva left\nBo ran\n",
         {},
-        "train: the first row, 'review', is read as a text: say header=True if it is a header",
+        "train: the first row, 'review', is read as a text: set header=True if it is a header",
     ),
     (
         "a.txt",
         "Iva NN\nran VB\n\n" * 5,
         {},
-        "train: every line has 2 words, and some are blank: if a word stands on each line, call the file .conll",
+        "train: every line has 2 words, and some are blank: if each line is a word, rename the file to .conll",
     ),
     (
         "a.jsonl",
@@ -199,7 +199,7 @@ def test_texts_and_their_labels_need_no_header(tmp_path, row, columns):
     assert [*found["train"].columns] == [*asked["train"].columns]
     assert texts(found) == texts(asked) == [["all", "went", "well"]] * 4
     named = ", ".join(f"{name} from column {column}" for name, column in columns.items())
-    assert found.notes == (f"train: there is no header: {named}; say columns={{…}} if that is wrong",)
+    assert found.notes == (f"train: there is no header: {named}; set columns={{…}} if that is wrong",)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_texts_and_their_labels_need_no_header(tmp_path, row, columns):
     ],
 )
 def test_columns_without_a_header_are_not_guessed_if_in_doubt(tmp_path, content, fields):
-    with pytest.raises(DataError, match="columns and no header: say"):
+    with pytest.raises(DataError, match="columns and no header: set"):
         load(tmp_path, "a.csv", content, fields=fields)
 
 
@@ -276,7 +276,7 @@ def test_rows_without_words_are_left_out_and_counted(tmp_path, source):
     dataset = EMPTY[source](tmp_path, rows)
     assert texts(dataset) == [["Iva", "left", "."], ["Bo", "ran", "."]]
     assert "train: 3 of 5 rows have no words and are left out" in dataset.notes
-    with pytest.raises(DataError, match="no text in it"):
+    with pytest.raises(DataError, match="no texts"):
         EMPTY[source](tmp_path, ["", " "])
 
 

@@ -56,10 +56,10 @@ def test_overlap_is_refused_for_training_only(run_dir: Path, tmp_path: Path, cap
     for split in ("train", "test"):
         (data / f"{split}.txt").write_text("Ada B-PER\nsaw O\nLima B-LOC\n. O\n\n")
     main([str(run_dir), "--env.dataset", str(data)])
-    assert "1 of the 1 texts of train stand in test too" in capsys.readouterr().out
+    assert "1 of the 1 texts of train also occur in test" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         train(data, tmp_path / "run")
-    assert "1 of the 1 texts of train stand in test too, above max_overlap=0.1" in capsys.readouterr().err
+    assert "1 of the 1 texts of train also occur in test, above max_overlap=0.1" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

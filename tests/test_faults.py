@@ -1,4 +1,4 @@
-"""The short form of `make test-faults`: one algorithm on every task, at most twenty kills, the same to the bit."""
+"""The short form of `make test-faults`, which `make check` runs: one algorithm on every task, about twenty kills."""
 
 import os
 import re
@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.mark.slow
 def test_runs_killed_again_and_again_end_as_if_they_had_not_been():
-    command = [sys.executable, "-m", "tests.faults", "--only", "snes", "--kills", "5"]
+    command = [sys.executable, "-m", "tests.faults", "--only", "snes", "--kills", "4"]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert int(re.findall(r"^(\d+) kills$", done.stdout, re.M)[0]) > 5
+    assert int(re.findall(r"^(\d+) kills$", done.stdout, re.M)[0]) >= 12

@@ -11,7 +11,7 @@ from contextlib import suppress
 import pytest
 import torch as th
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from safetensors.torch import save
 
@@ -39,6 +39,8 @@ packed = st.recursive(
 
 
 @FUZZ
+@example(b"env: null")
+@example(b"agent: null")
 @given(content=st.binary(max_size=60) | scraps.map(str.encode) | tree.map(lambda t: yaml.safe_dump(t).encode()))
 def test_any_config(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "any.yaml"
@@ -55,6 +57,7 @@ def test_any_config(tmp_path_factory, content):
          "states": packed, "missing": st.lists(leaf, max_size=2) | leaf}
     )
 )  # fmt: skip
+@example({"format": 1, "algorithm": None, "attributes": {}, "states": {"$deque": [None, 2**63]}, "missing": []})
 def test_any_agent(content):
     file = io.BytesIO(content if isinstance(content, bytes) else zipped(json.dumps(content).encode()))
     attempt(file)

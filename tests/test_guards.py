@@ -106,7 +106,7 @@ def test_a_damaged_file_of_a_checkpoint_is_named(name: str, copy: Path, capsys: 
     file.write_bytes(file.read_bytes()[:-2] + b"??")
     for other in set((copy / "checkpoints").iterdir()) - {newest}:
         shutil.rmtree(other)
-    assert f"{name} is not as it was written" in refused(["--resume", str(copy)], capsys)
+    assert f"{name} has changed since it was written" in refused(["--resume", str(copy)], capsys)
 
 
 def test_a_damaged_best_model_is_refused_when_it_is_loaded(finished: Path, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_damaged_best_model_is_refused_when_it_is_loaded(finished: Path, tmp_p
     spaces = env.single_observation_space, env.single_action_space
     weights = best / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
-    with pytest.raises(ValueError, match=r"model.safetensors is not as it was written.*delete checksums.json"):
+    with pytest.raises(ValueError, match=r"model.safetensors has changed since it was written.*delete checksums.json"):
         LMPolicy(*spaces, lambda _: 0.0, model=str(best))
     (best / CHECKSUMS).unlink()
     with pytest.warns(UserWarning, match="labels"):
@@ -270,7 +270,7 @@ def test_a_device_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.Ca
     assert "torch finds no CUDA device" in refused(["--device=cuda", f"--run_dir={run_dir}"], capsys)
     assert not run_dir.exists()
     env = gymnasium.make_vec("lm_gym/NER-v0", unit="sequence")
-    for device, message in (("cuda:1", "no CUDA device"), ("gpu", "is not one")):
+    for device, message in (("cuda:1", "no CUDA device"), ("gpu", "is unknown")):
         with pytest.raises(ValueError, match=message):
             Supervised("LMPolicy", env, device=device)
 

@@ -35,7 +35,7 @@ def model(architecture, sizes, kind=AutoModelForTokenClassification):
 def test_models_that_read_padding_are_named(architecture):
     network = model(architecture, READERS[architecture])
     name = type(network).__name__
-    with pytest.warns(UserWarning, match=f"{name} reads padding: .* take another model, or num_envs=1"):
+    with pytest.warns(UserWarning, match=f"{name} reads padding: .* use another model, or num_envs=1"):
         warn_if_padding_is_read(network, 40)
 
 

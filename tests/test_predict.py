@@ -243,9 +243,9 @@ def test_the_example_of_the_page(runs, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"text": "a"}\n{"text": \n', "line 2: no JSON object"),
-        ('{"text": "a"}\n["a"]\n', "line 2: \"['a']\" is no object"),
-        ('{"text": "a"}\n{"txt": "b"}\n', "line 2: no 'text', which the texts before have; keys: txt"),
+        ('{"text": "a"}\n{"text": \n', "line 2: not a JSON object"),
+        ('{"text": "a"}\n["a"]\n', "line 2: \"['a']\" is not an object"),
+        ('{"text": "a"}\n{"txt": "b"}\n', "line 2: no 'text', which earlier texts have; keys: txt"),
         ('{"txt": "a"}\n', "line 1: no column of words or texts among txt"),
         ('{"text": "a", "predicted": 1}\n', "line 1: has a key 'predicted', which a prediction needs: rename it"),
         ('{"text": 7}\n', "line 1: 'text' is 7: a string or a list of words is needed"),

@@ -7,8 +7,8 @@ import gymnasium
 import pytest
 import torch as th
 
-from lm_gym.agents.algorithms.evaluators import EvaluationError
 from lm_gym.agents.algorithms.presets import GA, SNES, LowRankES
+from lm_gym.agents.algorithms.workers import WorkerError
 from tests.disturbed import Disturbed
 from tests.small import Stop, few_names, small
 
@@ -140,12 +140,12 @@ def test_a_node_that_is_lost_costs_its_worker(names, workers, cluster):
 
 
 def test_an_error_names_the_worker_and_what_failed(names, workers, tmp_path):
-    with pytest.raises(EvaluationError, match=r"^worker \d+ \(pid \d+ on [\d.]+\): ValueError: no such tag$"):
+    with pytest.raises(WorkerError, match=r"^worker \d+ \(pid \d+ on [\d.]+\): ValueError: no such tag$"):
         disturbed(names, workers, tmp_path, "raises").learn(10**9, callback=Stop(4))
 
 
 def test_weights_that_drift_apart_are_found(names, workers, tmp_path):
-    with pytest.raises(EvaluationError, match=r"^worker \d+ \(pid .*\) has other weights .* in generation 2: "):
+    with pytest.raises(WorkerError, match=r"^worker \d+ \(pid .*\) has other weights .* in generation 2: "):
         disturbed(names, workers, tmp_path, "drifts").learn(10**9, callback=Stop(4))
 
 
@@ -169,6 +169,6 @@ def test_a_cluster_without_room_or_that_is_not_there(workers, names, monkeypatch
     agent = build(names)
     with (
         RayEvaluator(1, gpus=1) as agent.evaluator,
-        pytest.raises(EvaluationError, match=r"no worker has started .* 1 CPU and 1 GPU; give fewer workers"),
+        pytest.raises(WorkerError, match=r"no worker has started .* 1 CPU and 1 GPU; give fewer workers"),
     ):
         agent.learn(1)

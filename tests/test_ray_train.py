@@ -18,30 +18,47 @@ SEARCH = (
     "--algo=snes", "--agent.optimizer_kwargs={popsize: 8}", "--agent.max_rows=8", "--checkpoint.every_passes=0.5",
     "--log_interval=1", "--threads=1",
 )  # fmt: skip
-
-
-def given(data, run_dir, *more):
-    return [option for option in options(data, run_dir, *SEARCH, *more) if not option.startswith("--agent.samples")]
+GRADIENT = ("--checkpoint.every_passes=0.5", "--log_interval=1", "--threads=1", "--policy.dropout=0")
 
 
 def without_workers(run_dir):
     return [{key: value for key, value in row.items() if not key.startswith("ray/")} for row in curve(run_dir)]
 
 
-def test_a_driver_that_is_killed_is_resumed(tmp_path, monkeypatch):
-    data = write_corpus(tmp_path / "people")
-    monkeypatch.chdir(ROOT)
-    main(given(data, tmp_path / "whole"))
-    command = [sys.executable, "-m", "agents.train", *given(data, tmp_path / "killed", "--ray.workers=2")]
+def begin_kill_and_resume(given, folder):
+    """Train in two processes: with two workers until the first checkpoint, when it is killed, and without them."""
+    command = [sys.executable, "-m", "agents.train", *given, "--ray.workers=2"]
     with subprocess.Popen(command, cwd=ROOT, start_new_session=True) as process:
         deadline = time.monotonic() + 300
-        while not list((tmp_path / "killed" / "checkpoints").glob("[0-9]*")):
+        while not list((folder / "checkpoints").glob("[0-9]*")):
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
-    main([f"--resume={tmp_path / 'killed'}", "--ray.workers=null"])
+    main([f"--resume={folder}", "--ray.workers=null"])
+
+
+def test_a_driver_that_is_killed_is_resumed(tmp_path, monkeypatch):
+    data = write_corpus(tmp_path / "people")
+    monkeypatch.chdir(ROOT)
+
+    def given(run_dir):
+        return [option for option in options(data, run_dir, *SEARCH) if not option.startswith("--agent.samples")]
+
+    main(given(tmp_path / "whole"))
+    begin_kill_and_resume(given(tmp_path / "killed"), tmp_path / "killed")
     assert without_workers(tmp_path / "killed") == without_workers(tmp_path / "whole")
     best, whole = (tmp_path / name / "best" / "model.safetensors" for name in ("killed", "whole"))
     assert best.read_bytes() == whole.read_bytes()
+
+
+def test_a_run_that_shares_its_batches_is_resumed_without_workers(tmp_path, monkeypatch):
+    data = write_corpus(tmp_path / "people")
+    monkeypatch.chdir(ROOT)
+    main(options(data, tmp_path / "whole", *GRADIENT))
+    begin_kill_and_resume(options(data, tmp_path / "killed", *GRADIENT), tmp_path / "killed")
+    ours, theirs = (without_workers(tmp_path / name) for name in ("killed", "whole"))
+    assert [row.keys() for row in ours] == [row.keys() for row in theirs]
+    assert ours == [pytest.approx(row, rel=1e-3, abs=1e-4) for row in theirs]
+    assert any("ray/bytes" in row for row in curve(tmp_path / "killed"))

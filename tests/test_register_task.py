@@ -99,7 +99,7 @@ def test_no_builtin_data_is_said():
 
 def test_labels_must_differ():
     lm_gym.register_task(task(labels=("even", "even")))
-    with pytest.raises(ValueError, match="two labels have one name: even, even"):
+    with pytest.raises(ValueError, match="two labels have the same name: even, even"):
         gymnasium.make("Parity-v0", dataset=data())
 
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch as th
 
-from lm_gym.agents.algorithms.evaluators import EvaluationError, Evaluator, checksum
+from lm_gym.agents.algorithms.evaluators import Evaluator
 from lm_gym.agents.algorithms.presets import ES, PRESETS
-from lm_gym.agents.algorithms.replica import Order, Replica, Start, Update
+from lm_gym.agents.algorithms.replica import Order, Replica, Update
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
+from lm_gym.agents.algorithms.workers import Start, WorkerError, checksum
 from lm_gym.agents.runs.command_line import parse_settings
 from lm_gym.agents.runs.settings import SettingsError
 from tests.small import Stop, few_names, small
@@ -106,7 +107,7 @@ def test_a_chunk_waits_for_the_device_once(texts_per_member, names, monkeypatch)
 def test_a_replica_of_another_generation_refuses(names):
     agent = build(names, ES).learn(1)
     replica = Replica(Start.of(agent))
-    with pytest.raises(EvaluationError, match="the replica is in generation 1, not 2"):
+    with pytest.raises(WorkerError, match="the replica is in generation 1, not 2"):
         replica.parts(Order(2, 0, range(1)))
 
 
@@ -122,14 +123,17 @@ def test_a_checksum_sees_a_bit(names):
 def test_members_that_play_step_by_step_have_no_other_evaluator():
     agent = ES("MlpPolicy", "CartPole-v1", device="cpu")
     agent.evaluator = TwoReplicas()
-    with pytest.raises(EvaluationError, match="members that take several steps are played one after another"):
+    with pytest.raises(WorkerError, match="members that take several steps are played one after another"):
         agent.learn(1)
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["--ray.workers=2"], "reinforce has none: leave it out, or take one of es, "),
+        (
+            ["--algo=ppo", "--ray.workers=2"],
+            "ppo learns from rollouts, which they do not: leave it ",
+        ),
         (["--algo=es", "--ray.address=auto"], r"ray\.address is set without workers"),
         (["--algo=es", "--ray.workers=2", "--ray.address=far away"], "give local, auto or HOST:PORT"),
         (["--algo=es", "--ray.workers=0"], r"ray\.workers must be"),

@@ -254,7 +254,7 @@ def test_a_candidate_is_scored_at_its_marker(architecture, tmp_path):
         assert torch.allclose(again.positions(again.obs_to_tensor(obs)[0]).log_probs, ours, atol=1e-6)
     with pytest.raises(ValueError, match="trained with pointer"):
         policy_of(make(), model=str(tmp_path))
-    with pytest.raises(ValueError, match="go together"):
+    with pytest.raises(ValueError, match="give both or neither"):
         policy_of(env, pointer=None)
 
 

@@ -185,5 +185,5 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"half.zip is damaged, and holds no whole agent"):
         ES.load(tmp_path / "half.zip")
     (tmp_path / "text.zip").write_text("mine")
-    with pytest.raises(ValueError, match="no zip file"):
+    with pytest.raises(ValueError, match="not a zip file"):
         ES.load(tmp_path / "text")

@@ -262,7 +262,7 @@ def test_a_deep_prompt_is_added_at_every_layer(obs):
 
 
 def test_a_deep_prompt_that_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match=r"dim=48: 3 tokens of 16 are 48 numbers a layer"):
+    with pytest.raises(ValueError, match=r"dim=48: 3 tokens of 16 are 48 numbers per layer"):
         SEARCH_SPACES["deep_prompt"](make(V), tokens=3, dim=48)
     with pytest.raises(ValueError, match="no single list"):
         SEARCH_SPACES["deep_prompt"](make(V, architecture="albert"), tokens=3, dim=20)

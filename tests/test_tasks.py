@@ -79,7 +79,7 @@ def test_words_encode_as_their_texts_do(make):
 def test_a_tokenizer_that_joins_words_is_refused():
     tokenizer = Tokenizer(models.WordLevel({"a": 0, "b": 1, "x": 2, "[UNK]": 3}, unk_token="[UNK]"))
     tokenizer.post_processor = processors.TemplateProcessing(single="$A", special_tokens=[])
-    with pytest.warns(UserWarning, match="splits 1 of 1 texts otherwise if it is given them whole"):
+    with pytest.warns(UserWarning, match="splits 1 of 1 texts differently if they are given whole"):
         table = WordTable.build(corpus("a b"), load_tokenizer(tokenizer))
     broken = table._replace(ids=np.array([1, 0], np.int32))
     with pytest.raises(ValueError, match="differently inside a text"):

@@ -416,7 +416,7 @@ def test_calibration_is_measured_once(tmp_path):
         **env.task.policy_arguments,
     )
     assert torch.equal(again.language_model.label_words.prior, prior)
-    with pytest.raises(ValueError, match="they go together"):
+    with pytest.raises(ValueError, match="give both or neither"):
         LMPolicy(env.single_observation_space, env.single_action_space, lambda _: 0.0, head="label_words")
 
 

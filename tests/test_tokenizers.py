@@ -172,7 +172,7 @@ def test_folders_that_hold_another_tokenizer_say_how_to_convert_it(old_folder):
     with pytest.raises(FileNotFoundError, match=r"python -c .*AutoTokenizer.*save_pretrained"):
         load_tokenizer(old_folder)
     (old_folder / "tokenizer_config.json").write_text("[]")
-    with pytest.raises(ValueError, match="is no JSON object"):
+    with pytest.raises(ValueError, match="is not a JSON object"):
         load_tokenizer(old_folder)
     (old_folder / "tokenizer_config.json").unlink()
     (old_folder / "vocab.txt").write_text("a\nb\n")

@@ -197,7 +197,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(damage: str, whole: Pa
     assert found is not None
     assert found.timesteps == 1
     (tmp_path / "checkpoints/000000000001/state.json").write_text("{")
-    with pytest.raises(RunFolderError, match="no checkpoint is whole"):
+    with pytest.raises(RunFolderError, match="no checkpoint is intact"):
         folder.last_checkpoint()
 
 

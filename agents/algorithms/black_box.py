@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch as th
@@ -18,12 +18,13 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
 
 from lm_gym.agents.algorithms.defaults import default_of
-from lm_gym.agents.algorithms.evaluators import EvaluationError, Evaluator, LocalEvaluator
+from lm_gym.agents.algorithms.evaluators import Evaluator, LocalEvaluator
 from lm_gym.agents.algorithms.fitness import PopulationFitness, within_groups
 from lm_gym.agents.algorithms.schedules import LearningRate, Schedule
 from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
 from lm_gym.agents.algorithms.trajectories import play_returns, positions_decided
+from lm_gym.agents.algorithms.workers import WorkerError
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.search.optimizers import OPTIMIZERS
 from lm_gym.agents.search.optimizers.optimizer import Optimizer, StructuredOptimizer, VectorOptimizer
@@ -104,6 +105,7 @@ class BlackBox(TextAlgorithm):
     env_arguments: ClassVar[dict[str, Any]] = {"unit": "sequence", "actions": "distribution"}
     default_reward: ClassVar[str | None] = "log_likelihood"  # a smooth reward: most small steps change no choice
     family: ClassVar[str] = "gradient-free"
+    shared: ClassVar[Literal["population", "batch"] | None] = "population"
     preset: ClassVar[Preset] = Preset("es", "head")
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
         "LMPolicy": LMPolicy,
@@ -176,7 +178,7 @@ class BlackBox(TextAlgorithm):
             with_one = ", ".join(name for name, each in OPTIMIZERS.items() if each.has_rate)
             raise ValueError(
                 f"schedule={self.schedule!r}, warmup={self.warmup}: {self.optimizer_name} has no learning rate; leave "
-                f"them out, or take one of {with_one}"
+                f"them out, or use one of {with_one}"
             )
         if self.env is not None:
             self._count_groups(self.env.num_envs, self._texts(self.env))
@@ -251,11 +253,6 @@ class BlackBox(TextAlgorithm):
         assert self.env is not None
         return self.optimizer.popsize // self._count_groups(self.env.num_envs, self._texts(self.env))
 
-    @property
-    def evaluates_together(self) -> bool:
-        """Whether members decide whole texts at once instead of step by step."""
-        return self.env is not None and self._texts(self.env) is not None
-
     def searched(self) -> str:
         """Describe in a few words what is searched."""
         domain = self.space.domain
@@ -269,7 +266,7 @@ class BlackBox(TextAlgorithm):
 
     def _train_batch(self, texts: TextEnvironments | None, callback: BaseCallback) -> bool:
         if texts is None and not isinstance(self.evaluator, LocalEvaluator):
-            raise EvaluationError(f"{PLAYED}: leave {type(self.evaluator).__name__} out")
+            raise WorkerError(f"{PLAYED}: leave {type(self.evaluator).__name__} out")
         callback.on_rollout_start()
         population = self.optimizer.ask()
         with self.generation():
@@ -329,13 +326,6 @@ class BlackBox(TextAlgorithm):
         """Compute without gradients and with the random numbers of the current generation."""
         with th.inference_mode(), self._keyed_randomness(self._n_updates):
             yield
-
-    def read(self, draws: int) -> None:
-        """Read the texts that the sampler draws after `draws` (`TextEnvironments.batch_draws`)."""
-        assert self.env is not None
-        self.env.seed(self.seed)
-        self.env.set_options({"draws": draws})
-        self._last_obs = self.env.reset()  # type: ignore[assignment]
 
     def update(self, fitness: th.Tensor, rate: float) -> None:
         """Update the search from the fitness of its members; a generation changes nothing else.

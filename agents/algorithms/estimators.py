@@ -75,7 +75,7 @@ def counterfactual_returns(
     which credit a choice with what it adds to its text. They do not depend on the choice itself, so the gradient stays
     unbiased.
 
-    Args: as `greedy_returns`.
+    Args: as in `greedy_returns`.
 
     Returns:
         float32 [K, N, T].
@@ -220,11 +220,11 @@ def check_estimator(baseline: str, advantage: str, behaviour: str, samples: int 
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}")
     if samples < 2 and advantage != "maximum_likelihood" and baseline in ("leave_one_out", "group_mean"):
-        raise ValueError(f"baseline {baseline!r} needs samples >= 2, got {samples}; or take another baseline")
+        raise ValueError(f"baseline {baseline!r} needs samples >= 2, got {samples}; or use another baseline")
     if samples < 2 and advantage == "group_normalized":
         raise ValueError(f"advantage 'group_normalized' needs samples >= 2, got {samples}")
     if advantage in ("maximum_likelihood", "group_normalized") and baseline not in ("auto", *_OF_THE_GROUP):
         raise ValueError(
-            f"advantage {advantage!r} compares the samples of a position, and baseline {baseline!r} would not be "
-            "looked at: leave it at 'auto', or take advantage='plain'"
+            f"advantage {advantage!r} compares the samples of a position, and baseline {baseline!r} would be "
+            "ignored: leave it at 'auto', or use advantage='plain'"
         )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch as th
 
@@ -12,10 +11,6 @@ from lm_gym.agents.algorithms.fitness import Judged, PopulationFitness
 
 if TYPE_CHECKING:
     from lm_gym.agents.algorithms.black_box import BlackBox
-
-
-class EvaluationError(RuntimeError):
-    """The members of a generation cannot be evaluated; the message says where, why and what to do."""
 
 
 class Evaluator(ABC):
@@ -33,7 +28,7 @@ class Evaluator(ABC):
             population: the evaluation of its members on the current texts.
 
         Raises:
-            EvaluationError: the members cannot be evaluated.
+            WorkerError: the members cannot be evaluated.
         """
 
     @abstractmethod
@@ -54,20 +49,3 @@ class LocalEvaluator(Evaluator):
 
     def updated(self, fitness: th.Tensor, rate: float) -> None:
         """Do nothing: there is nothing else to update."""
-
-
-def checksum(agent: BlackBox) -> str:
-    """Hash the weights of an agent's policy and the state of its optimizer: equal for equal bits."""
-    digest = hashlib.blake2b(digest_size=16)
-    for state in (agent.policy.state_dict(), agent.optimizer.state_dict()):
-        for name, value in state.items():
-            digest.update(name.encode())
-            if isinstance(value, th.Tensor):
-                digest.update(_bytes_of(value))
-            else:
-                digest.update(repr(value).encode())
-    return digest.hexdigest()
-
-
-def _bytes_of(tensor: th.Tensor) -> Any:
-    return tensor.detach().cpu().contiguous().reshape(-1).view(th.uint8).numpy()

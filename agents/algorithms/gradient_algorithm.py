@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
 
 import gymnasium
 import numpy as np
@@ -14,9 +14,11 @@ import torch as th
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
 
+from lm_gym.agents.algorithms.batch_sharing import BatchSharing
 from lm_gym.agents.algorithms.schedules import ScheduledRate
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
 from lm_gym.agents.model.devices import read_numbers
@@ -35,24 +37,29 @@ class Update:
         actions: int64 [N, T], the actions for the environment.
         timesteps: positions decided, counted over all samples.
         logs: numbers for the logger, by name; those on the device are read together after the backward pass.
+        tokens: sub-tokens of the texts.
     """
 
     loss: th.Tensor
     actions: NDArray[np.int64]
     timesteps: int
     logs: dict[str, float | th.Tensor]
+    tokens: int = 0
 
 
 class GradientAlgorithm(ScheduledRate):
     """Train an LMPolicy by gradients, on texts whose positions are all decided in one step (`unit="sequence"`).
 
-    One update plays one batch, with as many texts as the environment has rows.
+    One update plays one batch, with as many texts as the environment has rows. `sharing` divides the work of an update
+    among processes.
 
     Args:
         policy, env, learning_rate, scheduled_rate: see ScheduledRate, as for schedule, warmup, end_factor.
         max_grad_norm: the maximum norm of the gradient; longer ones are clipped.
         autocast: whether to run the forward pass in bfloat16 if the processor is fast at it.
     """
+
+    shared: ClassVar[Literal["population", "batch"] | None] = "batch"
 
     def __init__(
         self,
@@ -67,6 +74,7 @@ class GradientAlgorithm(ScheduledRate):
     ) -> None:
         super().__init__(policy, env, learning_rate, support_multi_env=True, **scheduled_rate)
         self.max_grad_norm, self.autocast = max_grad_norm, autocast
+        self.sharing = BatchSharing()
         if _init_setup_model:
             self._setup_model()
 
@@ -88,6 +96,9 @@ class GradientAlgorithm(ScheduledRate):
         assert self.env is not None
         return TextEnvironments(self.env).first.num_texts
 
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "sharing"]
+
     # ------------------------------------------------------------------ for subclasses
 
     @abstractmethod
@@ -99,6 +110,27 @@ class GradientAlgorithm(ScheduledRate):
         assert self.env is not None
         assert texts is not None
         callback.on_rollout_start()
+        self.sharing.begin(self, texts.batch_draws)
+        update = self.learn_from_batch(texts)
+        for name, value in self.sharing.logs().items():
+            self.logger.record(name, value)
+        self._last_obs, rewards, dones, infos = self.env.step(update.actions)  # type: ignore[assignment]
+        self._batch_draws = texts.batch_draws
+        self.num_timesteps += update.timesteps
+        count = len(update.actions)
+        self.forward_passes += count
+        self.backward_passes += count
+        self.tokens += update.tokens
+        self._update_info_buffer(infos, dones)
+        callback.update_locals(locals())
+        callback.on_rollout_end()
+        if not callback.on_step():
+            return False
+        self._dump_logs_if_due()
+        return True
+
+    def learn_from_batch(self, texts: TextEnvironments) -> Update:
+        """Update the policy from the current texts, without moving on to the next ones."""
         self.policy.set_training_mode(True)
         assert isinstance(self._last_obs, dict)
         tokens = int(self._last_obs["attention_mask"].sum())
@@ -108,28 +140,22 @@ class GradientAlgorithm(ScheduledRate):
             with th.autocast(self.device.type, th.bfloat16, enabled=self.autocast):
                 update = self._update(tensors, texts)
             self._descend(update.loss, self.num_timesteps + update.timesteps // 2, update.logs)
-        self._last_obs, rewards, dones, infos = self.env.step(update.actions)  # type: ignore[assignment]
-        self._batch_draws = texts.batch_draws
-        self.num_timesteps += update.timesteps
-        count = len(update.actions)
-        self.forward_passes += count
-        self.backward_passes += count
-        self.tokens += tokens
-        self._update_info_buffer(infos, dones)
-        callback.update_locals(locals())
-        callback.on_rollout_end()
-        if not callback.on_step():
-            return False
-        self._dump_logs_if_due()
-        return True
+        return replace(update, tokens=tokens)
+
+    def follow(self, sharing: BatchSharing) -> None:
+        """Prepare to make the updates of an agent in another process, which decides the progress and logs."""
+        self.sharing, self._log_interval, self.budget_spent = sharing, None, lambda: 0.0
+        self.set_logger(Logger(folder=None, output_formats=[]))
 
     def _descend(self, loss: th.Tensor, timesteps: int, logs: Mapping[str, float | th.Tensor]) -> None:
         """Take one optimizer step at the learning rate of `timesteps`, and record `logs`."""
         self._update_current_progress_remaining(timesteps, self._total_timesteps)
+        self._current_progress_remaining = self.sharing.agree(self._current_progress_remaining)
         self._update_learning_rate(self.policy.optimizer)
         self.policy.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         parameters = [p for group in self.policy.optimizer.param_groups for p in group["params"]]
+        self.sharing.average(parameters)
         norm = th.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
         read = read_numbers({"train/loss": loss, "train/grad_norm": norm, **logs})
         if not math.isfinite(read["train/loss"]):

@@ -71,7 +71,7 @@ def pair(reward: Reward, gamma: float | Literal["auto"], advantage: A | Literal[
     if advantage == "maximum_likelihood" and not likelihood:
         raise ValueError(
             f"advantage 'maximum_likelihood' divides by the mean reward, and reward {reward.name!r} can be as low as "
-            f"{reward.minimum}: take advantage={otherwise!r}, or a reward that is never negative (accuracy, or f1 with "
+            f"{reward.minimum}: use advantage={otherwise!r}, or a reward that is never negative (accuracy, or f1 with "
             "dense=False) or says that it is a logarithm (log_scale)"
         )
     log_scale = reward.log_scale and advantage == "maximum_likelihood"
@@ -128,7 +128,7 @@ def plan(
     if number == 1 and estimator.log_scale:
         raise ValueError(
             f"advantage 'maximum_likelihood' divides a likelihood by its mean over the samples, and a single sample of "
-            f"reward {reward.name!r} is its own mean: take samples=2 or more, or 'all'"
+            f"reward {reward.name!r} is its own mean: use samples=2 or more, or 'all'"
         )
     if baseline == "auto":
         baseline = "leave_one_out" if number > 1 else "moving_average"

@@ -186,7 +186,7 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
         if advantage != "gae" and first.task.writes and not exact:
             raise ValueError(
                 f"advantage {advantage!r} compares rows that read the same text, and here decisions change the text: "
-                "take advantage='gae', or reward='log_likelihood' with gamma=0, whose mean needs no other rows"
+                "use advantage='gae', or reward='log_likelihood' with gamma=0, whose mean needs no other rows"
             )
         if is_auto(self.vf_coef):
             self.vf_coef = 0.5 if advantage == "gae" else 0.0
@@ -203,7 +203,7 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
         if self.advantage not in ("auto", "gae") or group_size > 1:
             raise ValueError(
                 f"advantage={self.advantage!r}, group_size={group_size}: rows that decide several positions a step "
-                "read different texts, so take advantage='gae' and make the environment with group_size=1"
+                "read different texts, so use advantage='gae' and make the environment with group_size=1"
             )
         self.gamma = 1.0 if is_auto(self.gamma) else self.gamma
         self.vf_coef = 0.5 if is_auto(self.vf_coef) else self.vf_coef
@@ -220,7 +220,7 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
         if self.behaviour == "without_replacement" and not fitting:
             raise ValueError(
                 f"behaviour 'without_replacement' needs groups of at most as many rows as the {choices} choices, a "
-                "reward whose positions pay for themselves, gamma=0, and no action masks: take behaviour='policy'"
+                "reward whose positions pay for themselves, gamma=0, and no action masks: use behaviour='policy'"
             )
         return self.behaviour == "without_replacement"
 

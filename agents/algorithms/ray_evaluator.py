@@ -11,17 +11,17 @@ import ray
 import torch as th
 from ray.exceptions import RayError, RayTaskError
 
-from lm_gym.agents.algorithms.evaluators import EvaluationError, Evaluator, checksum
+from lm_gym.agents.algorithms.evaluators import Evaluator
 from lm_gym.agents.algorithms.fitness import Judged, Part, PopulationFitness
-from lm_gym.agents.algorithms.ray_workers import Actor, Traffic, Worker, connect, first_line, room
-from lm_gym.agents.algorithms.replica import Order, Start, Update
+from lm_gym.agents.algorithms.ray_workers import PATIENCE, Actor, Traffic, Worker, connect, first_line, room
+from lm_gym.agents.algorithms.replica import Order, Update
+from lm_gym.agents.algorithms.workers import Start, WorkerError, checksum
 
 if TYPE_CHECKING:
     from lm_gym.agents.algorithms.black_box import BlackBox
 
 AHEAD = 2  # orders sent to a worker in advance, so that it never waits for the next one
 LOSSES = 3  # maximum number of workers that may die on one chunk, or fail to start one after another
-PATIENCE = 120.0  # seconds without any worker
 
 
 class RayEvaluator(Evaluator):
@@ -44,7 +44,7 @@ class RayEvaluator(Evaluator):
         lost: number of workers that died.
 
     Raises:
-        EvaluationError: there is no such cluster.
+        WorkerError: there is no such cluster.
     """
 
     def __init__(self, workers: int, address: str = "local", *, gpus: float = 0, checksum_every: int = 10) -> None:
@@ -154,7 +154,7 @@ class RayEvaluator(Evaluator):
                 for chunk in (chunk for chunks in worker.chunks.values() for chunk in chunks):
                     losses[chunk] += 1
                     if losses[chunk] == LOSSES:
-                        raise EvaluationError(
+                        raise WorkerError(
                             f"{LOSSES} workers have died on the same members, the last of them {worker}: "
                             f"{first_line(error)}"
                         ) from error
@@ -175,7 +175,7 @@ class RayEvaluator(Evaluator):
         return first[:share]
 
     def _compare(self, agent: BlackBox, checks: dict[Any, Worker]) -> None:
-        """Raise EvaluationError if a worker's weights are not the agent's."""
+        """Raise WorkerError if a worker's weights are not the agent's."""
         own = checksum(agent) if checks else ""
         for reference, worker in checks.items():
             if worker not in self._ready:
@@ -188,7 +188,7 @@ class RayEvaluator(Evaluator):
                 self._lose(worker)
                 continue
             if theirs != own:
-                raise EvaluationError(
+                raise WorkerError(
                     f"{worker} has other weights than this process in generation {self._expected}: their processors or "
                     "libraries compute differently, use equal ones"
                 )
@@ -236,7 +236,7 @@ class RayEvaluator(Evaluator):
         except RayError as error:
             self._failures += 1
             if self._failures == LOSSES:
-                raise EvaluationError(f"{LOSSES} workers could not start, the last: {first_line(error)}") from error
+                raise WorkerError(f"{LOSSES} workers could not start, the last: {first_line(error)}") from error
             self._lose(worker)
             return
         if joined:
@@ -250,7 +250,7 @@ class RayEvaluator(Evaluator):
         """Return the first of these references that has an answer."""
         done, _ = ray.wait(references, timeout=None if patient else PATIENCE)
         if not done:
-            raise EvaluationError(
+            raise WorkerError(
                 f"no worker has started in {PATIENCE:.0f} seconds: the cluster has {room()} left, and a worker needs "
                 f"1 CPU and {self._gpus:g} GPU; give fewer workers, or add nodes"
             )

@@ -10,8 +10,10 @@ from typing import Any
 import ray
 from ray.exceptions import RayTaskError
 
-from lm_gym.agents.algorithms.evaluators import EvaluationError
 from lm_gym.agents.algorithms.replica import Replica
+from lm_gym.agents.algorithms.workers import WorkerError
+
+PATIENCE = 300.0  # seconds in which a worker must start
 
 
 @dataclass
@@ -37,8 +39,7 @@ class Actor:
 
     def name(self) -> str:
         """Return the process id and the node."""
-        node = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
-        return f"pid {os.getpid()} on {node}"
+        return here()
 
     def start(self, message: bytes) -> None:
         """Make a replica of an agent."""
@@ -70,41 +71,55 @@ class Worker:
     chunks: dict[Any, range] = field(default_factory=dict)  # what it computes, by the reference to the result
     updated: Any = None  # reference to its last update
 
-    def failure(self, error: RayTaskError) -> EvaluationError:
+    def failure(self, error: RayTaskError) -> WorkerError:
         """Return what failed first: the last update, or the call that raised the error."""
         try:
             ray.get([] if self.updated is None else [self.updated])
         except RayTaskError as first:
             error = first
-        return EvaluationError(f"{self}: {type(error.cause).__name__}: {error.cause}")
+        return WorkerError(f"{self}: {type(error.cause).__name__}: {error.cause}")
 
     def __str__(self) -> str:
         return f"worker {self.number} ({self.place})"
+
+
+def here() -> str:
+    """Return the process id and the node of this process."""
+    return f"pid {os.getpid()} on {node_address()}"
+
+
+def node_address() -> str:
+    """Return the address of this process's node in the cluster."""
+    address: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    return address
 
 
 def connect(address: str, workers: int) -> bool:
     """Connect this process to a Ray cluster, and return whether it was not connected before.
 
     Raises:
-        EvaluationError: there is no such cluster.
+        WorkerError: there is no such cluster, or Ray cannot start one.
     """
     if ray.is_initialized():
         return False
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     if address == "local":
-        ray.init("local", num_cpus=workers, include_dashboard=False, **quiet)
+        try:
+            ray.init("local", num_cpus=workers, include_dashboard=False, **quiet)
+        except Exception as error:  # Ray has no narrower class, for instance for a machine that is too busy
+            raise WorkerError(f"Ray cannot start on this machine: {first_line(error)}") from error
         return True
     try:
         ray.init(address, **quiet)
     except (ConnectionError, ValueError) as error:
-        raise EvaluationError(f"no Ray cluster at {address}: {first_line(error)}") from error
+        raise WorkerError(f"no Ray cluster at {address}: {first_line(error)}") from error
     return True
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, or the name of its class."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """Return the first line of an error's message without a full stop, or the name of its class."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def room() -> str:

@@ -159,7 +159,7 @@ class REINFORCE(EpisodicREINFORCE):
         if plan.behaviour != "policy" and not plan.estimator.alone:
             raise ValueError(
                 f"behaviour {plan.behaviour!r} weighs each position by itself, and reward {texts.first.reward.name!r} "
-                f"with gamma {plan.estimator.gamma} ties positions together: take behaviour='policy', or "
+                f"with gamma {plan.estimator.gamma} ties positions together: use behaviour='policy', or "
                 "reward='accuracy' with gamma=0"
             )
 
@@ -248,7 +248,7 @@ class REINFORCE(EpisodicREINFORCE):
     # ------------------------------------------------------------------ an update on whole texts
 
     def _update(self, obs: TensorObservation, texts: TextEnvironments) -> Update:
-        packed = self.policy.positions(obs)
+        packed = self.sharing.positions(self.policy, obs)
         reference = self._reference_log_probs(obs)
         plan = self._plan(texts)
         if plan.samples is None:
@@ -350,7 +350,7 @@ class REINFORCE(EpisodicREINFORCE):
         self._reference.set_training_mode(False)
         self.forward_passes += len(obs["input_ids"])
         with th.no_grad():
-            return self._reference.positions(obs).log_probs
+            return self.sharing.positions(self._reference, obs).log_probs
 
     # ------------------------------------------------------------------ whole episodes
 

@@ -2,46 +2,19 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch as th
 from numpy.typing import NDArray
 
-from lm_gym.agents.algorithms.evaluators import EvaluationError, checksum
 from lm_gym.agents.algorithms.fitness import Part, PopulationFitness
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
+from lm_gym.agents.algorithms.workers import Start, WorkerError, checksum
 
 if TYPE_CHECKING:
     from lm_gym.agents.algorithms.black_box import BlackBox
-
-
-@dataclass(frozen=True)
-class Start:
-    """The initial state of a replica: the only message that contains weights.
-
-    Attributes:
-        algorithm: class of the agent.
-        saved: the saved agent.
-        env: its environment.
-        device: type of its device.
-        threads: number of torch's threads, because the order of a sum, and so its last bits, may depend on it.
-    """
-
-    algorithm: type[BlackBox]
-    saved: bytes
-    env: Any
-    device: str
-    threads: int
-
-    @staticmethod
-    def of(agent: BlackBox) -> Start:
-        """Create the start of a replica that evaluates the agent's current generation."""
-        saved = io.BytesIO()
-        agent.save(saved)
-        return Start(type(agent), saved.getvalue(), agent.env, agent.device.type, th.get_num_threads())
 
 
 @dataclass(frozen=True)
@@ -80,9 +53,7 @@ class Replica:
     """
 
     def __init__(self, start: Start) -> None:
-        th.set_num_threads(start.threads)
-        saved = io.BytesIO(start.saved)
-        self.agent = start.algorithm.load(saved, env=start.env, device=start.device)
+        self.agent: BlackBox = start.load()
         assert self.agent.env is not None
         self._texts = TextEnvironments(self.agent.env)
         self._draws: int | None = None
@@ -92,11 +63,11 @@ class Replica:
         """Evaluate some chunks.
 
         Raises:
-            EvaluationError: the replica is in another generation.
+            WorkerError: the replica is in another generation.
         """
         agent = self.agent
         if agent.optimizer.generation != order.generation:
-            raise EvaluationError(f"the replica is in generation {agent.optimizer.generation}, not {order.generation}")
+            raise WorkerError(f"the replica is in generation {agent.optimizer.generation}, not {order.generation}")
         if self._draws != order.draws:
             agent.read(order.draws)
             self._draws, self._population = order.draws, None

@@ -28,7 +28,7 @@ AGENT, TENSORS, SYSTEM = "agent.json", "tensors.safetensors", "system_info.txt"
 FORMAT = 1
 # Errors raised by files that no agent wrote.
 _DAMAGE = (KeyError, TypeError, AttributeError, IndexError, UnicodeDecodeError, json.JSONDecodeError, EOFError,
-           NotImplementedError, RuntimeError, zlib.error, SafetensorError)  # fmt: skip
+           NotImplementedError, RuntimeError, ArithmeticError, AssertionError, zlib.error, SafetensorError)  # fmt: skip
 File = str | Path | io.BufferedIOBase
 
 
@@ -170,7 +170,7 @@ class SavedAlgorithm(BaseAlgorithm):
     @classmethod
     def _policy_of(cls, name: str) -> type[BasePolicy]:
         if name not in cls.policy_aliases:
-            raise ValueError(f"policy {name!r} is none of {cls.__name__}'s: load(path, policy_class=…)")
+            raise ValueError(f"policy {name!r} is unknown to {cls.__name__}: load(path, policy_class=…)")
         return cls.policy_aliases[name]
 
 
@@ -199,7 +199,7 @@ def read(path: File, given: Collection[str], device: th.device | str, print_syst
             if legacy.AGENT in names:
                 return Saved(None, *legacy.read(archive, given, device))
     except zipfile.BadZipFile as error:
-        raise ValueError(f"{path} is no zip file, or a damaged one, so no agent: {error}") from error
+        raise ValueError(f"{path} is not an agent: it is not a zip file, or a damaged one: {error}") from error
     except _DAMAGE as error:
         raise ValueError(f"{path} is damaged, and holds no whole agent: {type(error).__name__}: {error}") from error
     finally:

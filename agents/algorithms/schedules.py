@@ -39,7 +39,7 @@ class LearningRate:
     def __post_init__(self) -> None:
         if self.end_factor and self.schedule == "constant":
             raise ValueError(
-                f"end_factor={self.end_factor} is where a decay ends: take schedule='linear' or 'cosine', or "
+                f"end_factor={self.end_factor} is where a decay ends: use schedule='linear' or 'cosine', or "
                 "leave it out"
             )
 

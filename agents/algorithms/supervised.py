@@ -47,7 +47,7 @@ class Supervised(GradientAlgorithm):
         super().__init__(policy, env, learning_rate, **gradient_algorithm)
 
     def _update(self, obs: TensorObservation, texts: TextEnvironments) -> Update:
-        packed = self.policy.positions(obs)
+        packed = self.sharing.positions(self.policy, obs)
         targets = packed.pick(texts.targets)
         weighting = texts.first.task.weighting if self.weighting == "auto" else self.weighting
         if weighting == "text":

@@ -52,6 +52,8 @@ class TextAlgorithm(Bounded, SavedAlgorithm):
         env_arguments: required arguments of its training environments.
         default_reward: reward of an environment if none is given; None for the task's default.
         decided: reasons for the settings that the table of defaults decided, by name of the setting.
+        shared: the work that Ray workers can share: members of a `"population"`, or texts of a `"batch"`; None if they
+            cannot share any.
         family: group of the algorithm in reports: `"policy gradient"`, `"supervised"` or `"gradient-free"`.
         learns_after_many_steps: whether callbacks see several steps of the environment between two updates.
         budget_spent: returns the spent fraction of a budget in other units than timesteps, 0 to 1; schedules and `done`
@@ -62,6 +64,7 @@ class TextAlgorithm(Bounded, SavedAlgorithm):
     default_reward: ClassVar[str | None] = None
     family: ClassVar[str] = "policy gradient"
     learns_after_many_steps: ClassVar[bool] = False
+    shared: ClassVar[Literal["population", "batch"] | None] = None
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"LMPolicy": LMPolicy}
     library_types: ClassVar[Mapping[str, Any]] = {"stats_window_size": PositiveInt}
     policy: LMPolicy
@@ -143,6 +146,16 @@ class TextAlgorithm(Bounded, SavedAlgorithm):
     def _train_batch(self, texts: TextEnvironments | None, callback: BaseCallback) -> bool:
         """Play a batch, learn from it and move on to the next texts; return False if a callback asks to stop."""
 
+    @property
+    def decides_at_once(self) -> bool:
+        """Whether whole texts are decided in one step."""
+        return self.env is not None and self._texts(self.env) is not None
+
+    @property
+    def updates(self) -> int:
+        """Number of updates so far."""
+        return self._n_updates
+
     # ------------------------------------------------------------------ training
 
     def learn(
@@ -188,6 +201,13 @@ class TextAlgorithm(Bounded, SavedAlgorithm):
         require_finite(self.policy, f"after update {self._n_updates}")
         callback.on_training_end()
         return self
+
+    def read(self, draws: int) -> None:
+        """Read the texts that the sampler draws after `draws` (`TextEnvironments.batch_draws`)."""
+        assert self.env is not None
+        self.env.seed(self.seed)
+        self.env.set_options({"draws": draws})
+        self._last_obs = self.env.reset()  # type: ignore[assignment]
 
     @contextmanager
     def _keyed_randomness(self, number: int) -> Iterator[None]:
@@ -235,7 +255,7 @@ class TextAlgorithm(Bounded, SavedAlgorithm):
 
     def searched(self) -> str:
         """Describe in a few words what is trained."""
-        return f"{sum(p.numel() for p in self.policy.parameters() if p.requires_grad):,} parameters train"
+        return f"{sum(p.numel() for p in self.policy.parameters() if p.requires_grad):,} trainable parameters"
 
     def summary(self) -> dict[str, float]:
         """Return numbers by name that a report shows next to the metrics."""

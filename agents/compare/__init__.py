@@ -1,6 +1,7 @@
 """Compare algorithms on one task under one budget; see docs/compare.md.
 
 study.yaml → lm_gym.agents.compare.study     rows and budgets, checked as a whole
+           → lm_gym.agents.compare.checks    every row can run
            → lm_gym.agents.compare.search    settings searched on validation, by Optuna
            → lm_gym.agents.compare.runs      one `train` process per run
            → lm_gym.agents.compare.results   results of the runs
@@ -12,26 +13,28 @@ import shlex
 import signal
 import sys
 from argparse import ArgumentError
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
+from lm_gym.agents.algorithms.workers import WorkerError
+from lm_gym.agents.compare.processes import Launcher, launch
 from lm_gym.agents.compare.progress import StudyProgress
-from lm_gym.agents.compare.results import read_results, write_results
 from lm_gym.agents.compare.runs import Job, Runs
-from lm_gym.agents.compare.study import Row, Study, check_rows, options, read_study
+from lm_gym.agents.compare.study import Row, Study, options, read_study
 from lm_gym.agents.compare.trials import TRIAL_SEED, chosen_settings
-from lm_gym.agents.runs.command_line import check_key
 from lm_gym.agents.runs.messages import fail, show_warnings_plainly
+from lm_gym.agents.runs.options import check_key
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolderError
-from lm_gym.agents.runs.settings import SettingsError
+from lm_gym.agents.runs.settings import RaySettings, SettingsError
 from lm_gym.agents.runs.shipped import find_study
 from lm_gym.agents.runs.terminal import Terminal
-from lm_gym.bounds import NonNegativeInt, PositiveInt, check_arguments
+from lm_gym.bounds import NonNegativeFloat, NonNegativeInt, PositiveInt, check_arguments
 
 if TYPE_CHECKING:
     from lm_gym.agents.compare.search import Search
@@ -51,6 +54,8 @@ class Plan:
         given: settings from the command line, overridden by those of the rows.
         command: the command for the report, without paths of data and models.
         publish: folder for a copy of the report.
+        ray: address of the Ray cluster for the runs; None to run on this machine.
+        ray_gpus: GPUs of each run on the cluster.
     """
 
     study: Study
@@ -62,6 +67,8 @@ class Plan:
     given: Mapping[str, str]
     command: str
     publish: Path | None = None
+    ray: str | None = None
+    ray_gpus: NonNegativeFloat = 0.0
 
     def job(self, row: Row, seed: int, settings: Mapping[str, Any]) -> Job:
         """Return a run of the study."""
@@ -111,11 +118,20 @@ def build_parser() -> ArgumentParser:
         "--rows", type=str, default="", help="run only rows with this prefix, and the rows they start from"
     )
     parser.add_argument("--dataset", type=str | None, default=None, help="as --env.dataset of every row")
-    parser.add_argument("--model", type=str | None, default=None, help="as --policy.model of rows that begin afresh")
+    parser.add_argument(
+        "--model", type=str | None, default=None, help="as --policy.model of rows that start from no other row"
+    )
     parser.add_argument(
         "--trials", type=int, default=0, help="number of trials of each row with `search`, on validation"
     )
     parser.add_argument("--publish", type=str | None, default=None, help="a folder for a copy of report.md and charts")
+    parser.add_argument(
+        "--ray",
+        type=str | None,
+        default=None,
+        help="run on a Ray cluster: local, auto or HOST:PORT, as ray.address of train; all nodes share --out",
+    )
+    parser.add_argument("--ray-gpus", type=float, default=0.0, help="number of GPUs per run on the cluster")
     parser.add_argument("--report-only", action="store_true", help="write the report of what is finished, run nothing")
     return parser
 
@@ -135,7 +151,11 @@ def parse_plan(arguments: Sequence[str]) -> tuple[Plan, bool]:
         values = parser.parse_args(list(arguments))
     except ArgumentError as error:
         raise SettingsError(str(error)) from error
-    check_arguments(Plan, {name: getattr(values, name) for name in ("seeds", "jobs", "trials")})
+    check_arguments(Plan, {name: getattr(values, name) for name in ("seeds", "jobs", "trials", "ray_gpus")})
+    if values.ray is not None:
+        RaySettings(address=values.ray)  # checks it
+    elif values.ray_gpus:
+        raise SettingsError(f"--ray-gpus {values.ray_gpus:g} is set without --ray: give the address of a Ray cluster")
     study = read_study(find_study(values.study))
     names = [name for name in study.rows if name.startswith(values.rows)]
     if not names:
@@ -152,6 +172,8 @@ def parse_plan(arguments: Sequence[str]) -> tuple[Plan, bool]:
         {key: value for key, value in given.items() if value is not None},
         _shown_command(values),
         None if values.publish is None else Path(values.publish),
+        values.ray,
+        values.ray_gpus,
     )
     return plan, values.report_only
 
@@ -166,10 +188,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         plan, report_only = parse_plan(list(sys.argv[1:] if arguments is None else arguments))
         if plan.trials:
             _need("optuna", "--trials needs")
+        if plan.ray is not None:
+            _need("ray", "--ray needs", "ray")
         if not report_only:
             run_study(plan, console)
         write(plan, console)
-    except (ValueError, OSError, RunFolderError) as error:
+    except (ValueError, OSError, RunFolderError, WorkerError) as error:
         fail(program("compare"), error)
     except KeyboardInterrupt:
         console.say("\nstopped; run the same command to continue")
@@ -180,6 +204,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run_study(plan: Plan, console: Terminal) -> None:
     """Check the study as a whole, then run everything that is not finished."""
+    count = sum(map(len, plan.levels))
+    console.say(f"comparing {count} {'row' if count == 1 else 'rows'} of {plan.study.path.stem}: checking …")
+    from lm_gym.agents.compare.checks import check_rows  # loads the model libraries
+
     found = check_rows(plan.study, plan.levels, plan.given)
     runs = [job for rows in plan.levels for job in plan.jobs_of(rows)]
     for job in runs:
@@ -191,8 +219,8 @@ def run_study(plan: Plan, console: Terminal) -> None:
     total = len(runs) + sum(search.total for search in searches if search)
     done = sum(job.finished for job in runs) + sum(search.done for search in searches if search)
     progress = StudyProgress(console, plan.study.metric, evaluations and evaluations + 1, total, done)
-    processes = Runs(plan.out, plan.jobs, progress.started, progress.ended, progress.waiting)
-    with progress:
+    with _launcher(plan) as launcher, progress:
+        processes = Runs(plan.out, plan.jobs, progress.started, progress.ended, progress.waiting, launcher)
         for rows, search in zip(plan.levels, searches, strict=True):
             if search:
                 processes.run(search.first(), search)
@@ -201,6 +229,18 @@ def run_study(plan: Plan, console: Terminal) -> None:
             for job in jobs:
                 job.check()  # more trials may have chosen other settings than those of an earlier run
             processes.run(jobs)
+
+
+@contextmanager
+def _launcher(plan: Plan) -> Iterator[Launcher]:
+    """Yield what starts the runs: this machine, or a Ray cluster."""
+    if plan.ray is None:
+        yield launch
+        return
+    from lm_gym.agents.compare.ray_processes import RayLauncher  # needs Ray, an optional dependency
+
+    with RayLauncher(plan.ray, plan.jobs, plan.ray_gpus) as launcher:
+        yield launcher
 
 
 def _search(plan: Plan, rows: Sequence[Row]) -> "Search | None":
@@ -216,6 +256,7 @@ def write(plan: Plan, console: Terminal) -> None:
     """Write the results of all finished and failed runs in the study's folder."""
     from lm_gym.agents.compare.board import write_board  # needs matplotlib, an optional dependency
     from lm_gym.agents.compare.report import publish, write_report
+    from lm_gym.agents.compare.results import read_results, write_results
 
     results = read_results(plan.study, plan.out)
     if not results.runs:
@@ -237,9 +278,9 @@ def _shown_command(values: Any) -> str:
     return shown + "".join(f" --{name} …" for name in ("dataset", "model") if getattr(values, name))
 
 
-def _need(library: str, what: str) -> None:
+def _need(library: str, what: str, extra: str = "compare") -> None:
     if importlib.util.find_spec(library) is None:
-        raise SettingsError(f"{what} {library}: pip install 'lm-gym[compare]'")
+        raise SettingsError(f"{what} {library}: pip install 'lm-gym[{extra}]'")
 
 
 def _stop(_signal: int, _frame: object) -> NoReturn:

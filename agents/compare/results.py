@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import yaml
 
+from lm_gym.agents.algorithms.registry import find_algorithm
 from lm_gym.agents.compare.runs import read_failures
 from lm_gym.agents.compare.statistics import Scores
-from lm_gym.agents.compare.study import Row, Study, family_of
+from lm_gym.agents.compare.study import Row, Study
 from lm_gym.agents.evaluation.report import split_of
 from lm_gym.agents.files import write_text
 from lm_gym.agents.runs.curve import read_metrics
@@ -173,7 +174,7 @@ def _run(study: Study, row: Row, folder: Path, failures: Mapping[str, str]) -> S
     report = read_json(file) if file.is_file() else None
     settings = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else report or {}
     algo = settings.get("algo")  # config.yaml names a user's module, too
-    family = row.family or (family_of(row, algo) if algo else "")
+    family = row.family or (find_algorithm(algo).family if algo else "")
     if report is None:
         return StudyRun(row.name, family, seed, folder, None, None, failures.get(folder.name))
     find_task(report["env"])  # registers the metrics of a user's task

@@ -5,9 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import math
-import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -15,13 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import lm_gym
+from lm_gym.agents.compare.processes import Launcher, Process, launch, stop
 from lm_gym.agents.files import write_json
-from lm_gym.agents.runs.command_line import parse_settings
 from lm_gym.agents.runs.settings import SettingsError
 
 _POLL = 0.1  # seconds
-_PATIENCE = 10.0  # seconds that a run may take to terminate
 _WATCH = 1.0  # seconds between two looks at the running jobs
 _EITHER = ("device", "threads", "checkpoint.", "ray.")  # settings in which an existing run may differ from its study
 
@@ -61,6 +57,8 @@ class Job:
         config = self.folder / "config.yaml"
         if not config.is_file():
             return
+        from lm_gym.agents.runs.command_line import parse_settings  # loads the model libraries
+
         stands = parse_settings(["--config", str(config)]).flat()
         wanted = parse_settings([*self.options, "--seed", str(self.seed)]).flat()
         for key in wanted | stands:
@@ -73,13 +71,13 @@ class Job:
 
 
 def agrees(stands: Any, wanted: Any, open: bool) -> bool:
-    """Whether a run's setting is what its study asks for.
+    """Return whether a run's setting agrees with its study.
 
     Args:
-        stands: of the run.
-        wanted: of the study.
-        open: of a setting that may be left to the table of defaults: the run has what was decided, the study
-            `"auto"`, None, or a part of the entries.
+        stands: the setting of the run.
+        wanted: the setting of the study.
+        open: whether the table of defaults may decide the setting. The run then has the decided value, and the study
+            has `"auto"`, None, or some of the entries.
     """
     if open and isinstance(stands, dict) and isinstance(wanted, dict):
         return stands.items() >= wanted.items()
@@ -87,10 +85,10 @@ def agrees(stands: Any, wanted: Any, open: bool) -> bool:
 
 
 class Trials(Protocol):
-    """Jobs that depend on one another, as the trials of a search do."""
+    """Jobs that depend on one another, such as the trials of a search."""
 
     def hopeless(self, job: Job) -> bool:
-        """Tell whether a running job is to be stopped."""
+        """Return whether to stop a running job."""
 
     def ended(self, job: Job, failure: str | None) -> Job | None:
         """Record a job that has ended or was stopped, and return the job that follows it."""
@@ -103,6 +101,7 @@ class Runs:
         out: the study's folder.
         at_a_time: number of parallel processes.
         started, ended, waiting: callbacks for the start of a job, for its end, and repeatedly while jobs run.
+        launcher: starts a job; by default as a process on this machine.
     """
 
     def __init__(
@@ -112,9 +111,10 @@ class Runs:
         started: Callable[[Job], None],
         ended: Callable[[Job, str | None], None],
         waiting: Callable[[], None],
+        launcher: Launcher = launch,
     ) -> None:
         self._out, self._at_a_time = out, at_a_time
-        self._started, self._ended, self._waiting = started, ended, waiting
+        self._started, self._ended, self._waiting, self._launcher = started, ended, waiting, launcher
         self._file = out / "failed.json"
         self.failed: dict[str, str] = read_failures(out)
 
@@ -126,20 +126,22 @@ class Runs:
             trials: stops jobs and adds others, if the jobs are trials of a search.
         """
         pending = [job for job in jobs if trials or not job.finished]
-        running: dict[Job, subprocess.Popen[bytes]] = {}
+        running: dict[Job, Process] = {}
         watched = time.monotonic()
         try:
             while pending or running:
-                ended = [job for job, process in running.items() if process.poll() is not None]
+                polled = {job: process.poll() for job, process in running.items()}
+                ended = {job: status for job, status in polled.items() if status is not None}
                 if trials and time.monotonic() - watched >= _WATCH:
                     watched = time.monotonic()
                     hopeless = [job for job in running if job not in ended and trials.hopeless(job)]
-                    _stop([running.pop(job) for job in hopeless])
+                    stop([running.pop(job) for job in hopeless])
                     for job in hopeless:
                         pending += self._end(job, None, trials)
-                for job in ended:
-                    pending += self._end(job, self._failure(job, running.pop(job).returncode), trials)
-                ready = [job for job in pending if not _in_use(job.folder)][: self._at_a_time - len(running)]
+                for job, status in ended.items():
+                    running.pop(job)
+                    pending += self._end(job, self._failure(job, status), trials)
+                ready = [job for job in pending if not in_use(job.folder)][: self._at_a_time - len(running)]
                 for job in ready:
                     pending.remove(job)
                     if job.start is not None and not job.start.is_dir():
@@ -153,20 +155,15 @@ class Runs:
                 self._waiting()
                 time.sleep(_POLL)
         finally:
-            _stop(list(running.values()))
+            stop(list(running.values()))
 
-    def _start(self, job: Job) -> subprocess.Popen[bytes]:
+    def _start(self, job: Job) -> Process:
         if not (job.folder / "config.yaml").is_file():
             shutil.rmtree(job.folder, ignore_errors=True)  # left by a run that was killed before it started
         job.folder.parent.mkdir(parents=True, exist_ok=True)
         errors = self._errors(job)
         errors.parent.mkdir(exist_ok=True)
-        paths = [str(Path(lm_gym.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-        env = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-        with errors.open("wb") as file:
-            return subprocess.Popen(  # in its own session, so that Ctrl-C does not reach it directly
-                job.command(), stdout=subprocess.DEVNULL, stderr=file, env=env, start_new_session=True
-            )
+        return self._launcher(job, errors)
 
     def _failure(self, job: Job, status: int) -> str | None:
         """Return why a process failed: its last line on stderr; None if it did not."""
@@ -176,7 +173,7 @@ class Runs:
         return lines[-1] if lines else f"exited with status {status} and no message"
 
     def _end(self, job: Job, failure: str | None, trials: Trials | None) -> list[Job]:
-        """Note how a job has ended, and return the jobs that follow it."""
+        """Record how a job ended, and return the jobs that follow it."""
         self._note(job, failure)
         following = trials.ended(job, failure) if trials else None
         self._ended(job, failure)
@@ -208,7 +205,7 @@ def read_failures(out: Path) -> dict[str, str]:
     return found
 
 
-def _in_use(folder: Path) -> bool:
+def in_use(folder: Path) -> bool:
     """Return whether a process, such as one left by a killed study, still writes to a run folder."""
     if not (folder / ".lock").is_file():
         return False
@@ -218,16 +215,3 @@ def _in_use(folder: Path) -> bool:
         except BlockingIOError:
             return True
     return False
-
-
-def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Terminate runs; they lose the work since their last checkpoint."""
-    for process in processes:
-        process.terminate()
-    deadline = time.monotonic() + _PATIENCE
-    for process in processes:
-        try:
-            process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()

@@ -29,8 +29,8 @@ from lm_gym.agents.compare.trials import JOURNAL, TRIAL_SEED, read_trials
 from lm_gym.agents.runs.settings import SettingsError
 from lm_gym.tasks.metric import metric_of
 
-_RANDOM = 4  # trials of a row before TPE and the pruner have enough to compare with
-_WARMUP = 3  # evaluations that no trial is stopped before; the first of them is before training
+_RANDOM = 4  # trials of a row before TPE and the pruner have enough data
+_WARMUP = 3  # evaluations before a trial can be stopped; the first one is before training
 
 
 class Search:
@@ -65,7 +65,7 @@ class Search:
         return [job for name in self._rows if (job := self._next(name)) is not None]
 
     def hopeless(self, job: Job) -> bool:
-        """Tell whether the pruner stops a trial, after its evaluations so far."""
+        """Return whether the pruner stops a trial, given its evaluations so far."""
         trial = self._running[job]
         values = evaluations(job.folder, self._study.metric)
         if trial.should_prune():  # decided before a kill
@@ -154,7 +154,7 @@ class Search:
                 self._job(row, trial.number, trial.user_attrs["settings"]).check()
 
     def _next(self, name: str) -> Job | None:
-        """Return the trial of a row to run now: the one that a kill has interrupted, or a new one."""
+        """Return the trial of a row to run now: an interrupted one, or a new one."""
         study, row = self._studies[name], self._rows[name]
         trials = self._trials_of(name)
         unfinished = [trial for trial in trials if not trial.state.is_finished()]
@@ -194,7 +194,7 @@ class Search:
 def _suggest(study: optuna.Study, trial: Trial, row: Row) -> dict[str, Any]:
     """Return the settings that a trial changes: none for the first trial, values by TPE for the others.
 
-    Optuna keeps the values that a trial has, so that an interrupted trial gets the same ones again.
+    Optuna stores the values of a trial, so an interrupted trial gets the same ones again.
     """
     found: dict[str, Any] = {}
     for key, values in row.search.items() if trial.number else ():
@@ -210,7 +210,7 @@ def _suggest(study: optuna.Study, trial: Trial, row: Row) -> dict[str, Any]:
 
 
 def _seed(row: Row, trial: int, key: str) -> int:
-    """Return the seed of a suggestion, so that a resumed search needs no state of a generator."""
+    """Return the seed of a suggestion, so that a resumed search needs no generator state."""
     names = [zlib.crc32(name.encode()) for name in (row.name, key)]
     return int(np.random.SeedSequence([*names, trial]).generate_state(1)[0])
 
@@ -222,7 +222,7 @@ def _validation(job: Job, metric: str) -> float:
 
 
 def _cut_last_line(journal: Path) -> None:
-    """Remove an incomplete last line, as a full disk leaves it."""
+    """Remove an incomplete last line, which a full disk may leave."""
     text = journal.read_bytes() if journal.is_file() else b""
     if text and not text.endswith(b"\n"):
         os.truncate(journal, text.rfind(b"\n") + 1)

@@ -64,7 +64,7 @@ def _reached(results: Results, row: str, metrics: list[str]) -> Cells:
 
 
 def _interval(values: Scores) -> str:
-    """What runs reached, with its interval; what is the same whatever the seed, alone."""
+    """Return the score of a row with its interval, or a single number if it does not depend on the seed."""
     return _number(float(values[0])) if len(values) > 1 and (values == values[0]).all() else summary(values, _number)
 
 
@@ -145,6 +145,6 @@ def split_shown(results: Results) -> str:
 
 
 def _number(value: float) -> str:
-    if np.isnan(value):  # the row does not have this metric
+    if np.isnan(value):  # the row lacks this metric
         return ""
     return f"{value:.3f}" if abs(value) < 100 else f"{value:,.1f}"

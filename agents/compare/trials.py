@@ -1,4 +1,4 @@
-"""The trials of a search in a study's folder, and what they have chosen. Studies of earlier versions have them too."""
+"""The trials of a search in a study's folder, also of earlier versions, and the settings that they chose."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def read_trials(out: Path) -> list[dict[str, Any]]:
 
 
 def chosen_settings(out: Path) -> dict[str, Mapping[str, Any]]:
-    """Return the settings that the search has chosen for each row."""
+    """Return the settings that the search chose for each row."""
     return {line["row"]: json.loads(line["settings"]) for line in read_trials(out) if line["chosen"] == "True"}
 
 

@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lm_gym.tasks import Evaluation
 
-_MOST = 30  # labels; of more, no number could be read
+_MOST = 30  # labels; with more, the numbers would be illegible
 _CELL, _GAP, _LETTER = 46, 8, 13  # pixels
 _FULL = np.array([0, 114, 178])  # the blue of Okabe and Ito
 

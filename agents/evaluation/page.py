@@ -144,12 +144,12 @@ class _Bar(NamedTuple):
 
     @property
     def starts(self) -> bool:
-        """Whether it starts here."""
+        """Whether the bar starts here."""
         return self.at == self.start
 
     @property
     def shape(self) -> str:
-        """The classes of its ends, if they are here."""
+        """CSS classes of the ends that are here."""
         return " ".join(name for name in ("start", "end") if self.at == getattr(self, name))
 
 

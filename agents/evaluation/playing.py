@@ -63,7 +63,7 @@ def evaluate(
         for name in [*measured]:
             given = getattr(said, name)
             if given is None:
-                del measured[name]  # of all texts or of none
+                del measured[name]  # for all texts or for none
             else:
                 measured[name][slots] = given[used][mask]
     return Evaluation(
@@ -71,7 +71,7 @@ def evaluate(
         chosen,
         offsets,
         **flat,
-        target_log_probs=None if env.task.distinct else measured.get("target_log_probs"),  # gold may be taken already
+        target_log_probs=None if env.task.distinct else measured.get("target_log_probs"),  # may be taken
         choice_log_probs=measured.get("choice_log_probs"),
         returns=returns,
         steps=steps,

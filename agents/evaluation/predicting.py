@@ -22,7 +22,7 @@ SPLIT = "test"  # of the dataset that holds texts to predict
 CHUNK = 4096  # texts read and predicted at a time, sorted by length
 
 MakeEnv = Callable[[Dataset, int], TextVectorEnv]
-"""Makes an evaluation environment over the split "test" of a dataset, with a number of rows."""
+"""Create an evaluation environment over the split "test" of a dataset, with a given number of rows."""
 
 
 @dataclass
@@ -56,7 +56,7 @@ class Predicted(NamedTuple):
 
     Attributes:
         record: the record as it was given.
-        found: what is predicted (`Task.predicted`); `{"predicted": None}` without a position to decide.
+        found: the predictions (`Task.predicted`); `{"predicted": None}` if the text has no position to decide.
         words: its words; none if it has no prediction.
     """
 
@@ -75,8 +75,8 @@ class Predictor:
 
     Args:
         task: the task of the policy.
-        make_env: makes the environments in which texts are played.
-        make_policy: makes the policy, for the first of these environments.
+        make_env: creates the environments in which texts are played.
+        make_policy: creates the policy for the first of these environments.
         rows: maximum number of texts in a batch.
         names: names of the choices; empty if they are vocabulary ids.
 
@@ -95,7 +95,7 @@ class Predictor:
     def predict(self, stream: RecordStream, chunk: int = CHUNK) -> Iterator[Predicted]:
         """Yield every record with its predictions, in order.
 
-        Memory is bounded: `chunk` records are read, predicted and forgotten at a time.
+        Memory is bounded: only `chunk` records are in memory at a time.
 
         Args:
             stream: the records.

@@ -50,13 +50,13 @@ def _cell(task: Task, part: Part, text: DecidedText) -> str:
 
 
 def _code(name: str) -> str:
-    """A name as Markdown's code, in a cell of a table: it takes everything as it is but the marks of both."""
+    """Return a name as Markdown code in a table cell; backticks and bars are replaced."""
     plain = _one_line(name).replace("`", "'").replace("|", "¦")
     return f"`{plain}`"
 
 
 def _escape(text: str) -> str:
-    """Text that Markdown, and the HTML in it, take as text."""
+    """Escape text for Markdown and for the HTML in it."""
     text = html.escape(_one_line(text), quote=False)
     for character in "\\|*`_[]":
         text = text.replace(character, f"\\{character}")

@@ -35,12 +35,12 @@ def closing_table(report: Mapping[str, Any]) -> Table:
     shown = [metric for metric in columns(rows) if metric.in_terminal]
     title = f"{report['algo']} on {report['dataset']}, {split_of(report)}"
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, collapse_padding=True)
-    table.add_column("", no_wrap=True)
-    for metric in shown:
-        table.add_column(metric.label, justify="right", no_wrap=True)
-    for name, metrics in rows.items():
-        style = "bold" if name == "this run" else None
-        table.add_row(name, *(_number(metrics.get(metric.name)) for metric in shown), style=style)
+    cells = {name: [_number(metrics.get(metric.name)) for metric in shown] for name, metrics in rows.items()}
+    table.add_column("")
+    for i, metric in enumerate(shown):  # in a narrow terminal, names are broken and numbers are not
+        table.add_column(metric.label, justify="right", min_width=max(len(line[i]) for line in cells.values()))
+    for name, line in cells.items():
+        table.add_row(name, *line, style="bold" if name == "this run" else None)
     return table
 
 

@@ -1,4 +1,4 @@
-"""Texts that take several steps, played to their end by a predictor."""
+"""Playing of texts that take several steps, from start to end."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from lm_gym.tasks import Batch, Prediction
 
 
 class PlayedSteps(NamedTuple):
-    """Texts, played to their end.
+    """The result of playing texts to their end.
 
     Attributes:
-        prediction: choices int64 [N, T], n where a position is open; log-probabilities of the targets when their
-            position was decided, or, of open positions, at the last step.
-        returns: float32 [N], rewards and costs of the steps; NaN if they need probabilities that are not given.
+        prediction: choices int64 [N, T], n where a position stays open; log-probabilities of the targets when their
+            position was decided or, for open positions, at the last step.
+        returns: float32 [N], total rewards and costs; NaN if they need probabilities that the predictor does not give.
         steps: int64 [N], steps that each text took.
-        position_rewards: float32 [N, T], what the steps paid for each position, costs left out.
-        when: int64 [N, T], the step that decided each position, from 0; -1 where it is open.
+        position_rewards: float32 [N, T], the reward of each position, without costs.
+        when: int64 [N, T], the step that decided each position, from 0; -1 where it stays open.
     """
 
     prediction: Prediction
@@ -34,11 +34,11 @@ class PlayedSteps(NamedTuple):
 def play_steps(
     predict: Callable[[Batch], Prediction], env: TextVectorEnv, after_step: Callable[[], None] = lambda: None
 ) -> PlayedSteps:
-    """Play the texts that an environment has just begun to their end, with the choices of a predictor.
+    """Play the texts of an environment that was just reset to their end, with the choices of a predictor.
 
     Args:
-        predict: says at each step what it makes of the texts.
-        env: reset; its texts take several steps (not `at_once`).
+        predict: the predictor, called at each step.
+        env: the environment, just reset; its texts take several steps (not `at_once`).
         after_step: called after each step.
     """
     texts, targets = env.text_index, env.targets

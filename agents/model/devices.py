@@ -25,7 +25,7 @@ def check_device(device: th.device | str) -> None:
     try:
         found = th.device(device)
     except RuntimeError as error:
-        raise ValueError(f"device {str(device)!r} is not one: give auto, cpu, cuda, cuda:1, mps, …") from error
+        raise ValueError(f"device {str(device)!r} is unknown: give auto, cpu, cuda, cuda:1, mps, …") from error
     if found.type == "cuda":
         count = th.cuda.device_count() if th.cuda.is_available() else 0
         if (found.index or 0) >= count:

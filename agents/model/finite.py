@@ -26,5 +26,5 @@ def require_finite(model: nn.Module, when: str) -> None:
     kind = "NaN" if weight.isnan().any() else "infinite"
     way_out = "lower learning_rate"
     if weight.dtype == th.float16:
-        way_out = "take policy.dtype bfloat16 or float32 (Adam's epsilon is 0 in float16), or lower learning_rate"
+        way_out = "use policy.dtype bfloat16 or float32 (Adam's epsilon is 0 in float16), or lower learning_rate"
     raise FloatingPointError(f"the weights are {kind} {when} ({name}): {way_out}")

@@ -49,7 +49,7 @@ def auto_class(config: Any, head: Head) -> Any:
     if head in CLASSIFIERS:
         made, known, name = CLASSIFIERS[head]
         if kind not in known:
-            raise ValueError(f"transformers has no {name} of model {config.model_type!r}: take another model")
+            raise ValueError(f"transformers has no {name} of model {config.model_type!r}: use another model")
         return made
     if kind in MODEL_FOR_CAUSAL_LM_MAPPING:
         causal: Any = MODEL_FOR_CAUSAL_LM_MAPPING[kind]

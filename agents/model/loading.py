@@ -101,7 +101,9 @@ def load(
         return Loaded(_check_halves(network, head), "random")
     damage = find_damage(Path(model_path(model)))
     if damage is not None:
-        raise ValueError(f"the model {model!r} is damaged: {damage}; restore it, or delete {CHECKSUMS} to load it so")
+        raise ValueError(
+            f"the model {model!r} is damaged: {damage}; restore it, or delete {CHECKSUMS} to load it anyway"
+        )
     with _quiet():
         try:
             network, weights, news = _read(model_path(model), model, head, labels, _DTYPES[dtype], dropout)

@@ -31,7 +31,7 @@ def warn_if_padding_is_read(network: Any, max_length: int, *, classifies_texts: 
     if _FOUND.get(kind, 0.0) > _TOLERANCE.get(network.dtype, 0.2):
         warnings.warn(
             f"{kind.__name__} reads padding: its predictions for a text change with the length of the other texts in "
-            "the batch. Results depend on num_envs and on the order of texts; take another model, or num_envs=1",
+            "the batch. Results depend on num_envs and on the order of texts; use another model, or num_envs=1",
             stacklevel=3,
         )
 
@@ -54,7 +54,7 @@ def _difference(model: PositionModel) -> float:
             beside, _ = model(batch, inside, rows, columns)
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{type(network).__name__} cannot read a text ({reason}): take another model") from error
+        raise ValueError(f"{type(network).__name__} cannot read a text ({reason}): use another model") from error
     finally:
         network.train(training)
     spread = alone.std(-1).max() if alone.shape[-1] > 1 else alone.std()

@@ -119,9 +119,9 @@ class LMPolicy(ActorCriticPolicy):
         self.waits = head in (None, "vocabulary") and self.num_choices == vocabulary + 1
         self.head, labels = resolve_head(head, labels, self.num_choices - self.waits, vocabulary)
         if (self.head == "label_words") != (label_words is not None):
-            raise ValueError(f"head={self.head!r} and label_words={label_words!r}: they go together")
+            raise ValueError(f"head={self.head!r} and label_words={label_words!r}: give both or neither")
         if (self.head in CANDIDATE_HEADS) != (pointer is not None):
-            raise ValueError(f"head={self.head!r} and pointer={pointer!r}: they go together")
+            raise ValueError(f"head={self.head!r} and pointer={pointer!r}: give both or neither")
         self._arguments: dict[str, Any] = {
             "head": self.head,
             "labels": None if self.head in CANDIDATE_HEADS else labels,  # their rows are not choices

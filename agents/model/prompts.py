@@ -181,5 +181,5 @@ def _check_behind(policy: Any) -> None:
     if positions != 1:
         raise ValueError(
             f"place='behind': only the last token of a text decides after the prompt, and this task decides up to "
-            f"{positions} positions of a text: take 'front', or a task with one position a text"
+            f"{positions} positions of a text: use 'front', or a task with one position per text"
         )

@@ -60,8 +60,8 @@ def _files(model: str) -> dict[str, bytes]:
             _forget_class(folder / "tokenizer_config.json")
             if not _reads_like(AutoTokenizer.from_pretrained(folder), words):
                 warnings.warn(
-                    f"transformers reads the tokenizer saved for model {model!r} otherwise than training did: a "
-                    "pipeline will find other sub-tokens than `evaluate`",
+                    f"transformers reads the tokenizer saved for model {model!r} differently from training: a "
+                    "pipeline will see other sub-tokens than `evaluate`",
                     stacklevel=3,
                 )
         return {name: (folder / name).read_bytes() for name in names}

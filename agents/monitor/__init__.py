@@ -8,37 +8,33 @@ to a separate file.
 With --state, the same command resumes after a kill at any moment; no line is lost or counted twice.
 """
 
+from __future__ import annotations
+
 import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import IO
 
-import torch as th
-from torch.utils.tensorboard import SummaryWriter
-from transformers.utils.logging import disable_progress_bar
-
 from lm_gym.agents.monitor.alerts import PER, Rule
-from lm_gym.agents.monitor.classifier import Classifier
 from lm_gym.agents.monitor.journal import Journal
 from lm_gym.agents.monitor.monitor import Monitor
 from lm_gym.agents.monitor.stream import batches
 from lm_gym.agents.runs.messages import fail, show_warnings_plainly
-from lm_gym.agents.runs.predicting import CHANGES
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolderError
-from lm_gym.agents.runs.trained_run import open_run
+from lm_gym.agents.runs.run_parser import PREDICTIONS_MAY_CHANGE, read_options, run_parser, say_loading
 from lm_gym.bounds import PositiveFloat, PositiveInt, check_value
 from lm_gym.naming import check_choice
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; `arguments` are the command line's by default."""
-    options, overrides = _parser().parse_known_args(arguments)
-    disable_progress_bar()  # type: ignore[no-untyped-call]  # of reading checkpoints
+    options, overrides = read_options(_parser(), arguments)
     show_warnings_plainly()
+    say_loading(options.run_dir, results=True)
     with ExitStack() as held:
         try:
             check_value("--batch", options.batch, PositiveInt)
@@ -71,7 +67,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _monitor(options: Namespace, overrides: Sequence[str], rule: Rule, held: ExitStack) -> Monitor:
-    run = open_run(options.run_dir, overrides, CHANGES)
+    import torch as th  # the model libraries take seconds to load
+    from torch.utils.tensorboard import SummaryWriter
+
+    from lm_gym.agents.monitor.classifier import Classifier
+    from lm_gym.agents.runs.trained_run import open_run
+
+    run = open_run(options.run_dir, overrides, PREDICTIONS_MAY_CHANGE)
     if run.settings.threads is not None:
         th.set_num_threads(run.settings.threads)
     classifier = Classifier(run)
@@ -113,13 +115,7 @@ def _without(lines: Iterator[list[bytes]], count: int) -> Iterator[list[bytes]]:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        prog=program("monitor"),
-        description=__doc__,
-        formatter_class=RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("run_dir", type=Path, help="the run folder of a text classifier")
+    parser = run_parser(program("monitor"), __doc__, changes=PREDICTIONS_MAY_CHANGE)
     parser.add_argument("--input", required=True, metavar="FILE|-", help="the stream; - is standard input")
     parser.add_argument("--follow", action="store_true", help="wait for more lines at the end of the file")
     parser.add_argument("--by", metavar="KEY", help="key of the topic; by default all texts have one topic")

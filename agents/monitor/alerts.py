@@ -12,8 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from scipy.stats import hypergeom
-
 PER = 100_000  # texts that the rate of false alarms is counted by
 
 
@@ -111,5 +109,7 @@ def fisher(known: int, baseline: int, found: int, window: int) -> float:
         found: number of texts of the window with the label.
         window: size of the window.
     """
+    from scipy.stats import hypergeom  # takes a second to load
+
     drawn = hypergeom(baseline + window, known + found, window)
     return float(min(1.0, 2 * min(drawn.cdf(found), drawn.sf(found - 1))))

@@ -6,11 +6,13 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lm_gym.agents.monitor.alerts import Rule, Topic
-from lm_gym.agents.monitor.classifier import Classifier
 from lm_gym.agents.monitor.stream import LineError, Message, read_line
+
+if TYPE_CHECKING:
+    from lm_gym.agents.monitor.classifier import Classifier
 
 REMEMBERED = 10_000  # ids of texts, to recognise duplicates
 

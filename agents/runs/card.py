@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from lm_gym.agents.evaluation.report import metric_table, split_of
-from lm_gym.agents.files import CHECKSUMS, write_folder
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.model.usage import pipeline_of, usage
 from lm_gym.envs import find_task
@@ -27,7 +25,7 @@ _BODY = """\
 
 {table}
 
-On the {split} split of {dataset} (fingerprint {fingerprint}). The other rows are what any model must beat. The run made
+On the {split} split of {dataset} (fingerprint {fingerprint}). The other rows are baselines. The run made
 {forward:,} forward and {backward:,} backward passes.
 {notes}
 ## Use
@@ -35,9 +33,11 @@ On the {split} split of {dataset} (fingerprint {fingerprint}). The other rows ar
 In transformers; `FOLDER` is this folder or its id on the hub:
 
 {usage}
-In lm-gym, to evaluate it or to train it further:
+In lm-gym, where an id on the hub is `hub:USER/NAME`:
 
 ```sh
+lm-gym predict FOLDER --input texts.txt               # texts without gold
+lm-gym evaluate FOLDER --env.dataset DATA             # on other data
 lm-gym train --algo {algo} --env.id {env} --policy.model FOLDER
 ```
 """
@@ -92,16 +92,6 @@ def card(report: Mapping[str, Any], policy: LMPolicy, chosen: str, notes: list[s
         env=report["env"],
     )
     return f"---\n{header}\n---\n\n# {name}\n\n{body}"
-
-
-def write_card(best: Path, text: str) -> None:
-    """Add a model card to a folder that `write_folder` wrote."""
-
-    def write(folder: Path) -> None:
-        shutil.copytree(best, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(CARD, CHECKSUMS))
-        (folder / CARD).write_text(text, encoding="utf-8")
-
-    write_folder(best, write)
 
 
 def _model_name(model: Any) -> tuple[str, bool]:

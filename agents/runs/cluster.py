@@ -1,43 +1,52 @@
-"""Ray workers for the run of a gradient-free algorithm."""
+"""Ray workers for a run: they evaluate a population, or encode a batch."""
 
 from contextlib import ExitStack
 from importlib.util import find_spec
 from typing import Any
 
-from lm_gym.agents.algorithms.black_box import PLAYED, BlackBox
 from lm_gym.agents.algorithms.registry import ALGORITHMS
+from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
 from lm_gym.agents.runs.settings import RaySettings, SettingsError
 
 
-def check_workers(settings: RaySettings, algo: str, algorithm: type[Any]) -> None:
+def check_workers(settings: RaySettings, algo: str, algorithm: type[TextAlgorithm]) -> None:
     """Raise SettingsError if workers are requested that the algorithm cannot use, or Ray is not installed."""
     if settings.workers is None:
         given = {name for name, value in vars(settings).items() if value != getattr(RaySettings, name)}
         if given:
             raise SettingsError(f"ray.{min(given)} is set without workers: set ray.workers, the number of workers")
-    elif not issubclass(algorithm, BlackBox):
-        others = ", ".join(name for name, kind in ALGORITHMS.items() if issubclass(kind, BlackBox))
+    elif algorithm.shared is None:
+        others = ", ".join(name for name, kind in ALGORITHMS.items() if kind.shared is not None)
         raise SettingsError(
-            f"ray.workers evaluate the population of a gradient-free algorithm, and {algo} has none: leave it out, or "
-            f"take one of {others}"
+            f"ray.workers share a batch or a population, and {algo} learns from rollouts, which they do not: leave it "
+            f"out, or take one of {others}"
         )
     elif find_spec("ray") is None:
         raise SettingsError('ray.workers needs Ray, which is not installed: pip install "lm-gym[ray]"')
 
 
 def use_workers(settings: RaySettings, agent: Any, held: ExitStack) -> None:
-    """Evaluate an agent's population on Ray workers, if the settings request them, until `held` is closed.
+    """Have Ray workers share an agent's work, if the settings request them, until `held` is closed.
 
     Raises:
-        EvaluationError: there is no such cluster.
-        SettingsError: members are played one after another.
+        WorkerError: there is no such cluster.
+        SettingsError: texts are not decided at once, or there are fewer of them than workers.
     """
     if settings.workers is None:
         return
-    if not agent.evaluates_together:
-        raise SettingsError(f"ray.workers: {PLAYED}; leave it out")
+    if not agent.decides_at_once:
+        raise SettingsError("ray.workers need texts that one step decides, and these take several steps: leave it out")
+    from lm_gym.agents.algorithms.ray_batch_sharing import RayBatchSharing
     from lm_gym.agents.algorithms.ray_evaluator import RayEvaluator
 
     gpus = float(agent.device.type != "cpu") if settings.gpus is None else settings.gpus
-    evaluator = RayEvaluator(settings.workers, settings.address, gpus=gpus, checksum_every=settings.checksum_every)
-    agent.evaluator = held.enter_context(evaluator)
+    given: dict[str, Any] = {"gpus": gpus, "checksum_every": settings.checksum_every}
+    if agent.shared == "population":
+        agent.evaluator = held.enter_context(RayEvaluator(settings.workers, settings.address, **given))
+    elif agent.env.num_envs < settings.workers:
+        raise SettingsError(
+            f"ray.workers={settings.workers} share the {agent.env.num_envs} texts of a batch: give fewer workers, or a "
+            "larger env.num_envs"
+        )
+    else:
+        agent.sharing = held.enter_context(RayBatchSharing(settings.workers, settings.address, **given))

@@ -21,7 +21,16 @@ from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.runs.cluster import check_workers
 from lm_gym.agents.runs.defaults import defaults_of
 from lm_gym.agents.runs.legacy import is_obsolete, upgrade
-from lm_gym.agents.runs.options import CONFIG_HELP, DEFAULT_ALGO, GENERAL, NOT_DATA, read_yaml, with_shipped
+from lm_gym.agents.runs.options import (
+    CONFIG_HELP,
+    DEFAULT_ALGO,
+    GENERAL,
+    NOT_DATA,
+    SECTIONS,
+    check_key,
+    read_yaml,
+    with_shipped,
+)
 from lm_gym.agents.runs.options import given as given_settings
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.settings import (
@@ -44,12 +53,6 @@ from lm_gym.data import load_dataset
 from lm_gym.data.errors import nearest
 from lm_gym.envs import find_task
 
-SYNONYMS = {  # names of settings in other libraries
-    **dict.fromkeys(("batch_size", "n_envs", "per_device_train_batch_size"), "env.num_envs"),
-    **dict.fromkeys(("epochs", "num_epochs", "num_train_epochs"), "budget.passes"),
-    **dict.fromkeys(("total_timesteps", "max_steps"), "budget.timesteps"),
-    "output_dir": "run_dir",
-}
 _OF_THE_RUN = ("run_dir", "resume")  # not written to config.yaml: a copy of a run has another folder
 _POLICY_SKIP = {
     "observation_space",
@@ -147,6 +150,9 @@ def _settings(parser: ArgumentParser, namespace: Namespace) -> Settings:
     if run_dir is not None and resume is not None:
         raise SettingsError("--resume continues the run in its own folder: leave out --run_dir")
     values.pop("config", None)
+    for section in SECTIONS:
+        if not isinstance(values[section], dict):
+            raise SettingsError(f"{section} is {values[section]!r}: give its settings by key, or leave it out")
     for section, key in (("env", "dataset"), ("env", "tokenizer"), ("policy", "model")):
         values[section][key] = _absolute(values[section][key])
     for option in fields(find_task(values["env"]["id"]).Options):
@@ -230,24 +236,6 @@ def _one_budget(given: Sequence[tuple[str, str, Any]]) -> list[str]:
     if len(together) > 1:
         raise SettingsError(f"{source} sets {' and '.join(together)}: set only one of them")
     return [f"--{key}=null" for key in keys if key != last]
-
-
-def check_key(source: str, key: str, known: Sequence[str], algo: str) -> None:
-    """Raise SettingsError if a key of `source` is not in `known`; the message suggests the nearest known key."""
-    stem = ".".join(key.rstrip("+").split(".")[:2])
-    sections = {name.partition(".")[0] for name in known}
-    if stem in known or stem in sections:
-        return
-    close = nearest(SYNONYMS.get(stem, stem), known)
-    if not close:  # the key may belong to another section
-        last = stem.rpartition(".")[2]
-        close = next((f" (did you mean {name!r}?)" for name in known if name.rpartition(".")[2] == last), "")
-    section = stem.partition(".")[0]
-    inside = [name for name in known if name.startswith(f"{section}.")]
-    listed = f": {', '.join(inside)}" if inside else ""
-    of = f" of algorithm {algo!r}" if section == "agent" else ""
-    where = "" if source == "the command line" else f"{source}: "
-    raise SettingsError(f"{where}no setting {stem!r}{of}{close}{listed}")
 
 
 def _with_nearest_value(message: str) -> str:

@@ -97,7 +97,7 @@ def _row(path: Path, number: int, line: str | bytes) -> dict[str, Any]:
         row = json.loads(line)
         row["timesteps"] + 0  # every row has them
     except (ValueError, TypeError, KeyError) as error:
-        raise RunFolderError(f"{path}, line {number}, is damaged: mend or remove that line") from error
+        raise RunFolderError(f"{path}, line {number}, is damaged: repair or remove that line") from error
     return dict(row)
 
 
@@ -164,7 +164,7 @@ def pending_logs(logger: Logger) -> dict[str, Any]:
     found = {}
     for name, value in logger.name_to_value.items():
         if not isinstance(value, int | float | np.generic):
-            raise TypeError(f"{name} is recorded and not logged, and is no number but {type(value).__name__}")
+            raise TypeError(f"{name} is recorded, but it is not a number but {type(value).__name__}")
         number = value.item() if isinstance(value, np.generic) else value
         found[name] = [number, logger.name_to_count[name], logger.name_to_excluded.get(name, ("",))]
     return found

@@ -7,12 +7,13 @@ from typing import Any
 
 from lm_gym.agents.evaluation.playing import baselines, evaluate
 from lm_gym.agents.evaluation.report import closing_table, markdown, reports
-from lm_gym.agents.files import write_json, write_text
+from lm_gym.agents.files import add_to_folder, write_json, write_text
 from lm_gym.agents.runs.assembly import make_agent, make_env
 from lm_gym.agents.runs.callbacks import RunState
-from lm_gym.agents.runs.card import card, write_card
+from lm_gym.agents.runs.card import CARD, card
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolder, read_json
+from lm_gym.agents.runs.saved_model import files_of
 from lm_gym.agents.runs.settings import Settings
 from lm_gym.agents.runs.terminal import Terminal
 from lm_gym.data import Dataset
@@ -88,15 +89,15 @@ def finish(run: TrainingRun) -> None:
         "fingerprint": run.dataset.fingerprint,
         "reports": reports(evaluations[last]),
     }
-    how = f"best of the run by validation {run.state.metric}: that" if run.state.keep == "best" else "last of the run,"
-    chosen = f"The model is the {how} of pass {passes:.2f}.{_no_gain(run.state)}"
+    how = f"best of the run by validation {run.state.metric}," if run.state.keep == "best" else "last of the run,"
+    chosen = f"The model is the {how} from pass {passes:.2f}.{_no_gain(run.state)}"
     if run.stopped_early is not None:
         at = run.agent.num_timesteps / run.agent.timesteps_per_pass
         chosen = f"Training stopped early, at pass {at:.2f}: {run.stopped_early}. {chosen}"
     commands = (folder.path / "command.txt").read_text(encoding="utf-8").splitlines()
     about = notes(run.dataset, [run.env, *envs.values()])
     text = markdown(report, evaluations[last], chosen, about, commands[0])
-    write_card(folder.best, card(report, best.policy, chosen, about))
+    add_to_folder(folder.best, {CARD: card(report, best.policy, chosen, about), **files_of(settings, folder)})
     write_text(folder.path / "report.md", text)
     write_json(folder.report, report)
     run.console.print(closing_table(report))

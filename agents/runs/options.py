@@ -24,11 +24,17 @@ from lm_gym.agents.runs.settings import (
 )
 from lm_gym.agents.runs.shipped import find_config
 from lm_gym.data import load_dataset
-from lm_gym.naming import among
+from lm_gym.naming import among, nearest
 
 DEFAULT_ALGO = "reinforce"
 NOT_DATA = ("source", "fields", "builtin")  # arguments of load_dataset that are not settings
 _HELP = ("-h", "--help")
+SYNONYMS = {  # names of settings in other libraries
+    **dict.fromkeys(("batch_size", "n_envs", "per_device_train_batch_size"), "env.num_envs"),
+    **dict.fromkeys(("epochs", "num_epochs", "num_train_epochs"), "budget.passes"),
+    **dict.fromkeys(("total_timesteps", "max_steps"), "budget.timesteps"),
+    "output_dir": "run_dir",
+}
 
 
 @dataclass(frozen=True)
@@ -174,3 +180,21 @@ def read_yaml(name: str) -> dict[str, Any]:
     if not isinstance(content, Mapping):
         raise SettingsError(f"--config {name} contains {type(content).__name__}, not keys with values")
     return dict(content)
+
+
+def check_key(source: str, key: str, known: Sequence[str], algo: str) -> None:
+    """Raise SettingsError if a key of `source` is not in `known`; the message suggests the nearest known key."""
+    stem = ".".join(key.rstrip("+").split(".")[:2])
+    sections = {name.partition(".")[0] for name in known}
+    if stem in known or stem in sections:
+        return
+    close = nearest(SYNONYMS.get(stem, stem), known)
+    if not close:  # the key may belong to another section
+        last = stem.rpartition(".")[2]
+        close = next((f" (did you mean {name!r}?)" for name in known if name.rpartition(".")[2] == last), "")
+    section = stem.partition(".")[0]
+    inside = [name for name in known if name.startswith(f"{section}.")]
+    listed = f": {', '.join(inside)}" if inside else ""
+    of = f" of algorithm {algo!r}" if section == "agent" else ""
+    where = "" if source == "the command line" else f"{source}: "
+    raise SettingsError(f"{where}no setting {stem!r}{of}{close}{listed}")

@@ -8,14 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from lm_gym.agents.evaluation.predicting import as_records
+from lm_gym.agents.runs.run_parser import PREDICTIONS_MAY_CHANGE
 from lm_gym.agents.runs.trained_run import open_run
 from lm_gym.data.options import ReadOptions
 from lm_gym.data.stream import RecordStream
-
-CHANGES = (  # settings of a run that predictions may change
-    *("env.max_length", "evaluation.num_envs", "device", "threads"),
-    *(f"data.{name}" for name in ("columns", "token_column", "text_column", "delimiter", "header")),
-)
 
 
 def predict(
@@ -24,7 +20,7 @@ def predict(
     """Predict texts with the best model of a run. They need no gold, and the data of the run is not read.
 
     Args:
-        run: the run folder.
+        run: the run folder; or the folder of a model that a run has saved, or its id on the hub as `hub:<id>`.
         texts: strings, lists of words, or records such as `{"text": "…", "id": 7}`.
         settings: settings of the run to change, with "__" for dots: `env__max_length=256`, `device="cpu"`.
 
@@ -38,6 +34,6 @@ def predict(
         SettingsError: a setting is unknown or may not change.
     """
     changed = [f"--{key.replace('__', '.')}={value}" for key, value in settings.items()]
-    predictor, options = open_run(Path(run), changed, CHANGES).predictor()
+    predictor, options = open_run(Path(run), changed, PREDICTIONS_MAY_CHANGE).predictor()
     stream = RecordStream(as_records(texts), "texts", "text", ReadOptions(fields=options.fields))
     return [predicted.merged() for predicted in predictor.predict(stream)]

@@ -68,6 +68,7 @@ class RunFolder:
         self.tensorboard = path / "tensorboard"
         self.checkpoints = path / "checkpoints"
         self.best = path / "best"
+        self.results = path  # of evaluations
         self.report = path / "report.json"
         self.data = path / "data.json"
         self._lock: IO[str] | None = None
@@ -108,12 +109,14 @@ class RunFolder:
             RunFolderError: there is no run folder at `path`.
         """
         folder = cls(path)
+        if path.is_file():
+            raise RunFolderError(f"{path} is a file, not a run folder")
         if not path.is_dir():
             raise RunFolderError(f"{path} does not exist{_siblings(path)}")
         if not folder.config.is_file():
             if _is_half_made(path):
                 raise RunFolderError(f"{path} was left before its run began: start it again with --run_dir {path}")
-            raise RunFolderError(f"{path} has no config.yaml: not a run folder; start one with --run_dir")
+            raise RunFolderError(f"{path} is not a run folder, because it has no config.yaml{_inside(path)}")
         return folder
 
     def check_data(self, dataset: Dataset) -> None:
@@ -126,6 +129,11 @@ class RunFolder:
                 f"the data has changed since the run began: the fingerprint of {dataset.name} was {kept} and is "
                 f"{dataset.fingerprint}; restore the data, or start a new run with --config {self.config} --run_dir …"
             )
+
+    @property
+    def has_data(self) -> bool:
+        """Whether the folder says where the data of the run is."""
+        return True
 
     def data_fields(self) -> list[str] | None:
         """Return the names of the fields of the data besides words and tags; None if the run did not record them."""
@@ -193,7 +201,8 @@ class RunFolder:
             damaged.append(f"{path}: {fault}")
         if damaged:
             raise RunFolderError(
-                f"no checkpoint is whole; start again with another --run_dir, or from {self.best}: {'; '.join(damaged)}"
+                f"no checkpoint is intact; start again with another --run_dir, or from {self.best}: "
+                + "; ".join(damaged)
             )
         return None
 
@@ -269,3 +278,9 @@ def _siblings(path: Path) -> str:
     parent = path.parent
     names = sorted(entry.name for entry in parent.iterdir() if entry.is_dir()) if parent.is_dir() else []
     return f"; {parent} has {', '.join(names[-5:])}" if names else ""
+
+
+def _inside(path: Path) -> str:
+    found = [config.parent for levels in ("*", "*/*", "*/*/*") for config in path.glob(f"{levels}/config.yaml")]
+    newest = sorted(found, key=lambda folder: folder.stat().st_mtime)[-5:]
+    return f"; run folders in it: {', '.join(map(str, newest))}" if newest else ""

@@ -101,25 +101,25 @@ def advice(moves: list[float], generations: float, spread: float, fitness: float
     if spread <= ROUNDING * max(1.0, abs(fitness)):
         found.append(
             f"members of the search differ in fitness by {spread:.1g}, no more than rounding: raise the optimizer's "
-            "sigma (or the space's scale); a reward that counts right choices is flat where a model begins: take "
+            "sigma (or the space's scale); a reward that counts correct choices is flat at the start: use "
             "log_likelihood"
         )
         return found
     if loss > FAR:
         found.append(
-            f"members of the search earn {loss:.1f} nats a position less than the policy around which they lie: lower "
+            f"members of the search earn {loss:.1f} nats per position less than the policy that they perturb: lower "
             "the optimizer's sigma (or the space's scale)"
         )
     mean = sum(moves) / len(moves)
     if mean > LEAP:
         found.append(
-            f"the search moves the policy by {mean:.1f} nats a position in a generation, {LEAP} is much: lower the "
-            "optimizer's learning_rate (sigma, step or spread where it has none)"
+            f"the search moves the policy by {mean:.1f} nats per position in a generation (more than {LEAP}): lower "
+            "the optimizer's learning_rate (sigma, step or spread where it has none)"
         )
     elif generations**2 * max(mean, 0.0) < CRAWL:  # a divergence grows with the square of the distance
         found.append(
-            f"the search moves the policy by {max(mean, 0.0):.1g} nats a position in a generation, and cannot get far "
-            f"in the {generations:.0f} generations of its budget: raise the optimizer's learning_rate (sigma, step or "
-            "spread where it has none)"
+            f"the search moves the policy by {max(mean, 0.0):.1g} nats per position in a generation, and cannot get "
+            f"far in the {generations:.0f} generations of its budget: raise the optimizer's learning_rate (sigma, step "
+            "or spread where it has none)"
         )
     return found

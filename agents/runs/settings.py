@@ -173,14 +173,14 @@ class CheckpointSettings:
 @bounded
 @dataclass(frozen=True)
 class RaySettings:
-    """Workers on a Ray cluster that evaluate the population of a gradient-free algorithm. The result is the same.
+    """Workers on a Ray cluster that evaluate a population, with the same result, or encode the texts of a batch.
 
     Args:
         address: "local" starts a cluster on this machine, "auto" finds the one that runs on it, and HOST:PORT is the
             address of a cluster's head.
-        workers: number of workers; null to evaluate in this process.
+        workers: number of workers; null to use this process only.
         gpus: GPUs of each worker, such as 0.5 for two workers on one GPU; null for one if the device is a GPU.
-        checksum_every: generations between two comparisons of the workers' weights.
+        checksum_every: generations or updates between two comparisons of the workers' weights.
     """
 
     address: str = "local"

@@ -1,7 +1,6 @@
 """The trained model of a run and its data, for evaluation and play."""
 
 import json
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -12,42 +11,16 @@ from lm_gym.agents.evaluation.predicting import SPLIT, Predictor, input_fields
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.runs.assembly import make_dataset, make_env, make_policy, make_training_dataset
 from lm_gym.agents.runs.command_line import parse_settings
+from lm_gym.agents.runs.options import given
 from lm_gym.agents.runs.run_folder import RunFolder, RunFolderError
+from lm_gym.agents.runs.run_parser import MAY_CHANGE
+from lm_gym.agents.runs.saved_model import open_folder
 from lm_gym.agents.runs.settings import Settings, SettingsError
 from lm_gym.data import Dataset
 from lm_gym.data.options import ReadOptions
 from lm_gym.envs import TextVectorEnv, find_task
 
 Which = Literal["best", "last"]
-# the options of the task may change too
-MAY_CHANGE = ("env.dataset", "env.max_length", "data.", "evaluation.", "device", "threads")
-
-
-def run_parser(
-    program: str, description: str | None, split: str | None, keys: str = "", changes: Sequence[str] = MAY_CHANGE
-) -> ArgumentParser:
-    """Make the parser of a command that evaluates or plays a run, with the run folder and `--split`.
-
-    Args:
-        program: the name of the command.
-        description: the description of the command.
-        split: the default split; None for a command that does not read the data of the run.
-        keys: the keys that the command reads, listed at the end of the help.
-        changes: settings of the run that may change.
-    """
-    may_change = "Settings of the run that you may change: " + ", ".join(f"--{key}" for key in changes)
-    may_change += ", and the options of the environment's task"
-    parser = ArgumentParser(
-        prog=program,
-        description=description,
-        formatter_class=RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        epilog=(f"Keys: {keys}.\n" if keys else "") + may_change,
-    )
-    parser.add_argument("run_dir", type=Path, help="the run folder")
-    if split is not None:
-        parser.add_argument("--split", default=split, help=f"train, validation or test; by default {split}")
-    return parser
 
 
 @dataclass(frozen=True)
@@ -59,11 +32,13 @@ class TrainedRun:
         settings: the settings of the run, possibly with other data.
         own_data: whether the data is that of the run. A validation split that was held out of train is then held out
             again.
+        has_data: whether the data is known: that of the run, or other data.
     """
 
     folder: RunFolder
     settings: Settings
     own_data: bool
+    has_data: bool
 
     def player(self, split: str, which: Which = "best") -> tuple[LMPolicy, TextVectorEnv]:
         """Load the model, and make the environment over a split for evaluation.
@@ -77,6 +52,8 @@ class TrainedRun:
             SettingsError, ValueError: if the data or the split cannot be used.
         """
         folder = self.folder
+        if not self.has_data:
+            raise SettingsError(f"{folder.path} is a model without the data of its run: give --env.dataset")
         settings = replace(self.settings, data={**self.settings.data, "max_overlap": 1.0})  # an error only in training
         go_on = self._require_best()
         checkpoint = folder.last_checkpoint() if which == "last" else None
@@ -142,10 +119,10 @@ class TrainedRun:
 
 
 def open_run(path: Path, overrides: Sequence[str] = (), changes: Sequence[str] = MAY_CHANGE) -> TrainedRun:
-    """Open the run in a folder.
+    """Open a run, or a model that a run has saved.
 
     Args:
-        path: the run folder.
+        path: the run folder; or the folder of a saved model, or its id on the hub as `hub:<id>`.
         overrides: command-line options of settings that may change, usually other data.
         changes: settings that may change, besides the options of the task.
 
@@ -153,11 +130,12 @@ def open_run(path: Path, overrides: Sequence[str] = (), changes: Sequence[str] =
         RunFolderError: if there is no run.
         SettingsError: if an override is unknown or may not be changed.
     """
-    folder = RunFolder.open(path)
+    folder = open_folder(path)
     saved = parse_settings(["--config", str(folder.config)])
     settings = parse_settings(["--config", str(folder.config), *overrides])
     _refuse_changes(saved, settings, changes)
-    return TrainedRun(folder, settings, own_data=settings.env == saved.env)
+    has_data = folder.has_data or any(key == "env.dataset" for _, key, _ in given(overrides))
+    return TrainedRun(folder, settings, settings.env == saved.env, has_data)
 
 
 def _refuse_changes(saved: Settings, settings: Settings, changes: Sequence[str]) -> None:

@@ -14,9 +14,9 @@ from safetensors import SafetensorError
 from stable_baselines3.common.callbacks import BaseCallback
 from transformers.utils.logging import disable_progress_bar
 
-from lm_gym.agents.algorithms.evaluators import EvaluationError
 from lm_gym.agents.algorithms.registry import find_algorithm
 from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
+from lm_gym.agents.algorithms.workers import WorkerError
 from lm_gym.agents.evaluation.playing import evaluate
 from lm_gym.agents.files import write_text
 from lm_gym.agents.runs.assembly import make_agent, make_env, make_training_dataset
@@ -59,7 +59,7 @@ def run_training(given: Sequence[str]) -> None:
                 run = start(settings, command, console, held)
             else:
                 run = resume(settings, given, console, held)
-        except (ValueError, OSError, RunFolderError, EvaluationError) as error:
+        except (ValueError, OSError, RunFolderError, WorkerError) as error:
             fail(program("train"), error)
         except KeyboardInterrupt:
             console.say("\nstopped before training began")
@@ -86,8 +86,8 @@ def _train_and_report(run: TrainingRun) -> None:
         fail(program("train"), FloatingPointError(f"{error}; {_last_good(run.folder)}"))
     except (SettingsError, RunFolderError, UserCodeError) as error:
         fail(program("train"), error)
-    except (OSError, SafetensorError, EvaluationError) as error:
-        fail(program("train"), OSError(f"{error}; what was saved before stays, go on with: {resume}"))
+    except (OSError, SafetensorError, WorkerError) as error:
+        fail(program("train"), OSError(f"{error}; earlier results are kept, continue with: {resume}"))
 
 
 def _last_good(folder: RunFolder) -> str:

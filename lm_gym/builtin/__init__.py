@@ -1,4 +1,4 @@
-"""Data and a model that come with the package: corpora generated or written for it, and a small BERT."""
+"""Data and a model that are part of the package: corpora generated or written for it, and a small BERT."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -26,15 +26,15 @@ BUILTIN: dict[str, Callable[[], TextSplits | TaggedSplits | RecordSplits]] = {
     "builtin/replies": reply_splits,
     "builtin/sudoku": sudoku_splits,
 }
-"""Name to a function of no arguments that gives train, validation and test.
+"""Name → function without arguments that returns train, validation and test.
 
-A split is a list of texts: of words for masked LM, of (words, IOB2 tags) for NER, of records for those in `RECORDS`.
+A split is a list of texts: lists of words for masked LM, (words, IOB2 tags) for NER, and records for `RECORDS`.
 """
 
 RECORDS = frozenset(
     {"builtin/arithmetic", "builtin/headlines", "builtin/recommendations", "builtin/replies", "builtin/sudoku"}
 )
-"""The builtin data that has named columns, of which a task takes those that it needs."""
+"""Builtin data with named columns, from which a task reads those that it needs."""
 
 
 def tiny_path() -> Path:

@@ -20,10 +20,10 @@ Record = dict[str, str | list[str]]
 SIZES = {"train": 8_000, "validation": 500, "test": 500}
 SENTIMENTS = ("negative", "neutral", "positive")
 _NEWS_LABELS = {1: "good", -1: "bad"}
-_NAMES = 300  # in a pool: few enough that names recur, and tell nothing about a headline
+_NAMES = 300  # in a pool; so few that names recur and tell nothing about a headline
 _TWO_CLAUSES = 0.5  # of the headlines
 
-# By topic: what is good when there is more of it, and what is bad.
+# By topic: subjects of which more is good, and of which more is bad.
 SUBJECTS = {
     "earnings": (("profit", "margins"), ("losses", "write-offs")),
     "sales": (("sales", "orders"), ("returns", "refunds")),
@@ -75,7 +75,7 @@ AMOUNTS = {
     "validation": ("{a} percent", "EUR {a}.{b} m"),
     "test": ("{a}.{b} %", "GBP {a} million"),
 }
-_NEWS = (*("event",) * 6, "moved", "move")  # kinds of clauses, as often as they are listed
+_NEWS = (*("event",) * 6, "moved", "move")  # kinds of clauses, with frequencies
 _NO_NEWS = ("open", "open", "flat")
 
 
@@ -89,7 +89,7 @@ class Clause:
 
 
 def templates(split: str) -> dict[str, list[str]]:
-    """The templates by kind: of clauses those of a split, and all ways to join two of them."""
+    """Return the templates by kind: clauses of a split, and all ways to join two of them."""
     text = resources.files("lm_gym.builtin").joinpath("sentences", "finance.txt").read_text("utf-8")
     kinds: dict[str, list[str]] = {}
     for line in text.splitlines():
@@ -118,7 +118,7 @@ class HeadlineMaker:
         self._made = 0
 
     def headline(self) -> Record:
-        """One headline with its sentiment, the topic of its main clause, and the labels of all that it reports."""
+        """Return a headline with its sentiment, the topic of its main clause, and the labels of all that it reports."""
         turn, sign = divmod(self._made, 3)  # both labels in turn, so that they are balanced
         main = self._clause(sign - 1, _TOPICS[turn % len(_TOPICS)])
         self._made += 1
@@ -154,13 +154,13 @@ class HeadlineMaker:
 
 
 def _reported(clauses: list[Clause]) -> list[str]:
-    """The labels of the news in these clauses."""
+    """Return the labels of the news in these clauses."""
     news = [clause for clause in clauses if clause.sign]
     return sorted({label for clause in news for label in (_NEWS_LABELS[clause.sign], clause.topic)})
 
 
 def _finish(text: str) -> str:
-    """The text with "an" before vowels and a capital at its beginning."""
+    """Return the text with "an" before vowels and a capital at its beginning."""
     words = text.split()
     for i, word in enumerate(words[:-1]):
         if word == "a" and words[i + 1][0] in "aeiou":
@@ -169,7 +169,10 @@ def _finish(text: str) -> str:
 
 
 def headline_splits() -> dict[str, list[Record]]:
-    """The corpus: split to records with `text`, `sentiment`, `topic` and `labels`, the same on every machine."""
+    """Return the corpus: split → records with `text`, `sentiment`, `topic` and `labels`.
+
+    It is the same on every machine.
+    """
     splits = {}
     for split, size in SIZES.items():
         maker = HeadlineMaker(split)

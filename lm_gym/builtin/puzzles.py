@@ -1,4 +1,4 @@
-"""Texts with one right completion: 4×4 Sudoku and sums, generated with a fixed seed.
+"""Texts with a single right completion: 4×4 Sudoku and sums, generated with a fixed seed.
 
 A record has `tokens`, and `clues`: indices of the words that are given.
 """
@@ -15,7 +15,7 @@ from lm_gym.builtin.names import SPLITS
 
 Record = dict[str, Any]
 
-PUZZLES = {"train": 12, "validation": 4, "test": 8}  # of each grid
+PUZZLES = {"train": 12, "validation": 4, "test": 8}  # puzzles of each grid
 SUMS = {"train": 6_000, "validation": 500, "test": 1_000}
 _DIGITS = (1, 2, 3)  # of a summand, at most
 _SEED = 4
@@ -23,7 +23,7 @@ _SEED = 4
 
 @cache
 def sudoku_grids() -> NDArray[np.int64]:
-    """All 288 grids, int64 [288, 16]: each row, column and 2×2 box has 1, 2, 3 and 4."""
+    """Return all 288 grids, int64 [288, 16]: each row, column and 2×2 box has 1, 2, 3 and 4."""
     lines = np.array(list(permutations((1, 2, 3, 4))))  # [24, 4]
     pairs = np.array([(a, b) for a, b in product(lines, lines) if not {*a[:2]} & {*b[:2]}])  # two rows, boxes right
     grids = np.array([np.concatenate((top, bottom)) for top, bottom in product(pairs, pairs)])  # [9216, 4, 4]
@@ -33,7 +33,7 @@ def sudoku_grids() -> NDArray[np.int64]:
 
 
 def sudoku_class(grid: NDArray[np.int64]) -> tuple[int, ...]:
-    """The same for two grids [16] exactly if one is a rotation, a reflection or a renaming of the other's digits."""
+    """Return a key that two grids [16] share exactly if rotation, reflection and renaming of digits make them equal."""
     square = grid.reshape(4, 4)
     turned = [np.rot90(side, quarter).ravel().tolist() for side in (square, square.T) for quarter in range(4)]
     names: list[dict[int, int]] = [{} for _ in turned]
@@ -42,7 +42,7 @@ def sudoku_class(grid: NDArray[np.int64]) -> tuple[int, ...]:
 
 @cache
 def _grids_with() -> dict[tuple[int, int], int]:
-    """The grids with a digit in a cell, as a number with a bit for each grid, by (cell, digit)."""
+    """Return the grids with a digit in a cell, as a number with a bit for each grid, by (cell, digit)."""
     bits = (sudoku_grids()[:, :, None] == np.arange(1, 5)).transpose(1, 2, 0)  # [16, 4, 288]
     return {
         (cell, digit + 1): int("".join(map(str, bits[cell, digit].astype(int))), 2)
@@ -52,9 +52,9 @@ def _grids_with() -> dict[tuple[int, int], int]:
 
 @cache
 def grids_of(split: str) -> NDArray[np.int64]:
-    """The grids of a split: whole classes, of the five those of 96 for train, of 48 for validation, of 24 for test.
+    """Return the grids of a split, which are whole classes: of 96 grids for train, 48 for validation, 24 for test.
 
-    (Under all symmetries, exchanged rows included, there are two classes only, too few for three splits.)
+    (Under all symmetries, including permuted rows, there are only two classes, too few for three splits.)
     """
     classes = [sudoku_class(grid) for grid in sudoku_grids()]
     size = {"train": 96, "validation": 48, "test": 24}[split]
@@ -62,7 +62,7 @@ def grids_of(split: str) -> NDArray[np.int64]:
 
 
 def num_solutions(grid: list[int], clues: list[int]) -> int:
-    """How many grids have these digits of a grid, 16 of them, in these cells."""
+    """Return how many grids have the digits of a grid [16] in these cells."""
     grids, with_digit = (1 << 288) - 1, _grids_with()
     for cell in clues:
         grids &= with_digit[cell, grid[cell]]
@@ -70,9 +70,9 @@ def num_solutions(grid: list[int], clues: list[int]) -> int:
 
 
 def sudoku_puzzle(grid: list[int], rng: Random) -> list[int]:
-    """Clues of a puzzle with one solution, ascending: cells are emptied in random order as long as there is one.
+    """Return the clues of a puzzle, ascending: cells are emptied in random order as long as the solution is unique.
 
-    Up to four of the cells that could be emptied stay clues, so that puzzles are not all of the hardest kind.
+    Up to four of these cells are filled again, so that not all puzzles are of the hardest kind.
     """
     clues = list(range(16))
     for cell in rng.sample(clues, 16):
@@ -84,7 +84,7 @@ def sudoku_puzzle(grid: list[int], rng: Random) -> list[int]:
 
 
 def sudoku_splits() -> dict[str, list[Record]]:
-    """Puzzles of every grid, each with one solution; a text is the sixteen cells, row by row."""
+    """Return puzzles of every grid, each with one solution; a text is the sixteen cells, row by row."""
     splits = {}
     for split in SPLITS:
         rng = Random(f"{_SEED} sudoku {split}")
@@ -97,7 +97,10 @@ def sudoku_splits() -> dict[str, list[Record]]:
 
 
 def arithmetic_splits() -> dict[str, list[Record]]:
-    """Sums such as 17+25=42, a character a word, what stands before the result given; no pair is in two splits."""
+    """Return sums such as 17+25=42, one character per word, with everything before the result given.
+
+    No pair of numbers is in two splits.
+    """
     rng = Random(f"{_SEED} arithmetic")
     seen: set[frozenset[int]] = set()
     splits: dict[str, list[Record]] = {}

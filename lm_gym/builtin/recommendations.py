@@ -1,12 +1,12 @@
 """The builtin recommendations: simulated users who like some themes and a mood, and slates of items as one-line texts.
 
-An item is a novel, film, series and so on about a person in a situation, both of a theme, told in a mood. A user likes
-two themes and one mood. The relevance of an item is 2 if it has a theme and the mood that the user likes, 1 if it has
-the theme, and else 0. The history holds items that the user liked and, now and then, one that does not fit.
+An item is a novel, film, series and so on about a person in a situation, both from one theme, in a certain mood. A user
+likes two themes and one mood. The relevance of an item is 2 if the user likes its theme and mood, 1 if the user likes
+only its theme, and 0 otherwise. The history has items that the user liked and, sometimes, one that does not fit.
 
-Popular themes have more readers, and items are offered in an order that favours popular ones. `clicks` are what a
-user, who looks at the first places of a slate more often, would have clicked: place r is looked at with probability
-1 / r ** 0.8, its `propensity`, and an item that was looked at is clicked the more often the more relevant it is.
+Popular themes have more readers, and slates are in an order that favours popular items. `clicks` are the clicks of a
+user who looks at the first places of a slate more often: at place r with probability 1 / r ** 0.8, its `propensity`.
+The probability of a click on an item that was looked at grows with its relevance.
 Splits share no item, no pair of a person and a situation, and no user.
 """
 
@@ -25,9 +25,9 @@ User = dict[str, Any]
 SIZES = {"train": 6_000, "validation": 500, "test": 500}
 _CATALOGUE = {"train": 1_200, "validation": 300, "test": 300}  # items of each split
 _HISTORY, _SLATE = 3, 5
-_FITTING, _IN_MOOD = 0.9, 0.7  # of the history
-_LIKED = 0.35  # of the slate
-_CLICKED = (0.1, 0.5, 0.9)  # an item that is looked at, by its relevance
+_FITTING, _IN_MOOD = 0.9, 0.7  # items of the history
+_LIKED = 0.35  # items of the slate
+_CLICKED = (0.1, 0.5, 0.9)  # probability of a click on an item that is looked at, by relevance
 _EXAMINED = 0.8  # power of the place in a slate
 
 
@@ -49,7 +49,7 @@ class Item(NamedTuple):
 
 @cache
 def word_lists() -> dict[str, list[list[str]]]:
-    """Return the lists by name: of a theme its persons and situations, of a mood its adjectives, and others."""
+    """Return the lists by name: persons and situations of themes, adjectives of moods, and others."""
     text = resources.files("lm_gym.builtin").joinpath("sentences", "recommendations.txt").read_text("utf-8")
     lists = {}
     for block in re.split(r"^\[", text, flags=re.M)[1:]:
@@ -80,7 +80,7 @@ class UserMaker:
         self._items = {theme: [i for i in items.values() if i.theme == theme] for theme in self._themes}
 
     def user(self) -> User:
-        """One user with a history and a slate."""
+        """Return one user with a history and a slate."""
         rng = self._rng
         themes = self._liked_themes()
         mood = pick(rng, self._moods)
@@ -111,12 +111,12 @@ class UserMaker:
         }
 
     def _liked_themes(self) -> list[str]:
-        """Two themes, popular ones more often."""
+        """Draw two themes, popular ones more often."""
         drawn = sorted(self._themes, key=lambda theme: math.log(self._rng.random()) / self._weights[theme])
         return drawn[-2:]
 
     def _clicks(self, relevance: list[int]) -> dict[str, list[float]]:
-        """The clicks on a slate, at least one, and the probability that each place is looked at."""
+        """Return the clicks on a slate, at least one, and the probability that the user looks at each place."""
         seen = [1.0 / place**_EXAMINED for place in range(1, len(relevance) + 1)]
         clicks = [0] * len(relevance)
         while not any(clicks):
@@ -146,19 +146,19 @@ class UserMaker:
 
 
 def _scenes(persons: list[str], situations: list[str], split: str) -> list[tuple[str, str]]:
-    """The persons and situations of a theme that belong to a split, in pairs."""
+    """Return the pairs of persons and situations of a theme that belong to a split."""
     shifted = [situations[shift:] + situations[:shift] for shift in range(len(situations))]
     own = [shifted[int(shift)] for shift in own_words([str(shift) for shift in range(len(shifted))], split)]
     return [pair for moved in own for pair in zip(persons, moved, strict=True)]
 
 
 def _article(word: str) -> str:
-    """The indefinite article before a word."""
+    """Return the indefinite article before a word."""
     return "an" if word[0] in "aeiou" else "a"
 
 
 def recommendation_splits() -> dict[str, list[User]]:
-    """The corpus, always the same.
+    """Return the corpus, which is always the same.
 
     Each split is a list of records with `history`, `liked`, `candidates`, `relevance`, `clicks`, `propensity` and
     `popularity`.

@@ -1,10 +1,9 @@
 """The builtin customer service: messages to a shop, the turns before them, and candidate replies.
 
 A message has one of 46 intents and is about a product, an order and sometimes a date. The right reply answers the
-intent and names the product, order or date of the conversation. The wrong ones answer it about another product, order
-or date, or answer something else, about the right one or another. So neither the intent nor the words that a reply
-shares with the message are enough, and candidates alone tell nothing. Splits share no wording of a message and no
-product; the replies of the shop are the same.
+intent and names the product, order or date of the conversation. Wrong replies name another product, order or date, or
+answer another intent. Neither the intent nor shared words are therefore enough, and candidates alone do not show which
+of them is right. Splits share no wording of a message and no product; the replies of the shop are the same.
 """
 
 import re
@@ -21,18 +20,18 @@ Conversation = dict[str, Any]
 
 SIZES = {"train": 8_000, "validation": 500, "test": 500}
 _FEW = 0.6  # of the texts have three candidates instead of four
-_NEAR = 0.3  # of the wrong intents are of the same topic
+_NEAR = 0.3  # of the wrong intents have the same topic
 _SLOTS = 0.3  # of the texts have replies that differ by one slot
 _OPENINGS, _CLOSINGS = 0.3, 0.3  # of the messages
 _IN_TURNS = 0.4  # of the conversations
 _TYPOS = 0.3  # of the messages
-_DATED = 0.5  # of the wrong slots, where the reply names a date
+_DATED = 0.5  # of the wrong slots, if the reply names a date
 _MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October")
 
 
 @dataclass(frozen=True)
 class Intent:
-    """What a customer may want: wordings of a message, and of the reply."""
+    """An intent of a customer: wordings of the message and of the reply."""
 
     topic: str
     messages: list[str]
@@ -70,7 +69,7 @@ class ConversationMaker:
         self._lists = {name: own_words(lines, split) for name, lines in lists.items()}
 
     def conversation(self) -> Conversation:
-        """One conversation with its candidates and the index of the right one."""
+        """Return one conversation with its candidates and the index of the right one."""
         rng = self._rng
         name = pick(rng, [*self._intents])
         slots, wrong = self._slots(), self._slots()
@@ -90,7 +89,7 @@ class ConversationMaker:
         return {**self._told(message, slots), "candidates": listed, "answer": listed.index(right), "intent": name}
 
     def _told(self, message: str, slots: dict[str, str]) -> dict[str, Any]:
-        """The message with the order's number, in it or in a turn of its own after a question."""
+        """Return the message with the order number, in the message or in a separate turn after a question."""
         rng, lists = self._rng, self._lists
         opening = pick(rng, lists["opening"])
         if rng.random() < _OPENINGS:
@@ -114,12 +113,12 @@ class ConversationMaker:
         }
 
     def _reply(self, name: str, dated: bool) -> str:
-        """A reply to an intent, which names a date only if the customer did."""
+        """Return a reply to an intent, which names a date only if the customer did."""
         replies = [reply for reply in self._intents[name].replies if dated or "{date}" not in reply]
         return pick(self._rng, replies or self._intents[name].replies)
 
     def _others(self, name: str, dated: bool) -> list[str]:
-        """Replies to three other intents, some of the same topic."""
+        """Return replies to three other intents, some of the same topic."""
         found: dict[str, str] = {}
         while len(found) < 3:
             near, topic = self._rng.random() < _NEAR, self._intents[name].topic
@@ -132,7 +131,7 @@ class ConversationMaker:
         return [*found.values()]
 
     def _another(self, reply: str, slots: dict[str, str], wrong: dict[str, str]) -> str:
-        """The same reply with one other product, order or date."""
+        """Return the same reply with another product, order or date."""
         held = [slot for slot in slots if f"{{{slot}}}" in reply]
         slot = "date" if "date" in held and self._rng.random() < _DATED else held[0]
         return reply.format(**{**slots, slot: wrong[slot]})
@@ -142,7 +141,7 @@ class ConversationMaker:
         return chosen.format(**slots)
 
     def _typed(self, message: str, slots: dict[str, str]) -> str:
-        """The message as somebody types it: with a slip in a word, now and then."""
+        """Return the message as a person types it, sometimes with a typing error."""
         words, kept = message.split(), {word for value in slots.values() for word in value.split()}
         able = [i for i, word in enumerate(words) if word.isalpha() and len(word) > 4 and word not in kept]
         if not able or self._rng.random() >= _TYPOS:
@@ -156,7 +155,7 @@ class ConversationMaker:
 
 
 def reply_splits() -> dict[str, list[Conversation]]:
-    """The corpus: split to records with `turns`, `message`, `candidates`, `answer` and `intent`, always the same."""
+    """Return the corpus: split → records with `turns`, `message`, `candidates`, `answer`, `intent`; always the same."""
     splits = {}
     for split, size in SIZES.items():
         maker = ConversationMaker(split)

@@ -27,7 +27,7 @@ def read_arrow(path: Path, builder: CorpusBuilder, options: ReadOptions) -> None
     """Append the texts of an Arrow file.
 
     Raises:
-        DataError: the `datasets` package is missing, the file is not a table, or as `RecordReader.add`.
+        DataError: the `datasets` package is missing, the file is not a table, or as in `RecordReader.add`.
     """
     datasets = import_datasets(path)
     with _refused(path, "Arrow"):
@@ -62,7 +62,7 @@ def read_rows(rows: Any, builder: CorpusBuilder, options: ReadOptions) -> None:
     """Append the texts of a `datasets.Dataset` or `datasets.IterableDataset`.
 
     Raises:
-        DataError: as `RecordReader.add`.
+        DataError: as in `RecordReader.add`.
     """
     read_batches(rows.with_format("arrow").iter(_ROWS), rows.features or {}, builder, options)
 
@@ -71,7 +71,7 @@ def read_batches(batches: Iterable[Any], features: Any, builder: CorpusBuilder, 
     """Append the texts of Arrow tables, reading only the needed columns; `ClassLabel` features name integers.
 
     Raises:
-        DataError: as `RecordReader.add`.
+        DataError: as in `RecordReader.add`.
     """
     reader = RecordReader(builder, options, {name: names for name, each in features.items() if (names := _names(each))})
     row = 0
@@ -86,7 +86,7 @@ def read_batches(batches: Iterable[Any], features: Any, builder: CorpusBuilder, 
 
 
 def _rows_of(batch: Any) -> list[dict[str, Any]]:
-    """The rows of an Arrow table, which is checked first: a damaged one would be read beyond its memory."""
+    """Return the rows of an Arrow table after checking it; reading a damaged one could access memory outside it."""
     batch.validate(full=True)
     rows: list[dict[str, Any]] = batch.to_pylist()
     return rows
@@ -94,7 +94,7 @@ def _rows_of(batch: Any) -> list[dict[str, Any]]:
 
 @contextmanager
 def _refused(path: Path, format_: str) -> Iterator[None]:
-    """Errors of a damaged file as a DataError."""
+    """Turn errors of a damaged file into a DataError."""
     try:
         yield
     except DataError:

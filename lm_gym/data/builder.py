@@ -144,11 +144,11 @@ class CorpusBuilder:
             DataError: there are no texts, texts are not separated, or a word is invalid.
         """
         if not len(self):
-            raise DataError(f"{self.place}: no text in it: an empty file, or one of blank lines only")
+            raise DataError(f"{self.place}: no texts: the file is empty or has only blank lines")
         if self.word_per_line and len(self) == 1 and len(self.words) > _MOST_LINES:
             raise DataError(
-                f"{self.place}: a word a {self.unit}, and all {len(self.words)} are one text: set texts apart by blank "
-                "lines, or by a column named 'sentence'"
+                f"{self.place}: each {self.unit} is a word, and all {len(self.words)} form one text: separate texts by "
+                "blank lines, or by a column named 'sentence'"
             )
         faults = {index: fault for word, index in self.vocabulary.items() if (fault := fault_of(word))}
         if not faults:

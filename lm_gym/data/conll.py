@@ -58,11 +58,11 @@ def read_conll(lines: Iterable[str], builder: CorpusBuilder, options: ReadOption
                     comments += 1
                     continue
                 if header and number == first:
-                    builder.remarks.append(f"line {number} names the columns and is no text")
+                    builder.remarks.append(f"line {number} names the columns and is not a text")
                     continue
                 begun = number
             if len(cells) != width:
-                message = f"{len(cells)} columns, where the lines before have {width}: {line.strip()[:60]!r}"
+                message = f"{len(cells)} columns, but earlier lines have {width}: {line.strip()[:60]!r}"
                 raise builder.error(number, message)
             add_word(vocabulary[cells[token]])
             if tagged:
@@ -73,7 +73,7 @@ def read_conll(lines: Iterable[str], builder: CorpusBuilder, options: ReadOption
         add_offset(len(builder.words))
         add_line(begun)
     if comments:
-        builder.remarks.append(f"{comments} comment lines ({COMMENT}) are passed over")
+        builder.remarks.append(f"{comments} comment lines ({COMMENT}) are skipped")
     if tagged and options.tags and options.tags.name in options.names:
         builder.name_tags(options.names[options.tags.name])
 
@@ -94,13 +94,13 @@ def one_column(word: str) -> str:
 
 
 def _is_comment(cells: list[str], width: int, tag: int, known: set[str]) -> bool:
-    """Whether a line that begins with # and may begin a text is no word with a tag.
+    """Return whether a line that begins with # and may begin a text is a comment, and not a word with a tag.
 
     Args:
-        cells: of the line.
+        cells: cells of the line.
         width: number of columns.
-        tag: index of the tags.
-        known: tags of other lines; among types alone, any column may be one, but not behind a blank after #.
+        tag: index of the column of tags.
+        known: tags of other lines. If tags are types alone, any cell could be one, except after "# ".
     """
     if len(cells) != width:
         return True
@@ -157,7 +157,7 @@ def _refuse_delimiter(builder: CorpusBuilder, sample: list[list[str]]) -> None:
         parts = [cells[0].split(delimiter) for cells in sample]
         if {len(part) for part in parts} in ({2}, {3}, {4}) and are_tags([part[-1] for part in parts]):
             raise DataError(
-                f"{builder.place}: columns seem to stand between {delimiter!r}: say delimiter={delimiter!r}"
+                f"{builder.place}: columns seem to be separated by {delimiter!r}: set delimiter={delimiter!r}"
             )
 
 

@@ -43,7 +43,7 @@ class Corpus:
 
     def __post_init__(self) -> None:
         if len(self.offsets) < 2 or self.offsets[0] != 0 or self.offsets[-1] != len(self.words):
-            raise DataError(f"offsets must run from 0 to the {len(self.words)} words, over one text at least")
+            raise DataError(f"offsets must run from 0 to the {len(self.words)} words, over at least one text")
         if self.tags is not None and len(self.tags) != len(self.words):
             raise DataError(f"{len(self.words)} words but {len(self.tags)} tags: give each word one tag")
         for name, column in self.columns.items():

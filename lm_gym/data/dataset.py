@@ -67,7 +67,7 @@ class Dataset:
         for split, corpus in ordered.items():
             if corpus.vocabulary != first.vocabulary or corpus.tag_names != first.tag_names:
                 raise DataError(
-                    f"split {split} has a vocabulary or tags of its own: make them by Dataset.from_sentences"
+                    f"split {split} has its own vocabulary or tags: create the splits with Dataset.from_sentences"
                 )
             if _described(corpus) != _described(first):
                 raise DataError(f"split {split} has other columns or labels than {next(iter(ordered))}")
@@ -88,7 +88,7 @@ class Dataset:
         """Create a dataset from builders; its types and labels are those of train, or of all splits without train.
 
         Raises:
-            DataError: as `Corpus.from_builder` and `from_splits`; or only some splits have tags or another field.
+            DataError: as in `Corpus.from_builder` and `from_splits`; or only some splits have tags or another field.
         """
         held = {split: [*["tags"][: len(builder.tags)], *builder.fields] for split, builder in builders.items()}
         for builder in builders.values():
@@ -152,7 +152,7 @@ class Dataset:
             DataError: the split does not exist; the message lists the existing ones.
         """
         if split not in self.splits:
-            hint = "; with_holdout() makes one out of train" if split == "validation" and "train" in self.splits else ""
+            hint = "; with_holdout() creates one from train" if split == "validation" and "train" in self.splits else ""
             raise DataError(
                 f"dataset {self.name!r} has no split {split!r}{nearest(split, self.splits)}: "
                 f"it has {', '.join(self.splits)}{hint}"
@@ -175,7 +175,7 @@ class Dataset:
         Texts are chosen by a hash of the seed and their words, so that all copies of a text end up in the same split.
 
         Raises:
-            DataError: `fraction` is outside (0, 1), or there is no train split that can be divided.
+            DataError: `fraction` is outside (0, 1), or no train split can be divided.
         """
         if "validation" in self.splits:
             return self
@@ -195,9 +195,9 @@ class Dataset:
             "train": train.take(np.flatnonzero(~out)),
             "validation": train.take(np.flatnonzero(out)),
         }
-        return self._divided(
-            splits, f"validation: {int(out.sum())} texts held out of train (fraction {fraction:g}, seed {seed})"
-        )
+        count = int(out.sum())
+        held_out = f"{count} {'text' if count == 1 else 'texts'} held out of train"
+        return self._divided(splits, f"validation: {held_out} (fraction {fraction:g}, seed {seed})")
 
     def with_few_texts(self, texts: int | None = None, per_type: int | None = None, seed: int = 0) -> "Dataset":
         """Return the dataset with only some of its training texts; other splits stay complete.
@@ -208,11 +208,11 @@ class Dataset:
             seed: seed of the choice.
 
         Raises:
-            DataError: there is no train split, or as `few_texts`.
+            DataError: there is no train split, or as in `few_texts`.
         """
         train = self["train"]
         splits = {**self.splits, "train": train.take(few_texts(train, texts, per_type, seed))}
-        asked = f"{texts}" if per_type is None else f"{per_type} a type"
+        asked = f"{texts}" if per_type is None else f"{per_type} per type"
         return self._divided(splits, f"train: {len(splits['train'])} of {len(train)} texts ({asked}, seed {seed})")
 
     def _divided(self, splits: dict[str, Corpus], note: str) -> "Dataset":
@@ -245,7 +245,7 @@ class Dataset:
             DataError: the numbers of words and labels differ, a label is outside `names`, or a split becomes empty.
         """
         if len(set(names)) < len(names):
-            raise DataError(f"two labels have one name: {', '.join(map(str, names))}")
+            raise DataError(f"two labels have the same name: {', '.join(map(str, names))}")
         words = Words()
         found = {
             split: _labelled(f"{self.name}, {split}", corpus, label, len(names), words)
@@ -320,7 +320,7 @@ def _overlap_notes(splits: Mapping[str, Corpus], counts: Mapping[tuple[str, str]
     for pair, count in counts.items():
         small, large = sorted(pair, key=lambda split: len(splits[split]))
         if count:
-            notes.append(f"{count} of the {len(splits[small])} texts of {small} stand in {large} too")
+            notes.append(f"{count} of the {len(splits[small])} texts of {small} also occur in {large}")
     return notes
 
 

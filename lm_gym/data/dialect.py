@@ -43,7 +43,7 @@ def find_dialect(
     """
     if options.delimiter is not None:
         if len(options.delimiter) > 1 or options.delimiter == '"':
-            raise DataError(f"delimiter={options.delimiter!r}: the cells of a table stand between single characters")
+            raise DataError(f"delimiter={options.delimiter!r}: give a single character")
         return iter(lines), usual._replace(delimiter=options.delimiter)
     lines = iter(lines)
     head = [*islice(lines, LOOKED_AT)]
@@ -58,7 +58,7 @@ def find_dialect(
         return everything, usual._replace(delimiter=named[0])
     if any(len(rows) > 1 for rows in shown.values()):
         candidates = " or ".join(repr(delimiter) for delimiter in {usual.delimiter: None, **shown})
-        raise DataError(f"{builder.place}: cells may stand between {candidates}: say delimiter=…")
+        raise DataError(f"{builder.place}: cells may be separated by {candidates}: set delimiter=…")
     return everything, usual
 
 
@@ -92,11 +92,11 @@ def read_rows(lines: Iterable[str], dialect: Dialect, builder: CorpusBuilder) ->
                 comments += 1
                 continue
             held = dialect.delimiter.join(cells)[:60]
-            raise builder.error(line, f"{len(cells)} columns, where the rows before have {width}: {held!r}")
+            raise builder.error(line, f"{len(cells)} columns, but earlier rows have {width}: {held!r}")
         between = not cells
         yield line, cells
     if comments:
-        builder.remarks.append(f"{comments} comment rows ({_COMMENT}) are passed over")
+        builder.remarks.append(f"{comments} comment rows ({_COMMENT}) are skipped")
 
 
 def _all_rows(lines: Iterable[str], dialect: Dialect, builder: CorpusBuilder) -> Iterator[Row]:
@@ -107,7 +107,7 @@ def _all_rows(lines: Iterable[str], dialect: Dialect, builder: CorpusBuilder) ->
             yield begins + 1, cells if any(map(str.strip, cells)) else []
             begins = reader.line_num + dialect.skipped
     except csv.Error as error:
-        message = f'not a table ({error}): quote cells as "…", and a quote in them twice'
+        message = f'not a table ({error}): quote cells as "…" and double the quotes inside'
         raise builder.error(begins + 1, message) from None
 
 
@@ -128,13 +128,13 @@ def has_header(rows: Sequence[Sequence[str]], builder: CorpusBuilder, options: R
     if _names_columns(first, options):
         return True
     if any(_stands_out([cells[column] for cells in rows]) for column in range(len(first))):
-        builder.remarks.append("the first row is read as a header: say header=False if it is not")
+        builder.remarks.append("the first row is read as a header: set header=False if it is not")
         return True
     words = options.asked.get(options.fields[0].name, 0)
     if others and isinstance(words, int) and -len(first) <= words < len(first):
         text = first[words]
         if len(text.split()) == 1 and all(len(cells[words].split()) > 1 for cells in others):
-            builder.remarks.append(f"the first row, {text!r}, is read as a text: say header=True if it is a header")
+            builder.remarks.append(f"the first row, {text!r}, is read as a text: set header=True if it is a header")
     return False
 
 

@@ -52,7 +52,7 @@ def split_files(folder: Path, splits: Mapping[str, str] | None = None) -> tuple[
         found[split] = exact if len(exact) == 1 else paths
         if len(found[split]) > 1:
             names = ", ".join(path.name for path in paths)
-            raise DataError(f"{folder}: {names} might each be {split}: say splits={{{split!r}: …}}")
+            raise DataError(f"{folder}: {names} might each be {split}: set splits={{{split!r}: …}}")
     chosen = {split: paths[0] for split, paths in found.items()}
     others = [path for path in entries if path not in chosen.values() and _may_be_data(path)]
     return chosen, [path.name for path in others]
@@ -87,5 +87,5 @@ def choose_splits(place: str, names: Iterable[str], splits: Mapping[str, str] | 
     missing = [name for name in chosen.values() if name not in names]
     if missing or not chosen:
         wrong = f"no split {missing[0]!r}" if missing else "no split of a usual name"
-        raise DataError(f"{place}: {wrong}; it has {', '.join(map(str, names))}: say splits={{'train': …}}")
+        raise DataError(f"{place}: {wrong}; it has {', '.join(map(str, names))}: set splits={{'train': …}}")
     return chosen

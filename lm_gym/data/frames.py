@@ -22,7 +22,7 @@ def read_data(data: Any, builder: CorpusBuilder, options: ReadOptions) -> None:
         options: the fields and their columns.
 
     Raises:
-        DataError: the data has another type, or as `RecordReader.add`.
+        DataError: the data has another type, or as in `RecordReader.add`.
     """
     if hasattr(data, "with_format") and hasattr(data, "features"):
         return read_rows(data, builder, options)
@@ -43,7 +43,7 @@ def _records(data: Any, builder: CorpusBuilder, options: ReadOptions) -> Iterato
             yield item if isinstance(item, Mapping) else _record(item, row, builder, options)
     else:
         raise DataError(
-            f"{builder.place}: {type(data).__name__} is no data: give a list of records, of word lists or of (words, "
+            f"{builder.place}: {type(data).__name__} is not data: give a list of records, of word lists or of (words, "
             "tags) pairs, a pandas or Polars frame, or a datasets.Dataset"
         )
 
@@ -52,7 +52,7 @@ def _record(item: Any, row: int, builder: CorpusBuilder, options: ReadOptions) -
     """Return a list of words, or a pair of words and the second field, as a record."""
     words, *others = options.fields
     if isinstance(item, str) or not isinstance(item, list | tuple):
-        raise builder.error(row, f"{item!r:.40} is no text: give a list of words, a (words, tags) pair, or a record")
+        raise builder.error(row, f"{item!r:.40} is not a text: give a list of words, a (words, tags) pair, or a record")
     if len(item) == 2 and isinstance(item[0], list | tuple):
         second = others[0].columns[0] if others else "tags"
         return {words.columns[0]: item[0], second: item[1]}

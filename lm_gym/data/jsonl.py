@@ -1,4 +1,4 @@
-"""JSONL: an object a line, `{"tokens": [...], "tags": [...]}`, `{"text": "...", "label": "..."}`; or a JSON array."""
+"""Reader of JSONL: an object on each line, such as `{"text": "...", "label": "..."}`; or one JSON array of objects."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,7 +17,7 @@ def read_jsonl(lines: Iterable[str], builder: CorpusBuilder, options: ReadOption
     """Append the texts of a JSONL file, or of a JSON array of objects.
 
     Raises:
-        DataError: a line that is no JSON object, or as `RecordReader.add`.
+        DataError: a line is not a JSON object, or as in `RecordReader.add`.
     """
     RecordReader(builder, options).read(_flattened(jsonl_records(lines, builder, options), builder))
 
@@ -28,7 +28,7 @@ def jsonl_records(
     """Yield the objects of a JSONL file, or of a JSON array, with their lines.
 
     Raises:
-        DataError: a line is no JSON object.
+        DataError: a line is not a JSON object.
     """
     lines = iter(lines)
     first = next(lines, "")
@@ -41,14 +41,14 @@ def jsonl_records(
         found = ((number, _parse(line, builder, number)) for number, line in numbered if line.strip())
     for number, record in found:
         if not isinstance(record, dict):
-            raise builder.error(number, f"{str(record)[:60]!r} is no object: write one {{…}} on each line")
+            raise builder.error(number, f"{str(record)[:60]!r} is not an object: write one {{…}} on each line")
         yield number, record
 
 
 def _flattened(
     found: Iterable[tuple[int, dict[str, Any]]], builder: CorpusBuilder
 ) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Yield records, those of Label Studio flattened."""
+    """Yield records; those of Label Studio are flattened."""
     for number, record in found:
         flat = flatten(record, builder) if "annotations" in record else record
         if flat is not None:
@@ -59,8 +59,8 @@ def _parse(text: str, builder: CorpusBuilder, number: int) -> Any:
     try:
         text = text.strip(" \t\r\n")
         value, end = _DECODER.raw_decode(text)
-        return value if end == len(text) else json.loads(text)  # which names what follows the value
+        return value if end == len(text) else json.loads(text)  # its message shows what follows the value
     except json.JSONDecodeError as error:
-        raise builder.error(number, f"no JSON object ({error.msg}): {text.strip()[:60]!r}") from None
-    except (ValueError, RecursionError) as error:  # a number of too many digits, brackets in too many brackets
-        raise builder.error(number, f"no JSON object that can be read ({error}): {text.strip()[:60]!r}") from None
+        raise builder.error(number, f"not a JSON object ({error.msg}): {text.strip()[:60]!r}") from None
+    except (ValueError, RecursionError) as error:  # too many digits in a number, or too deeply nested brackets
+        raise builder.error(number, f"not a JSON object that can be read ({error}): {text.strip()[:60]!r}") from None

@@ -7,12 +7,12 @@ from lm_gym.data.builder import CorpusBuilder
 
 
 def flatten(record: Mapping[str, Any], builder: CorpusBuilder) -> Mapping[str, Any] | None:
-    """A task of Label Studio as a record with its spans in the column "label"; any other record as it is.
+    """Return a task of Label Studio as a record with its spans in the column "label"; return other records unchanged.
 
     Args:
-        record: from a JSON file.
-        builder: is told of tasks without an annotation, for which None is returned, and of those with several, of which
-            the first counts.
+        record: a record of a JSON file.
+        builder: counts tasks without an annotation, for which None is returned, and those with several, of which the
+            first one is read.
     """
     data, annotations = record.get("data"), record.get("annotations")
     if not isinstance(data, Mapping) or not _are_annotations(annotations):
@@ -28,7 +28,7 @@ def flatten(record: Mapping[str, Any], builder: CorpusBuilder) -> Mapping[str, A
 
 
 def _are_annotations(value: Any) -> TypeGuard[list[Mapping[str, Any]]]:
-    """Whether a value is a list of objects whose results, if any, are lists of objects with objects as values."""
+    """Return whether a value is a list of objects whose results, if any, are lists of objects with object values."""
     return isinstance(value, list) and all(
         isinstance(each, Mapping)
         and isinstance(results := each.get("result", []), list)

@@ -1,4 +1,4 @@
-"""Which column of a record holds which field."""
+"""Assignment of columns of records to fields."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,16 +37,16 @@ class Layout:
 
 
 def choose_layout(records: Sequence[Mapping[str, Any]], options: ReadOptions, place: str) -> Layout:
-    """Return the columns to read: the requested ones, else those with a usual name.
+    """Return the columns to read: the requested ones, or else those with a usual name.
 
     Args:
-        records: the first ones, whose columns are those of the first.
+        records: the first records; only the columns of the first one count.
         options: the fields and the requested columns.
-        place: what errors name.
+        place: the place for error messages.
 
     Raises:
         DataError: a requested column is missing, or no column has a usual name of a required field.
-        OtherFields: such a column is missing, and others hold fields that were not requested.
+        OtherFields: no column holds a required field, but others hold fields that were not requested.
     """
     names, asked = [*records[0]], options.asked
     field, *fields = options.fields
@@ -54,7 +54,7 @@ def choose_layout(records: Sequence[Mapping[str, Any]], options: ReadOptions, pl
     words = find_column(candidates, asked.get(field.name), field.columns, place)
     if words is None:
         raise DataError(
-            f"{place}: no column of words or texts among {listed(names)}: say token_column and tag_column, or "
+            f"{place}: no column of words or texts among {listed(names)}: set token_column and tag_column, or "
             "text_column"
         )
     whole = options.text_column is not None or words.strip().lower() in WHOLE_TEXTS
@@ -77,13 +77,13 @@ def choose_layout(records: Sequence[Mapping[str, Any]], options: ReadOptions, pl
 
 
 def example_of(records: Sequence[Mapping[str, Any]], words: str, whole: bool) -> Mapping[str, Any]:
-    """The first record that has words, or the first one."""
+    """Return the first record with words, or the first one."""
     return next((record for record in records if count_words(record.get(words), whole)), records[0])
 
 
 def _without_numbers(names: list[str], words: Field, records: Sequence[Mapping[str, Any]], place: str) -> list[str]:
-    """The columns that may hold words: "words" with nothing but numbers counts them, if a text is there too."""
-    may_count = {name for name in words.columns if name not in ("word", "token")}  # which may well be numbers
+    """Return the columns that may hold words. If there is a text, a column "words" of numbers is a count of words."""
+    may_count = {name for name in words.columns if name not in ("word", "token")}  # its words may be numbers
     numbers = [
         name
         for name in names
@@ -93,7 +93,7 @@ def _without_numbers(names: list[str], words: Field, records: Sequence[Mapping[s
     if any(name.strip().lower() in words.columns for name in left):
         return left
     if numbers and len(records) > 1:
-        raise DataError(f"{place}: column {numbers[0]!r} holds numbers only: say token_column or text_column")
+        raise DataError(f"{place}: column {numbers[0]!r} holds numbers only: set token_column or text_column")
     return names
 
 
@@ -116,12 +116,12 @@ def find_column(names: list[str], wanted: ColumnKey | None, usual: tuple[str, ..
 
 
 def listed(names: list[str]) -> str:
-    """Names with commas between them."""
+    """Return names separated by commas."""
     return ", ".join(names) or "(none)"
 
 
 def _passed_over(field: Field, column: str, record: Mapping[str, Any], words: str, whole: bool) -> bool:
-    """Whether optional tags are not read: beside whole texts, or where a column such as "label" holds none."""
+    """Return whether to skip optional tags: beside whole texts, or if a column such as "label" holds no tags."""
     if field.required or field.kind != "tags":
         return False
     name = column.strip().lower()
@@ -130,7 +130,7 @@ def _passed_over(field: Field, column: str, record: Mapping[str, Any], words: st
 
 
 def _missing(field: Field, record: Mapping[str, Any], words: str, whole: bool, place: str) -> DataError:
-    """The error about a field that has no column."""
+    """Return the error for a field without a column."""
     names = [*record]
     found: dict[str, Kind] = {}
     for column in names:

@@ -83,7 +83,7 @@ def load_dataset(
         token_column, tag_column, text_column, delimiter, scheme, wanted, columns or {}, names or {}, header
     )
     if not 0 <= max_overlap <= 1:
-        raise DataError(f"max_overlap={max_overlap!r}: give a part of a split, 0 to 1")
+        raise DataError(f"max_overlap={max_overlap!r}: give a fraction, 0 to 1")
     if isinstance(source, Dataset):
         dataset = source
     elif not isinstance(source, str | os.PathLike):
@@ -113,7 +113,7 @@ def _of_name(name: str, options: ReadOptions, splits: Mapping[str, str] | None, 
         label, files, unread = path.stem, {split_of(path) or "train": path}, []
     else:
         raise DataError(
-            f"no dataset {name!r}{nearest(name, BUILTIN)}: it is no file or folder, not hub:<id>, and not one of "
+            f"no dataset {name!r}{nearest(name, BUILTIN)}: it is not a file or folder, not hub:<id>, and not one of "
             f"{', '.join(sorted(BUILTIN))}"
         )
     words = Words()
@@ -143,7 +143,7 @@ def _of_data(
 
 
 def _of_builtin(name: str, builtin: Builtin | None, options: ReadOptions) -> Dataset:
-    """Return a dataset of the package or of a task; the same object at every call with the same fields."""
+    """Return a dataset of the package or of a task; calls with the same fields return the same object."""
     columns = tuple(sorted(options.columns.items()))
     if name == "builtin" and callable(builtin):
         return _read("builtin", builtin, options.fields, columns)

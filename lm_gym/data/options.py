@@ -49,14 +49,15 @@ class ReadOptions:
                     known = ", ".join(names)
                     raise DataError(f"{argument}: no field {name!r}{nearest(name, names)}: fields are {known}")
         if self.delimiter is not None and (not self.delimiter or self.delimiter in "\r\n"):
-            raise DataError(f"delimiter={self.delimiter!r}: give what stands between columns, or None")
+            raise DataError(f"delimiter={self.delimiter!r}: give the characters between columns, or None")
         tags = self.tags
         if self.tag_column is not None and tags is None:
             raise DataError(f"tag_column={self.tag_column!r}: no tags are read, fields are {', '.join(names)}")
         words = self.token_column if self.text_column is None else self.text_column
         for wanted, key in ((self.fields[0], words), (tags, self.tag_column)):
             if wanted is not None and key is not None and wanted.name in self.columns:
-                raise DataError(f"field {wanted.name!r}: columns says {self.columns[wanted.name]!r} and also {key!r}")
+                column = self.columns[wanted.name]
+                raise DataError(f"field {wanted.name!r}: columns gives {column!r}, and an option gives {key!r}")
 
     @property
     def tags(self) -> Field | None:

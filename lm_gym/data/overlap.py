@@ -64,6 +64,6 @@ def refuse_overlap(splits: Mapping[str, Corpus], counts: Mapping[tuple[str, str]
         if count > max_overlap * total:
             enough = np.ceil(100 * count / total) / 100
             raise DataError(
-                f"{count} of the {total} texts of {small} stand in {large} too, above "
-                f"max_overlap={max_overlap:g}: remove them, or say max_overlap={enough:g}"
+                f"{count} of the {total} texts of {small} also occur in {large}, above "
+                f"max_overlap={max_overlap:g}: remove them, or set max_overlap={enough:g}"
             )

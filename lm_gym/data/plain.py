@@ -37,6 +37,6 @@ def read_text(lines: Iterable[str], builder: CorpusBuilder, options: ReadOptions
             lengths.add(len(words))
     if len(builder) >= _ENOUGH and len(builder) < number and len(lengths) == 1 and lengths != {1}:
         builder.remarks.append(
-            f"every line has {lengths.pop()} words, and some are blank: if a word stands on each line, call the file "
+            f"every line has {lengths.pop()} words, and some are blank: if each line is a word, rename the file to "
             ".conll"
         )

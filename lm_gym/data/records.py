@@ -38,7 +38,7 @@ class RecordReader:
         """Append the texts of records with their lines.
 
         Raises:
-            DataError: as `begin` and `add`.
+            DataError: as in `begin` and `add`.
         """
         records = iter(records)
         first = [*islice(records, LOOKED_AT)]
@@ -51,7 +51,7 @@ class RecordReader:
         """Choose the columns by the first records, if not yet done.
 
         Raises:
-            DataError: as `choose_layout`.
+            DataError: as in `choose_layout`.
             OtherFields: a column holds another kind of field than the requested one.
         """
         if self._layout is None:
@@ -110,13 +110,13 @@ class RecordReader:
         for column in layout.columns:
             if column not in record:
                 keys = ", ".join(record)
-                raise self.builder.error(line, f"no {column!r}, which the texts before have; keys: {keys}")
+                raise self.builder.error(line, f"no {column!r}, which earlier texts have; keys: {keys}")
         fresh = [column for column in record if column not in layout.columns and column not in self.builder.unread]
         if fresh and len(self.builder):
             now = choose_layout([self._with_names(record)], self.options, self.builder.place_of(line)).columns
             if len(now) > len(layout.columns):
                 new = next(column for column in now if column not in layout.columns)
-                raise self.builder.error(line, f"{new!r} is not in the texts before: give it to all texts, or to none")
+                raise self.builder.error(line, f"{new!r} is not in earlier texts: give it to all texts, or to none")
         self.builder.unread |= dict.fromkeys(fresh)
 
     def _value(self, record: Mapping[str, Any], column: str) -> Any:

@@ -1,7 +1,7 @@
 """Tagging schemes: IO, IOB1, IOB2 and IOBES, told apart and converted to IOB2 over flat arrays.
 
-Ramshaw and Marcus (1995) for IOB1; Tjong Kim Sang and Veenstra (1999) for IOB2 and its kin. Where an entity
-begins is decided as conlleval.pl does, which gives the right spans for every valid sequence of any scheme.
+IOB1 is from Ramshaw and Marcus (1995), IOB2 and its relatives from Tjong Kim Sang and Veenstra (1999). Entities begin
+where conlleval.pl lets them begin, which gives the right spans for every valid sequence of any scheme.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -69,13 +69,13 @@ def to_iob2(
         bare += int(np.count_nonzero(starts & ~explicit))
         odd += int(np.count_nonzero(explicit & ~joined))
         if kept == "iob2":
-            _refuse(starts & ~explicit, low, "begins an entity, which is for B- to do", kept, tags, names_of_tags)
+            _refuse(starts & ~explicit, low, "begins an entity, which only B- may do", kept, tags, names_of_tags)
         if kept == "iobes":
             broken = _breaks_iobes(letters[raw], joined, first)
             _refuse(
                 broken,
                 low,
-                "does not go with the tag before it, or leaves the entity open",
+                "does not fit the previous tag, or leaves the entity open",
                 kept,
                 tags,
                 names_of_tags,
@@ -96,9 +96,9 @@ def _scheme_of(tags: NDArray[np.int16], raw_tags: Mapping[str, Tag], scheme: str
     iobes = sorted(first.keys() & {*"ESMW"})
     bilou = sorted(first.keys() & {*"LU"})
     if iobes and bilou and scheme != "conlleval":
-        refuse(bilou[0], f"is BILOU, but {names[first[iobes[0]]]!r} is IOBES: a file has one scheme")
+        refuse(bilou[0], f"is BILOU, but {names[first[iobes[0]]]!r} is IOBES: a file may have only one scheme")
     if scheme in ("iob1", "iob2") and (iobes or bilou):
-        refuse((iobes or bilou)[0], f"is not {scheme.upper()}: say scheme='iobes', or 'auto'")
+        refuse((iobes or bilou)[0], f"is not {scheme.upper()}: set scheme='iobes', or 'auto'")
     if scheme == "auto":
         return "iobes" if iobes or bilou else "iob"
     return "iob" if scheme in ("iob1", "io") else scheme

@@ -126,7 +126,7 @@ def _read_span(item: Any, text: str) -> Span:
     if isinstance(said, str) and _squeezed(text[start:end]) != _squeezed(said):
         start, end = _of_utf16(text, start, end, said)
     if not 0 <= start < end <= len(text) or not text[start:end].strip():
-        raise FieldError(f"holds {item!r:.80}, which is no part of a text of {len(text)} characters")
+        raise FieldError(f"holds {item!r:.80}, which is outside the text of {len(text)} characters")
     start += len(text[start:end]) - len(text[start:end].lstrip())
     end -= len(text[start:end]) - len(text[start:end].rstrip())
     return Span(start, end, "_".join(label.split()))

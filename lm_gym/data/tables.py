@@ -28,7 +28,7 @@ def read_tsv(lines: Iterable[str], builder: CorpusBuilder, options: ReadOptions)
 
     Raises:
         DataError: rows have different lengths, columns are missing or cannot be inferred, quoting is invalid, or as
-            `RecordReader.add`.
+            in `RecordReader.add`.
     """
     _read_table(lines, Dialect("\t", csv.QUOTE_NONE), builder, options)
 
@@ -46,7 +46,7 @@ def tsv_records(
     """Yield the rows of tab-separated values by column name, with their lines.
 
     Raises:
-        DataError: each row is a word and not a text, or as `read_tsv`.
+        DataError: each row is a word and not a text, or as in `read_tsv`.
     """
     return _table_records(lines, Dialect("\t", csv.QUOTE_NONE), builder, options)
 
@@ -141,11 +141,11 @@ def _without_header(filled: list[list[str]], builder: CorpusBuilder, options: Re
         labelled = _labelled_texts(filled, options)
         if labelled:
             found = ", ".join(f"{name} from column {column}" for name, column in labelled.items())
-            builder.remarks.append(f"there is no header: {found}; say columns={{…}} if that is wrong")
+            builder.remarks.append(f"there is no header: {found}; set columns={{…}} if that is wrong")
             return replace(options, columns=labelled)
         if not are_tags([tag for cells in filled for tag in cells[-1].split()]):
             raise DataError(
-                f"{builder.place}: {width} columns and no header: say text_column=0 to {width - 1}, or token_column "
+                f"{builder.place}: {width} columns and no header: set text_column=0 to {width - 1}, or token_column "
                 "and tag_column; columns={…} names those of other fields"
             )
     if options.text_column is not None:
@@ -157,9 +157,9 @@ def _without_header(filled: list[list[str]], builder: CorpusBuilder, options: Re
 
 
 def _labelled_texts(filled: list[list[str]], options: ReadOptions) -> dict[str, int]:
-    """Return the columns of texts and their labels, if the fields are these and only one column can be the labels.
+    """Return the columns of texts and labels, if these are the fields and only one column can hold the labels.
 
-    A column can be the labels if no cell has two words, and each is found twice on average. All others must be texts.
+    A column can hold labels if no cell has two words and each value occurs twice on average. All others must be texts.
     """
     words, *others = options.fields
     texts = [words, *(field for field in others if field.kind == "text")]
@@ -178,7 +178,7 @@ def _labelled_texts(filled: list[list[str]], options: ReadOptions) -> dict[str, 
 
 
 def _word_a_row(filled: list[list[str]], layout: Layout, words: int, tags: int | None, sentence: int | None) -> bool:
-    """Return whether rows are words: there is a column of sentences, or no row has two words."""
+    """Return whether each row is a word: there is a column of sentences, or no row has two words."""
     if layout.whole or layout.others or any(holds_list(cells[words]) for cells in filled):
         return False
     if tags is not None and any(len(cells[tags].split()) > 1 or is_list(cells[tags]) for cells in filled):
@@ -193,7 +193,7 @@ def _refuse_words(filled: list[list[str]], layout: Layout, names: list[str], bui
         return
     for field, column in layout.others:
         if field.kind in ("label", "labels") and are_tags([cells[names.index(column)] for cells in filled]):
-            message = f"{builder.place}: a word a row, and a {column!r} for each: {DESCRIPTIONS[field.kind]} is needed"
+            message = f"{builder.place}: each row is a word with a {column!r}: {DESCRIPTIONS[field.kind]} is needed"
             raise OtherFields(message, kinds={"tags"})
 
 
@@ -208,7 +208,7 @@ def _read_words(
 ) -> None:
     """Append texts with one word per row, separated by a sentence column or else by blank rows.
 
-    The first row of a text is a comment if it begins with # and its tag is neither a tag nor among those `known`.
+    The first row of a text is a comment if it begins with # and its tag is neither a tag nor in `known`.
     """
     builder.word_per_line = True
     names = options.names.get(options.tags.name, ()) if options.tags else ()
@@ -235,4 +235,4 @@ def _read_words(
         if tag is not None:
             its_tags.append(name_integers(tag, names) if names else tag)
     if comments:
-        builder.remarks.append(f"{comments} comment rows (#) are passed over")
+        builder.remarks.append(f"{comments} comment rows (#) are skipped")

@@ -1,4 +1,4 @@
-"""Opening of text files: UTF-8, lines of limited length, any line breaks."""
+"""Opening of text files, with UTF-8, lines of limited length and any line breaks."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager

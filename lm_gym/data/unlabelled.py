@@ -1,4 +1,4 @@
-"""Texts without gold, to predict: records become corpora, chunk by chunk."""
+"""Texts to predict, without gold: records become corpora, chunk by chunk."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -37,7 +37,7 @@ class UnlabelledTexts(NamedTuple):
 
 @dataclass
 class UnlabelledReader:
-    """Read records without gold. Gold that a record has is not read.
+    """Read records for prediction. If a record has gold, it is not read.
 
     Args:
         place: the file or list that error messages name.
@@ -53,7 +53,7 @@ class UnlabelledReader:
     _layout: Layout | None = None
 
     def read(self, records: Sequence[Record]) -> UnlabelledTexts:
-        """Return the texts of records; records without words give none.
+        """Return the texts of records, without records that have no words.
 
         Raises:
             DataError: a record lacks a field, or a value does not fit its field; the message names the record.
@@ -66,9 +66,7 @@ class UnlabelledReader:
                 head = [record for _, record in records[:LOOKED_AT]]
                 layout = self._layout = choose_layout(head, self.options, builder.place_of(number))
             if layout.words not in record:
-                raise builder.error(
-                    number, f"no {layout.words!r}, which the texts before have; keys: {', '.join(record)}"
-                )
+                raise builder.error(number, f"no {layout.words!r}, which earlier texts have; keys: {', '.join(record)}")
             try:
                 words, its_spans = self._words(record, layout)
             except FieldError as problem:
@@ -94,7 +92,7 @@ class UnlabelledReader:
 
 
 def without_gold(corpus: Corpus, fields: Sequence[Field], names: Sequence[str]) -> Corpus:
-    """Return a corpus with the fields of gold of a task, all of them the first name: a placeholder that is never read.
+    """Return a corpus with placeholders for a task's gold: always the first name, which is never read.
 
     Args:
         corpus: the texts.

@@ -1,4 +1,4 @@
-"""Values of records as Python, JSON or a table cell has them, read as the kind of a field."""
+"""Values of records, from Python, JSON or a table cell, read as the kind of a field."""
 
 import math
 import re
@@ -16,7 +16,7 @@ _LONGEST = 10_000_000  # characters of one text
 
 
 class FieldError(ValueError):
-    """A value of another kind than the requested one; `kinds` are the kinds that it may have."""
+    """Error: a value has another kind than the requested one; `kinds` are the kinds that it may have."""
 
     def __init__(self, message: str, *kinds: str) -> None:
         super().__init__(message)
@@ -24,10 +24,10 @@ class FieldError(ValueError):
 
 
 def plain(value: Any) -> Any:
-    """NumPy arrays and scalars as Python values, tuples and lists written in a string as lists, missing ones as None.
+    """Return a value as plain Python: tuples, arrays and lists written in a string as lists, missing values as None.
 
     Raises:
-        FieldError: a string that looks like a list and can't be read as one.
+        FieldError: a string looks like a list but cannot be read as one.
     """
     if type(value) is str:  # most values are strings or lists
         return _listed(value) if value[:1] in _OPENING and is_list(value) else value
@@ -47,18 +47,18 @@ def plain(value: Any) -> Any:
 def fault_of(word: object) -> str:
     """Return the fault of a word, or an empty string."""
     if not isinstance(word, str):
-        return f"{word!r} is no string: remove it, and its tag"
+        return f"{word!r} is not a string: remove it and its tag"
     if not word.strip():
-        return f"{word!r} is an empty word: remove it, and its tag"
+        return f"{word!r} is an empty word: remove it and its tag"
     if "\0" in word:
         return f"{word!r} has a zero byte: is the file UTF-16? convert it to UTF-8"
     if not word.isascii() and any("\ud800" <= character <= "\udfff" for character in word):
-        return f"{word!r} has a lone surrogate, half of a character: write the whole one, or U+FFFD"
+        return f"{word!r} has a lone surrogate, half of a character: write the whole character, or U+FFFD"
     return ""
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a number, or a string that holds nothing else."""
+    """Return whether a value is a number, or a string that holds only a number."""
     if isinstance(value, str):
         return re.fullmatch(r"\s*-?\d+([.,]\d+)?\s*", value) is not None
     return isinstance(plain(value), int | float)
@@ -88,14 +88,14 @@ def kind_of(value: Any, words: int) -> Kind | None:
 
 
 def read_words(value: Any, whole: bool) -> list[str]:
-    """The words of a string (between blanks) or of a list, none of a missing value.
+    """Return the words of a string, split at blanks, or of a list; none for a missing value.
 
     Args:
-        value: from a record.
-        whole: whether the column holds whole texts, which are never a list written as a string.
+        value: the value in a record.
+        whole: whether the column holds whole texts, which are never lists written as strings.
 
     Raises:
-        FieldError: another value, or a text of more than ten million characters.
+        FieldError: the value is neither, or a text has more than ten million characters.
     """
     if type(value) is list:  # most values are lists of strings or strings with blanks
         return _strings(value, "")
@@ -114,7 +114,7 @@ def read_words(value: Any, whole: bool) -> list[str]:
 
 
 def holds_list(cell: str) -> bool:
-    """Whether a cell is a list of strings."""
+    """Return whether a cell is a list of strings."""
     try:
         value = plain(cell)
     except FieldError:
@@ -123,7 +123,7 @@ def holds_list(cell: str) -> bool:
 
 
 def count_words(value: Any, whole: bool) -> int:
-    """Number of words in a value, or 0 if it holds none: the reader of the record will say so."""
+    """Return the number of words in a value, or 0 if it holds none, which the reader of the record reports."""
     try:
         return len(read_words(value, whole))
     except FieldError:
@@ -131,7 +131,7 @@ def count_words(value: Any, whole: bool) -> int:
 
 
 def name_integers(value: Any, names: Sequence[str]) -> Any:
-    """Names for an integer or a list of integers, also in a string; a number without a name stays."""
+    """Replace an integer or a list of integers, also in a string, by names; a number without a name stays."""
     if isinstance(value, str) and value.replace(" ", "").isdecimal():
         value = [int(number) for number in value.split()]
         value = value[0] if len(value) == 1 else value
@@ -142,11 +142,11 @@ def name_integers(value: Any, names: Sequence[str]) -> Any:
 
 
 def read_tags(value: Any, words: int) -> list[str]:
-    """The tags of a list, or of a string with blanks between them."""
+    """Return the tags of a list, or of a string with blanks between them."""
     value = plain(value)
     if isinstance(value, str):
         tags = value.split()
-        if not tags or any(map(is_tag, tags)):
+        if not tags or "O" in tags or any(map(is_tag, tags)):  # O alone is fast to find
             return tags
     if isinstance(value, str | int):
         raise FieldError(f"is {value!r:.60}, one label: a tag for each word is needed", "label")
@@ -160,7 +160,7 @@ def read_tags(value: Any, words: int) -> list[str]:
 
 
 def read_label(value: Any, words: int) -> list[str]:
-    """One label, a string or an integer, as a list of one."""
+    """Return one label, a string or an integer, as a list."""
     value = plain(value)
     if isinstance(value, list):
         kind = kind_of(value, words)
@@ -170,7 +170,7 @@ def read_label(value: Any, words: int) -> list[str]:
 
 
 def read_labels(value: Any, words: int) -> list[str]:
-    """The labels of a list, of a string with commas, semicolons or bars between them, or a single one."""
+    """Return the labels of a list, of a string with commas, semicolons or bars between them, or a single one."""
     value = plain(value)
     if value is None:
         raise FieldError("is missing: write [] for a text without labels")
@@ -178,12 +178,12 @@ def read_labels(value: Any, words: int) -> list[str]:
         value = [label for label in re.split(r"[,;|]", value) if label.strip()]
     labels = [_label(label) for label in value] if isinstance(value, list) else [_label(value)]
     if len({*labels}) < len(labels):
-        raise FieldError(f"is {value!r:.60}: a label stands in it twice")
+        raise FieldError(f"is {value!r:.60}: a label occurs twice")
     return labels
 
 
 def read_text(value: Any, words: int) -> list[list[str]]:
-    """One text, a string or a list of words, as a list of one."""
+    """Return one text, a string or a list of words, as a list."""
     text = read_words(value, whole=isinstance(value, str))
     if not text or not all(word.strip() for word in text):
         raise FieldError(f"is {value!r:.60}: a text needs words, and a word may not be empty")
@@ -191,7 +191,7 @@ def read_text(value: Any, words: int) -> list[list[str]]:
 
 
 def read_texts(value: Any, words: int) -> list[list[str]]:
-    """The texts of a list, each a string or a list of words."""
+    """Return the texts of a list, each a string or a list of words."""
     value = plain(value)
     if not isinstance(value, list):
         raise FieldError(f"is {value!r:.60}: a list of texts is needed")
@@ -203,7 +203,7 @@ def read_texts(value: Any, words: int) -> list[list[str]]:
 
 
 def read_numbers(value: Any, words: int) -> list[float]:
-    """The numbers of a list, of a string with blanks or commas between them, or a single one."""
+    """Return the numbers of a list, of a string with blanks or commas between them, or a single one."""
     value = plain(value)
     if isinstance(value, str):
         value = value.replace(",", " ").split()
@@ -218,7 +218,7 @@ READERS: dict[Kind, Callable[[Any, int], Value]] = {
     "texts": read_texts,
     "numbers": read_numbers,
 }
-"""Kind to a function of a value and the number of words beside it; each raises `FieldError`."""
+"""Kind → function of a value and the number of words beside it; each raises `FieldError`."""
 
 
 def _label(value: Any) -> str:
@@ -228,7 +228,7 @@ def _label(value: Any) -> str:
         return value.strip()
     if isinstance(value, int):
         return str(value)
-    raise FieldError(f"is {value!r:.60}: a label is a string that is not empty, or an integer")
+    raise FieldError(f"is {value!r:.60}: a label is a non-empty string or an integer")
 
 
 def _number(value: Any) -> float:
@@ -251,7 +251,7 @@ def _strings(values: list[Any], hint: str) -> list[str]:
 
 
 def _listed(text: str) -> Any:
-    """The list written in a string, or the string if it holds none."""
+    """Return the list written in a string, or the string if it holds none."""
     try:
         return read_list(text)
     except CellError as problem:

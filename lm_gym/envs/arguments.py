@@ -67,7 +67,7 @@ class EnvArguments:
         if self.render_mode not in (
             None,
             "ansi",
-        ):  # Stable-Baselines3 asks for "rgb_array", and for none after a TypeError
+        ):  # Stable-Baselines3 tries "rgb_array" first, and None after a TypeError
             raise TypeError(f"unknown render_mode={self.render_mode!r}: there are None and 'ansi'")
 
 

@@ -145,7 +145,7 @@ class Episodes:
         cursor = self._cursor[:, 0]
         rows, at = self._rows, self._starts + cursor
         targets = self.targets.take(at)
-        here, chosen = cursor, choices  # of the rows that play
+        here, chosen = cursor, choices  # for the rows that play
         if live is not None:
             targets, rows = np.where(live, targets, 0), rows[live]
             here, chosen, at = cursor[rows], choices[rows], at[rows]
@@ -188,7 +188,7 @@ class Episodes:
         return rewards if live is None else np.where(live[:, None], rewards, np.float32(0.0))
 
     def decide_some(self, decisions: Decisions, live: NDArray[np.bool_] | None) -> tuple[Step, NDArray[np.bool_]]:
-        """Decide some positions of every row: those due that the task takes.
+        """Decide some positions of every row: among those due, the ones that the task takes.
 
         Args:
             decisions: choices int64 [N, T], n where a position is left open.
@@ -214,7 +214,7 @@ class Episodes:
         return Step(decided, playing & self.finished, self.log_probs), playing
 
     def update_due(self) -> None:
-        """Which positions the next step of every row may decide, and how many steps are left."""
+        """Update which positions the next step of every row may decide, and how many steps are left."""
         order = np.tile(self._places, (len(self.counts), 1)) if self.order is None else self.order
         still = (self._predictions == self.num_choices) & ~self.finished[:, None]
         still &= self.observation["position_mask"] > 0
@@ -226,7 +226,7 @@ class Episodes:
 
     @property
     def finished(self) -> NDArray[np.bool_]:
-        """Rows whose texts, which take several steps, have come to their end, bool [N]."""
+        """Return which rows have finished their texts, bool [N], if texts take several steps."""
         limit = self.task.max_steps
         over = self.task.ended(self.decided, self.counts)
         return over if limit is None else over | (self.steps >= limit)
@@ -237,7 +237,7 @@ class Episodes:
 
     @property
     def targets_at_cursor(self) -> NDArray[np.int64]:
-        """The gold choices of the positions to decide now, int64 [N]."""
+        """Return the gold choices of the positions to decide now, int64 [N]."""
         return self.targets[self._rows, self._cursor[:, 0]]
 
     def legal(self) -> NDArray[np.bool_]:
@@ -247,7 +247,7 @@ class Episodes:
         if here is None:
             return legal
         left = here & legal
-        return np.where(left.any(1, keepdims=True), left, legal)  # after the last decision nothing may be left
+        return np.where(left.any(1, keepdims=True), left, legal)  # after the last decision, no choice may be left
 
     def always_legal(self) -> NDArray[np.bool_]:
         """Return the choices that can be legal at any position of each text, bool [N, n]."""

@@ -43,7 +43,7 @@ def paid_info(
 
 
 def decided_info(decided: NDArray[np.int64], rows: NDArray[np.bool_]) -> Info:
-    """Of texts that take several steps: how many positions this one decided, int64 [N]."""
+    """Return the number of positions that this step decided, int64 [N], if texts take several steps."""
     return {"decided": decided, "_decided": rows.copy()}
 
 
@@ -67,7 +67,7 @@ def final_info(leaves: dict[str, NDArray[Any]], info: Info, ended: NDArray[np.bo
 
 
 def _of_rows(info: Info, rows: NDArray[np.bool_]) -> Info:
-    """A copy of an info that tells of some of its rows only; other rows have zeros."""
+    """Return a copy of an info for some of its rows; other rows have zeros."""
     found: Info = {}
     for key, value in info.items():
         if isinstance(value, dict):

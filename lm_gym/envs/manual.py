@@ -61,7 +61,7 @@ def manual(task: type[Task]) -> str:
     """Return the manual of the task's environment as Markdown."""
     summary, _, description = inspect.cleandoc(task.__doc__ or task.name).partition("\n\n")
     words = task.nouns._asdict()
-    several = task.in_steps is not Task.in_steps  # whether it has texts in steps
+    several = task.in_steps is not Task.in_steps  # whether texts take several steps
     limited = task.max_steps is not Task.max_steps
     observation = _OBSERVATION + _STEPS * several + _STEPS_LEFT * limited
     end = _END_OF_STEPS if limited else _END

@@ -24,7 +24,7 @@ def observation_space(task: Task, settings: EnvArguments) -> spaces.Dict:
         "predictions": spaces.Box(0, choices, (positions,), np.int64),
     }
     if settings.unit == "token":
-        leaves["cursor"] = spaces.Box(0, max(1, positions - 1), (1,), np.int64)  # Gymnasium warns of a Box of one value
+        leaves["cursor"] = spaces.Box(0, max(1, positions - 1), (1,), np.int64)  # Gymnasium warns about [0, 0]
     elif task.in_steps:
         leaves["due"] = spaces.Box(0, 1, (positions,), np.int8)
         if task.max_steps is not None:

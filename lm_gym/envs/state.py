@@ -39,7 +39,7 @@ def restore_episodes(episodes: Episodes, state: Mapping[str, Any]) -> None:
     decided = np.asarray(state["decided"])
     everyone = np.arange(len(decided))
     _enter(episodes, state, everyone)
-    if "cursor" not in episodes.observation:  # rewards have no memory beside what is decided
+    if "cursor" not in episodes.observation:  # rewards depend only on the decisions
         episodes.observation["predictions"][...] = state["predictions"]
         episodes.decided[...] = decided
         if episodes.in_steps:
@@ -64,7 +64,7 @@ def restore_episodes(episodes: Episodes, state: Mapping[str, Any]) -> None:
 
 
 def _write_again(episodes: Episodes, state: Mapping[str, Any]) -> None:
-    """Put what was decided into texts that take several steps."""
+    """Restore the decisions in texts that take several steps."""
     episodes.steps[...] = state["steps"]
     if episodes.log_probs is not None:
         episodes.log_probs[...] = state["log_probs"]
@@ -76,13 +76,13 @@ def _write_again(episodes: Episodes, state: Mapping[str, Any]) -> None:
 
 
 def _kept(episodes: Episodes) -> tuple[str, ...]:
-    """What is kept of each row; where a step decides one position, steps are the positions decided."""
+    """Return the saved arrays of each row; if a step decides one position, steps are the positions decided."""
     return (*_KEPT, "steps") if episodes.in_steps else _KEPT
 
 
 def _enter(episodes: Episodes, state: Mapping[str, Any], rows: NDArray[np.int64]) -> None:
     keys = state["keys"][rows]
-    for key in np.unique(keys):  # the sampler's key, and that of texts played by index
+    for key in np.unique(keys):  # the key of the sampler, and of texts played by index
         some = rows[keys == key]
         episodes.enter(some, state["text_index"][some], state["visits"][some], int(key))
 

@@ -187,8 +187,8 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         """Start new texts.
 
         Args:
-            seed: restart the sampler at draw 0, with the order and masks of this seed. From a sequence, as some
-                wrappers pass it, the first one counts.
+            seed: restart the sampler at draw 0, with the order and masks of this seed. Of a sequence, which some
+                wrappers pass, the first seed counts.
             options: `indices` int [N]: play these texts, with the masks of visit 0. `reset_mask` bool [N]: reset only
                 these rows. Neither may split a group. `draws`: continue the sampler at this draw.
 
@@ -322,10 +322,10 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         return self.task.draw_counts(texts, np.zeros(len(texts), np.int64), _FIXED_KEY)
 
     def decide(self, prediction: Prediction, live: NDArray[np.bool_]) -> tuple[Step, NDArray[np.bool_]]:
-        """Take a step of texts that take several by what a predictor says, without autoreset, and pay nothing.
+        """Take a step with the output of a predictor, without autoreset and rewards, if texts take several steps.
 
         Args:
-            prediction: choices; log-probabilities and scores where the environment's actions are distributions.
+            prediction: choices; also log-probabilities and scores if the environment's actions are distributions.
             live: bool [N], the rows that play.
 
         Returns:
@@ -334,7 +334,7 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         log_probs = None if prediction.target_log_probs is None else prediction.target_log_probs.astype(np.float64)
         scores = prediction.scores
         if scores is None and self.task.needs_distributions:
-            scores = np.zeros(prediction.choices.shape)  # of one who is sure of nothing: from left to right
+            scores = np.zeros(prediction.choices.shape)  # without scores, all are equal: from left to right
         return self.episodes.decide_some(Decisions(prediction.choices, log_probs, scores), live)
 
     def action_masks(self) -> NDArray[np.bool_]:

@@ -122,8 +122,8 @@ class WordTable(NamedTuple):
                 otherwise.append(" ".join(strings))
         if otherwise:
             logger.warn(
-                f"the tokenizer {tokenizer.source} splits {len(otherwise)} of {len(sample)} texts otherwise if it is "
-                f"given them whole ({otherwise[0][:80]!r}): a pipeline on whole texts will read other sub-tokens than "
+                f"the tokenizer {tokenizer.source} splits {len(otherwise)} of {len(sample)} texts differently if they "
+                f"are given whole ({otherwise[0][:80]!r}): a pipeline on whole texts will read other sub-tokens than "
                 "this environment, which encodes word by word"
             )
 

@@ -102,7 +102,7 @@ def _as_tuple(words: str | Sequence[str]) -> tuple[str, ...]:
 def _ids(word: str, tokenizer: TextTokenizer) -> tuple[int, ...]:
     ids, _ = tokenizer.encode_words(word.split() or [word])
     if tokenizer.unknown is not None and tokenizer.unknown in ids:
-        raise ValueError(f"label_words: the tokenizer {tokenizer.source} does not know {word!r}: take another word")
+        raise ValueError(f"label_words: the tokenizer {tokenizer.source} does not know {word!r}: use another word")
     return tuple(ids.tolist())
 
 

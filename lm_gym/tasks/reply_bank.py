@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 Reply = tuple[str, ...]  # its words
 IN_BANK = replace(WORDS, columns=("reply", "response", *WORDS.columns))
 _ORDER = 0xBA  # key of the order of candidates
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message and the turns before it, oldest first."""
+
+    text: str
+    turns: tuple[str, ...] = ()
 
 
 def read_bank(source: str) -> list[Reply]:

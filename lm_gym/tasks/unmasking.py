@@ -96,7 +96,7 @@ class UnmaskingOptions:
         check_choice("order", self.order, (*FIXED, *SCORES, "learned"))
         if self.threshold is not None and (self.order not in SCORES or self.per_step is None):
             raise ValueError(
-                f"threshold={self.threshold} is for an order by the policy's distributions with a per_step: take order="
+                f"threshold={self.threshold} is for an order by the policy's distributions with a per_step: use order="
                 f"'confidence', 'margin' or 'entropy', not {self.order!r}"
             )
         if self.order == "learned" and self.per_step != 1:
@@ -169,7 +169,7 @@ class Unmasking(MaskedTexts):
         if options.order not in FIXED:
             raise ValueError(
                 f"order={options.order!r} chooses among all open positions, and unit='token' decides the one at the "
-                "cursor: take unit='sequence', or order='left_to_right' or 'random'"
+                "cursor: use unit='sequence', or order='left_to_right' or 'random'"
             )
         if options.per_step != 1 or options.max_steps is not None or options.step_cost:
             raise ValueError(

@@ -29,7 +29,7 @@ class CRFMNES(VectorOptimizer):
     Tied members share the mean of their ranks. If all members of a generation tie, nothing changes.
 
     Args:
-        initial, domain, seed: see VectorOptimizer. 6 dimensions or more.
+        initial, domain, seed: see VectorOptimizer. At least 6 dimensions are needed.
         popsize: P, even; None: 4 + ⌊3 ln d⌋, made even.
         sigma: σ at the start, in natural steps.
     """
@@ -51,7 +51,7 @@ class CRFMNES(VectorOptimizer):
         if self.popsize < 4:
             raise ValueError(f"popsize={popsize}: ranks need 4 members or more")
         if d < 6:
-            raise ValueError(f"initial has {d} entries: CR-FM-NES is defined from 6 on; take cma_es")
+            raise ValueError(f"initial has {d} entries: CR-FM-NES is defined from 6 on; use cma_es")
         self.sigma, P = sigma, self.popsize
         self.mean, self.D = initial.clone(), th.ones_like(initial)
         self.v = self._randn(1, stream=1)[0] / math.sqrt(d)

@@ -20,7 +20,7 @@ def scale_of(scaling: Scaling, count: int) -> float:
 
 
 def combined(noise: Noise, index: int, block: Block, weights: th.Tensor) -> th.Tensor:
-    """Σ_i w_i E_i of one block, its shape; `weights` [directions], of which those that are 0 are not drawn again."""
+    """Return Σ_i w_i E_i of one block, in its shape; directions with a weight of 0 are not drawn again."""
     directions, device = len(weights), weights.device
     if noise.is_low_rank(block):
         A, B = noise.factors(index, block, directions, device)

@@ -67,7 +67,7 @@ class SPSA(Probing):
         return slopes / scale_of(self.scaling, valid)
 
     def _load(self, state: dict[str, Any]) -> None:
-        super()._load({"mean_square": 0.0} | state)  # states of MeZO as it was before have none
+        super()._load({"mean_square": 0.0} | state)  # states of earlier versions of MeZO have none
 
     def logs(self) -> dict[str, float]:
         """`step_size` σ; `slope`, the mean |g_i| of the last generation."""

@@ -124,7 +124,7 @@ def count_groups(k: int, rows: int, population: int, unit: int) -> int:
         whole = "" if unit == 1 else f" of whole units of {unit} members"
         raise ValueError(
             f"texts_per_member={k} makes {groups} groups of the {rows} texts of a generation, and {population} "
-            f"members do not divide into as many{whole}: take popsize={nearest}, or make the environment with {k} "
+            f"members do not divide into as many{whole}: use popsize={nearest}, or make the environment with {k} "
             f"times a divisor of {units} rows"
         )
     return groups

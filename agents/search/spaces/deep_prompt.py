@@ -69,13 +69,13 @@ class DeepPrompt(SearchSpace):
             )
         if dim >= tokens * width:
             raise ValueError(
-                f"dim={dim}: {tokens} tokens of {width} are {tokens * width} numbers a layer, project from fewer to "
+                f"dim={dim}: {tokens} tokens of {width} are {tokens * width} numbers per layer, project from fewer to "
                 "them"
             )
         generator = th.Generator().manual_seed(seed)
         self._prompt: Prompt = soft_prompt_of(self.policy, tokens, place, generator)
         if self._prompt.place == "behind":
-            raise ValueError("deep_prompt: the policy has a prompt behind the text; take a policy without one")
+            raise ValueError("deep_prompt: the policy has a prompt behind the text; use a policy without one")
         device = self._prompt.values.device
         self._units = scale * th.tensor([self._prompt.unit, *_spreads(self.policy, self._prompt)], device=device)
         if self._prompt.deep is None:

@@ -41,7 +41,7 @@ class ParameterSpace(SearchSpace):
         if not parameters:
             raise ValueError(
                 f"the search space {type(self).__name__} finds no parameter: the policy freezes all of them, or the "
-                "model lacks them (biases; a vocabulary head apart from the embeddings); take 'lora' or 'full'"
+                "model lacks them (biases; a vocabulary head apart from the embeddings); use 'lora' or 'full'"
             )
         self.policy = policy
         self._parameters = dict(parameters)

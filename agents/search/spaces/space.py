@@ -154,7 +154,7 @@ class SearchSpace(Bounded, ABC):
                     reason = (str(error).splitlines() or [type(error).__name__])[0]
                     raise ValueError(
                         f"{type(self).__name__} cannot search {type(self.policy.network).__name__}: a member written "
-                        f"into it cannot read a text ({reason}); take another search space, or another model"
+                        f"into it cannot read a text ({reason}); use another search space, or another model"
                     ) from error
                 together = partial(self._together, reading, population)
                 return find_fault(lambda: th.cat([said for _, said in together()(everyone)]), alone)

@@ -1,0 +1,66 @@
+"""Batches that workers on two nodes share: the same weights as in one process, and clear errors."""
+
+import os
+import signal
+
+import pytest
+import torch as th
+
+from lm_gym.agents import REINFORCE
+from lm_gym.agents.algorithms.supervised import Supervised
+from lm_gym.agents.algorithms.workers import WorkerError
+from tests.disturbed import Broken
+from tests.small import Stop, few_names
+from tests.test_batch_sharing import build
+
+ray = pytest.importorskip("ray", reason="needs the extra ray")
+from ray.cluster_utils import Cluster  # noqa: E402
+
+from lm_gym.agents.algorithms.ray_batch_sharing import RayBatchSharing  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def names():
+    return few_names(32)
+
+
+@pytest.fixture(scope="module")
+def workers():
+    """One on each of two nodes; they serve all tests, one agent after another."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    cluster.add_node(num_cpus=1)
+    with RayBatchSharing(2, cluster.address, checksum_every=2) as sharing:
+        yield sharing
+    cluster.shutdown()
+
+
+def test_learning_on_two_nodes_and_going_on_without_them(names, workers, tmp_path):
+    alone = build(names, REINFORCE, samples=4).learn(10**9, callback=Stop(6))
+    agent = build(names, REINFORCE, samples=4)
+    agent.sharing = workers
+    agent.learn(10**9, callback=Stop(4)).save(tmp_path / "agent")
+    assert workers.logs()["ray/workers"] == 2
+    resumed = REINFORCE.load(tmp_path / "agent", env=agent.env, device="cpu")
+    resumed.learn(10**9, callback=Stop(2), reset_num_timesteps=False)
+    for ours, theirs in zip(resumed.policy.parameters(), alone.policy.parameters(), strict=True):
+        th.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+def test_an_error_names_the_worker_and_what_failed(names, workers):
+    agent = build(names, Broken)
+    agent.home = os.getpid()
+    agent.sharing = workers
+    with pytest.raises(WorkerError, match=r"^worker \d \(pid \d+ on [\d.]+\): ValueError: no such tag$"):
+        agent.learn(10**9, callback=Stop(4))
+
+
+def test_a_worker_that_dies_is_named_and_the_agent_goes_on(names, workers):
+    agent = build(names, Supervised)
+    agent.sharing = workers
+    agent.learn(10**9, callback=Stop(2))
+    place = workers.places[1]
+    os.kill(int(place.split()[1]), signal.SIGKILL)
+    with pytest.raises(WorkerError, match=rf"^worker 1 \({place}\) has died: "):
+        agent.learn(10**9, callback=Stop(4), reset_num_timesteps=False)
+    agent.learn(10**9, callback=Stop(1), reset_num_timesteps=False)  # with others
+    assert place not in workers.places
