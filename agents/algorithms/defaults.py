@@ -79,7 +79,7 @@ TABLE: tuple[Default, ...] = (
     Default("GA", _search(selection="truncation", spread=0.3)),
     Default("DE", _search(spread=0.03), **_MASKED),
     Default("DE", _search(spread=0.1)),
-    Default("SA", _search(popsize=4, step=0.1), **_MASKED),
+    Default("SA", _search(popsize=4, step=0.05), **_MASKED),
     Default("SA", _search(popsize=8, step=0.03)),
     Default("MeZO", _search(popsize=64, sigma=0.1, learning_rate=0.3), **_MASKED),
     Default("MeZO", _search(popsize=128, sigma=0.1, learning_rate=3.0)),

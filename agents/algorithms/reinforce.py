@@ -128,7 +128,8 @@ class REINFORCE(EpisodicREINFORCE):
         self.samples, self.exploration = samples, exploration
         self.gamma, self.baseline, self.advantage, self.behaviour = gamma, baseline, advantage, behaviour
         self.entropy_coef, self.kl_coef, self.supervised_coef = entropy_coef, kl_coef, supervised_coef
-        self.likelihood, self.masks = check_choice("likelihood", likelihood, get_args(Likelihood)), masks
+        check_choice("likelihood", likelihood, get_args(Likelihood))
+        self.likelihood, self.masks = likelihood, masks
         self._reference: LMPolicy | None = None
         self._told: TextRewards | None = None
         super().__init__(policy, env, learning_rate, **gradient_algorithm)

@@ -37,7 +37,7 @@ class Trajectories:
 
     def first_steps(self) -> NDArray[np.int64]:
         """Return the index of each row's first step among the S flat steps, int64 [N]."""
-        lengths = self.running.sum(1)
+        lengths: NDArray[np.int64] = self.running.sum(1)
         return np.cumsum(lengths) - lengths
 
     def leave_one_out(self, gamma: float, group_size: int) -> th.Tensor:

@@ -34,7 +34,7 @@ def evaluate(
     Raises:
         ValueError: the environment decides one position at a time.
     """
-    if not env.at_once and "due" not in env.single_observation_space.spaces:
+    if not env.at_once and "due" not in env.single_observation_space:
         raise ValueError("an evaluation decides whole texts: make the environment with unit='sequence'")
     predict = lm_predictor(policy, env.task) if isinstance(policy, LMPolicy) else policy
     chosen = texts if isinstance(texts, np.ndarray) else _spaced(env.num_texts, texts)

@@ -32,6 +32,8 @@ class PositionThenToken(gymnasium.Wrapper[Observation, int, Observation, NDArray
         ValueError: the environment is another one.
     """
 
+    env: gymnasium.Env[Observation, Any]
+
     def __init__(self, env: gymnasium.Env[Observation, Any]) -> None:
         RecordConstructorArgs.__init__(self)
         gymnasium.Wrapper.__init__(self, env)
@@ -42,15 +44,16 @@ class PositionThenToken(gymnasium.Wrapper[Observation, int, Observation, NDArray
                 f"PositionThenToken needs a text environment whose actions may leave positions open, not {env}: make "
                 "lm_gym/Unmasking-v0 with order='learned', unit='sequence' and actions='token'"
             )
-        assert isinstance(env.observation_space, spaces.Dict)
         _, self._positions, self._wait = bare.task.shape
         self._task = bare.task
-        self.action_space = spaces.Discrete(max(self._positions, self._wait + 1))
+        self._actions = max(self._positions, self._wait + 1)
+        self.action_space: spaces.Space[Any] = spaces.Discrete(self._actions)
         more: dict[str, spaces.Space[Any]] = {
             "choosing": spaces.Box(0, 1, (1,), np.int8),
             "cursor": spaces.Box(0, max(1, self._positions - 1), (1,), np.int64),
         }
-        self.observation_space = spaces.Dict({**env.observation_space.spaces, **more})
+        leaves: Any = bare.observation_space
+        self.observation_space: spaces.Space[Any] = spaces.Dict({**leaves.spaces, **more})
         self._cursor: int | None = None
         self._last: Observation = {}
 
@@ -70,7 +73,7 @@ class PositionThenToken(gymnasium.Wrapper[Observation, int, Observation, NDArray
             ValueError: the action is outside the action space.
         """
         if not self.action_space.contains(action):
-            raise ValueError(f"action {action!r} is outside 0 … {self.action_space.n - 1}")
+            raise ValueError(f"action {action!r} is outside 0 … {self._actions - 1}")
         if not self._last:
             raise ResetNeeded("step() before reset(): call reset() first")
         choices = self._last["predictions"].copy()  # open positions wait, and filled ones keep their tokens
@@ -87,7 +90,7 @@ class PositionThenToken(gymnasium.Wrapper[Observation, int, Observation, NDArray
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Return the actions that make sense now, bool [max(T, n + 1)]: due positions, or legal tokens and n."""
-        masks = np.zeros(int(self.action_space.n), np.bool_)
+        masks = np.zeros(self._actions, np.bool_)
         if self._cursor is None:
             masks[: self._positions] = self._last["due"] > 0
         else:
@@ -97,8 +100,7 @@ class PositionThenToken(gymnasium.Wrapper[Observation, int, Observation, NDArray
 
     def _observation(self) -> Observation:
         choosing = self._cursor is None
-        more = {
-            "choosing": np.array([choosing], np.int8),
-            "cursor": np.array([0 if choosing else self._cursor], np.int64),
-        }
-        return {**{key: leaf.copy() for key, leaf in self._last.items()}, **more}
+        found: Observation = {key: leaf.copy() for key, leaf in self._last.items()}
+        found["choosing"] = np.array([choosing], np.int8)
+        found["cursor"] = np.array([0 if choosing else self._cursor], np.int64)
+        return found

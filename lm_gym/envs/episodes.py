@@ -220,10 +220,10 @@ class Episodes:
 
     def cost(self, step: Step, moved: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Return the cost of a step of the rows that took it, bool [N] → float64 [N]."""
-        cost = self.task.step_cost * moved
-        if step.taken_back is None:
-            return cost
-        return cost + self.task.reopen_cost * (step.taken_back < self.num_choices).sum(-1)
+        cost = np.where(moved, self.task.step_cost, 0.0)
+        if step.taken_back is not None:
+            cost = cost + self.task.reopen_cost * (step.taken_back < self.num_choices).sum(-1)
+        return cost
 
     def _take_back(self, due: NDArray[np.bool_], choices: NDArray[np.int64]) -> NDArray[np.int64]:
         """Open the due positions whose choice is n, and return what they were, int64 [N, T], n elsewhere."""
