@@ -45,7 +45,13 @@ def to_line(record: Mapping[str, Any]) -> str:
 
 @contextmanager
 def streamed_text(path: Path) -> Iterator[IO[str]]:
-    """Open a text file for writing; it appears when it is complete, and not at all after an error."""
+    """Open a text file for writing; it appears when it is complete, and not at all after an error.
+
+    Raises:
+        IsADirectoryError: `path` is a folder.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: give a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     try:

@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             facts = Facts(str(run.folder.path), own_name(run.settings.algo), env.dataset.name, env.split, env.num_texts)
             options.html.parent.mkdir(parents=True, exist_ok=True)
             write_text(options.html, page(facts, [play_text(policy, env, text) for text in range(total)]))
-            console.print(f"{total:,} texts: {options.html}", soft_wrap=True)
+            console.print(f"{total:,} {'text' if total == 1 else 'texts'}: {options.html}", soft_wrap=True)
             return
     except (ValueError, OSError, RunFolderError) as error:
         fail(program("play"), error)

@@ -204,6 +204,14 @@ def test_evaluation_plays_every_text_once_in_order(ner):
     assert len(evaluate(majority_label(env.task), env, texts=10).texts) == 10
 
 
+def test_evaluations_decide_whole_texts(ner):
+    env = make_env(ner, unit="token")
+    with pytest.raises(
+        ValueError, match="an evaluation decides whole texts: make the environment with unit='sequence'"
+    ):
+        evaluate(majority_label(env.task), env)
+
+
 def test_predictions_have_three_columns_whatever_the_words(tmp_path):
     words = ["#1", "New Kelp", "a\nb", "\u3000c", "d\u2028e", "f\r"]
     data = Dataset.from_sentences("blanks", [(words, ["O", "B-LOC", "I-LOC", "O", "B-PER", "O"]), (["g"], ["B-PER"])])

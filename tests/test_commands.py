@@ -1,5 +1,6 @@
 """The command `lm-gym`: what it runs, what it is called, and the configs that it finds by name."""
 
+import re
 import subprocess
 import sys
 from contextlib import suppress
@@ -141,6 +142,26 @@ def test_help_on_a_topic(capsys):
 def test_wrong_names_get_a_suggestion(arguments, meant):
     with pytest.raises(ValueError, match=f"did you mean '{meant}'"):
         parse_settings(arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--budget.passes=nan"], "budget.passes is 'nan': give a number above 0 or null"),
+        (["--env.num_envs=x"], "env.num_envs is 'x': give a whole number"),
+        (
+            ["--env.sampling=shufled"],
+            "env.sampling is 'shufled' (did you mean 'shuffled'?): give shuffled, bucketed or ",
+        ),
+        (["--agent.samples=many"], "agent.samples is 'many': give auto, all or a whole number"),
+        (["--data.columns={a"], "data.columns is '{a': give {key: value} or null"),
+        (["runs/x"], "unrecognized arguments: runs/x"),
+    ],
+)
+def test_wrong_values_are_refused_in_one_line(arguments, message):
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        parse_settings(arguments)
+    assert "\n" not in str(caught.value)
 
 
 def test_misspelt_command_is_refused_with_the_nearest():

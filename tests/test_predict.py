@@ -168,6 +168,8 @@ def test_texts_and_masks_in_python(runs):
     assert [len(found[row]["predicted"]) for row in (0, 3)] == [1, 2]
     assert "[MASK]" not in found[0]["filled"] + found[3]["filled"]
     assert predict(runs["ner"], []) == []
+    with pytest.raises(ValueError, match="'one' is a string: give a list of texts"):
+        predict(runs["ner"], "one")
     with pytest.raises(ValueError, match="text 1 is 7: give a string"):
         predict(runs["ner"], ["one", 7])
 
@@ -264,6 +266,7 @@ def test_wrong_use_is_refused(runs, tmp_path, capsys):
     given = ("--input", tmp_path / "in.txt")
     assert "does not decide each word" in refused(runs["labels"], *given, "--output_format=conll", capsys=capsys)
     assert "second" in refused(runs["pairs"], *given, capsys=capsys)
+    assert f"{tmp_path} is a folder: give a file" in refused(runs["ner"], *given, "--output", tmp_path, capsys=capsys)
     assert "No such file" in refused(runs["ner"], "--input", tmp_path / "none", capsys=capsys)
     assert "--env.dataset is fixed by the run" in refused(runs["ner"], *given, "--env.dataset=x", capsys=capsys)
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")

@@ -37,8 +37,8 @@ class Trajectories:
 
     def first_steps(self) -> NDArray[np.int64]:
         """Return the index of each row's first step among the S flat steps, int64 [N]."""
-        lengths = self.running.sum(1)
-        return np.asarray(np.cumsum(lengths) - lengths, np.int64)
+        lengths: NDArray[np.int64] = self.running.sum(1)
+        return np.cumsum(lengths) - lengths
 
     def leave_one_out(self, gamma: float, group_size: int) -> th.Tensor:
         """Return, for each step, the mean return-to-go of the other rows of its group at that time, float32 [S].

@@ -28,7 +28,7 @@ from lm_gym.agents.compare.runs import Job, Runs
 from lm_gym.agents.compare.study import Row, Study, options, read_study
 from lm_gym.agents.compare.trials import TRIAL_SEED, chosen_settings
 from lm_gym.agents.runs.messages import fail, show_warnings_plainly
-from lm_gym.agents.runs.options import check_key
+from lm_gym.agents.runs.options import check_key, in_one_line
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolderError
 from lm_gym.agents.runs.settings import RaySettings, SettingsError
@@ -150,7 +150,7 @@ def parse_plan(arguments: Sequence[str]) -> tuple[Plan, bool]:
     try:
         values = parser.parse_args(list(arguments))
     except ArgumentError as error:
-        raise SettingsError(str(error)) from error
+        raise SettingsError(in_one_line(str(error))) from error
     check_arguments(Plan, {name: getattr(values, name) for name in ("seeds", "jobs", "trials", "ray_gpus")})
     if values.ray is not None:
         RaySettings(address=values.ray)  # checks it

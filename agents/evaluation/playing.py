@@ -30,7 +30,12 @@ def evaluate(
         policy: an LMPolicy (set to evaluation mode), or any predictor.
         env: a native vector environment with `unit="sequence"`; its rows are the batch.
         texts: number of texts to play, evenly spaced, or their indices, ascending; by default all.
+
+    Raises:
+        ValueError: the environment decides one position at a time.
     """
+    if not env.at_once and "due" not in env.single_observation_space:
+        raise ValueError("an evaluation decides whole texts: make the environment with unit='sequence'")
     predict = lm_predictor(policy, env.task) if isinstance(policy, LMPolicy) else policy
     chosen = texts if isinstance(texts, np.ndarray) else _spaced(env.num_texts, texts)
     counts = env.position_counts(chosen)

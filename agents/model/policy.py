@@ -16,6 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lm_gym.agents.model.adamw import GroupedAdamW, parameter_groups
 from lm_gym.agents.model.candidates import CANDIDATE_HEADS, find_candidates
+from lm_gym.agents.model.distinct import distinct_texts
 from lm_gym.agents.model.environment_spaces import (
     check_vocabulary,
     read_action_space,
@@ -31,7 +32,7 @@ from lm_gym.agents.model.padding import warn_if_padding_is_read
 from lm_gym.agents.model.position_model import PositionModel, check_length
 from lm_gym.agents.model.prompts import install, load_prompt, save_prompt
 from lm_gym.agents.model.start import Start
-from lm_gym.agents.model.text_encoder import TensorObservation, TextEncoder, distinct_texts
+from lm_gym.agents.model.text_encoder import TensorObservation, TextEncoder
 from lm_gym.agents.model.tokenizer import check_tokenizer, save_tokenizer
 from lm_gym.agents.model.waiting import WaitHead, load_wait_head, save_wait_head
 from lm_gym.bounds import Fraction, NonNegativeFloat, PositiveFloat, bounded

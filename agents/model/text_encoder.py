@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch as th
 
+from lm_gym.agents.model.distinct import distinct_texts
 from lm_gym.agents.model.position_model import PositionModel
 
 TensorObservation = dict[str, th.Tensor]
@@ -195,13 +196,3 @@ def _tensors(model: PositionModel) -> list[th.Tensor]:
     """Return the same tensors as `parameters()` and `buffers()`, in a fraction of the time."""
     held = (group for module in model.modules() for group in (module._parameters, module._buffers))
     return [tensor for group in held for tensor in group.values() if tensor is not None]
-
-
-def distinct_texts(ids: th.Tensor, attention: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-    """Return the index of one row of each distinct text, int64 [U], and the text of every row, int64 [B]."""
-    read = th.where(attention > 0, ids, -1)
-    _, group = th.unique(read, dim=0, return_inverse=True)
-    count = int(group.max()) + 1
-    rows = th.arange(len(group), device=group.device)
-    first = rows.new_full((count,), len(group)).scatter_reduce_(0, group, rows, "amin")
-    return first, group

@@ -4,7 +4,6 @@ The parser is built by jsonargparse from the signatures of the classes that it c
 algorithm becomes an option automatically. Unknown keys are an error, which suggests the nearest known key.
 """
 
-import re
 from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
@@ -28,6 +27,7 @@ from lm_gym.agents.runs.options import (
     NOT_DATA,
     SECTIONS,
     check_key,
+    in_one_line,
     read_yaml,
     with_shipped,
 )
@@ -50,7 +50,6 @@ from lm_gym.agents.search.optimizers import OPTIMIZERS
 from lm_gym.agents.search.spaces import SEARCH_SPACES
 from lm_gym.bounds import check_arguments
 from lm_gym.data import load_dataset
-from lm_gym.data.errors import nearest
 from lm_gym.envs import find_task
 
 _OF_THE_RUN = ("run_dir", "resume")  # not written to config.yaml: a copy of a run has another folder
@@ -126,7 +125,7 @@ def parse_settings(arguments: Sequence[str]) -> Settings:
     try:
         namespace = parser.parse_args([*_upgraded(arguments), *_one_budget(given)])
     except ArgumentError as error:
-        raise SettingsError(_with_nearest_value(str(error))) from error
+        raise SettingsError(in_one_line(str(error))) from error
     return _settings(parser, namespace)
 
 
@@ -236,14 +235,6 @@ def _one_budget(given: Sequence[tuple[str, str, Any]]) -> list[str]:
     if len(together) > 1:
         raise SettingsError(f"{source} sets {' and '.join(together)}: set only one of them")
     return [f"--{key}=null" for key in keys if key != last]
-
-
-def _with_nearest_value(message: str) -> str:
-    """Add the nearest valid choice to a parser's message about an invalid one, as one line."""
-    message = re.sub(r"\s*\n\s*", " ", message)
-    given = re.search(r"Got value: (\S+)", message)
-    choices = re.findall(r"'([^']*)'", message.partition("Got value")[0])
-    return message + nearest(given.group(1), choices) if given and choices else message
 
 
 def _absolute(value: Any) -> Any:

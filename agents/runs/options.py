@@ -36,6 +36,12 @@ SYNONYMS = {  # names of settings in other libraries
     "output_dir": "run_dir",
 }
 
+_KINDS = {  # in messages
+    **{"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "NoneType": "null"},
+    **dict.fromkeys(("Mapping", "dict"), "{key: value}"),
+    **dict.fromkeys(("Sequence", "list", "tuple"), "[value, …]"),
+}
+
 
 @dataclass(frozen=True)
 class Option:
@@ -198,3 +204,18 @@ def check_key(source: str, key: str, known: Sequence[str], algo: str) -> None:
     of = f" of algorithm {algo!r}" if section == "agent" else ""
     where = "" if source == "the command line" else f"{source}: "
     raise SettingsError(f"{where}no setting {stem!r}{of}{close}{listed}")
+
+
+def in_one_line(message: str) -> str:
+    """Return a parser's message in one line; about an invalid value, it says what is valid and suggests the nearest."""
+    key = re.search(r'Parser key "([^"]+)"', message)
+    value = re.search(r"(?:Got|Given) value: (.*)", message)
+    expected = re.search(r"Subtypes: \[(.*)\]", message) or re.search(r"Expected an? (.*?)\. Got value", message)
+    if not (key and value and expected):
+        return " ".join(message.split())
+    literals = re.findall(r"'([^']*)'", "".join(re.findall(r"Literal\[([^]]*)\]", expected[1])))
+    types = re.findall(r"<class '(\w+)'>|Annotated\[(\w+), ([^]]*)\]|\b(?!Literal|Annotated)(\w+)\[", expected[1])
+    kinds = [f"{_KINDS.get(name, name)} {bound}".strip() for a, b, bound, c in types if (name := a or b or c)]
+    *others, last = dict.fromkeys([*literals, *kinds]) or [expected[1]]
+    wanted = f"{', '.join(others)} or {last}" if others else last
+    return f"{key[1]} is {value[1]!r}{nearest(value[1], literals)}: give {wanted}"

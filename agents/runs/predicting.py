@@ -10,6 +10,7 @@ from typing import Any
 from lm_gym.agents.evaluation.predicting import as_records
 from lm_gym.agents.runs.run_parser import PREDICTIONS_MAY_CHANGE
 from lm_gym.agents.runs.trained_run import open_run
+from lm_gym.data import DataError
 from lm_gym.data.options import ReadOptions
 from lm_gym.data.stream import RecordStream
 
@@ -29,10 +30,12 @@ def predict(
         nothing to decide), `probability`, and what the task adds (`Task.predicted`).
 
     Raises:
-        DataError: a text cannot be read; the message has its index.
+        DataError: a text cannot be read (the message has its index), or `texts` is a single string.
         RunFolderError: the run has no model yet.
         SettingsError: a setting is unknown or may not change.
     """
+    if isinstance(texts, str):
+        raise DataError(f"{texts[:40]!r} is a string: give a list of texts")
     changed = [f"--{key.replace('__', '.')}={value}" for key, value in settings.items()]
     predictor, options = open_run(Path(run), changed, PREDICTIONS_MAY_CHANGE).predictor()
     stream = RecordStream(as_records(texts), "texts", "text", ReadOptions(fields=options.fields))

@@ -13,7 +13,7 @@ from lm_gym.envs import TextEnv
 from lm_gym.envs.episodes import Observation
 
 
-class PositionThenToken(gymnasium.Wrapper[Observation, Any, Observation, Any], RecordConstructorArgs):
+class PositionThenToken(gymnasium.Wrapper[Observation, int, Observation, NDArray[np.int64]], RecordConstructorArgs):
     """Wrapper of a single environment with a learned order, whose actions come in two parts.
 
     The first action chooses a position, and the second one a token for it, or n to leave it open. Both parts together
@@ -32,6 +32,8 @@ class PositionThenToken(gymnasium.Wrapper[Observation, Any, Observation, Any], R
         ValueError: the environment is another one.
     """
 
+    env: gymnasium.Env[Observation, Any]
+
     def __init__(self, env: gymnasium.Env[Observation, Any]) -> None:
         RecordConstructorArgs.__init__(self)
         gymnasium.Wrapper.__init__(self, env)
@@ -42,17 +44,16 @@ class PositionThenToken(gymnasium.Wrapper[Observation, Any, Observation, Any], R
                 f"PositionThenToken needs a text environment whose actions may leave positions open, not {env}: make "
                 "lm_gym/Unmasking-v0 with order='learned', unit='sequence' and actions='token'"
             )
-        leaves: Any = env.observation_space
         _, self._positions, self._wait = bare.task.shape
         self._task = bare.task
         self._actions = max(self._positions, self._wait + 1)
-        self.action_space = spaces.Discrete(self._actions)
+        self.action_space: spaces.Space[Any] = spaces.Discrete(self._actions)
         more: dict[str, spaces.Space[Any]] = {
             "choosing": spaces.Box(0, 1, (1,), np.int8),
             "cursor": spaces.Box(0, max(1, self._positions - 1), (1,), np.int64),
         }
-        observed: Any = spaces.Dict({**leaves.spaces, **more})
-        self.observation_space = observed
+        leaves: Any = bare.observation_space
+        self.observation_space: spaces.Space[Any] = spaces.Dict({**leaves.spaces, **more})
         self._cursor: int | None = None
         self._last: Observation = {}
 
@@ -99,8 +100,7 @@ class PositionThenToken(gymnasium.Wrapper[Observation, Any, Observation, Any], R
 
     def _observation(self) -> Observation:
         choosing = self._cursor is None
-        more: Observation = {
-            "choosing": np.array([choosing], np.int8),
-            "cursor": np.array([0 if choosing else self._cursor], np.int64),
-        }
-        return {**{key: leaf.copy() for key, leaf in self._last.items()}, **more}
+        found: Observation = {key: leaf.copy() for key, leaf in self._last.items()}
+        found["choosing"] = np.array([choosing], np.int8)
+        found["cursor"] = np.array([0 if choosing else self._cursor], np.int64)
+        return found

@@ -220,9 +220,9 @@ class Episodes:
 
     def cost(self, step: Step, moved: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Return the cost of a step of the rows that took it, bool [N] → float64 [N]."""
-        cost: NDArray[np.float64] = self.task.step_cost * moved.astype(np.float64)
+        cost = np.where(moved, self.task.step_cost, 0.0)
         if step.taken_back is not None:
-            cost += self.task.reopen_cost * (step.taken_back < self.num_choices).sum(-1)
+            cost = cost + self.task.reopen_cost * (step.taken_back < self.num_choices).sum(-1)
         return cost
 
     def _take_back(self, due: NDArray[np.bool_], choices: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -452,7 +452,8 @@ class Task(ABC):
             log_probs: [Q, n].
             uniforms: float64 [Q], random numbers in [0, 1); None if choices are not drawn (`draws_choices`).
         """
-        return np.asarray(log_probs.argmax(-1), np.int64)
+        chosen: NDArray[np.int64] = log_probs.argmax(-1)
+        return chosen
 
     def score(self, log_probs: NDArray[Any], choices: NDArray[np.int64]) -> NDArray[np.float64] | None:
         """Return the certainty of distributions [Q, n] with these choices [Q], float64 [Q]; None if it is not used."""

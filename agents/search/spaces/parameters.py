@@ -137,10 +137,13 @@ def first_unbatched(policy: LMPolicy, parameters: Mapping[str, nn.Parameter]) ->
 
 
 def _unit(policy: nn.Module, name: str, parameter: nn.Parameter) -> float:
-    root: Any = policy
-    if isinstance(policy, LMPolicy) and not name.startswith(f"{_WAITING}."):
-        root = policy.network
-    owner = root.get_submodule(name.rpartition(".")[0])
+    within = isinstance(policy, LMPolicy) and not name.startswith(f"{_WAITING}.")
+    parent = name.rpartition(".")[0]
+    owner = (
+        policy.network.get_submodule(parent)
+        if isinstance(policy, LMPolicy) and within
+        else policy.get_submodule(parent)
+    )
     if parameter.dim() < 2 or not parameter.numel():
         return 1.0
     return 1 / math.sqrt(parameter.shape[0] if isinstance(owner, Conv1D) else parameter[0].numel())
