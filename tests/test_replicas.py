@@ -1,4 +1,4 @@
-"""Replicas of gradient-free agents: any division of the members among them gives what one process gives."""
+"""Replicas of gradient-free agents: any division of the members among them gives the result of one process."""
 
 import pickle
 
