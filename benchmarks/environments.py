@@ -79,6 +79,12 @@ def positions(num_envs: int, **options: Any) -> float:
     return stepping(env) / 2 * env.positions_per_pass / env.num_texts  # every other step is a reset in NEXT_STEP
 
 
+def unmasking(num_envs: int, **options: Any) -> float:
+    """Return steps per CPU-second on builtin Sudoku, where each step decides some positions of a text."""
+    env = gymnasium.make_vec("lm_gym/Unmasking-v0", num_envs=num_envs, unit="sequence", **options)
+    return stepping(env)
+
+
 def sb3(env: VecEnv) -> float:
     """Return steps per CPU-second through Stable-Baselines3's interface."""
     env.reset()
@@ -184,6 +190,9 @@ def main() -> None:
     print(f"{'gymnasium.make, f1, dense=False, steps':48}{single(dense=False, **options):14,.0f}")
     for num_envs in (32, 256, 1024):
         print(f"{f'native {num_envs}, unit=sequence, positions':48}{positions(num_envs, **options):14,.0f}")
+    for num_envs, order in itertools.product((1, 64, 1024), ("left_to_right", "random", "learned")):
+        steps = unmasking(num_envs, order=order, max_steps=16, tokenizer=arguments.tokenizer, autoreset_mode="SameStep")
+        print(f"{f'Unmasking, native {num_envs}, {order}, steps':48}{steps:14,.0f}")
     print(f"{'f1 of 16 samples of 32 texts, ms':48}{rewards_of_samples(**options):14,.2f}")
     few, many = (reset(n, tokenizer=arguments.tokenizer) for n in (1_000, 1_000_000))
     print(f"{'reset, 1,000 texts, µs':48}{few:14,.1f}")

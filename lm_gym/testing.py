@@ -158,7 +158,8 @@ def _check_padding(played: _Played, observation: Observation) -> None:
         expected = expected if order is None else np.take_along_axis(order, expected, axis=1)
         assert (observation["cursor"] == expected).all(), "the cursor isn't at the next position of the order"
     if "due" in observation:
-        assert not (observation["due"] > (predictions == choices) & inside).any(), "a position is due that isn't open"
+        open_ = inside & ((predictions == choices) | played.vector.task.may_reopen)
+        assert not (observation["due"] > open_).any(), "a position is due that isn't open"
 
 
 def _check_determinism(played: _Played, steps: int) -> None:
@@ -204,6 +205,8 @@ def _check_rewards(played: _Played) -> None:
         others = np.broadcast_to(others, (*targets.shape, played.vector.task.shape.choices))
         found = np.where(actions == targets, gold, np.take_along_axis(others, actions[..., None], -1)[..., 0])
         assert np.allclose(np.where(inside, found, 0.0), expected, atol=1e-5), "choice_rewards differ from rewards"
+    if played.vector.task.draws_choices and not played.vector.at_once:
+        return  # each step draws its choices anew
     if played.vector.task.in_steps and not played.tokenwise:
         _check_steps(played, actions, expected)
         return

@@ -54,7 +54,16 @@ OPTIONS_ALONE = {  # as they stand here
         {"unit": "sequence", "actions": "distribution", "order": "entropy", "block_size": 5},
         {"unit": "sequence", "order": "learned", "max_steps": 4, "step_cost": 0.1},
         {"unit": "sequence", "actions": "distribution", "order": "learned", "block_size": 5, "max_steps": 3},
+        {"unit": "sequence", "reward": "rule", "rule": "sudoku", "per_step": 3},
+        {"reward": "rule", "rule": "arithmetic", "dense": False},
+        {"unit": "sequence", "actions": "distribution", "order": "confidence", "temperature": 0.7},
+        {"unit": "sequence", "actions": "distribution", "order": "learned", "max_steps": 3, "temperature": 1.0},
+        {"actions": "distribution", "temperature": 2.0},
+        {"unit": "sequence", "actions": "distribution", "per_step": None, "temperature": 2.0},
+        {"unit": "sequence", "order": "learned", "max_steps": 4, "remask": True, "remask_cost": 0.1},
+        {"unit": "sequence", "actions": "distribution", "order": "learned", "max_steps": 3, "remask": True},
         {"unit": "sequence", "order": "confidence"},
+        {"temperature": 1.0},
         {"order": "learned", "max_steps": 3},
     ],
 }
@@ -81,12 +90,15 @@ def refused(id_: str, options: dict[str, Any]) -> bool:
     sequential = options.get("fill") == "sequential" and whole
     order = options.get("order", "left_to_right")
     fixed, by_score = order in ("left_to_right", "random"), order in ("confidence", "margin", "entropy")
-    ordered = not fixed if not whole else by_score and options.get("actions", "token") == "token"
+    tokens = options.get("actions", "token") == "token"
+    ordered = not fixed if not whole else by_score and tokens
+    drawn = tokens and options.get("temperature", 0.0) > 0
     masked = options.get("mask_actions", False) and whole and not (task.static_masks or task.masked)
     reward = options.get("reward")
     narrow = options.get("max_length") == 24 and {"candidates", "labels"} & {field.name for field in task.fields}
-    misfit = isinstance(reward, str) and not lm_gym.make_reward(reward).gold & task.gold
-    return sequential or ordered or masked or misfit or bool(narrow)
+    offered = task.gold | (task.optional_gold if options.get("rule") else set())
+    misfit = isinstance(reward, str) and not lm_gym.make_reward(reward).gold & offered
+    return sequential or ordered or drawn or masked or misfit or bool(narrow)
 
 
 def combinations() -> list[tuple[str, dict[str, Any]]]:

@@ -69,8 +69,9 @@ def options(algo: str, env_id: str, data: Path) -> list[str]:
     """A run of a dozen updates, with logs, evaluations and checkpoints between them."""
     kind = ALGORITHMS[algo]
     agent: dict[str, Any] = {**SPACE, **POPULATION} if issubclass(kind, BlackBox) else {}
+    rows: int | str = "null"  # of a text: as many as usual
     if algo == "ppo":
-        agent = {"n_steps": 8}
+        agent, rows = {"n_steps": 8, "n_epochs": 2}, 2
     if algo == "reinforce":
         agent = {"samples": 4}
     given = {
@@ -78,6 +79,7 @@ def options(algo: str, env_id: str, data: Path) -> list[str]:
         "env.id": env_id,
         "env.dataset": data,
         "env.num_envs": 4,
+        "env.group_size": rows,
         "evaluation.num_envs": 4,
         "evaluation.every_passes": 0.5,
         "checkpoint.every_passes": 0.5,

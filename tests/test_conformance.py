@@ -36,7 +36,8 @@ def test_contract(id_, options):
 @pytest.mark.parametrize(("id_", "options"), REFUSED)
 def test_what_contradicts_is_refused(id_, options):
     with pytest.raises(
-        ValueError, match=r"sequential|mask_actions|reward '\w+' needs|at the cursor|goes by|(candidates|labels) need"
+        ValueError,
+        match=r"sequential|mask_actions|reward '\w+' needs|at the cursor|needs the policy|(candidates|labels) need",
     ):
         single(id_, options)
 

@@ -90,7 +90,7 @@ def test_pairs_and_long_texts_keep_all_labels():
         ([{"text": "a", "labels": []}], {}, "no text has a label"),
         ([{"text": "a", "label": 1, "labels": ["b", "b"]}], {}, "a label stands in it twice"),
         ([{"text": "a", "labels": ["b", ""]}], {}, "a label is a string that is not empty"),
-        ([{"text": "a", "labels": None}], {}, "a label is a string"),
+        ([{"text": "a", "labels": None}], {}, r"'labels' is missing: write \[\]"),
         ([{"text": "a", "labels": ["x", "y"]}], {}, r"'x' and 'y' are the same to the tokenizer.*rename one"),
         ([{"text": "a"}], {}, "labels"),
         (RECORDS, {"marker": "nope"}, "no token 'nope'"),

@@ -28,6 +28,16 @@ while not other.is_dir() and time.monotonic() < deadline:
 if other.is_dir():
     (folder / "report.json").write_text("{}")
 """
+LOSES_ITS_WORKER = """
+import os, pathlib, signal, sys, time
+folder = pathlib.Path(sys.argv[1])
+if folder.is_dir():
+    (folder / "report.json").write_text("{}")
+else:
+    folder.mkdir()
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(600)
+"""
 FAILS = "import sys; sys.stderr.write('a trace\\nthe loss is nan\\n'); sys.exit(2)"
 LASTS = "import pathlib, sys, time; pathlib.Path(sys.argv[1]).mkdir(); time.sleep(600)"
 
@@ -56,6 +66,12 @@ def test_runs_are_spread_over_the_nodes_and_failures_are_those_of_the_runs(tmp_p
     jobs.append(Said("c", 0, tmp_path / "c-0", (FAILS,)))
     assert run(tmp_path, launcher, *jobs) == {"c-0": "the loss is nan"}
     assert [job.finished for job in jobs] == [True, True, False]
+
+
+def test_a_run_that_loses_its_worker_starts_again(tmp_path, launcher):
+    job = Said("a", 0, tmp_path / "a-0", (LOSES_ITS_WORKER,))
+    assert run(tmp_path, launcher, job) == {}
+    assert job.finished
 
 
 def test_a_stopped_study_ends_its_runs(tmp_path, launcher):

@@ -68,6 +68,20 @@ def test_tokenizers_without_special_tokens():
     assert inside[2].sum() == 1  # a row of padding alone would give NaN
 
 
+def test_equal_parts_are_encoded_once():
+    text = torch.tensor([[8, 1, 9, 3, 9, 4, 9, 7], [8, 2, 9, 3, 9, 4, 9, 7], [8, 1, 9, 4, 9, 5, 9, 7]])
+    read = []
+
+    def encoder(ids, mask):
+        read.append(len(ids))
+        return ids[..., None] * torch.ones(2)
+
+    rows, mask = torch.tensor([0, 1, 2]), torch.ones_like(text)
+    once, again = (towers().encode(encoder, text, mask, rows, once=flag) for flag in (True, False))
+    assert read == [5, 9]  # the texts have five different parts
+    assert torch.equal(once, again)
+
+
 def test_logits_are_scaled_cosines():
     hidden = torch.ones(1, 3, 2)
     hidden[0, 2] = 0

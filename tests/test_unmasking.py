@@ -11,8 +11,12 @@ import torch as th
 
 import lm_gym
 from lm_gym.agents import LMPolicy, Supervised, evaluate
+from lm_gym.agents.algorithms.registry import find_algorithm
 from lm_gym.agents.algorithms.trajectories import Trajectories
+from lm_gym.agents.evaluation.page import Facts, page
+from lm_gym.agents.evaluation.played import play_text
 from lm_gym.agents.model.waiting import WaitHead
+from lm_gym.agents.train import main
 from lm_gym.builtin.puzzles import arithmetic_splits, num_solutions, sudoku_class, sudoku_grids, sudoku_splits
 from lm_gym.tasks import Prediction
 from lm_gym.tasks.unmasking import SCORES, UnmaskingOptions
@@ -208,6 +212,9 @@ def test_masks_filled_in_one_by_one_are_unmasking_from_left_to_right():
         ({"per_step": None, "step_cost": 0.1}, "decides a text in one step"),
         ({"mask_probability": 0.0}, "mask_probability"),
         ({"step_cost": -1.0}, "step_cost"),
+        ({"remask": True}, "needs order='learned'"),
+        ({"order": "learned", "max_steps": 3, "remask_cost": 0.1}, "set remask=True"),
+        ({"order": "learned", "max_steps": 3, "leave_open": True}, "says what stays open"),
     ],
 )
 def test_options_that_contradict_are_refused(options, message):
@@ -218,17 +225,26 @@ def test_options_that_contradict_are_refused(options, message):
 # ---------------------------------------------------------------------- agents
 
 
-def small_policy(env, vocabulary=17):
+def small_policy(env, vocabulary=17, **arguments):
     th.manual_seed(0)
     return LMPolicy(
         env.single_observation_space,
         env.single_action_space,
         lambda _: 0.0,
+        **arguments,
         model={**SMALL, "vocab_size": vocabulary, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
     )
 
 
-@pytest.mark.parametrize("options", [{"order": "random"}, {"per_step": 2}, {"order": "learned", "max_steps": 2}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"order": "random"},
+        {"per_step": 2},
+        {"order": "learned", "max_steps": 2},
+        {"order": "learned", "max_steps": 3, "remask": True},
+    ],
+)
 def test_the_probabilities_of_all_trajectories_sum_to_one(options):
     """Every trajectory of a text of two masks among seven tokens, its probability a product of the policy's own."""
     rows = [{"tokens": list("121"), "clues": [0]}]
@@ -300,7 +316,9 @@ def test_an_evaluation_plays_texts_to_their_end():
 def test_a_wait_head_splits_a_distribution_and_is_saved(tmp_path):
     head = WaitHead(4)
     log_probs = th.log_softmax(th.randn(3, 5), -1)
-    said = head(th.randn(3, 4), log_probs, th.tensor([False, True, False])).detach()
+    rows = th.tensor([0, 0, 1])
+    tokens = th.tensor([5, 5, 5])
+    said = head(th.randn(3, 4), log_probs, log_probs, rows, th.tensor([False, True, False]), tokens).detach()
     assert said.exp().sum(-1) == pytest.approx([1.0] * 3, abs=1e-5)
     assert said[1, -1] == -th.inf
     assert th.allclose(said[:, :-1].log_softmax(-1), log_probs, atol=1e-5)
@@ -332,3 +350,180 @@ def test_a_group_ends_when_its_last_row_does():
     assert [rewards.tolist() for _, rewards, *_ in outcomes] == [[3.5, -0.5], [0.0, -0.5], [0.0, -0.5]]
     assert [ended.tolist() for _, _, ended, *_ in outcomes] == [[False, False], [False, False], [True, True]]
     assert not outcomes[0][0]["due"][0].any()
+
+
+# ---------------------------------------------------------------------- opening positions again
+
+
+def remasking(**options):
+    return make(2, unit="sequence", order="learned", max_steps=4, remask=True, remask_cost=0.25, **options)
+
+
+def test_a_filled_position_is_opened_again_at_a_price():
+    env = remasking(reward="accuracy")
+    begun(env)
+    gold, n, mask = env.targets, 17, env.task.tokenizer.mask
+    first = np.array([[gold[0, 0], n, n, n], [gold[1, 0], gold[1, 1] % 5 + 5, n, n]])
+    first[1, 1] = 5 if gold[1, 1] != 5 else 6  # a wrong token
+    observation, rewards, *_ = env.step(first)
+    assert rewards.tolist() == [1.0, 1.0]
+    assert observation["due"].all()
+    back = np.array([[n, n, n, n], [7, n, gold[1, 2], n]])  # 7 keeps the token, it does not replace it
+    observation, rewards, _, _, info = env.step(back)
+    assert rewards.tolist() == [-1.0 - 0.25, 0.0 + 1.0 - 0.25]  # what a right one was paid is taken back
+    assert info["decided"].tolist() == [0, 1]
+    assert observation["predictions"].tolist() == [[n, n, n, n], [gold[1, 0], n, gold[1, 2], n]]
+    assert (observation["input_ids"][0, 1:5] == mask).all()
+    assert observation["input_ids"][1, 1:5].tolist() == [gold[1, 0], mask, gold[1, 2], mask]
+    _, rewards, ended, *_ = env.step(gold)
+    assert rewards.tolist() == [4.0, 2.0]
+    assert ended.all()
+
+
+def test_the_last_step_opens_nothing():
+    env = remasking()
+    begun(env)
+    some = env.targets.copy()
+    some[:, 0] = 17
+    for _ in range(3):
+        observation = env.step(some)[0]
+    assert observation["due"].tolist() == [[1, 0, 0, 0]] * 2
+
+
+@pytest.mark.parametrize("reward", ["log_likelihood", "exact_match", lambda p, t, m: np.where(m, p == t, 0.0)])
+def test_rewards_of_a_text_do_not_depend_on_what_was_taken_back(reward):
+    totals = []
+    for detours in (False, True):
+        env = remasking(reward=reward, step_cost=0.0)
+        begun(env)
+        gold, total = env.targets, np.zeros(2)
+        if detours:
+            wrong = np.full((2, 4), 17)
+            wrong[:, 0] = 5
+            total += env.step(wrong)[1]
+            total += env.step(np.full((2, 4), 17))[1] + 0.25
+        total += env.step(gold)[1]
+        totals.append(total.tolist())
+    assert totals[0] == pytest.approx(totals[1])
+
+
+def test_a_policy_takes_tokens_back():
+    env = remasking()
+    policy = small_policy(env)
+    policy.set_training_mode(False)
+    observation = begun(env)
+    filled = env.targets.copy()
+    filled[:, 2:] = 17
+    observation = env.step(filled)[0]
+    with th.no_grad():
+        obs, _ = policy.obs_to_tensor(observation)
+        packed = policy.positions(obs)
+        at = packed.unpack(packed.log_probs.exp())
+        assert at[..., 17][:, :2] == pytest.approx(np.full((2, 2), 1 / (1 + np.exp(4.0))), abs=1e-5)
+        assert (at[:, 0].gather(1, th.as_tensor(filled[:, :1])) + at[:, 0, 17:]).flatten().tolist() == pytest.approx(
+            [1, 1]
+        )
+        assert policy.predict(observation, deterministic=True)[0][:, :2].tolist() == filled[:, :2].tolist()
+        policy.wait_head.reopen.bias.fill_(4.0)
+        assert (policy.predict(observation, deterministic=True)[0][:, :2] == 17).all()
+    policy.evaluate_actions(obs, th.as_tensor(policy.predict(observation)[0]))[1].sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in policy.parameters())
+    assert policy.wait_head.reopen.bias.grad.item() != 0.0
+    assert evaluate(policy, remasking()).steps.max() <= 4
+
+
+def test_a_page_of_texts_in_steps_has_a_slider(tmp_path):
+    env = make(1, unit="sequence", per_step=2)
+    texts = [play_text(small_policy(env), env, text) for text in (0, 1)]
+    assert [position.step for position in texts[1].positions] == [1, 1, 2, 2]
+    source = page(Facts("run", "algo", "data", "train", 2), texts)
+    assert source.count('type="range" min="0" max="2"') == 2
+    assert source.count('data-step="2"') == 3
+    assert source.count("<script>") == 1
+
+
+def test_a_run_is_compared_with_other_orders_of_as_many_steps(tmp_path):
+    texts = [
+        "one two three four",
+        "two three four one",
+        "three four one two",
+        "four one two three",
+        "one three two four",
+    ]
+    (tmp_path / "train.txt").write_text("\n".join(texts * 3))
+    given = {
+        "run_dir": tmp_path / "run",
+        "algo": "supervised",
+        "env.id": ID,
+        "env.dataset": tmp_path / "train.txt",
+        "env.num_envs": 4,
+        "env.per_step": 2,
+        "evaluation.num_envs": 4,
+        "budget.passes": 1,
+    }
+    main([f"--{key}={value}" for key, value in given.items()])
+    rows = json.loads((tmp_path / "run" / "report.json").read_text())["baselines"]
+    assert {"random order", "confidence order"} <= set(rows)
+    assert rows["random order"]["steps"] == rows["confidence order"]["steps"] == 2.0
+
+
+def test_equal_texts_are_read_once_and_finished_ones_never():
+    env = make(4, unit="sequence", order="learned", max_steps=3, group_size=4)
+    policy = small_policy(env)
+    observation = begun(env)
+    actions = env.targets.copy()
+
+    def read(observation) -> int:
+        before = policy.encoder.spent.texts
+        policy.evaluate_actions(policy.obs_to_tensor(observation)[0], th.as_tensor(actions))
+        return policy.encoder.spent.texts - before
+
+    assert read(observation) == 1  # four rows begin with the same masks
+    actions[1:, 0] = 17
+    actions[3, 1] = 17
+    observation = env.step(actions)[0]
+    assert read(observation) == 2  # one row has finished, and two of the others are alike
+
+
+def test_ppo_learns_an_order_from_the_command_line(tmp_path, capsys):
+    (tmp_path / "train.txt").write_text(
+        "\n".join(["one two three four", "two three four one", "four one two three"] * 4)
+    )
+    given = {
+        "run_dir": tmp_path / "run",
+        "algo": "ppo",
+        "env.id": ID,
+        "env.dataset": tmp_path / "train.txt",
+        "env.order": "learned",
+        "env.max_steps": 3,
+        "env.num_envs": 4,
+        "env.group_size": 1,
+        "evaluation.num_envs": 4,
+        "budget.passes": 1,
+    }
+    main([f"--{key}={value}" for key, value in given.items()])
+    rows = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert rows["metrics"]["validation"]["steps"] <= 3.0
+
+
+def test_a_search_moves_the_head_that_waits(recwarn):
+    env = make(4, unit="sequence", order="learned", max_steps=3, reward="accuracy", step_cost=0.2)
+    model = {**SMALL, "vocab_size": 17}
+    agent = find_algorithm("es")(
+        "LMPolicy", env, policy_kwargs={"model": model, "freeze": ["*"]}, optimizer_kwargs={"sigma": 3.0}, seed=0
+    )
+    assert {block.name.partition(".")[0] for block in agent.space.blocks} == {"wait_head"}
+    before = [p.detach().clone() for p in agent.policy.wait_head.parameters()]
+    agent.learn(1)
+    assert any((p != old).any() for p, old in zip(agent.policy.wait_head.parameters(), before, strict=True))
+    assert not [str(warning.message) for warning in recwarn if "one after another" in str(warning.message)]
+
+
+def test_a_temperature_sharpens_tokens_and_leaves_the_decision_to_fill():
+    env = make(2, unit="sequence", order="learned", max_steps=3)
+    warm, cold = small_policy(env), small_policy(env, temperature=0.5)
+    obs, _ = warm.obs_to_tensor(begun(env))
+    with th.no_grad():
+        warm, cold = (policy.eval().positions(obs) for policy in (warm, cold))
+    assert th.allclose(warm.log_probs[:, -1], cold.log_probs[:, -1], atol=1e-5)
+    assert th.allclose(th.log_softmax(2 * warm.of_tokens(), -1), cold.of_tokens(), atol=1e-5)

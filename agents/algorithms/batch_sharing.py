@@ -77,7 +77,7 @@ class ProcessGroup(BatchSharing):
             part = self._part(policy, obs, begin, end)
         log_probs = self._gather(part.log_probs, own)
         hidden = self._gather(part.hidden.detach().float(), own)  # no gradient: the critic trains nothing else
-        return Packed(log_probs, hidden, rows, slots, (batch, width), policy.waits)
+        return Packed(log_probs, hidden, rows, slots, (batch, width), policy.filled(obs, rows, slots))
 
     def agree(self, number: float) -> float:
         """See BatchSharing."""
@@ -121,7 +121,7 @@ class ProcessGroup(BatchSharing):
             part = policy.positions({name: leaf[:1] for name, leaf in obs.items()})
         none = part.rows[:0]
         log_probs, hidden = part.log_probs[:0].requires_grad_(th.is_grad_enabled()), part.hidden[:0]
-        return Packed(log_probs, hidden, none, none, part.shape, part.waits)
+        return Packed(log_probs, hidden, none, none, part.shape)
 
     def _gather(self, part: th.Tensor, own: th.Tensor) -> th.Tensor:
         """Return the values of all processes at Q positions, [Q, …], from those of this one where `own` [Q] is true."""

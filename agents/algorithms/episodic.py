@@ -15,6 +15,7 @@ from lm_gym.agents.algorithms.behaviours import Samples
 from lm_gym.agents.algorithms.estimators import Advantage, Baseline, coefficients, policy_gradient_loss
 from lm_gym.agents.algorithms.gradient_algorithm import GradientAlgorithm
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
+from lm_gym.agents.algorithms.text_likelihoods import Likelihood, passes, text_log_likelihood
 from lm_gym.agents.algorithms.trajectories import Trajectories, play_episodes, positions_decided
 from lm_gym.agents.model.policy import LMPolicy
 
@@ -28,12 +29,17 @@ class EpisodicREINFORCE(GradientAlgorithm):
             `"auto"` is `leave_one_out` with groups, else `value`.
         advantage: `plain` or `normalized`; `"auto"` is `plain`.
         entropy_coef: weight of the entropy bonus.
+        likelihood: `exact`, the product of the probabilities of all decisions; or an estimate of the likelihood of the
+            finished text, of those in `text_likelihoods`.
+        masks: number of random masks of the estimates `elbo` and `coupled`.
     """
 
     gamma: float | Literal["auto"]
     baseline: Baseline | Literal["auto"]
     advantage: Advantage | Literal["auto"]
     entropy_coef: float
+    likelihood: Likelihood
+    masks: int
     _average = 0.0  # the moving average of returns
     _average_weight = 0.0  # and its bias correction
 
@@ -59,10 +65,11 @@ class EpisodicREINFORCE(GradientAlgorithm):
             loss, logs = self._episode_loss(episodes)
             self._descend(loss, self.num_timesteps, logs)
         encoded = len(episodes.actions)
-        if spent is not None and self.policy.unit == "token":
+        if spent is not None and self._reads_steps:
             encoded = self.policy.encoder.spent.backward - spent.backward
-        self.forward_passes += 2 * encoded  # once for playing, and once for learning
-        self.backward_passes += encoded
+        learned = encoded * self._reads_steps + self._masked_passes * len(episodes.running)
+        self.forward_passes += encoded + learned  # for playing and for learning
+        self.backward_passes += learned
         self._dump_logs_if_due()
         return True
 
@@ -71,32 +78,72 @@ class EpisodicREINFORCE(GradientAlgorithm):
 
     def _episode_loss(self, episodes: Trajectories) -> tuple[th.Tensor, dict[str, float]]:
         """Compute the loss of whole episodes with one sample per step."""
-        obs, _ = self.policy.obs_to_tensor(episodes.observations)
-        actions = th.as_tensor(episodes.actions, device=self.device)
-        values, log_prob, entropies = self.policy.evaluate_actions(obs, actions)
         gamma = 1.0 if self.gamma == "auto" else self.gamma
         G = episodes.returns(gamma).to(self.device)[None]
-        drawn = Samples(actions[None], log_prob[None], th.ones_like(G))
-        size = self._group_size
-        baseline: Baseline = self.baseline if self.baseline != "auto" else "value" if size == 1 else "leave_one_out"
+        size, baseline = self._group_size, self._baseline
         advantage: Advantage = "plain" if self.advantage == "auto" else self.advantage
-        if baseline == "value":
-            expected: th.Tensor | float = values.detach().flatten()
-            value_loss = functional.mse_loss(values.flatten(), G[0])
-        else:
-            expected = self._moving_average(G) if baseline == "moving_average" else 0.0
-            value_loss = G.new_zeros(())
+        H: th.Tensor | None = None
+        log_prob, value_loss = G.new_zeros(G.shape[1]), G.new_zeros(())
+        expected: th.Tensor | float = 0.0
+        if self._reads_steps:
+            obs, _ = self.policy.obs_to_tensor(episodes.observations)
+            actions = th.as_tensor(episodes.actions, device=self.device)
+            values, log_prob, entropies = self.policy.evaluate_actions(obs, actions)
+            H = log_prob.neg().mean() if entropies is None else entropies.mean()
+            if baseline == "value":
+                expected, value_loss = values.detach().flatten(), functional.mse_loss(values.flatten(), G[0])
+        if baseline == "moving_average":
+            expected = self._moving_average(G)
         if baseline == "leave_one_out":
             expected, baseline = episodes.leave_one_out(gamma, size).to(self.device), "none"
+        drawn = Samples(th.as_tensor(episodes.actions, device=self.device)[None], log_prob[None], th.ones_like(G))
         c = coefficients(G, drawn, baseline=baseline, advantage=advantage, expected=expected)
-        gradient_loss = policy_gradient_loss(c, drawn)
-        H = log_prob.neg().mean() if entropies is None else entropies.mean()
-        return gradient_loss + 0.5 * value_loss - self.entropy_coef * H, {
+        exact = self.likelihood == "exact"
+        gradient_loss = policy_gradient_loss(c, drawn) if exact else self._estimated_loss(episodes, c[0])
+        logs = {
             "train/policy_gradient_loss": gradient_loss.item(),
             "train/value_loss": value_loss.item(),
-            "train/entropy_loss": -H.item(),
             "train/return_variance": G.var().item(),
         }
+        if H is not None:
+            logs["train/entropy_loss"] = -H.item()
+        entropy = 0.0 if H is None else H
+        return gradient_loss + 0.5 * value_loss - self.entropy_coef * entropy, logs
+
+    @property
+    def _baseline(self) -> Baseline:
+        """The baseline, with a decision for `"auto"`."""
+        if self.baseline != "auto":
+            return self.baseline
+        return "value" if self._group_size == 1 else "leave_one_out"
+
+    @property
+    def _reads_steps(self) -> bool:
+        """Whether learning reads the texts of all steps again."""
+        return self.likelihood == "exact" or self._baseline == "value" or self.entropy_coef > 0
+
+    @property
+    def _masked_passes(self) -> int:
+        """Forward passes over a text that estimate its likelihood."""
+        return {"one_step": 1, "elbo": self.masks, "coupled": 2 * self.masks + 1}.get(self.likelihood, 0)
+
+    def _estimated_loss(self, episodes: Trajectories, c: th.Tensor) -> th.Tensor:
+        """Compute the policy-gradient loss with an estimate of the likelihood of each finished text.
+
+        Args:
+            episodes: episodes of S steps, each of which decides all positions that are due.
+            c: float32 [S], the coefficient of each step; that of the first one is the advantage of the whole episode.
+        """
+        assert isinstance(self.policy, LMPolicy)
+        assert isinstance(episodes.observations, dict)
+        first = episodes.first_steps()
+        due = episodes.observations["due"] > 0
+        tokens = np.add.reduceat(np.where(due, episodes.actions, 0), first, axis=0)  # each position is due once
+        obs, _ = self.policy.obs_to_tensor({name: leaf[first] for name, leaf in episodes.observations.items()})
+        assert isinstance(obs, dict)
+        drawn = passes(self.likelihood, obs["position_mask"].bool(), self.masks)
+        log_prob = text_log_likelihood(self.policy, obs, th.as_tensor(tokens, device=self.device), drawn)
+        return -(c[th.as_tensor(first, device=self.device)] * log_prob).sum() / len(c)
 
     @property
     def _group_size(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import gymnasium
@@ -37,14 +37,12 @@ class Update:
         actions: int64 [N, T], the actions for the environment.
         timesteps: positions decided, counted over all samples.
         logs: numbers for the logger, by name; those on the device are read together after the backward pass.
-        tokens: sub-tokens of the texts.
     """
 
     loss: th.Tensor
     actions: NDArray[np.int64]
     timesteps: int
     logs: dict[str, float | th.Tensor]
-    tokens: int = 0
 
 
 class GradientAlgorithm(ScheduledRate):
@@ -110,6 +108,8 @@ class GradientAlgorithm(ScheduledRate):
         assert self.env is not None
         assert texts is not None
         callback.on_rollout_start()
+        assert isinstance(self._last_obs, dict)
+        tokens = int(self._last_obs["attention_mask"].sum())
         self.sharing.begin(self, texts.batch_draws)
         update = self.learn_from_batch(texts)
         for name, value in self.sharing.logs().items():
@@ -120,7 +120,7 @@ class GradientAlgorithm(ScheduledRate):
         count = len(update.actions)
         self.forward_passes += count
         self.backward_passes += count
-        self.tokens += update.tokens
+        self.tokens += tokens
         self._update_info_buffer(infos, dones)
         callback.update_locals(locals())
         callback.on_rollout_end()
@@ -132,15 +132,13 @@ class GradientAlgorithm(ScheduledRate):
     def learn_from_batch(self, texts: TextEnvironments) -> Update:
         """Update the policy from the current texts, without moving on to the next ones."""
         self.policy.set_training_mode(True)
-        assert isinstance(self._last_obs, dict)
-        tokens = int(self._last_obs["attention_mask"].sum())
         tensors, _ = self.policy.obs_to_tensor(self._last_obs)
         assert isinstance(tensors, dict)
         with self._keyed_randomness(self._n_updates):
             with th.autocast(self.device.type, th.bfloat16, enabled=self.autocast):
                 update = self._update(tensors, texts)
             self._descend(update.loss, self.num_timesteps + update.timesteps // 2, update.logs)
-        return replace(update, tokens=tokens)
+        return update
 
     def follow(self, sharing: BatchSharing) -> None:
         """Prepare to make the updates of an agent in another process, which decides the progress and logs."""

@@ -17,7 +17,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
 
-from lm_gym.agents.algorithms.defaults import is_auto
+from lm_gym.agents.algorithms.defaults import default_of, is_auto
 from lm_gym.agents.algorithms.exact_critic import ExactCritic
 from lm_gym.agents.algorithms.pairing import FEW, Estimator, pair
 from lm_gym.agents.algorithms.saving import File
@@ -72,7 +72,8 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
         gamma: γ in [0, 1], or `"auto"`.
         advantage: `gae | leave_one_out | group_normalized | maximum_likelihood | auto` (see TextRolloutBuffer).
         behaviour: `policy | without_replacement | auto`: whether the rows of a group draw independently or draw
-            different choices. `auto` is the latter if there are more than 16 choices and the reward is separable.
+            different choices. `auto` is the latter if there are more than 16 choices, the reward is separable, and the
+            model's vocabulary head is trained.
         vf_coef: weight of the critic's loss, or `"auto"`.
         max_grad_norm: the maximum norm of the gradient; longer ones are clipped.
         sb3: clip_range, ent_coef, target_kl, gae_lambda, normalize_advantage (off by default), and the arguments of
@@ -216,7 +217,8 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
         alike = first.group_size > 1 and not first.task.writes and not masked  # rows decide the same position
         fitting = alike and estimator.alone and estimator.advantage != "gae" and choices >= first.group_size
         if self.behaviour == "auto":
-            return fitting and choices > FEW
+            usual = default_of(type(self), self.policy.start).get("behaviour", "without_replacement")
+            return fitting and choices > FEW and usual == "without_replacement"
         if self.behaviour == "without_replacement" and not fitting:
             raise ValueError(
                 f"behaviour 'without_replacement' needs groups of at most as many rows as the {choices} choices, a "

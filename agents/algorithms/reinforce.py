@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch as th
@@ -38,12 +38,14 @@ from lm_gym.agents.algorithms.estimators import (
 from lm_gym.agents.algorithms.gradient_algorithm import GradientAlgorithm, Update
 from lm_gym.agents.algorithms.pairing import Estimator, Plan, pair, plan
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
+from lm_gym.agents.algorithms.text_likelihoods import Likelihood
 from lm_gym.agents.algorithms.trajectories import Trajectories
 from lm_gym.agents.model.devices import upload
 from lm_gym.agents.model.packed import Packed, draw_rows, entropy, mean_entropy
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.model.text_encoder import TensorObservation
 from lm_gym.bounds import NonNegativeFloat, PositiveInt, UnitInterval
+from lm_gym.naming import check_choice
 
 
 class REINFORCE(EpisodicREINFORCE):
@@ -90,6 +92,9 @@ class REINFORCE(EpisodicREINFORCE):
         kl_coef: weight of KL(π ‖ π at the start of training). With 0, no reference model is kept.
         supervised_coef: weight of the supervised loss, −log π of the right choice, which is added to the loss of the
             policy gradient (Wu et al., arXiv 1609.08144, eq. 9), for rewards such as F1. With 0, labels are not used.
+        likelihood: of texts that take several steps: `exact`, or one of the estimates that others use, to compare with:
+            `one_step | elbo | coupled` (`lm_gym.agents.algorithms.text_likelihoods`).
+        masks: number of random masks of the estimates `elbo` and `coupled`.
 
     Raises:
         ValueError: a name is unknown, or a combination is meaningless. The message says what to do.
@@ -116,11 +121,15 @@ class REINFORCE(EpisodicREINFORCE):
         entropy_coef: NonNegativeFloat = 0.0,
         kl_coef: NonNegativeFloat = 0.0,
         supervised_coef: NonNegativeFloat = 0.0,
+        likelihood: Likelihood = "exact",
+        masks: PositiveInt = 1,
         **gradient_algorithm: Any,
     ) -> None:
         self.samples, self.exploration = samples, exploration
         self.gamma, self.baseline, self.advantage, self.behaviour = gamma, baseline, advantage, behaviour
         self.entropy_coef, self.kl_coef, self.supervised_coef = entropy_coef, kl_coef, supervised_coef
+        check_choice("likelihood", likelihood, get_args(Likelihood))
+        self.likelihood, self.masks = likelihood, masks
         self._reference: LMPolicy | None = None
         self._told: TextRewards | None = None
         super().__init__(policy, env, learning_rate, **gradient_algorithm)
@@ -150,6 +159,8 @@ class REINFORCE(EpisodicREINFORCE):
     def _check_env(self, env: VecEnv) -> None:
         check_estimator(self.baseline, self.advantage, self.behaviour, self.samples)
         distribution = isinstance(env.action_space, spaces.Box) and issubclass(self.policy_class, LMPolicy)
+        if self.likelihood != "exact":
+            self._check_likelihood(env)
         if self._texts(env) is None and not distribution:
             self._check_episodes(env)
             return
@@ -225,6 +236,17 @@ class REINFORCE(EpisodicREINFORCE):
                 f"behaviour={self.behaviour!r}: episodes of single steps have one sample of each choice; take "
                 "baseline='value' (or, with a group_size above 1, 'leave_one_out'), advantage='plain' or 'normalized', "
                 "behaviour='policy', or make the environment with unit='sequence'"
+            )
+
+    def _check_likelihood(self, env: VecEnv) -> None:
+        """Refuse estimates of the likelihood of tokens if steps do not fill exactly the positions that are due."""
+        several = isinstance(env.action_space, spaces.MultiDiscrete) and self._plays_texts and self._texts(env) is None
+        if not several or TextEnvironments(env).first.task.may_end_open:
+            why = "positions may stay open" if several else "texts do not take several steps with unit='sequence'"
+            raise ValueError(
+                f"likelihood={self.likelihood!r} estimates the likelihood of a text that is filled in fixed steps, and "
+                f"here {why}: take likelihood='exact', or make lm_gym/Unmasking-v0 with unit='sequence' and "
+                "order='left_to_right' or 'random'"
             )
 
     @property

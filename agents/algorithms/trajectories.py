@@ -35,6 +35,11 @@ class Trajectories:
         """Compute the returns-to-go of the steps, float32 [S], in the order of `actions`."""
         return returns_to_go(th.as_tensor(self.rewards), gamma)[th.as_tensor(self.running)]
 
+    def first_steps(self) -> NDArray[np.int64]:
+        """Return the index of each row's first step among the S flat steps, int64 [N]."""
+        lengths: NDArray[np.int64] = self.running.sum(1)
+        return np.cumsum(lengths) - lengths
+
     def leave_one_out(self, gamma: float, group_size: int) -> th.Tensor:
         """Return, for each step, the mean return-to-go of the other rows of its group at that time, float32 [S].
 

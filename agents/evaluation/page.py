@@ -12,6 +12,16 @@ from lm_gym.agents.evaluation.played import PlayedPart, PlayedPosition, PlayedTe
 from lm_gym.agents.evaluation.theme import VIEWPORT, style
 from lm_gym.tasks import Mark
 
+_SLIDERS = """<script>
+for (const slider of document.querySelectorAll(".steps input")) {
+  slider.addEventListener("input", () => {
+    slider.nextElementSibling.textContent = slider.value;
+    for (const word of slider.closest("article").querySelectorAll("[data-step]"))
+      word.classList.toggle("later", Number(word.dataset.step) > Number(slider.value));
+  });
+}
+</script>"""  # the words of a text as they were after a step
+
 _COLOURS = 8  # number of colours in page.css; further labels reuse them
 
 
@@ -62,6 +72,7 @@ def page(facts: Facts, texts: Sequence[PlayedText]) -> str:
             f'<p class="legend">{_legend(colour_of, texts[0])}</p>',
             '<p><label><input type="checkbox" id="errors"> only texts with errors</label></p></header>',
             *(_article(text, colour_of) for text in texts),
+            *([_SLIDERS] if any(text.states for text in texts) else []),
             "</body></html>\n",
         ]
     )
@@ -73,6 +84,8 @@ def _legend(colour_of: dict[str, str], text: PlayedText) -> str:
         return (
             f'The {position} is above, the prediction below: <i class="bar right start end">right</i> '
             '<i class="bar wrong start end">✗ wrong</i>. Point at one to see the most probable choices.'
+            + " Move a slider to see the text after each step."
+            * bool(text.states)
         )
     names = " ".join(f'<i class="bar {c} start end">{escape(name)}</i>' for name, c in colour_of.items())
     return (
@@ -87,10 +100,21 @@ def _article(text: PlayedText, colour_of: dict[str, str]) -> str:
     filled = text.task.choice_is_text
     body = "".join(_filled(text.parts) if filled else _labelled(text.parts, colour_of))
     kind = "flawless" if text.flawless else "flawed"
-    count = f"{text.num_right} of {len(text.positions)} right<br>reward {text.reward:.2f}"
+    count = f"{text.num_right} of {len(text.positions)} right<br>reward {text.reward:.2f}{_slider(text)}"
     return (
         f'<article class="{kind}" id="text-{text.index + 1}"><div class="number">{text.index + 1}</div>'
         f'<div class="{"filled" if filled else "tagged"}">{body}</div><aside>{count}</aside></article>'
+    )
+
+
+def _slider(text: PlayedText) -> str:
+    """Return a slider over the steps of a text that takes several."""
+    last = len(text.states)
+    if not last:
+        return ""
+    return (
+        f'<label class="steps">after step <input type="range" min="0" max="{last}" value="{last}">'
+        f"<output>{last}</output> of {last}</label>"
     )
 
 
@@ -128,10 +152,15 @@ def _filled(parts: Iterable[PlayedPart]) -> Iterator[str]:
             continue
         kind, mark = ("right", "") if position.right else ("wrong", "✗ ")
         yield (
-            f'<span class="word" tabindex="0"><b>{escape(part.text)}</b>'
+            f'<span class="word" tabindex="0"{_step(position)}><b>{escape(part.text)}</b>'
             f'<i class="bar {kind} start end">{mark}{escape(position.predicted)}</i>'
             f"{_details(position.gold, position)}</span>"
         )
+
+
+def _step(position: PlayedPosition) -> str:
+    """Return the attribute that tells when a position was decided."""
+    return f' data-step="{position.step}"' if position.step else ""
 
 
 class _Bar(NamedTuple):

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from lm_gym.agents.evaluation.playing import most_probable, position_rewards, read
+import numpy as np
+
+from lm_gym.agents.evaluation.playing import decided, position_rewards, read
 from lm_gym.agents.evaluation.stepping import play_steps
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.envs import TextVectorEnv
@@ -33,6 +35,7 @@ class PlayedPosition:
         gold_mark, predicted_mark: marks that display the choices.
         reward: reward of the predicted choice.
         top: the `TOP` most probable choices, most probable first.
+        step: the step that decided it, from 1; 0 if texts are decided at once, or if it is still open.
     """
 
     gold: str
@@ -43,6 +46,7 @@ class PlayedPosition:
     predicted_mark: Mark
     reward: float
     top: tuple[Choice, ...]
+    step: int = 0
 
 
 class PlayedPart(NamedTuple):
@@ -109,14 +113,15 @@ def play_text(policy: LMPolicy, env: TextVectorEnv, index: int) -> PlayedText:
         log_probs, choices = packed.of_tokens().topk(min(TOP, task.shape.choices))
         top = zip(choices.tolist(), log_probs.exp().tolist(), strict=True)
         first.update(zip(packed.slots.tolist(), top, strict=True))
-        return most_probable(packed, batch.targets, task)
+        return decided(packed, batch, task)
 
     if env.at_once:
-        said = predict(Batch(obs, env.text_index, env.targets))
+        said = predict(Batch(obs, env.text_index, env.targets, env.episodes.uniforms))
+        when = np.zeros(said.choices.shape[1], np.int64)
         rewards = position_rewards(env, said.choices, said.target_log_probs)[0]
     else:
         played = play_steps(predict, env, lambda: states.append(env.render_row(0)))
-        said, rewards = played.prediction, played.position_rewards[0]
+        said, rewards, when = played.prediction, played.position_rewards[0], played.when[0] + 1
     slots = sorted(first)
     text = DecidedText(index, obs["positions"][0, slots], env.targets[0, slots], said.choices[0, slots])
     gold_marks, predicted_marks = (task.marks(values.tolist()) for values in (text.targets, text.choices))
@@ -130,6 +135,7 @@ def play_text(policy: LMPolicy, env: TextVectorEnv, index: int) -> PlayedText:
             predicted_mark=predicted_marks[k],
             reward=float(rewards[slots[k]]),
             top=tuple(Choice(task.choice_name(c), p) for c, p in zip(*first[slot], strict=True)),
+            step=int(when[slot]),
         )
         for k, slot in enumerate(slots)
     ]

@@ -55,7 +55,7 @@ def evaluate(
         mask = obs["position_mask"][used].astype(bool)
         slots = (offsets[rows, None] + np.arange(mask.shape[1]))[mask]
         if steps is None:
-            said = predict(Batch(obs, env.text_index, env.targets))
+            said = predict(Batch(obs, env.text_index, env.targets, env.episodes.uniforms))
             choices = np.where(obs["position_mask"].astype(bool), said.choices, 0)
             returns[rows] = position_rewards(env, choices, said.target_log_probs).sum(-1)[used]
         else:
@@ -119,17 +119,26 @@ def read(policy: LMPolicy, obs: dict[str, NDArray[np.int64]]) -> Packed:
         return policy.positions(tensors)
 
 
-def most_probable(packed: Packed, targets: NDArray[np.int64], task: Task) -> Prediction:
-    """Return the most probable choices [N, T], log-probabilities of targets and choices, and the task's scores."""
+def decided(packed: Packed, batch: Batch, task: Task) -> Prediction:
+    """Return the most probable choices [N, T], log-probabilities of targets and choices, and the task's scores.
+
+    If the task draws choices, they are drawn by `batch.uniforms`.
+    """
+    targets = batch.targets
     gold = packed.of_tokens().gather(1, packed.pick(targets)[:, None]).squeeze(1).clamp(min=-LOGIT_BOUND)
     rows, slots = packed.rows.cpu().numpy(), packed.slots.cpu().numpy()
-    chosen = packed.most_probable()
+    host = packed.log_probs.cpu().numpy()
+    if batch.uniforms is None:
+        chosen = packed.most_probable()
+    else:
+        drawn = task.choose(host, batch.uniforms[rows, slots])
+        chosen = th.as_tensor(drawn, device=packed.log_probs.device)
     best = packed.log_probs.gather(1, chosen[:, None]).squeeze(1)
     choices = np.zeros(targets.shape, np.int64)
     log_probs = np.zeros((2, *targets.shape), np.float32)
     choices[rows, slots] = chosen.cpu().numpy()
     log_probs[:, rows, slots] = th.stack([gold, best]).cpu().numpy()
-    sure, scores = task.score(packed.log_probs.cpu().numpy()), None
+    sure, scores = task.score(host, chosen.cpu().numpy()), None
     if sure is not None:
         scores = np.zeros(targets.shape)
         scores[rows, slots] = sure
@@ -141,5 +150,5 @@ def most_probable(packed: Packed, targets: NDArray[np.int64], task: Task) -> Pre
 
 
 def lm_predictor(policy: LMPolicy, task: Task) -> Predictor:
-    """Return a predictor of the policy's most probable choices, with log-probabilities and the task's scores."""
-    return lambda batch: most_probable(read(policy, batch.observation), batch.targets, task)
+    """Return a predictor of the policy's choices, with log-probabilities and the task's scores (see `decided`)."""
+    return lambda batch: decided(read(policy, batch.observation), batch, task)

@@ -48,10 +48,12 @@ def play_steps(
     when, rewards = np.full(targets.shape, -1), np.zeros(targets.shape, np.float32)
     while not ended.all():
         observation = env.episodes.observe(np.arange(env.num_envs))
-        due = observation["due"] > 0
-        said = predict(Batch(observation, texts, targets))
-        step, _ = env.decide(said, ~ended)
+        due = (observation["due"] > 0) & (observation["predictions"] == env.task.shape.choices)
+        said = predict(Batch(observation, texts, targets, env.episodes.uniforms))
+        step, moved = env.decide(said, ~ended)
         when[step.decided] = steps.max()
+        if step.taken_back is not None:
+            when[step.taken_back < env.task.shape.choices] = -1
         steps += ~ended
         if said.target_log_probs is None:
             log_probs = None
@@ -62,7 +64,7 @@ def play_steps(
             np.copyto(log_probs, said.target_log_probs, where=due & ~ended[:, None])
         paid = env.episodes.track.pay_step(step) if scored else np.full(targets.shape, np.nan, np.float32)
         rewards += np.where(ended[:, None], np.float32(0.0), paid)
-        returns += np.where(ended, 0.0, paid.sum(-1) - env.task.step_cost)
+        returns += np.where(ended, 0.0, paid.sum(-1) - env.episodes.cost(step, moved))
         after_step()
         ended = env.episodes.finished
     choices = env.episodes.observation["predictions"].copy()

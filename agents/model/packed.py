@@ -22,7 +22,8 @@ class Packed:
         rows: int64 [Q], the text of each position.
         slots: int64 [Q], index among the positions of its text (0 … T-1).
         shape: (B, T), the shape of a batch of actions.
-        waits: whether the last of the n choices leaves a position open.
+        filled: bool [Q], positions that have a token already, if the last of the n choices leaves a position open or
+            opens it again; None if there is no such choice.
     """
 
     log_probs: th.Tensor
@@ -30,7 +31,7 @@ class Packed:
     rows: th.Tensor
     slots: th.Tensor
     shape: tuple[int, int]
-    waits: bool = False
+    filled: th.Tensor | None = None
 
     def choose(self, deterministic: bool) -> th.Tensor:
         """Return actions [B, T], the most probable or sampled ones; 0 where padded."""
@@ -40,18 +41,19 @@ class Packed:
         """Return the most probable choice at each position, int64 [Q].
 
         If positions may wait, those that are more likely to be filled than not get their most probable token. So does
-        the position of each text that is most likely to be filled, so that every step decides something.
+        the open position of each text that is most likely to be filled, so that every step decides something.
         """
-        if not self.waits:
+        if self.filled is None:
             return self.log_probs.argmax(-1)
         wait = self.log_probs[:, -1]
-        least = wait.new_zeros(self.shape[0]).scatter_reduce(0, self.rows, wait, "amin")
-        filled = (wait <= -math.log(2)) | (wait <= least[self.rows])
-        return th.where(filled, self.log_probs[:, :-1].argmax(-1), self.log_probs.shape[1] - 1)
+        open_ = wait.masked_fill(self.filled, 0.0)
+        least = wait.new_zeros(self.shape[0]).scatter_reduce(0, self.rows, open_, "amin")
+        taken = (wait <= -math.log(2)) | ((wait <= least[self.rows]) & ~self.filled)
+        return th.where(taken, self.log_probs[:, :-1].argmax(-1), self.log_probs.shape[1] - 1)
 
     def of_tokens(self) -> th.Tensor:
         """Return the log-probabilities at positions that do not wait, float32 [Q, n]."""
-        return th.log_softmax(self.log_probs[:, :-1], -1) if self.waits else self.log_probs
+        return self.log_probs if self.filled is None else th.log_softmax(self.log_probs[:, :-1], -1)
 
     def log_prob(self, actions: th.Tensor) -> th.Tensor:
         """Return log-probabilities [B] of actions [B, T], summed over the positions of a text."""

@@ -47,7 +47,7 @@ class Pointer:
         """Number of hidden states that the head reads for each position: those of the candidates."""
         return self.choices
 
-    def encode(self, read: Read, ids: th.Tensor, mask: th.Tensor, rows: th.Tensor) -> th.Tensor:
+    def encode(self, read: Read, ids: th.Tensor, mask: th.Tensor, rows: th.Tensor, *, once: bool = True) -> th.Tensor:
         """Encode texts.
 
         Args:
@@ -55,6 +55,7 @@ class Pointer:
             ids: int64 [B, L].
             mask: [B, L], 1 at real sub-tokens.
             rows: int64 [Q], texts to return.
+            once: as in `Towers.encode`; texts have no parts here.
 
         Returns:
             The candidates of the texts `rows`, [Q, n, H + 1], see `read`.

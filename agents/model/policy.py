@@ -16,6 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lm_gym.agents.model.adamw import GroupedAdamW, parameter_groups
 from lm_gym.agents.model.candidates import CANDIDATE_HEADS, find_candidates
+from lm_gym.agents.model.distinct import distinct_texts
 from lm_gym.agents.model.environment_spaces import (
     check_vocabulary,
     read_action_space,
@@ -72,6 +73,7 @@ class LMPolicy(ActorCriticPolicy):
         freeze: glob patterns over the names of parameters to freeze, such as `("*embeddings*",)`.
         head_lr_scale: learning rate of a head of labels and of the critic, as a multiple of the encoder's.
         weight_decay: AdamW's weight decay of matrices.
+        temperature: divides the logits of the choices: below 1, samples are closer to the most probable choice.
         dropout: overrides the model's dropout probabilities; None keeps them.
         dtype: dtype of the weights: `"float32"`, `"bfloat16"` or `"float16"`.
         tokenizer: source of the tokenizer for save_pretrained; by default `model`.
@@ -88,6 +90,7 @@ class LMPolicy(ActorCriticPolicy):
             weights, or texts are too long for the model.
     """
 
+    _read: th.Tensor  # attention mask of the texts that the last call encoded
     distinct: int = 0
     critic: Callable[[AtCursors, TensorObservation], th.Tensor] | None = None
 
@@ -106,6 +109,7 @@ class LMPolicy(ActorCriticPolicy):
         freeze: Sequence[str] = (),
         head_lr_scale: PositiveFloat = 5.0,
         weight_decay: NonNegativeFloat = 0.01,
+        temperature: PositiveFloat = 1.0,
         dropout: Fraction | None = None,
         dtype: str = "float32",
         tokenizer: str | None = None,
@@ -131,6 +135,7 @@ class LMPolicy(ActorCriticPolicy):
             "freeze": list(freeze),
             "head_lr_scale": head_lr_scale,
             "weight_decay": weight_decay,
+            "temperature": temperature,
             "dropout": dropout,
             "dtype": dtype,
             "tokenizer": tokenizer or (model if isinstance(model, str) else None),
@@ -219,6 +224,11 @@ class LMPolicy(ActorCriticPolicy):
         if self.tokenizer is not None:
             check_tokenizer(self.tokenizer, tokenizer.tokenizer.get_vocab(), tokenizer.source)
 
+    @property
+    def temperature(self) -> float:
+        """What the logits of the choices are divided by."""
+        return float(self._arguments["temperature"])
+
     def config_kwargs(self) -> dict[str, Any]:
         """Return `policy_kwargs` that rebuild this policy without its initial checkpoint."""
         return {"model": self.network.config.to_dict(), **self._arguments}
@@ -244,7 +254,12 @@ class LMPolicy(ActorCriticPolicy):
         rows, slots = self.places(obs, slots)
         hidden = self.encode(obs, rows, slots)
         batch, width = obs["position_mask"].shape
-        return Packed(self.log_probs(hidden, rows, obs), hidden, rows, slots, (batch, width), self.waits)
+        log_probs = self.log_probs(hidden, rows, obs, slots)
+        return Packed(log_probs, hidden, rows, slots, (batch, width), self.filled(obs, rows, slots))
+
+    def filled(self, obs: TensorObservation, rows: th.Tensor, slots: th.Tensor) -> th.Tensor | None:
+        """Return which positions have a token already, bool [Q]; None if positions may not wait."""
+        return obs["predictions"][rows, slots] < self.num_choices - 1 if self.waits else None
 
     def places(self, obs: TensorObservation, slots: th.Tensor | None = None) -> tuple[th.Tensor, th.Tensor]:
         """Return the rows and slots of the positions for `positions`, int64 [Q] each; same arguments."""
@@ -256,16 +271,29 @@ class LMPolicy(ActorCriticPolicy):
     def encode(self, obs: TensorObservation, rows: th.Tensor, slots: th.Tensor) -> th.Tensor:
         """Return the encoder's hidden states [Q, H] at positions, or those of candidates (see `PositionModel`)."""
         columns = obs["positions"].long()[rows, slots]
-        return self.language_model.encode(obs["input_ids"].long(), obs["attention_mask"].long(), rows, columns)
+        ids, attention = obs["input_ids"].long(), obs["attention_mask"].long()
+        if "due" in obs and len(rows):  # rows without due positions are not read, and equal texts once
+            used, row = th.unique(rows, return_inverse=True)
+            first, text = distinct_texts(ids[used], attention[used])
+            ids, attention, rows = ids[used][first], attention[used][first], text[row]
+        self._read = attention
+        return self.language_model.encode(ids, attention, rows, columns)
 
-    def log_probs(self, hidden: th.Tensor, rows: th.Tensor, obs: TensorObservation) -> th.Tensor:
-        """Return log-probabilities, float32 [Q, n], from hidden states [Q, H] of the texts `rows` [Q]."""
+    def log_probs(
+        self, hidden: th.Tensor, rows: th.Tensor, obs: TensorObservation, slots: th.Tensor | None = None
+    ) -> th.Tensor:
+        """Return log-probabilities, float32 [Q, n], from hidden states [Q, H] of the texts `rows` [Q].
+
+        The positions `slots` [Q] are needed only if positions may wait.
+        """
         logits = self._logits(hidden)
         if "action_mask" in obs:
             logits = logits.masked_fill(obs["action_mask"].bool().logical_not()[rows], float("-inf"))
         if self.wait_head is not None:
+            tokens = obs["predictions"].long()[rows, slots]
             last = (obs["steps_left"][:, 0] <= 1)[rows] if "steps_left" in obs else None
-            waiting: th.Tensor = self.wait_head(hidden, th.log_softmax(logits, -1), last)
+            own = th.log_softmax(logits * self.temperature, -1)  # at temperature 1
+            waiting: th.Tensor = self.wait_head(hidden, own, th.log_softmax(logits, -1), rows, last, tokens)
             return waiting
         if logits.shape[-1] < 16 and not logits.requires_grad:  # torch's kernel is slow for few choices
             return logits - logits.logsumexp(-1, keepdim=True)
@@ -273,7 +301,8 @@ class LMPolicy(ActorCriticPolicy):
 
     def _logits(self, hidden: th.Tensor) -> th.Tensor:
         """Return logits of the choices, float32 [Q, n]; a model may have more rows than its tokenizer has tokens."""
-        return self.language_model.head(hidden)[:, : self.num_choices]
+        logits = self.language_model.head(hidden)[:, : self.num_choices]
+        return logits if self.temperature == 1 else logits / self.temperature
 
     def embeddings(self, observation: PyTorchObs) -> th.Tensor:
         """Return embeddings of the contexts and candidates of a batch, [B, n + 1, D], for `head="similarity"`.
@@ -307,8 +336,9 @@ class LMPolicy(ActorCriticPolicy):
             action_masks: allowed choices, [B, n] or [B, T · n]; overrides the observation's mask.
         """
         if self.unit == "sequence":
-            self.encoder.count(obs["attention_mask"], backward=th.is_grad_enabled())
-            return self.positions(obs).restricted(action_masks)
+            packed = self.positions(obs).restricted(action_masks)
+            self.encoder.count(self._read, backward=th.is_grad_enabled())
+            return packed
         keep = not (self.training or th.is_grad_enabled() or th.is_inference_mode_enabled() or "text" in obs)
         hidden, steps = self.encoder.kept(obs) if keep else self.encoder.at_cursors(obs)
         logits = self._logits(hidden)
@@ -417,7 +447,7 @@ class LMPolicy(ActorCriticPolicy):
 
 def _as_decided(packed: Packed | AtCursors, lowest: float) -> th.Tensor:
     """Return log-probabilities [Q, n] whose largest is the policy's choice, including the decision to wait."""
-    if not isinstance(packed, Packed) or not packed.waits:
+    if not isinstance(packed, Packed) or packed.filled is None:
         return packed.log_probs
     waiting = (packed.most_probable() == packed.log_probs.shape[1] - 1)[:, None]
     tokens, wait = packed.log_probs[:, :-1], packed.log_probs[:, -1:]

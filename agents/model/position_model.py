@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch as th
@@ -47,6 +48,16 @@ class PositionModel(nn.Module):
         self.prompt: Prompt | None = None
         self.label_words: nn.Module | None = None
         self.candidates: Candidates | None = None
+        self._once = True
+
+    @contextmanager
+    def every_row(self) -> Iterator[None]:
+        """Encode equal parts of texts again for each row inside the `with` block, whose rows have different weights."""
+        self._once = False
+        try:
+            yield
+        finally:
+            self._once = True
 
     def forward(
         self, input_ids: th.Tensor, attention_mask: th.Tensor, rows: th.Tensor, columns: th.Tensor
@@ -69,7 +80,7 @@ class PositionModel(nn.Module):
         length = int(attention_mask.sum(1).max())
         input_ids, attention_mask = input_ids[:, :length], attention_mask[:, :length]
         if self.candidates is not None:
-            return self.candidates.encode(self.read, input_ids, attention_mask, rows)
+            return self.candidates.encode(self.read, input_ids, attention_mask, rows, once=self._once)
         arguments: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}
         if self.prompt is not None:
             arguments, columns = self.prompt(self.network, input_ids, attention_mask, rows, columns)

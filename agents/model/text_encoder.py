@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch as th
 
+from lm_gym.agents.model.distinct import distinct_texts
 from lm_gym.agents.model.position_model import PositionModel
 
 TensorObservation = dict[str, th.Tensor]
@@ -60,7 +61,7 @@ class TextEncoder:
         if "text" in obs:
             text, owner = obs["text"].long(), obs["text"].long()
         else:
-            first, text = _distinct(ids, attention)
+            first, text = distinct_texts(ids, attention)
             ids, attention, owner = ids[first], attention[first], th.arange(len(text), device=text.device)
         columns = obs["positions"].long()[owner, cursor]
         places, steps = th.unique(text * ids.shape[1] + columns, return_inverse=True)
@@ -105,7 +106,7 @@ class TextEncoder:
 
     def _renew(self, kept: _Kept, obs: TensorObservation, fresh: th.Tensor) -> None:
         ids, attention = obs["input_ids"][fresh].long(), obs["attention_mask"][fresh].long()
-        first, text = _distinct(ids, attention)
+        first, text = distinct_texts(ids, attention)
         rows, slots = obs["position_mask"][fresh].bool().nonzero(as_tuple=True)
         columns = obs["positions"][fresh].long()[rows, slots]
         places, inverse = th.unique(text[rows] * ids.shape[1] + columns, return_inverse=True)
@@ -195,13 +196,3 @@ def _tensors(model: PositionModel) -> list[th.Tensor]:
     """Return the same tensors as `parameters()` and `buffers()`, in a fraction of the time."""
     held = (group for module in model.modules() for group in (module._parameters, module._buffers))
     return [tensor for group in held for tensor in group.values() if tensor is not None]
-
-
-def _distinct(ids: th.Tensor, attention: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-    """Return the index of one row of each distinct text, int64 [U], and the text of every row, int64 [B]."""
-    read = th.where(attention > 0, ids, -1)
-    _, group = th.unique(read, dim=0, return_inverse=True)
-    count = int(group.max()) + 1
-    rows = th.arange(len(group), device=group.device)
-    first = rows.new_full((count,), len(group)).scatter_reduce_(0, group, rows, "amin")
-    return first, group

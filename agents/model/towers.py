@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch as th
 from torch.nn.functional import normalize
 
+from lm_gym.agents.model.distinct import distinct_texts
 from lm_gym.agents.model.pointer import ABSENT, Read
 
 SCALE = 20.0  # logits per unit of cosine, as in Sentence-Transformers
@@ -46,7 +47,7 @@ class Towers:
         """Number of hidden states that the head reads for each position: those of the context and the candidates."""
         return self.choices + 1
 
-    def encode(self, read: Read, ids: th.Tensor, mask: th.Tensor, rows: th.Tensor) -> th.Tensor:
+    def encode(self, read: Read, ids: th.Tensor, mask: th.Tensor, rows: th.Tensor, *, once: bool = True) -> th.Tensor:
         """Encode the parts of texts.
 
         Args:
@@ -54,14 +55,20 @@ class Towers:
             ids: int64 [B, L].
             mask: [B, L], 1 at real sub-tokens.
             rows: int64 [Q], texts to return.
+            once: whether equal parts of different texts, such as replies of a bank, are encoded once. Not if the rows
+                of a batch run with different weights.
 
         Returns:
             [Q, n + 1, H], the states of the context and of each choice; zeros for choices that a text lacks.
         """
         parts, inside, there = self.split(ids, mask)
-        output = read(parts, inside)  # [B·(n + 1), W, H]
+        part = th.arange(len(parts), device=parts.device)
+        if once:
+            first, part = distinct_texts(parts, inside)
+            parts, inside = parts[first], inside[first]
+        output = read(parts, inside)  # [U, W, H], or [B·(n + 1), W, H]
         weights = inside.to(output.dtype)[..., None]
-        states = (output * weights).sum(1) / weights.sum(1)
+        states = ((output * weights).sum(1) / weights.sum(1))[part]
         return states.view(*there.shape, -1).masked_fill(~there[..., None], 0.0)[rows]
 
     def split(self, ids: th.Tensor, mask: th.Tensor) -> tuple[th.Tensor, th.Tensor, th.Tensor]:

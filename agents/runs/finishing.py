@@ -2,13 +2,13 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lm_gym.agents.evaluation.playing import baselines, evaluate
 from lm_gym.agents.evaluation.report import closing_table, markdown, reports
 from lm_gym.agents.files import add_to_folder, write_json, write_text
-from lm_gym.agents.runs.assembly import make_agent, make_env
+from lm_gym.agents.runs.assembly import make_agent, make_env, make_policy
 from lm_gym.agents.runs.callbacks import RunState
 from lm_gym.agents.runs.card import CARD, card
 from lm_gym.agents.runs.program import program
@@ -19,6 +19,7 @@ from lm_gym.agents.runs.terminal import Terminal
 from lm_gym.data import Dataset
 from lm_gym.envs import TextVectorEnv
 from lm_gym.registry import own_name
+from lm_gym.tasks import Evaluation
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,11 @@ def finish(run: TrainingRun) -> None:
         "improved": run.state.improved,
         "stopped_early": run.stopped_early,
         "metrics": {split: {**evaluation.metrics, **best.summary()} for split, evaluation in evaluations.items()},
-        "baselines": {**baselines(envs[last]), "untrained": evaluate(untrained, envs[last]).metrics},
+        "baselines": {
+            **baselines(envs[last]),
+            **other_ways(run, evaluations[last], last),
+            "untrained": evaluate(untrained, envs[last]).metrics,
+        },
         "fingerprint": run.dataset.fingerprint,
         "reports": reports(evaluations[last]),
     }
@@ -102,6 +107,17 @@ def finish(run: TrainingRun) -> None:
     write_json(folder.report, report)
     run.console.print(closing_table(report))
     run.console.say(f"{chosen}\n{folder.path}/report.md\n{next_commands(run)}")
+
+
+def other_ways(run: TrainingRun, played: Evaluation, split: str) -> dict[str, dict[str, float]]:
+    """Return the metrics of the best model if it plays the texts of a split in other ways (`Task.other_ways`)."""
+    found = {}
+    for name, options in played.task.other_ways(played).items():
+        settings = replace(run.settings, env=replace(run.settings.env, **options))
+        env = make_env(settings, run.dataset, split, run.env.task.tokenizer)
+        policy = make_policy(settings, env, str(run.folder.best))
+        found[name] = evaluate(policy, env).metrics
+    return found
 
 
 def next_commands(run: TrainingRun) -> str:

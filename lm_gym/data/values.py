@@ -172,6 +172,8 @@ def read_label(value: Any, words: int) -> list[str]:
 def read_labels(value: Any, words: int) -> list[str]:
     """Return the labels of a list, of a string with commas, semicolons or bars between them, or a single one."""
     value = plain(value)
+    if value is None:
+        raise FieldError("is missing: write [] for a text without labels")
     if isinstance(value, str):
         value = [label for label in re.split(r"[,;|]", value) if label.strip()]
     labels = [_label(label) for label in value] if isinstance(value, list) else [_label(value)]

@@ -7,9 +7,11 @@ from gymnasium import Space
 from numpy.typing import NDArray
 
 from lm_gym.envs.arguments import EnvArguments
-from lm_gym.envs.decisions import Decisions, read_choices, read_distributions, read_log_probs
+from lm_gym.envs.decisions import Chooser, Decisions, read_choices, read_distributions, read_log_probs
 from lm_gym.envs.episodes import Episodes
 from lm_gym.tasks import Task
+
+_NEVER = -1e30  # a log-probability that is finite
 
 
 class ActionReader:
@@ -41,14 +43,18 @@ class ActionReader:
         shape, choices = (len(self._episodes.counts),), self._task.shape.choices
         if self._choices:
             return read_choices(actions, shape, choices, live)
-        return read_distributions(actions, shape, choices, self._episodes.targets_at_cursor, live)
+        uniforms = self._episodes.uniforms_at_cursor
+        return read_distributions(
+            actions, shape, choices, self._episodes.targets_at_cursor, live, self._chooser(uniforms)
+        )
 
     def of_texts(self, actions: Any, live: NDArray[np.bool_] | None = None) -> Decisions:
         """Check actions for all positions, [..., N, T]."""
         asked, targets = self._asked("position_mask", live), self._episodes.targets
         if self._choices:
             return read_choices(actions, targets.shape, self._task.shape.choices, asked)
-        return read_distributions(actions, targets.shape, self._task.shape.choices, targets, asked)
+        chooser = self._chooser(self._episodes.uniforms)
+        return read_distributions(actions, targets.shape, self._task.shape.choices, targets, asked, chooser)
 
     def compact(self, choices: Any, target_log_probs: Any) -> Decisions:
         """Check distributions given by the most probable choice and the log-probability of the gold choice."""
@@ -66,7 +72,22 @@ class ActionReader:
         choices = self._task.shape.choices + self._task.may_wait
         if self._choices:
             return read_choices(actions, targets.shape, choices, asked)
-        return read_distributions(actions, targets.shape, choices, targets, asked, self._task.score)
+        chooser = self._chooser(self._episodes.uniforms)
+        if self._task.may_wait:
+            actions = self._filling(np.asarray(actions))
+        return read_distributions(actions, targets.shape, choices, targets, asked, chooser)
+
+    def _filling(self, actions: NDArray[Any]) -> NDArray[Any]:
+        """Exclude the choice to wait from the distributions of texts whose last step this is."""
+        last = self._episodes.is_last
+        if not last.any() or actions.dtype.kind not in "fiu" or len(actions) != len(last):
+            return actions  # as they are, or to be refused
+        actions = actions.astype(np.float64)
+        actions[last, ..., -1] = _NEVER
+        return actions
+
+    def _chooser(self, uniforms: NDArray[np.float64] | None) -> Chooser:
+        return Chooser(self._task.choose, self._task.score, uniforms)
 
     def _asked(self, mask: str, live: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
         asked: NDArray[np.bool_] = self._episodes.observation[mask] > 0

@@ -8,14 +8,26 @@ from numpy.typing import NDArray
 
 _BLOCK = 2_000_000  # log-probabilities normalised at a time, to limit memory
 
-Score = Callable[[NDArray[np.float64]], NDArray[np.float64] | None]
+
+class Chooser(NamedTuple):
+    """How distributions become choices.
+
+    Attributes:
+        choose: see `lm_gym.tasks.Task.choose`.
+        score: see `lm_gym.tasks.Task.score`.
+        uniforms: float64 of the shape of the choices, random numbers; None if choices are not drawn.
+    """
+
+    choose: Callable[[NDArray[np.float64], NDArray[np.float64] | None], NDArray[np.int64]]
+    score: Callable[[NDArray[np.float64], NDArray[np.int64]], NDArray[np.float64] | None]
+    uniforms: NDArray[np.float64] | None
 
 
 class Decisions(NamedTuple):
     """Checked actions.
 
     Attributes:
-        choices: int64 [...], a copy of the given choices, or the argmax of distributions; 0 where `asked` is False.
+        choices: int64 [...], a copy of the given choices, or the choices of distributions; 0 where `asked` is False.
         log_probs: float64 [...], log-probability of each target, or None if actions are choices.
         scores: float64 [...], the task's score of each distribution, or None if the task has none.
     """
@@ -60,7 +72,7 @@ def read_distributions(
     num_choices: int,
     targets: NDArray[np.int64],
     asked: NDArray[np.bool_] | None,
-    score: Score | None = None,
+    chooser: Chooser,
 ) -> Decisions:
     """Check and normalise unnormalised log-probabilities.
 
@@ -70,7 +82,7 @@ def read_distributions(
         num_choices: n.
         targets: int64 `shape`, gold choices, n where padded.
         asked: bool `shape`, the actions to check; the others are ignored. None for all.
-        score: see `lm_gym.tasks.Task.score`; of normalised log-probabilities.
+        chooser: how distributions become choices.
 
     Raises:
         TypeError: the actions are not numbers.
@@ -93,7 +105,7 @@ def read_distributions(
         )
     gold = np.broadcast_to(np.minimum(targets, num_choices - 1), scores.shape[:-1])
     everywhere = np.ones(gold.shape, np.bool_)
-    return _normalise(scores, gold, everywhere if asked is None else everywhere & asked, score)
+    return _normalise(scores, gold, everywhere if asked is None else everywhere & asked, chooser)
 
 
 def read_log_probs(log_probs: Any, shape: tuple[int, ...], asked: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -118,21 +130,20 @@ def read_log_probs(log_probs: Any, shape: tuple[int, ...], asked: NDArray[np.boo
     return np.minimum(read, 0.0)
 
 
-def _normalise(
-    scores: NDArray[Any], gold: NDArray[np.int64], asked: NDArray[np.bool_], score: Score | None
-) -> Decisions:
-    """Return argmax, log-probability of the gold choice and score, 0 where `asked` is False; in blocks."""
+def _normalise(scores: NDArray[Any], gold: NDArray[np.int64], asked: NDArray[np.bool_], chooser: Chooser) -> Decisions:
+    """Return choice, log-probability of the gold choice and score, 0 where `asked` is False; in blocks."""
     flat, targets = scores.reshape(-1, scores.shape[-1]), gold.reshape(-1)
     choices, log_probs = np.zeros(len(flat), np.int64), np.zeros(len(flat))
     sure: NDArray[np.float64] | None = None
     rows = np.flatnonzero(asked.reshape(-1))
+    uniforms = None if chooser.uniforms is None else np.broadcast_to(chooser.uniforms, gold.shape).reshape(-1)
     for some in np.array_split(rows, 1 + len(rows) * flat.shape[1] // _BLOCK):
         block = flat[some].astype(np.float64)
-        choices[some] = block.argmax(-1)
         block -= block.max(-1, keepdims=True)
-        total = np.log(np.exp(block).sum(-1))
-        log_probs[some] = block[np.arange(len(some)), targets[some]] - total
-        given = None if score is None else score(block - total[:, None])
+        block -= np.log(np.exp(block).sum(-1, keepdims=True))
+        choices[some] = chooser.choose(block, None if uniforms is None else uniforms[some])
+        log_probs[some] = block[np.arange(len(some)), targets[some]]
+        given = chooser.score(block, choices[some])
         if given is not None:
             sure = np.zeros(len(flat)) if sure is None else sure
             sure[some] = given

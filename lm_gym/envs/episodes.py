@@ -6,10 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lm_gym.envs.decisions import Decisions
+from lm_gym.hashing import mix
 from lm_gym.rewards import Board, Decision, Reward, Step
 from lm_gym.tasks import DecidedText, Progress, Task
 
 Observation = dict[str, NDArray[Any]]
+_CHOICE = np.uint64(0xC401CE)  # random quantities beside those of `Task.open`
 
 
 class Episodes:
@@ -90,7 +92,8 @@ class Episodes:
         self._starts = self._rows * positions  # where each row begins in the flattened [N, T] arrays
         self._tokens = np.arange(tokens)
         self._places = np.arange(positions)
-        self.track = reward.track(Board(self.targets, self._predictions, self.counts, self.observe, self._gains))
+        board = Board(self.targets, self._predictions, self.counts, self.observe, self._gains, self._obeys)
+        self.track = reward.track(board)
 
     def observe(self, rows: NDArray[np.int64]) -> Observation:
         """Return a copy of the observation of some rows."""
@@ -200,8 +203,10 @@ class Episodes:
         """
         playing = ~self.finished if live is None else live & ~self.finished
         due = (self.observation["due"] > 0) & playing[:, None]
-        last = self._is_last()
-        decided = self.task.taken(due, decisions.choices, decisions.scores, last)
+        last = self.is_last
+        open_ = self._predictions == self.num_choices
+        decided = self.task.taken(due & open_, decisions.choices, decisions.scores, last)
+        taken_back = self._take_back(due & ~open_, decisions.choices) if self.task.may_reopen else None
         np.copyto(self._predictions, decisions.choices, where=decided)
         if self.log_probs is not None and decisions.log_probs is not None:
             np.copyto(self.log_probs, decisions.log_probs, where=decided)
@@ -211,14 +216,32 @@ class Episodes:
         self.decided += decided.sum(-1)
         self.steps += playing
         self.update_due()
-        return Step(decided, playing & self.finished, self.log_probs), playing
+        return Step(decided, playing & self.finished, self.log_probs, taken_back), playing
+
+    def cost(self, step: Step, moved: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Return the cost of a step of the rows that took it, bool [N] → float64 [N]."""
+        cost = np.where(moved, self.task.step_cost, 0.0)
+        if step.taken_back is not None:
+            cost = cost + self.task.reopen_cost * (step.taken_back < self.num_choices).sum(-1)
+        return cost
+
+    def _take_back(self, due: NDArray[np.bool_], choices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Open the due positions whose choice is n, and return what they were, int64 [N, T], n elsewhere."""
+        back = due & (choices == self.num_choices)
+        before = np.where(back, self._predictions, self.num_choices)
+        rows, slots = np.nonzero(back)
+        self.task.reopen(self.observation, rows, slots)
+        self._predictions[back] = self.num_choices
+        self.decided -= back.sum(-1)
+        return before
 
     def update_due(self) -> None:
         """Update which positions the next step of every row may decide, and how many steps are left."""
         order = np.tile(self._places, (len(self.counts), 1)) if self.order is None else self.order
-        still = (self._predictions == self.num_choices) & ~self.finished[:, None]
-        still &= self.observation["position_mask"] > 0
-        self.observation["due"][...] = self.task.due(Progress(still, order, self.decided, self._is_last()))
+        inside = (self.observation["position_mask"] > 0) & ~self.finished[:, None]
+        open_ = self._predictions == self.num_choices
+        progress = Progress(inside & open_, inside & ~open_, order, self.decided, self.is_last)
+        self.observation["due"][...] = self.task.due(progress)
         if self.task.max_steps is not None:
             self.observation["steps_left"][:, 0] = self.task.max_steps - self.steps
         if self._masks:
@@ -231,14 +254,39 @@ class Episodes:
         over = self.task.ended(self.decided, self.counts)
         return over if limit is None else over | (self.steps >= limit)
 
-    def _is_last(self) -> NDArray[np.bool_]:
+    @property
+    def is_last(self) -> NDArray[np.bool_]:
+        """Rows whose next step is the last that `max_steps` allows, bool [N]."""
         limit = self.task.max_steps
         return np.zeros(len(self.counts), np.bool_) if limit is None else self.steps >= limit - 1
+
+    def _obeys(self, choices: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which texts obey the task's rule with these choices, int64 [..., N, T] → bool [..., N]."""
+        return self.task.obeys(self.observation, choices)
+
+    @property
+    def uniforms(self) -> NDArray[np.float64] | None:
+        """A random number in [0, 1) for each position at this step, float64 [N, T]; None if the task draws nothing.
+
+        It depends on the key and visit of the text, and on the number of earlier steps.
+        """
+        if not self.task.draws_choices:
+            return None
+        steps = self.steps if self.in_steps else self.decided
+        counters = (self.keys, _CHOICE, self.visits, self.text_index, steps)
+        hashed = mix(*(np.asarray(counter)[..., None] for counter in counters), self._places)
+        return np.asarray(np.broadcast_to((hashed >> np.uint64(11)) * 2.0**-53, self.targets.shape))
 
     @property
     def targets_at_cursor(self) -> NDArray[np.int64]:
         """Return the gold choices of the positions to decide now, int64 [N]."""
         return self.targets[self._rows, self._cursor[:, 0]]
+
+    @property
+    def uniforms_at_cursor(self) -> NDArray[np.float64] | None:
+        """The random numbers of the positions to decide now, float64 [N]; None if the task draws nothing."""
+        uniforms = self.uniforms
+        return None if uniforms is None else uniforms[self._rows, self._cursor[:, 0]]
 
     def legal(self) -> NDArray[np.bool_]:
         """Return a mask of sensible choices, bool [N, n]."""

@@ -81,7 +81,8 @@ def manual(task: type[Task]) -> str:
 
 def _named_rewards(task: type[Task]) -> str:
     made = {name: make() for name, make in REWARDS.items() if makes_reward(make)}
-    fitting = {name: reward for name, reward in made.items() if reward.gold is None or reward.gold & task.gold}
+    gold = task.gold | task.optional_gold
+    fitting = {name: reward for name, reward in made.items() if reward.gold is None or reward.gold & gold}
     return "\n".join(f'- `"{name}"`: {r.summary.format(**task.nouns._asdict())}' for name, r in fitting.items())
 
 

@@ -257,7 +257,7 @@ class TextVectorEnv(VectorEnv[Observation, Any, NDArray[Any]]):
         else:
             step, moved = self.episodes.decide_some(decisions, live)
             paid = np.where(moved[:, None], self.episodes.track.pay_step(step), np.float32(0.0))
-            rewards, steps = paid.sum(-1, dtype=np.float64) - self.task.step_cost * moved, self.episodes.steps
+            rewards, steps = paid.sum(-1, dtype=np.float64) - self.episodes.cost(step, moved), self.episodes.steps
             together = self.episodes.finished.reshape(-1, self.group_size).all(1)  # groups end when their last row does
             terminated = np.repeat(together, self.group_size) & (True if live is None else live)
             if live is None or live.any():

@@ -18,6 +18,7 @@ from lm_gym.rewards.log_likelihood import LogLikelihood
 from lm_gym.rewards.macro_f1 import MacroF1
 from lm_gym.rewards.relevance import Relevance
 from lm_gym.rewards.reward import Board, ChoiceRewards, Choices, Decision, GoldError, Reward, Separable, Step, Track
+from lm_gym.rewards.rule import Rule
 
 __all__ = [
     "REWARDS",
@@ -40,6 +41,7 @@ __all__ = [
     "Reward",
     "RewardFunction",
     "RewardSpec",
+    "Rule",
     "Separable",
     "Step",
     "Track",
@@ -64,6 +66,7 @@ REWARDS: Registry[Callable[..., Any]] = Registry(
         "macro_f1": MacroF1,
         "ndcg": DiscountedGain,
         "relevance": Relevance,
+        "rule": Rule,
     },
 )
 """Reward classes, factories of rewards, and reward functions, by name."""

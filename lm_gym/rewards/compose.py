@@ -166,7 +166,8 @@ class AtTheEndTrack(Track):
     def pay_step(self, step: Step) -> NDArray[np.float32]:
         """Reward a step that decided some positions of every row (see `Track.pay_step`)."""
         n = self.reward.choices.num_choices
-        whole = self.inner.pay_step(step._replace(decided=self.board.predictions < n))  # all positions decided so far
+        sofar = step._replace(decided=self.board.predictions < n, taken_back=None)  # all positions decided so far
+        whole = self.inner.pay_step(sofar)
         return at_the_end(np.where(step.last[:, None], whole, 0.0), self.board.targets < n)
 
     def step_terms(self, step: Step) -> dict[str, NDArray[np.float32]]:
@@ -261,4 +262,9 @@ class FunctionTrack(Track):
         if paid.ndim == 1:
             inside = self.board.targets < self.reward.choices.num_choices
             return at_the_end(np.where(step.last, paid, 0.0)[:, None], inside)
-        return np.where(step.decided, paid, 0.0).astype(np.float32)
+        paid = np.where(step.decided, paid, 0.0)
+        if step.taken_back is not None:
+            back = step.taken_back < self.reward.choices.num_choices
+            before = self.reward.call(np.where(back, step.taken_back, self.board.predictions), self.board.targets)
+            paid = np.where(back, -before, paid)
+        return paid.astype(np.float32)

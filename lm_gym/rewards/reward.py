@@ -81,11 +81,14 @@ class Step(NamedTuple):
         last: bool [N], whether the text ends with this step.
         log_probs: float64 [N, T], log-probability of each target when its position was decided, if actions are
             distributions, else None.
+        taken_back: int64 [N, T], the choices of positions that the step opened again, n elsewhere; None if there are
+            none. Their predictions are n already.
     """
 
     decided: NDArray[np.bool_]
     last: NDArray[np.bool_]
     log_probs: NDArray[np.float64] | None
+    taken_back: NDArray[np.int64] | None = None
 
 
 class ChoiceRewards(NamedTuple):
@@ -110,6 +113,8 @@ class Board(NamedTuple):
         counts: int64 [N], number of positions.
         observe: returns the observation of some rows, each leaf [R, …].
         gains: float64 [N, n], relevance of each choice (see `lm_gym.tasks.Task.gains`); None if the task has none.
+        obeys: maps choices int64 [..., N, T], n where open, to whether each text obeys the task's rule, bool [..., N]
+            (see `lm_gym.tasks.Task.obeys`).
     """
 
     targets: NDArray[np.int64]
@@ -117,6 +122,7 @@ class Board(NamedTuple):
     counts: NDArray[np.int64]
     observe: Callable[[NDArray[np.int64]], Observation]
     gains: NDArray[np.float64] | None = None
+    obeys: Callable[[NDArray[np.int64]], NDArray[np.bool_]] | None = None
 
 
 class Reward(Bounded, ABC):
@@ -133,7 +139,8 @@ class Reward(Bounded, ABC):
             algorithms need no samples.
         gold: kinds of gold that it understands, one of which the task must offer. "choice": one correct choice per
             position; "iob2": the choices are IOB2 tags; "set": choice 1 gives the text a label, and choice 0 does not;
-            "relevance": every choice has a relevance. None: any kind.
+            "relevance": every choice has a relevance; "rule": a finished text obeys a rule or breaks it. None: any
+            kind.
         summary: a line for the manuals; `{choice}` stands for the task's noun for a choice.
         choices: facts about the task, after `bind`.
     """
@@ -221,8 +228,9 @@ class Track:
     def pay_step(self, step: Step) -> NDArray[np.float32]:
         """Reward a step that decided some positions of every row.
 
-        Separable rewards pay each position when it is decided, and their minimum if the text ends while it is open.
-        Other rewards pay for the whole text when it ends, at its last position.
+        Separable rewards pay each position when it is decided, take the reward back when it is opened again, and pay
+        their minimum if the text ends while it is open. Other rewards pay for the whole text when it ends, at its last
+        position.
 
         Returns:
             float32 [N, T].
@@ -233,6 +241,9 @@ class Track:
             return at_the_end(scores, self.board.targets < n)
         made = predictions < n
         paid = np.where(step.decided, self.score(np.where(made, predictions, 0), step.log_probs), 0.0)
+        if step.taken_back is not None:
+            back = step.taken_back < n
+            paid = np.where(back, -self.score(np.where(back, step.taken_back, 0), step.log_probs), paid)
         left = step.last[:, None] & ~made & (self.board.targets < n)
         return np.where(left, min(self.reward.minimum, 0.0), paid).astype(np.float32)
 

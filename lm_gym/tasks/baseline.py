@@ -20,11 +20,13 @@ class Batch(NamedTuple):
         observation: the observation of N rows.
         text_index: int64 [N], index of the text of each row in its split.
         targets: int64 [N, T], gold choices; n where padded. Use them only for log-probabilities.
+        uniforms: float64 [N, T], random numbers for `Task.choose`; None if the task draws no choices.
     """
 
     observation: dict[str, NDArray[Any]]
     text_index: NDArray[np.int64]
     targets: NDArray[np.int64]
+    uniforms: NDArray[np.float64] | None = None
 
 
 class Prediction(NamedTuple):

@@ -183,6 +183,12 @@ class MaskedTexts(Task):
         """Replace masks by their predictions (see `Task.write`)."""
         observation["input_ids"][rows, observation["positions"][rows, slots]] = choices
 
+    def reopen(
+        self, observation: Mapping[str, NDArray[Any]], rows: NDArray[np.int64], slots: NDArray[np.int64]
+    ) -> None:
+        """Replace predictions by masks (see `Task.reopen`)."""
+        self.write(observation, rows, slots, np.full(len(rows), self.tokenizer.require_mask()))
+
     def choice_name(self, choice: int) -> str:
         """Return the token as text, or the mask for an open position."""
         choice = self.tokenizer.require_mask() if choice == self.shape.choices else choice

@@ -53,13 +53,15 @@ class Progress(NamedTuple):
     """The progress of texts that take several steps.
 
     Attributes:
-        open: bool [N, T], positions that are not decided yet.
+        open: bool [N, T], positions that are not decided.
+        filled: bool [N, T], positions that are decided.
         order: int64 [N, T], slots in the order in which they are decided (see `OpenedTexts.order`).
         decided: int64 [N], number of positions decided.
         last: bool [N], whether the next step is the last one.
     """
 
     open: NDArray[np.bool_]
+    filled: NDArray[np.bool_]
     order: NDArray[np.int64]
     decided: NDArray[np.int64]
     last: NDArray[np.bool_]
@@ -99,6 +101,7 @@ class Task(ABC):
             none.
         default_reward: name of the default reward.
         gold: kinds of gold that the targets offer to rewards (see `lm_gym.rewards.Reward.gold`).
+        optional_gold: kinds of gold that some options add.
         head: the policy's output at a position: one logit per label, from a token classifier ("labels") or a text
             classifier ("text_labels"); one per vocabulary entry ("vocabulary"); one per label, from the words of the
             vocabulary that stand for it ("label_words"); or one per candidate in the text, from a token classifier at
@@ -135,7 +138,8 @@ class Task(ABC):
     fields: ClassVar[tuple[Field, ...]] = (WORDS,)
     builtin: ClassVar[Any] = None
     default_reward: ClassVar[str] = "accuracy"
-    gold: ClassVar[frozenset[str]] = frozenset({"choice"})
+    gold: frozenset[str] = frozenset({"choice"})
+    optional_gold: ClassVar[frozenset[str]] = frozenset()
     head: HeadKind = "labels"
     metrics: ClassVar[tuple[Metric, ...]] = (ACCURACY,)
     baselines: ClassVar[tuple[Baseline, ...]] = (RANDOM,)
@@ -319,6 +323,18 @@ class Task(ABC):
         """Return the relevance of each choice of some texts, int64 [R] → float64 [R, n]; None if there is none."""
         return None
 
+    def obeys(self, observation: Mapping[str, NDArray[Any]], choices: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which texts obey the task's rule (called only if `gold` has the kind "rule").
+
+        Args:
+            observation: the observation of N texts, with or without their decisions.
+            choices: int64 [..., N, T], what is at the positions; n where they are open.
+
+        Returns:
+            bool [..., N].
+        """
+        raise NotImplementedError(f"{self.env_id} has no rule")
+
     @property
     def abstention(self) -> int | None:
         """The choice that abstains from the others; None if there is none."""
@@ -381,6 +397,28 @@ class Task(ABC):
         return 0.0
 
     @property
+    def may_reopen(self) -> bool:
+        """Whether an action may open decided positions again, by the choice n (only if `in_steps`)."""
+        return False
+
+    @property
+    def reopen_cost(self) -> float:
+        """Cost of each position that is opened again."""
+        return 0.0
+
+    def reopen(
+        self, observation: Mapping[str, NDArray[Any]], rows: NDArray[np.int64], slots: NDArray[np.int64]
+    ) -> None:
+        """Undo what `write` did to some positions (called only if `may_reopen`).
+
+        Args:
+            observation: the live observation, [N, …], changed in place.
+            rows: int64 [R], the rows of the positions.
+            slots: int64 [R], the positions.
+        """
+        raise NotImplementedError(f"{self.env_id} cannot open a position again")
+
+    @property
     def needs_distributions(self) -> bool:
         """Whether actions must be distributions, because `taken` needs scores."""
         return False
@@ -402,8 +440,23 @@ class Task(ABC):
         """
         return due & (choices < self.shape.choices)
 
-    def score(self, log_probs: NDArray[Any]) -> NDArray[np.float64] | None:
-        """Return the certainty of distributions, [..., n] log-probabilities → float64 [...]; None if it is not used."""
+    @property
+    def draws_choices(self) -> bool:
+        """Whether the choice of a distribution is drawn from it, instead of its most probable one."""
+        return False
+
+    def choose(self, log_probs: NDArray[Any], uniforms: NDArray[np.float64] | None) -> NDArray[np.int64]:
+        """Return the choices of distributions, [Q, n] log-probabilities → int64 [Q].
+
+        Args:
+            log_probs: [Q, n].
+            uniforms: float64 [Q], random numbers in [0, 1); None if choices are not drawn (`draws_choices`).
+        """
+        chosen: NDArray[np.int64] = log_probs.argmax(-1)
+        return chosen
+
+    def score(self, log_probs: NDArray[Any], choices: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """Return the certainty of distributions [Q, n] with these choices [Q], float64 [Q]; None if it is not used."""
         return None
 
     def ended(self, decided: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -419,6 +472,17 @@ class Task(ABC):
     def costs(self) -> Costs | None:
         """The costs of wrong choices; None if the task defines none."""
         return None
+
+    def other_ways(self, played: Evaluation) -> dict[str, dict[str, Any]]:
+        """Return other ways to play the texts with the same policy, to compare with.
+
+        Args:
+            played: an evaluation of the policy with this task.
+
+        Returns:
+            By their names in reports, the options that differ from `options`; none by default.
+        """
+        return {}
 
     # ------------------------------------------------------------------ metrics and display
 

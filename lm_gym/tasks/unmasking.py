@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lm_gym import ragged
-from lm_gym.bounds import NonNegativeFloat, PositiveFraction, PositiveInt, bounded
 from lm_gym.data import DataError
 from lm_gym.data.columns import NumbersColumn
 from lm_gym.data.fields import WORDS, Field
 from lm_gym.hashing import mix
-from lm_gym.naming import check_choice
+from lm_gym.tasks.certainty import SCORES
 from lm_gym.tasks.masked_texts import MaskedTexts
 from lm_gym.tasks.metric import ACCURACY, Metric
+from lm_gym.tasks.rules import obeys
+from lm_gym.tasks.unmasking_options import FIXED, UnmaskingOptions
 
 if TYPE_CHECKING:
     from lm_gym.data import Corpus
@@ -27,92 +29,20 @@ if TYPE_CHECKING:
     from lm_gym.tokenizer import TextTokenizer
 
 CLUES = Field("clues", "numbers", ("clues", "given", "givens"), required=False)
-FIXED = ("left_to_right", "random")
 _COUNT, _ORDER = np.uint64(0xC0), np.uint64(0x0D)  # random quantities besides the masks
-
-
-def confidence(log_probs: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the largest probability, [..., n] log-probabilities → [...], in (0, 1]."""
-    largest: NDArray[np.float64] = np.exp(log_probs.max(-1).astype(np.float64))
-    return largest
-
-
-def margin(log_probs: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the largest probability minus the second largest, [..., n] log-probabilities → [...], in [0, 1]."""
-    two = np.exp(np.partition(log_probs.astype(np.float64), -2, axis=-1)[..., -2:])
-    return np.asarray(two[..., 1] - two[..., 0])
-
-
-def negative_entropy(log_probs: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the negative entropy in nats, [..., n] log-probabilities → [...], at most 0."""
-    logs = np.maximum(log_probs.astype(np.float64), -1e4)  # 0 · log 0 = 0
-    return np.asarray((np.exp(logs) * logs).sum(-1))
-
-
-SCORES: dict[str, Callable[[NDArray[Any]], NDArray[np.float64]]] = {
-    "confidence": confidence,
-    "margin": margin,
-    "entropy": negative_entropy,
-}
-"""Certainty of a distribution, by the name of the order that uses it; the most certain position comes first."""
-
-
-@bounded
-@dataclass(frozen=True)
-class UnmaskingOptions:
-    """Arguments of unmasking.
-
-    Args:
-        order: `"left_to_right"` or `"random"` (drawn for each visit of a text); or by the policy's distributions
-            (`actions="distribution"`), the most certain first: `"confidence"` by the largest probability, `"margin"` by
-            its distance to the second largest, `"entropy"` by the lowest entropy; or `"learned"`: an action chooses a
-            token for each position, or waits
-        per_step: number of positions decided in a step (`unit="sequence"`); `None`: all of a text at once
-        threshold: decide more than `per_step` positions if the policy is this certain: minimum probability or margin,
-            or maximum entropy in nats
-        block_size: decide blocks of this many positions, one block after another
-        max_steps: maximum number of steps of an episode
-        leave_open: whether positions that are open after `max_steps` stay masked; `False`: the last step decides them
-        step_cost: cost of each step
-        mask_probability: fraction of a text's tokens that is masked, in (0, 1]; `"uniform"`: a number of tokens from 1
-            to all, drawn for each visit of a text
-        clues: whether the words named by a text's `clues` are never masked
-
-    Raises:
-        ValueError: a value is unknown or out of range, or two values contradict each other.
-    """
-
-    order: Literal["left_to_right", "random", "confidence", "margin", "entropy", "learned"] = "left_to_right"
-    per_step: PositiveInt | None = 1
-    threshold: NonNegativeFloat | None = None
-    block_size: PositiveInt | None = None
-    max_steps: PositiveInt | None = None
-    leave_open: bool = False
-    step_cost: NonNegativeFloat = 0.0
-    mask_probability: PositiveFraction | Literal["uniform"] = 1.0
-    clues: bool = True
-
-    def __post_init__(self) -> None:
-        check_choice("order", self.order, (*FIXED, *SCORES, "learned"))
-        if self.threshold is not None and (self.order not in SCORES or self.per_step is None):
-            raise ValueError(
-                f"threshold={self.threshold} is for an order by the policy's distributions with a per_step: use order="
-                f"'confidence', 'margin' or 'entropy', not {self.order!r}"
-            )
-        if self.order == "learned" and self.per_step != 1:
-            raise ValueError(f"per_step={self.per_step}: with order='learned' the action says how many; leave it at 1")
-        if self.order == "learned" and self.max_steps is None:
-            raise ValueError("order='learned' lets an action decide nothing, so episodes need an end: give max_steps")
-        if self.leave_open and self.max_steps is None:
-            raise ValueError("leave_open=True is about what is open after max_steps: give max_steps")
-        if self.per_step is None and (self.max_steps is not None or self.step_cost or self.block_size is not None):
-            raise ValueError("per_step=None decides a text in one step: leave max_steps, step_cost and block_size out")
 
 
 def exact(played: Evaluation) -> float:
     """Return the fraction of texts without a wrong or open position, 0 to 1."""
     right = ragged.sums(played.choices == played.targets, played.offsets)
     return float((right == np.diff(played.offsets)).mean())
+
+
+def valid(played: Evaluation) -> float | None:
+    """Return the fraction of texts that obey the task's rule, 0 to 1; None if it has none."""
+    task = played.task
+    assert isinstance(task, Unmasking)
+    return None if task.options.rule is None else float(task.obeying(played).mean())
 
 
 def mean_steps(played: Evaluation) -> float | None:
@@ -133,14 +63,17 @@ class Unmasking(MaskedTexts):
     product of the policy's probabilities at the positions that its steps decided. An `order` by the policy's own
     distributions needs `actions="distribution"`. With `order="learned"`, there is one more choice, n, which leaves a
     position open: `MultiDiscrete([n + 1] * T)` or `Box(-1e4, 1e4, (T, n + 1), float32)`. An action may leave all
-    positions open, so this order needs `max_steps`; `step_cost` is the price of waiting.
+    positions open, so this order needs `max_steps`; `step_cost` is the price of waiting. With `remask=True`, filled
+    positions are `due`, too, except at the last step: n opens such a position again, and any other choice keeps it.
 
     With `per_step=None`, a text is decided in one step, as in `lm_gym/MaskedLM-v0`. The supervised twin learns from
     such texts, with any number of masks anywhere: this is masked-diffusion training.
 
-    Masks and random orders depend on the seed, the text, and the number of its earlier visits. For texts selected by
-    `indices`, they depend only on the text, so that evaluations are reproducible. `action_masks()` excludes special
-    tokens and the unknown word.
+    With a `rule`, any text that obeys it is right for the reward `"rule"` and the metric `valid`, whatever gold is.
+
+    Masks, random orders and drawn tokens depend on the seed, the text, and the number of its earlier visits. For
+    texts selected by `indices`, they depend only on the text, so that evaluations are reproducible. `action_masks()`
+    excludes special tokens and the unknown word.
     """
 
     name = "unmasking"
@@ -150,11 +83,18 @@ class Unmasking(MaskedTexts):
     metrics = (
         ACCURACY,
         Metric("exact", "exact", exact, while_training=True),
+        Metric("valid", "valid", valid, while_training=True),
         Metric("steps", "steps", mean_steps, lower_is_better=True),
     )
     weighting = "text"
     writes = True
+    optional_gold = frozenset({"rule"})
     Options = UnmaskingOptions
+
+    def __init__(self, encoded: Encoded, *arguments: Any) -> None:
+        super().__init__(encoded, *arguments)
+        if self.options.rule is not None:
+            self.gold = self.gold | self.optional_gold
 
     @classmethod
     def inputs(cls) -> tuple[Field, ...]:
@@ -179,13 +119,19 @@ class Unmasking(MaskedTexts):
 
     @classmethod
     def evaluated_in(cls, options: UnmaskingOptions) -> dict[str, Any]:
-        """Return distributions as actions if the order depends on them."""
-        return {"actions": "distribution"} if options.order in SCORES else {}
+        """Return distributions as actions if the order depends on them, or tokens are drawn from them."""
+        return {"actions": "distribution"} if options.order in SCORES or options.temperature else {}
+
+    @classmethod
+    def explored_in(cls, options: UnmaskingOptions) -> dict[str, Any]:
+        """Return steps that decide several positions, unless each step decides one."""
+        one_each = options.order in FIXED and options.per_step == 1 and options.max_steps is None
+        return {} if one_each and not options.step_cost else {"unit": "sequence"}
 
     @classmethod
     def learned_from(cls, options: UnmaskingOptions) -> UnmaskingOptions:
         """Return options for masked diffusion: any number of masks anywhere, decided at once."""
-        return UnmaskingOptions(per_step=None, mask_probability="uniform", clues=False)
+        return UnmaskingOptions(per_step=None, mask_probability="uniform", clues=False, rule=options.rule)
 
     # ------------------------------------------------------------------ masks
 
@@ -268,8 +214,18 @@ class Unmasking(MaskedTexts):
 
     @property
     def needs_distributions(self) -> bool:
-        """Whether the policy's distributions decide the order."""
+        """Whether the policy's distributions decide the order, or tokens are drawn from them."""
+        return self.scored or self.draws_choices
+
+    @property
+    def scored(self) -> bool:
+        """Whether the certainty of the policy's distributions decides the order."""
         return self.options.order in SCORES and self.in_steps
+
+    @property
+    def draws_choices(self) -> bool:
+        """Whether tokens are drawn from distributions."""
+        return float(self.options.temperature) > 0
 
     @property
     def max_steps(self) -> int | None:
@@ -287,10 +243,21 @@ class Unmasking(MaskedTexts):
         """Cost of each step."""
         return float(self.options.step_cost)
 
+    @property
+    def may_reopen(self) -> bool:
+        """Whether an action may open filled positions again."""
+        return bool(self.options.remask)
+
+    @property
+    def reopen_cost(self) -> float:
+        """Cost of each position that is opened again."""
+        return float(self.options.remask_cost)
+
     def due(self, progress: Progress) -> NDArray[np.bool_]:
         """Return the next positions in a fixed order, or all open positions (of the open block) in any other order.
 
-        The last step may decide all open positions, unless they stay open.
+        The last step may decide all open positions, unless they stay open. Filled positions are due if they may be
+        opened again.
         """
         slots, block = np.arange(self.shape.positions), self.options.block_size
         begin = progress.decided[:, None]
@@ -303,7 +270,8 @@ class Unmasking(MaskedTexts):
             now = np.broadcast_to(slots < whole, progress.open.shape)
         if not self.options.leave_open:
             now = now | progress.last[:, None]
-        return now & progress.open
+        now = now & progress.open
+        return now | (progress.filled & ~progress.last[:, None]) if self.may_reopen else now
 
     def taken(
         self, due: NDArray[np.bool_], choices: NDArray[np.int64], scores: NDArray[np.float64] | None, last: NDArray[Any]
@@ -322,6 +290,63 @@ class Unmasking(MaskedTexts):
         np.put_along_axis(found, surest, np.arange(due.shape[1]) < number[:, None], axis=1)
         return found & due
 
-    def score(self, log_probs: NDArray[Any]) -> NDArray[np.float64] | None:
+    def choose(self, log_probs: NDArray[Any], uniforms: NDArray[np.float64] | None) -> NDArray[np.int64]:
+        """Return the most probable tokens, or tokens drawn at `temperature` by inversion (see `Task.choose`)."""
+        if uniforms is None:
+            return super().choose(log_probs, uniforms)
+        scaled = log_probs.astype(np.float64) / self.options.temperature
+        below = np.exp(scaled - scaled.max(-1, keepdims=True)).cumsum(-1)
+        return np.asarray((below <= uniforms[..., None] * below[..., -1:]).sum(-1))
+
+    def score(self, log_probs: NDArray[Any], choices: NDArray[np.int64]) -> NDArray[np.float64] | None:
         """Return the certainty of distributions that the order uses; None if it uses none."""
-        return SCORES[self.options.order](log_probs) if self.needs_distributions else None
+        if not self.scored:
+            return None
+        if self.options.order == "confidence" and self.draws_choices:
+            return np.exp(np.take_along_axis(log_probs.astype(np.float64), choices[..., None], -1)[..., 0])
+        return SCORES[self.options.order](log_probs)
+
+    def other_ways(self, played: Evaluation) -> dict[str, dict[str, Any]]:
+        """Return a random order and the order by confidence, with about as many steps as the evaluated one."""
+        if played.steps is None:
+            return {}
+        fresh = UnmaskingOptions()
+        kept = ("temperature", "rule", "mask_probability", "clues", "step_cost")
+        common = {field.name: getattr(fresh, field.name) for field in fields(fresh) if field.name not in kept}
+        common["per_step"] = max(1, round(len(played.choices) / int(played.steps.sum())))
+        orders = [order for order in ("random", "confidence") if order != self.options.order]
+        return {f"{order} order": {**common, "order": order} for order in orders}
+
+    # ------------------------------------------------------------------ the rule
+
+    def obeys(self, observation: Mapping[str, NDArray[Any]], choices: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which texts obey the rule with these choices (see `Task.obeys`)."""
+        rows, slots = np.nonzero(observation["position_mask"])
+        filled = choices.reshape(-1, *choices.shape[-2:])  # [K, N, T]
+        ids = np.repeat(observation["input_ids"][None], len(filled), axis=0)
+        at = filled[:, rows, slots]
+        ids[:, rows, observation["positions"][rows, slots]] = np.where(
+            at < self.shape.choices, at, self.tokenizer.require_mask()
+        )
+        lengths = np.tile(observation["attention_mask"].sum(-1), len(filled))
+        return self._obey(ids.reshape(-1, ids.shape[-1]), lengths).reshape(choices.shape[:-1])
+
+    def obeying(self, played: Evaluation) -> NDArray[np.bool_]:
+        """Return which texts of an evaluation obey the rule, bool [M]."""
+        ids, lengths, _ = self._rows(played.texts)
+        rows = np.repeat(np.arange(len(ids)), np.diff(played.offsets))
+        filled = played.choices < self.shape.choices
+        ids[rows, played.places] = np.where(filled, played.choices, self.tokenizer.require_mask())
+        return self._obey(ids, lengths)
+
+    def _obey(self, ids: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which texts obey the rule, from their ids int64 [R, L] and lengths [R], special tokens included."""
+        start, end = len(self.tokenizer.prefix), len(self.tokenizer.suffix)
+        inside = np.arange(ids.shape[1]) < (lengths - end)[:, None]
+        tokens = np.where(inside, self._spelled[ids], "")[:, start:]
+        return obeys(self.options.rule, tokens, lengths - start - end)
+
+    @cached_property
+    def _spelled(self) -> NDArray[np.str_]:
+        """The characters of every token."""
+        return np.array([self.tokenizer.spell(id_)[1] for id_ in range(self.tokenizer.size)])

@@ -86,7 +86,7 @@ class PopulationForward:
             return outputs[0]
 
         rest = dict.fromkeys(self._layers[self._shared :], lambda *_, **__: outputs[0])
-        with answering({last: record, **rest}):
+        with answering({last: record, **rest}), self._policy.language_model.every_row():
             self._policy.encode(obs, *places)
         return outputs[0]
 
@@ -129,7 +129,8 @@ class PopulationForward:
 
 def read_together(policy: LMPolicy, reading: Reading, members: slice) -> th.Tensor:
     """Return log-probabilities of one forward pass over p·k rows, k texts of each member (see `Reading.shaped`)."""
-    return reading.shaped(policy.positions(reading.observation(members)).log_probs, members)
+    with policy.language_model.every_row():
+        return reading.shaped(policy.positions(reading.observation(members)).log_probs, members)
 
 
 def _ragged(policy: LMPolicy, reading: Reading, members: slice) -> Ragged:

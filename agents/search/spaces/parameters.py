@@ -18,6 +18,8 @@ from lm_gym.agents.search.population.reading import Reading
 from lm_gym.agents.search.spaces.space import SearchSpace
 from lm_gym.bounds import PositiveFloat
 
+_WAITING = "wait_head"  # of an LMPolicy, beside its network
+
 
 class ParameterSpace(SearchSpace):
     """Some of a policy's parameters: θ = θ0 + scale · unit · v, with v = 0 at the start of the search.
@@ -45,9 +47,8 @@ class ParameterSpace(SearchSpace):
             )
         self.policy = policy
         self._parameters = dict(parameters)
-        root = policy.network if isinstance(policy, LMPolicy) else policy
         self.blocks = tuple(
-            Block(name, tuple(p.shape), scale * _unit(root, name, p)) for name, p in self._parameters.items()
+            Block(name, tuple(p.shape), scale * _unit(policy, name, p)) for name, p in self._parameters.items()
         )
         self.domain = Domain("real", sum(block.size for block in self.blocks))
         self._scale = scale
@@ -104,12 +105,14 @@ class ParameterSpace(SearchSpace):
 def acting_parameters(policy: nn.Module) -> dict[str, nn.Parameter]:
     """Return the parameters that determine actions, by name and each once.
 
-    Frozen parameters (`freeze` of an LMPolicy) are excluded. For an SB3 policy, these are all parameters except those
-    of the critic and the exploration noise.
+    Frozen parameters (`freeze` of an LMPolicy) are excluded; the head that decides when to fill a position is included.
+    For an SB3 policy, these are all parameters except those of the critic and the exploration noise.
     """
     if isinstance(policy, LMPolicy):
         frozen = policy.frozen
-        return {name: p for name, p in policy.network.named_parameters() if name not in frozen}
+        found = {name: p for name, p in policy.network.named_parameters() if name not in frozen}
+        waiting = [] if policy.wait_head is None else policy.wait_head.named_parameters(prefix=_WAITING)
+        return {**found, **dict(waiting)}
     other = ("value_net", "mlp_extractor.value_net", "vf_features_extractor", "log_std")
     return {name: p for name, p in policy.named_parameters() if not name.startswith(other)}
 
@@ -133,8 +136,14 @@ def first_unbatched(policy: LMPolicy, parameters: Mapping[str, nn.Parameter]) ->
     return f"{name} ({owner} of {parent})"
 
 
-def _unit(root: nn.Module, name: str, parameter: nn.Parameter) -> float:
-    owner = root.get_submodule(name.rpartition(".")[0])
+def _unit(policy: nn.Module, name: str, parameter: nn.Parameter) -> float:
+    within = isinstance(policy, LMPolicy) and not name.startswith(f"{_WAITING}.")
+    parent = name.rpartition(".")[0]
+    owner = (
+        policy.network.get_submodule(parent)
+        if isinstance(policy, LMPolicy) and within
+        else policy.get_submodule(parent)
+    )
     if parameter.dim() < 2 or not parameter.numel():
         return 1.0
     return 1 / math.sqrt(parameter.shape[0] if isinstance(owner, Conv1D) else parameter[0].numel())

@@ -129,6 +129,9 @@ class SearchSpace(Bounded, ABC):
         """
         if not isinstance(self.policy, LMPolicy):
             return
+        if self.policy.waits:  # texts take several steps, which members play one after another anyway
+            self._batched = {**self._batched, apart: False}
+            return
         fault = self._fault(apart)
         self._batched = {**self._batched, apart: fault is None}
         if fault is not None:
