@@ -207,10 +207,10 @@ def likelihood_rows(study: Study) -> dict[str, Callable[[int], Metrics]]:
     return {"before": start, **{kind: lambda seed, k=kind: learned(k, seed) for kind in KINDS}}
 
 
-def gradients(study: Study, seed: int, texts: int = 4) -> dict[str, Metrics]:
+def gradients(study: Study, seed: int, texts: int = 3) -> dict[str, Metrics]:
     """Bias and deviation of each estimate, the mean over test grids with four masked cells."""
     env = study.env(1, split="test", reward="rule", mask_actions=True, clues=False, mask_probability=0.25)
-    policy = study.policy(study.twin(seed, 0.2), env)
+    policy = study.policy(study.twin(seed), env)
     chosen = np.linspace(0, env.num_texts - 1, texts).astype(int).tolist()
     found = [measure(policy, env, text, seed) for text in chosen]
     return {
@@ -262,7 +262,7 @@ def main() -> None:
     by_row: dict[str, dict[str, list[Metrics]]] = defaultdict(lambda: defaultdict(list))
     for (part, row, _), metrics in results.items():
         by_row[part][row].append(metrics)
-    text = page(by_row, arguments.seeds)
+    text = page(by_row, sorted({seed for _, _, seed in results}))
     print(text)
     if arguments.page is not None:
         write_text(arguments.page, text)

@@ -10,7 +10,8 @@ HEAD = """# Unmasking: orders, steps and likelihoods
 
     python -m benchmarks.unmasking --out runs/unmasking --page docs/results/unmasking.md
 
-This command wrote the page; seeds {seeds}. Numbers are means over seeds, with the standard deviation after ±.
+This command wrote the page from the rows that have finished (seeds {seeds}). Numbers are means over seeds, with the
+standard deviation after ±.
 """
 
 ORDERS = """## {title}: decoding orders
@@ -42,8 +43,8 @@ trained for a fifth of the twin's budget; random order, two cells a step, 60,000
 
 GRADIENTS = """## Bias and variance of the likelihoods
 
-For Sudoku grids with four masked cells, filled from left to right by the same model, all endings and all sets of masks
-are enumerated. The bias is the distance between an estimate's expectation and the exact gradient of the expected
+For Sudoku grids with four masked cells, filled from left to right by the twin's model, all endings and all sets of
+masks are enumerated. The bias is the distance between an estimate's expectation and the exact gradient of the expected
 reward, and the deviation is the root of the variance of one sampled text; both in units of the norm of the exact
 gradient. The baseline is the expected reward.
 """
