@@ -1,6 +1,6 @@
 """Writing by unmasking: what decoding orders and likelihoods are worth, on Sudoku, sums and prose.
 
-    python -m benchmarks.unmasking --out runs/unmasking --page docs/results/unmasking.md
+    python -m benchmarks.unmasking --out runs/unmasking --page docs/results/unmasking_orders.md
 
 On puzzles, a small masked-diffusion model is trained from scratch by the supervised twin and decodes the test puzzles
 in every order; then REINFORCE, PPO and ES learn when each position is filled, from the same model. On prose, `tiny`

@@ -8,10 +8,10 @@ Rows = Mapping[str, Sequence[Mapping[str, float]]]
 
 HEAD = """# Unmasking: orders, steps and likelihoods
 
-    python -m benchmarks.unmasking --out runs/unmasking --page docs/results/unmasking.md
+    python -m benchmarks.unmasking --out runs/unmasking --page docs/results/unmasking_orders.md
 
-This command wrote the page from the rows that have finished (seeds {seeds}). Numbers are means over seeds, with the
-standard deviation after ±.
+This command wrote the page from the rows that have finished ({seeds}). Numbers are means over seeds, with the standard
+deviation after ± if there are several.
 """
 
 ORDERS = """## {title}: decoding orders
@@ -52,7 +52,7 @@ gradient. The baseline is the expected reward.
 
 def page(results: Mapping[str, Rows], seeds: Sequence[int]) -> str:
     """Return the page of the results, by part and row; parts without results are left out."""
-    parts = [HEAD.format(seeds=", ".join(map(str, seeds)))]
+    parts = [HEAD.format(seeds=f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}")]
     for puzzle, title, width, timesteps in (("sudoku", "Sudoku", 48, 1_100_000), ("arithmetic", "Sums", 64, 800_000)):
         if puzzle in results:
             rows = results[puzzle]
@@ -71,7 +71,8 @@ def _mean(found: Sequence[Mapping[str, float]], metric: str) -> float:
 
 
 def _spread(found: Sequence[Mapping[str, float]], metric: str) -> str:
-    return f"{_mean(found, metric):.3f} ± {np.std([one[metric] for one in found]):.3f}"
+    spread = f" ± {np.std([one[metric] for one in found]):.3f}" if len(found) > 1 else ""
+    return f"{_mean(found, metric):.3f}{spread}"
 
 
 def _orders(rows: Rows) -> str:
