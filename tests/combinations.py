@@ -68,7 +68,7 @@ def arguments(name: str) -> dict[str, Any]:
 
 
 def watched(name: str, mode: str, num_envs: int = 8) -> lm_gym.TextVectorEnv:
-    """A native environment that is watched."""
+    """A native environment that counts its steps."""
     return watch(gymnasium.make_vec(**arguments(name), num_envs=num_envs, autoreset_mode=mode), name)
 
 

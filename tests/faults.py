@@ -1,4 +1,4 @@
-"""Runs and studies that are killed again and again end as if they had never been: `make test-faults`.
+"""Runs and studies that are killed repeatedly end as if they had never been killed: `make test-faults`.
 
 Every algorithm trains on every task once undisturbed. Then the same run is killed with SIGKILL at random moments, half
 of them by the clock and half at a file operation (while a checkpoint, a report or the best model is written), and
@@ -116,7 +116,7 @@ def forked(command: Callable[[list[str]], None], arguments: list[str], log: Path
 
 
 def _die_at(count: int) -> None:
-    """Have this process killed at its so-many-th call of fsync, rename or rmtree."""
+    """Kill this process at its n-th call of fsync, rename or rmtree."""
     left = iter(range(count))
 
     def counted(inner: Callable[..., Any]) -> Callable[..., Any]:

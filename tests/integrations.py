@@ -1,4 +1,4 @@
-"""Each RL library in a throw-away environment of its own, on a bare machine: its tests, its example, and a table.
+"""Each RL library in its own temporary environment: its tests, its example, and a table.
 
     python tests/integrations.py [--pin] [LIBRARY …]
 

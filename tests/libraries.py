@@ -1,4 +1,4 @@
-"""The RL libraries that tests are marked for: each in an environment of its own, since their pins clash."""
+"""The RL libraries that tests are marked for, each in its own environment, because their pins conflict."""
 
 from importlib.util import find_spec
 

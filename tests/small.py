@@ -14,14 +14,14 @@ def small(env):
 
 
 def few_names(texts):
-    """So many training and so many test texts of the builtin named entities."""
+    """The given numbers of training and test texts of the builtin named entities."""
     full = load_dataset("builtin/ner")
     part = {name: [(full[name].text(i), full[name].tags_of(i)) for i in range(texts)] for name in ("train", "test")}
     return Dataset.from_sentences("part", part["train"], part["test"])
 
 
 class Stop(BaseCallback):
-    """Stops training at its so-many-th call."""
+    """Stops training at its n-th call."""
 
     def __init__(self, calls):
         super().__init__()

@@ -231,7 +231,7 @@ def test_what_does_not_fit_the_domain_is_refused(name, kind):
 
 @pytest.mark.parametrize(("name", "kind"), NOISY)
 def test_a_lucky_evaluation_does_not_last_where_members_are_evaluated_again(name, kind):
-    """The first generation is paid far too much: who is kept for that never moves again, who is judged anew does."""
+    """The first generation gets far too much fitness: members kept for it never move again, reevaluated ones do."""
     moved = {}
     for reevaluate in (False, True):
         optimizer = make(name, kind, reevaluate=reevaluate)

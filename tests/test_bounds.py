@@ -195,7 +195,7 @@ SURFACE: dict[str, Any] = {
 
 
 def own_types(kind: Any) -> dict[str, Any]:
-    """The declared types of a class's arguments, those left out that only libraries declare."""
+    """The declared types of a class's arguments, without those that only libraries declare."""
     found = dict(declared_types(kind))
     if isinstance(kind, type):
         ours = [base for base in kind.__mro__ if base.__module__.startswith("lm_gym")]

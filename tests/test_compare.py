@@ -176,7 +176,7 @@ def test_bad_studies_are_refused_before_any_run(
         (["--sedes=2"], "(did you mean 'seeds'?)"),
         (["--seeds=0"], "seeds must be at least 1, got 0"),
         (["--jobs=many"], "jobs"),
-        (["--rows=ppo"], "no row begins with 'ppo': the study has a"),
+        (["--rows=ppo"], "no row begins with 'ppo': the study has 'a'"),
         (["--report-only"], "has no finished run"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Files that leave something to guess are read right, or refused, or remarked on; never read wrong in silence."""
+"""Ambiguous files are read correctly, refused, or noted; never read wrongly in silence."""
 
 import io
 import json

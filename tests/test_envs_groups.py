@@ -1,4 +1,4 @@
-"""Rows that play one text in step, and states that are kept and taken up again."""
+"""Rows that play one text in step, and states that are saved and restored."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What goes wrong ends in one line that names it and the way out, and nothing that was saved is lost."""
+"""Every failure ends in one line that names it and the remedy, and nothing that was saved is lost."""
 
 import errno
 import io

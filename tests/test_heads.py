@@ -1,4 +1,4 @@
-"""Heads of any model: found by where they stand, kept by the names of labels; checkpoints that lack weights."""
+"""Heads of any model: found outside the encoder, matched by the names of labels; checkpoints that lack weights."""
 
 import json
 import warnings

@@ -123,7 +123,7 @@ def test_lines_without_a_text(line):
 
 
 class Pipe(io.RawIOBase):
-    """Lines that come when they are let through; `taken` counts them."""
+    """Lines that arrive when they are released; `taken` counts them."""
 
     def __init__(self, lines: list[bytes], pause: float = 0.0) -> None:
         self.lines, self.pause, self.taken = lines, pause, 0
@@ -359,7 +359,7 @@ def test_texts_that_max_length_cuts_are_noted(run, tmp_path, monkeypatch, capsys
 
 
 class Constant:
-    """A classifier that says the same of all."""
+    """A classifier that gives every text the same label."""
 
     labels = ("a", "b")
 

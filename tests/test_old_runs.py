@@ -27,7 +27,7 @@ CLOSE = {"rel": 1e-4, "abs": 1e-5}  # another processor rounds otherwise
 
 
 def put(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A copy of a run and of its model in a folder, to which we go."""
+    """A copy of a run and of its model in a folder, which becomes the current one."""
     copytree(RUNS / name, folder / name)
     copytree(RUNS / "model", folder / "model")
     if (folder / name / "best").is_dir():

@@ -8,7 +8,7 @@ import pytest
 import torch as th
 
 from lm_gym.agents.algorithms.presets import GA, SNES, LowRankES
-from lm_gym.agents.algorithms.workers import WorkerError
+from lm_gym.agents.algorithms.worker_error import WorkerError
 from tests.disturbed import Disturbed
 from tests.small import Stop, few_names, small
 

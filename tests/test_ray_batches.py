@@ -8,7 +8,7 @@ import torch as th
 
 from lm_gym.agents import REINFORCE
 from lm_gym.agents.algorithms.supervised import Supervised
-from lm_gym.agents.algorithms.workers import WorkerError
+from lm_gym.agents.algorithms.worker_error import WorkerError
 from tests.disturbed import Broken
 from tests.small import Stop, few_names
 from tests.test_batch_sharing import build

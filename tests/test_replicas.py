@@ -1,4 +1,4 @@
-"""Replicas of gradient-free agents: any division of the members among them gives what one process gives."""
+"""Replicas of gradient-free agents: any division of the members among them gives the result of one process."""
 
 import pickle
 
@@ -11,7 +11,8 @@ from lm_gym.agents.algorithms.evaluators import Evaluator
 from lm_gym.agents.algorithms.presets import ES, PRESETS
 from lm_gym.agents.algorithms.replica import Order, Replica, Update
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
-from lm_gym.agents.algorithms.workers import Start, WorkerError, checksum
+from lm_gym.agents.algorithms.worker_error import WorkerError
+from lm_gym.agents.algorithms.workers import Start, checksum
 from lm_gym.agents.runs.command_line import parse_settings
 from lm_gym.agents.runs.settings import SettingsError
 from tests.small import Stop, few_names, small

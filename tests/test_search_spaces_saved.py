@@ -1,4 +1,4 @@
-"""What a search leaves: ordinary checkpoints that say what the searched policy said, prompts beside them; refusals."""
+"""Results of a search: ordinary checkpoints that predict what the searched policy predicted, with prompts; refusals."""
 
 import json
 

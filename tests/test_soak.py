@@ -6,7 +6,7 @@ from lm_gym.tasks import TASKS
 from tests.faults import write_records
 from tests.soak import LIMITS, MIX, WARM_UP, judge, take_turn
 
-USUAL = {"memory_mb": 500.0, "files": 20, "threads": 3, "step_ms": 9.0, "folder_kb": 900.0, "curve_bytes": 300.0}
+USUAL = {"memory_mb": 500.0, "files": 20, "threads": 3, "cpu_ms": 9.0, "folder_kb": 900.0, "curve_bytes": 300.0}
 
 
 def rows(key=None, growth=0.0):
@@ -22,7 +22,7 @@ def test_what_stays_the_same_is_flat():
     assert {key: flat for key, (_, _, flat) in judge(rows()).items()} == dict.fromkeys(LIMITS, True)
 
 
-@pytest.mark.parametrize(("key", "growth"), [("memory_mb", 2.0), ("files", 0.2), ("threads", 0.2), ("step_ms", 2.0),
+@pytest.mark.parametrize(("key", "growth"), [("memory_mb", 2.0), ("files", 0.2), ("threads", 0.2), ("cpu_ms", 2.0),
                                              ("folder_kb", 5.0), ("curve_bytes", 4.0)])  # fmt: skip
 def test_what_grows_in_one_agent_is_found(key, growth):
     assert [name for name, (_, _, flat) in judge(rows(key, growth)).items() if not flat] == [key]
@@ -43,5 +43,6 @@ def test_two_turns_of_an_agent_are_measured(tmp_path):
     first, second = (take_turn(name, passes, tmp_path, 0.0) for passes in (1, 2))
     assert first.agent == second.agent == name
     assert first.step_ms > 0
+    assert first.cpu_ms > 0
     assert 0 < first.folder_kb <= second.folder_kb
     assert first.memory_mb > 100

@@ -1,4 +1,4 @@
-"""A run that is killed goes on as if it had never stopped."""
+"""A run that was killed continues as if it had never stopped."""
 
 import json
 import os
@@ -59,7 +59,7 @@ class Killed(BaseException):
 
 
 def stop_at(update: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the agent's so-many-th update be the last thing its process does."""
+    """End the process after the agent's n-th update."""
     from lm_gym.agents.algorithms.reinforce import REINFORCE
 
     inner = REINFORCE._update

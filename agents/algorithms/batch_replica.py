@@ -10,7 +10,8 @@ import torch.distributed as dist
 
 from lm_gym.agents.algorithms.batch_sharing import ProcessGroup
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
-from lm_gym.agents.algorithms.workers import Start, WorkerError, checksum
+from lm_gym.agents.algorithms.worker_error import WorkerError
+from lm_gym.agents.algorithms.workers import Start, checksum
 
 if TYPE_CHECKING:
     from lm_gym.agents.algorithms.gradient_algorithm import GradientAlgorithm

@@ -24,7 +24,7 @@ from lm_gym.agents.algorithms.schedules import LearningRate, Schedule
 from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
 from lm_gym.agents.algorithms.trajectories import play_returns, positions_decided
-from lm_gym.agents.algorithms.workers import WorkerError
+from lm_gym.agents.algorithms.worker_error import WorkerError
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.search.optimizers import OPTIMIZERS
 from lm_gym.agents.search.optimizers.optimizer import Optimizer, StructuredOptimizer, VectorOptimizer

@@ -13,7 +13,8 @@ from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from lm_gym.agents.algorithms.batch_replica import BatchOrder, BatchReplica, Place, free_port
 from lm_gym.agents.algorithms.batch_sharing import ProcessGroup
 from lm_gym.agents.algorithms.ray_workers import PATIENCE, Worker, connect, first_line, here, node_address, room
-from lm_gym.agents.algorithms.workers import Start, WorkerError, checksum
+from lm_gym.agents.algorithms.worker_error import WorkerError
+from lm_gym.agents.algorithms.workers import Start, checksum
 
 if TYPE_CHECKING:
     from lm_gym.agents.algorithms.gradient_algorithm import GradientAlgorithm

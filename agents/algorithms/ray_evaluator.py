@@ -15,7 +15,8 @@ from lm_gym.agents.algorithms.evaluators import Evaluator
 from lm_gym.agents.algorithms.fitness import Judged, Part, PopulationFitness
 from lm_gym.agents.algorithms.ray_workers import PATIENCE, Actor, Traffic, Worker, connect, first_line, room
 from lm_gym.agents.algorithms.replica import Order, Update
-from lm_gym.agents.algorithms.workers import Start, WorkerError, checksum
+from lm_gym.agents.algorithms.worker_error import WorkerError
+from lm_gym.agents.algorithms.workers import Start, checksum
 
 if TYPE_CHECKING:
     from lm_gym.agents.algorithms.black_box import BlackBox

@@ -11,7 +11,7 @@ import ray
 from ray.exceptions import RayTaskError
 
 from lm_gym.agents.algorithms.replica import Replica
-from lm_gym.agents.algorithms.workers import WorkerError
+from lm_gym.agents.algorithms.worker_error import WorkerError
 
 PATIENCE = 300.0  # seconds in which a worker must start
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from lm_gym.agents.algorithms.fitness import Part, PopulationFitness
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
-from lm_gym.agents.algorithms.workers import Start, WorkerError, checksum
+from lm_gym.agents.algorithms.worker_error import WorkerError
+from lm_gym.agents.algorithms.workers import Start, checksum
 
 if TYPE_CHECKING:
     from lm_gym.agents.algorithms.black_box import BlackBox

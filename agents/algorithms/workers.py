@@ -15,10 +15,6 @@ if TYPE_CHECKING:
     from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
 
 
-class WorkerError(RuntimeError):
-    """Workers cannot do their work; the message says which worker, why and what to do."""
-
-
 @dataclass(frozen=True)
 class Start:
     """The initial state of a replica: the only message that contains weights.

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
-from lm_gym.agents.algorithms.workers import WorkerError
+from lm_gym.agents.algorithms.worker_error import WorkerError
 from lm_gym.agents.compare.processes import Launcher, launch
 from lm_gym.agents.compare.progress import StudyProgress
 from lm_gym.agents.compare.runs import Job, Runs
@@ -159,7 +159,7 @@ def parse_plan(arguments: Sequence[str]) -> tuple[Plan, bool]:
     study = read_study(find_study(values.study))
     names = [name for name in study.rows if name.startswith(values.rows)]
     if not names:
-        raise SettingsError(f"no row begins with {values.rows!r}: the study has {', '.join(study.rows)}")
+        raise SettingsError(f"no row begins with {values.rows!r}: the study has {', '.join(map(repr, study.rows))}")
     given = {"env.dataset": values.dataset, "policy.model": values.model}
     out = Path("runs/compare") / study.path.stem if values.out is None else Path(values.out)
     plan = Plan(

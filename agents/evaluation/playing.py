@@ -34,8 +34,6 @@ def evaluate(
     Raises:
         ValueError: the environment decides one position at a time.
     """
-    if not env.at_once and "due" not in env.single_observation_space:
-        raise ValueError("an evaluation decides whole texts: make the environment with unit='sequence'")
     predict = lm_predictor(policy, env.task) if isinstance(policy, LMPolicy) else policy
     chosen = texts if isinstance(texts, np.ndarray) else _spaced(env.num_texts, texts)
     counts = env.position_counts(chosen)
@@ -51,6 +49,8 @@ def evaluate(
         rows = by_length[start : start + env.num_envs]
         indices = np.resize(chosen[rows], env.num_envs)  # the last batch repeats texts to fill its rows
         obs, _ = env.reset(options={"indices": indices})
+        if not env.at_once and "due" not in obs:
+            raise ValueError("an evaluation decides whole texts: make the environment with unit='sequence'")
         used = slice(0, len(rows))
         mask = obs["position_mask"][used].astype(bool)
         slots = (offsets[rows, None] + np.arange(mask.shape[1]))[mask]

@@ -16,7 +16,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from lm_gym.agents.algorithms.registry import find_algorithm
 from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
-from lm_gym.agents.algorithms.workers import WorkerError
+from lm_gym.agents.algorithms.worker_error import WorkerError
 from lm_gym.agents.evaluation.playing import evaluate
 from lm_gym.agents.files import write_text
 from lm_gym.agents.runs.assembly import make_agent, make_env, make_training_dataset
