@@ -140,6 +140,15 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
             self._size(TextEnvironments(self.env))
             self._pair_with(TextEnvironments(self.env))
         stable_baselines3.PPO._setup_model(self)
+        start = self.policy.start if isinstance(self.policy, LMPolicy) else None
+        if self.behaviour == "auto" and default_of(type(self), start).get("behaviour") == "policy":
+            self._draw_independently()
+
+    def _draw_independently(self) -> None:
+        """Let the rows of a group draw from the policy, although the buffer was made for different choices."""
+        if isinstance(self.rollout_buffer, TextRolloutBuffer) and self.rollout_buffer.distinct:
+            self.rollout_buffer.distinct = self.rollout_buffer.exact = False
+            self.rollout_buffer_kwargs |= {"distinct": False, "exact": False}
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """Set the seed, which keys all randomness. The global generators are not seeded."""
@@ -217,8 +226,7 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
         alike = first.group_size > 1 and not first.task.writes and not masked  # rows decide the same position
         fitting = alike and estimator.alone and estimator.advantage != "gae" and choices >= first.group_size
         if self.behaviour == "auto":
-            usual = default_of(type(self), self.policy.start).get("behaviour", "without_replacement")
-            return fitting and choices > FEW and usual == "without_replacement"
+            return fitting and choices > FEW
         if self.behaviour == "without_replacement" and not fitting:
             raise ValueError(
                 f"behaviour 'without_replacement' needs groups of at most as many rows as the {choices} choices, a "
