@@ -40,6 +40,7 @@ METRICS = {
     "search/evaluations": "members evaluated so far",
     "search/step_size": "σ",
     "search/distance": "distance from the mean of the search to its start",
+    "search/axis_ratio": "ratio of the longest to the shortest axis of the distribution",
     "search/diversity": "mean standard deviation of a number over the members; for bits and tokens, mean fraction that "
     "differs from the first member",
     "search/inertia": "inertia w",

@@ -13,5 +13,6 @@ def test_the_gpu_benchmark_runs_on_a_cpu():
     command = [sys.executable, "benchmarks/gpu.py", "--smoke"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, env=env)
     rows = [line for line in done.stdout.splitlines() if line.startswith("| ") and line[2].isalpha()]
-    assert [row.split(" | ")[0] for row in rows[1:3]] == ["| Supervised", "| REINFORCE"]
-    assert [row.split(" | ")[:2] for row in rows[4:]] == [["| tiny model", "4"], ["| tiny model", "8"]]
+    updates = [row.split(" | ")[:2] for row in rows[1:5]]
+    assert updates == [[f"| {name}", kind] for name in ("Supervised", "REINFORCE") for kind in ("float32", "bfloat16")]
+    assert [row.split(" | ")[:2] for row in rows[6:]] == [["| tiny model", "4"], ["| tiny model", "8"]]

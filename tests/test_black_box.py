@@ -274,7 +274,7 @@ def again(model):
         ({"texts_per_member": 0}, "at least 1, got 0"),
         ({"texts_per_member": 3}, "does not divide the 8 texts"),
         ({"texts_per_member": 1, "optimizer_kwargs": {"popsize": 12}}, "8 groups.*12 members.*popsize=16"),
-        ({"schedule": "linear", "optimizer": "snes"}, "snes has no learning rate.* take one of es, "),
+        ({"schedule": "linear", "optimizer": "snes"}, "snes has no learning rate.* use one of es, "),
         ({"schedule": "square"}, "schedule='square'.*constant, cosine, linear"),
         ({"warmup": 1.5}, r"warmup must be in \[0, 1\)"),
     ],

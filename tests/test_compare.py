@@ -29,6 +29,7 @@ from lm_gym.agents.compare.statistics import (
 from lm_gym.agents.compare.study import Row, options, read_study
 from lm_gym.agents.compare.tables import cost_table, goal, main_table
 from lm_gym.agents.runs.settings import SettingsError
+from lm_gym.agents.runs.terminal import Terminal
 from tests.runs import write_corpus
 from tests.studies import Said, write_run, write_study
 
@@ -76,7 +77,7 @@ def test_a_study_is_stopped_goes_on_and_is_never_repeated(
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
     assert "B-PER" in page  # the report by tag
     before = {path: path.stat().st_mtime_ns for path in out.glob("*-[01]/*")}
-    compare.run_study(compare.parse_plan(command)[0], Console())
+    compare.run_study(compare.parse_plan(command)[0], Terminal())
     assert before == {path: path.stat().st_mtime_ns for path in out.glob("*-[01]/*")}
     write_study(study, {"twin": {"settings": {"algo": "supervised", "agent.learning_rate": 0.5}}})
     with pytest.raises(SystemExit, match="2"):

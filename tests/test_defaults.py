@@ -106,7 +106,7 @@ def test_what_is_given_stands_over_the_table() -> None:
 
 
 def test_a_search_of_many_numbers_leaves_full_covariances_out() -> None:
-    names = [default_of(CMAES, TAGGER, "bias", numbers).get("optimizer") for numbers in (2000, 2001)]
+    names = [default_of(CMAES, TAGGER, "head", numbers).get("optimizer") for numbers in (2000, 2001)]
     assert names == [None, "sep_cma_es"]
 
 

@@ -88,8 +88,8 @@ def test_pairs_and_long_texts_keep_all_labels():
     [
         (RECORDS, {"max_length": 17}, "3 labels need 8 sub-tokens and a text at least 8.*raise it to 18"),
         ([{"text": "a", "labels": []}], {}, "no text has a label"),
-        ([{"text": "a", "label": 1, "labels": ["b", "b"]}], {}, "a label stands in it twice"),
-        ([{"text": "a", "labels": ["b", ""]}], {}, "a label is a string that is not empty"),
+        ([{"text": "a", "label": 1, "labels": ["b", "b"]}], {}, "a label occurs twice"),
+        ([{"text": "a", "labels": ["b", ""]}], {}, "a label is a non-empty string"),
         ([{"text": "a", "labels": None}], {}, r"'labels' is missing: write \[\]"),
         ([{"text": "a", "labels": ["x", "y"]}], {}, r"'x' and 'y' are the same to the tokenizer.*rename one"),
         ([{"text": "a"}], {}, "labels"),

@@ -26,7 +26,8 @@ DANGEROUS = {
     "np.load", "shutil.unpack_archive",
 }  # fmt: skip
 TRUSTED = {
-    "lm_gym.agents.algorithms.ray_evaluator": {"pickle.loads"},  # messages between processes of one cluster
+    "lm_gym.agents.algorithms.ray_batch_sharing": {"pickle.loads"},  # messages between processes of one cluster
+    "lm_gym.agents.algorithms.ray_evaluator": {"pickle.loads"},
     "lm_gym.agents.algorithms.ray_workers": {"pickle.loads"},
     "lm_gym.testing": {"pickle.loads"},  # what it has pickled itself
 }

@@ -192,7 +192,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(damage: str, whole: Pa
         newest.write_bytes(archive[: len(archive) // 2])
     else:
         newest.unlink()
-    with pytest.warns(UserWarning, match=r"falling back to the checkpoint .*0001: .*0002: model.zip is"):
+    with pytest.warns(UserWarning, match=r"falling back to the checkpoint .*0001: .*0002: model.zip "):
         found = folder.last_checkpoint()
     assert found is not None
     assert found.timesteps == 1

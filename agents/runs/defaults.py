@@ -46,7 +46,7 @@ BY_HEAD: dict[HeadKind, dict[type, dict[str, Any]]] = {
     "vocabulary": {
         **{kind: {"env.num_envs": 16} for kind in (CMAES, DE, PSO)},  # members pay for the vocabulary at each position
         PPO: {"env.group_size": 256, "env.num_envs": 8},  # rows that draw few tokens make all others less probable
-        SA: {"env.num_envs": 1024},  # with fewer texts, its steps fit only these texts
+        SA: {"env.num_envs": 512},  # with fewer texts, its steps fit only these texts
     }
 }
 
