@@ -50,7 +50,7 @@ TABLE: tuple[Default, ...] = (
     Default("GradientAlgorithm", {"learning_rate": 2e-4}, weights=("trained",)),
     Default("GradientAlgorithm", {"learning_rate": 1e-3}),
     Default("PPO", {"learning_rate": 1e-4}, head="vocabulary", weights=("trained",)),
-    Default("PPO", {"learning_rate": 1e-3, "behaviour": "policy"}, head="vocabulary", weights=("fresh head",)),
+    Default("PPO", {"learning_rate": 5e-4, "behaviour": "policy"}, head="vocabulary", weights=("fresh head",)),
     Default("PPO", {"learning_rate": 2e-4}, weights=("trained",)),
     Default("PPO", {"learning_rate": 1e-3}),
     # Searches. Those over a vocabulary head: benchmarks/sweep.py --env.id lm_gym/MaskedLM-v0 --env.dataset wikitext2
