@@ -18,12 +18,14 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch as th
 from jsonargparse import auto_cli
 
 from lm_gym.agents import compare, train
@@ -103,14 +105,18 @@ def forked(command: Callable[[list[str]], None], arguments: list[str], log: Path
             os.dup2(file.fileno(), 2)
         if dies_at is not None:
             _die_at(dies_at)
+        th.set_num_threads(1)  # renews torch's pool, which a fork breaks, before threads that load weights race for it
         status = 1
         try:
             command(arguments)
             status = 0
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        except Exception:
+            traceback.print_exc()
         finally:
             sys.stdout.flush()
+            sys.stderr.flush()
             os._exit(status)
     yield child
 
