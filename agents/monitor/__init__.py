@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import islice
 from pathlib import Path
 from typing import IO
@@ -55,12 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         lines = batches(stream, options.batch, options.max_delay, options.follow)
         if options.input == "-":
             lines = _without(lines, monitor.line)
-        try:
+        with suppress(KeyboardInterrupt):  # the journal holds what was read
             for batch in lines:
                 results, rejected = monitor.take(batch)
                 journal.commit(results, rejected, monitor.state())
-        except KeyboardInterrupt:
-            pass  # the journal exists
     counted = ", ".join(f"{monitor.counts[name]:,} {name}" for name in ("texts", "alerts", "rejected", "duplicates"))
     sys.stderr.write(f"{monitor.line:,} lines: {counted}\n")
     sys.stderr.writelines(f"note: {note}\n" for note in monitor.notes())

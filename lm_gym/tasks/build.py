@@ -69,8 +69,7 @@ def _build(
         table = tables.get(id(corpus.vocabulary))
         if table is None:
             table = tables[id(corpus.vocabulary)] = WordTable.build(corpus, tokenizer)
-        encode = kind.encode if dataset.labelled else kind.encode_unlabelled
-        encoded = encode(corpus, tokenizer, max_length, table=table, options=options)
+        encoded = kind.encode(corpus, tokenizer, max_length, table=table, options=options, labelled=dataset.labelled)
         tokens, positions = max(tokens, encoded.max_tokens), max(positions, encoded.max_positions)
         part = max(part, encoded.part or 0)
         if other == split:

@@ -17,7 +17,7 @@ from lm_gym.data.errors import DataError
 from lm_gym.data.fields import CANDIDATES, RELEVANCE, TURNS
 from lm_gym.tasks.baseline import Batch, Prediction, by_scores
 from lm_gym.tasks.candidate_texts import Layout, candidates_of, encode_candidates
-from lm_gym.tasks.encoded import Cut, Encoded, WordTable, id_type
+from lm_gym.tasks.encoded import Cut, Encoded, Source, id_type
 from lm_gym.tasks.fixed import FixedPositions
 from lm_gym.tasks.task import HeadKind
 
@@ -73,23 +73,13 @@ class AmongCandidates(FixedPositions):
         """
 
     @classmethod
-    def encode(
-        cls,
-        corpus: Corpus,
-        tokenizer: TextTokenizer,
-        max_length: int,
-        *,
-        table: WordTable | None = None,
-        options: Any = None,
-    ) -> Encoded:
-        """Encode a prepared split (see `Task.encode`); the last tokens of a text are its positions.
+    def encode_labelled(cls, source: Source) -> Encoded:
+        """Encode a prepared split; the last tokens of a text are its positions.
 
         Raises:
             ValueError: the candidates of a text are too long, or the tokenizer has no marker.
         """
-        options = options or cls.Options()
-        table = WordTable.build(corpus, tokenizer) if table is None else table
-        room = cls.room(tokenizer, max_length)
+        corpus, tokenizer, _, room, table, options = source
         layout = cls.layout(tokenizer, options)
         ids, lengths, cut, longest = encode_candidates(corpus, table, layout, room)
         counts, targets = cls.gold_of(corpus, options)

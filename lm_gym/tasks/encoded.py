@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from gymnasium import logger
@@ -26,6 +26,26 @@ class Cut(NamedTuple):
 
     texts: int
     positions: int
+
+
+class Source(NamedTuple):
+    """A split to encode.
+
+    Attributes:
+        corpus: the prepared split.
+        tokenizer: the tokenizer.
+        max_length: maximum number of sub-tokens of a text, including special tokens.
+        room: the same without special tokens.
+        table: the ids of the corpus's vocabulary.
+        options: the task's own arguments.
+    """
+
+    corpus: "Corpus"
+    tokenizer: TextTokenizer
+    max_length: int
+    room: int
+    table: "WordTable"
+    options: Any
 
 
 @dataclass(frozen=True, eq=False)

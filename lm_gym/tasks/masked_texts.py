@@ -14,7 +14,7 @@ from lm_gym import ragged
 from lm_gym.data.fields import WORDS, Field
 from lm_gym.hashing import mix
 from lm_gym.tasks.baseline import RANDOM, Baseline, unigram
-from lm_gym.tasks.encoded import Cut, Encoded, WordTable, expand, lay_out
+from lm_gym.tasks.encoded import Cut, Encoded, Source, WordTable, expand, lay_out
 from lm_gym.tasks.parts import Nouns, Part
 from lm_gym.tasks.task import OpenedTexts, Task
 
@@ -61,24 +61,14 @@ class MaskedTexts(Task):
         return None
 
     @classmethod
-    def encode(
-        cls,
-        corpus: Corpus,
-        tokenizer: TextTokenizer,
-        max_length: int,
-        *,
-        table: WordTable | None = None,
-        options: Any = None,
-    ) -> Encoded:
-        """Encode a split (see `Task.encode`).
+    def encode_labelled(cls, source: Source) -> Encoded:
+        """Encode a split.
 
         Raises:
             ValueError: the tokenizer has no mask token, or no text has a token that may be masked.
         """
+        corpus, tokenizer, _, room, table, options = source
         tokenizer.require_mask()
-        options = cls.Options() if options is None else options
-        room = cls.room(tokenizer, max_length)
-        table = WordTable.build(corpus, tokenizer) if table is None else table
         shown = cls.shown(corpus, options)
         parts = [_encode_chunk(corpus, table, tokenizer, room, shown, *c) for c in ragged.chunks(corpus.offsets)]
         ids, fixed, lengths, maskable, long = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -91,18 +81,10 @@ class MaskedTexts(Task):
         return Encoded(ids, offsets, counts, Cut(int(long.sum()), 0), fixed=None if shown is None else fixed)
 
     @classmethod
-    def encode_unlabelled(
-        cls,
-        corpus: Corpus,
-        tokenizer: TextTokenizer,
-        max_length: int,
-        *,
-        table: WordTable | None = None,
-        options: Any = None,
-    ) -> Encoded:
+    def encode_unlabelled(cls, source: Source) -> Encoded:
         """Encode texts to predict: their positions are the mask tokens in them. Long texts lose their ends."""
-        mask, room = tokenizer.require_mask(), cls.room(tokenizer, max_length)
-        table = WordTable.build(corpus, tokenizer) if table is None else table
+        corpus, tokenizer, _, room, table, _ = source
+        mask = tokenizer.require_mask()
         flat = expand(table, corpus.words)
         lengths = ragged.sums(table.counts[corpus.words], corpus.offsets)
         kept = np.minimum(lengths, room)

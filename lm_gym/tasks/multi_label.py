@@ -17,7 +17,7 @@ from lm_gym.data.fields import LABELS, SECOND
 from lm_gym.metrics import Report, label_report
 from lm_gym.tasks.baseline import RANDOM, Baseline, by_probability
 from lm_gym.tasks.candidate_texts import Layout
-from lm_gym.tasks.encoded import Cut, Encoded, WordTable, id_type
+from lm_gym.tasks.encoded import Cut, Encoded, Source, id_type
 from lm_gym.tasks.fixed import FixedPositions
 from lm_gym.tasks.linear import tfidf_one_vs_rest
 from lm_gym.tasks.metric import ACCURACY, MACRO_F1, Metric
@@ -29,7 +29,7 @@ from lm_gym.tasks.whole_texts import TEXT, encode_in_template, text_names, texts
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lm_gym.data import Corpus, Dataset
+    from lm_gym.data import Corpus
     from lm_gym.tasks.baseline import Batch, Prediction
     from lm_gym.tasks.evaluation import DecidedText, Evaluation
     from lm_gym.tasks.task import Task
@@ -106,15 +106,6 @@ class MultiLabelClassification(FixedPositions):
     Options = MultiLabelOptions
 
     @classmethod
-    def relabel(cls, dataset: Dataset, labels: Sequence[str]) -> Dataset:
-        """Return the dataset with its labels numbered as in a trained model.
-
-        Raises:
-            DataError: the model lacks a label that the data uses.
-        """
-        return dataset.with_label_names(LABELS.name, labels)
-
-    @classmethod
     def labels_of(cls, config: Mapping[str, Any]) -> list[str]:
         """Return the labels that a trained model knows, which its configuration stores beside no and yes."""
         return [*config["lm_gym"]["labels"]]
@@ -138,24 +129,16 @@ class MultiLabelClassification(FixedPositions):
         return {**super().policy_arguments, "facts": facts}
 
     @classmethod
-    def encode(
-        cls,
-        corpus: Corpus,
-        tokenizer: TextTokenizer,
-        max_length: int,
-        *,
-        table: WordTable | None = None,
-        options: MultiLabelOptions | None = None,
-    ) -> Encoded:
-        """Encode a labelled split (see `Task.encode`).
+    def encode_labelled(cls, source: Source) -> Encoded:
+        """Encode a labelled split.
 
         Raises:
             ValueError: the corpus has no labels, the tokenizer has no marker, or `max_length` leaves no room for a text
                 beside the labels.
         """
-        room = cls.room(tokenizer, max_length)
+        corpus, tokenizer, max_length, room, table, options = source
         column = labels_of_corpus(corpus)
-        block, ends = label_block(column.names, tokenizer, (options or cls.Options()).marker)
+        block, ends = label_block(column.names, tokenizer, options.marker)
         if room < len(block) + _LEAST:
             raise DataError(
                 f"the {len(column.names)} labels need {len(block)} sub-tokens and a text at least {_LEAST}, but "
@@ -163,7 +146,6 @@ class MultiLabelClassification(FixedPositions):
             )
         alone = joined(text_names(corpus), tokenizer)
         template = Template((*alone.parts, block), alone.prefix, alone.suffix, "end")
-        table = WordTable.build(corpus, tokenizer) if table is None else table
         ids, lengths, last, cut = encode_in_template(corpus, table, tokenizer, template, max_length, room)
         count, places = len(corpus), last[:, None] - (len(block) - 1 - ends)
         return Encoded(

@@ -16,7 +16,7 @@ from lm_gym.data.spans import blank_spans
 from lm_gym.metrics import Report
 from lm_gym.ragged import windows, with_margin
 from lm_gym.tasks.baseline import RANDOM, Baseline
-from lm_gym.tasks.encoded import Encoded, WordTable
+from lm_gym.tasks.encoded import Encoded, Source, WordTable
 from lm_gym.tasks.metric import ACCURACY, COMMON, Metric
 from lm_gym.tasks.parts import Mark, Nouns, Part
 from lm_gym.tokenizer import TextTokenizer
@@ -188,7 +188,13 @@ class Task(ABC):
         Args:
             dataset: the result of `load_data`.
             labels: the model's labels, in order.
+
+        Raises:
+            DataError: the model lacks a label that the data uses.
         """
+        for field in cls.fields:
+            if field.kind in ("label", "labels"):
+                return dataset.with_label_names(field.name, labels)
         return dataset
 
     @classmethod
@@ -207,7 +213,6 @@ class Task(ABC):
         return self.choice_names or ()
 
     @classmethod
-    @abstractmethod
     def encode(
         cls,
         corpus: Corpus,
@@ -216,6 +221,7 @@ class Task(ABC):
         *,
         table: WordTable | None = None,
         options: Any = None,
+        labelled: bool = True,
     ) -> Encoded:
         """Encode a split.
 
@@ -225,10 +231,32 @@ class Task(ABC):
             max_length: maximum number of sub-tokens of a text, including special tokens.
             table: the ids of the corpus's vocabulary, if already computed.
             options: the task's own arguments; None for their defaults.
+            labelled: False for texts to predict, whose gold is a placeholder (`without_gold`).
 
         Raises:
             ValueError: no text can be played.
         """
+        room = cls.room(tokenizer, max_length)
+        table = WordTable.build(corpus, tokenizer) if table is None else table
+        source = Source(corpus, tokenizer, max_length, room, table, cls.Options() if options is None else options)
+        return cls.encode_labelled(source) if labelled else cls.encode_unlabelled(source)
+
+    @classmethod
+    @abstractmethod
+    def encode_labelled(cls, source: Source) -> Encoded:
+        """Encode a split with gold.
+
+        Raises:
+            ValueError: no text can be played.
+        """
+
+    @classmethod
+    def encode_unlabelled(cls, source: Source) -> Encoded:
+        """Encode texts to predict, one encoded text for each.
+
+        By default, this calls `encode_labelled`. Override it if positions depend on gold or are random.
+        """
+        return cls.encode_labelled(source)
 
     @classmethod
     def inputs(cls) -> tuple[Field, ...]:
@@ -239,22 +267,6 @@ class Task(ABC):
     def split(cls, text: str) -> list[tuple[int, int]]:
         """Return the start and end of each word of a text to predict, in characters; by default, split at blanks."""
         return blank_spans(text)
-
-    @classmethod
-    def encode_unlabelled(
-        cls,
-        corpus: Corpus,
-        tokenizer: TextTokenizer,
-        max_length: int,
-        *,
-        table: WordTable | None = None,
-        options: Any = None,
-    ) -> Encoded:
-        """Encode texts to predict, one encoded text for each; their gold is a placeholder (`without_gold`).
-
-        By default, this calls `encode`. Override it if positions depend on gold or are random.
-        """
-        return cls.encode(corpus, tokenizer, max_length, table=table, options=options)
 
     @classmethod
     @abstractmethod

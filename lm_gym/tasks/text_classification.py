@@ -18,7 +18,7 @@ from lm_gym.data.errors import DataError
 from lm_gym.data.fields import LABEL, SECOND
 from lm_gym.metrics import Report
 from lm_gym.tasks.baseline import RANDOM, Baseline, unigram
-from lm_gym.tasks.encoded import Cut, Encoded, WordTable, id_type
+from lm_gym.tasks.encoded import Cut, Encoded, Source, id_type
 from lm_gym.tasks.fixed import FixedPositions
 from lm_gym.tasks.label_words import read_label_words
 from lm_gym.tasks.linear import tfidf_regression
@@ -29,7 +29,7 @@ from lm_gym.tasks.templates import Template, joined, read_template
 from lm_gym.tasks.whole_texts import TEXT, encode_in_template, text_names, texts_of, words_of
 
 if TYPE_CHECKING:
-    from lm_gym.data import Corpus, Dataset
+    from lm_gym.data import Corpus
     from lm_gym.tasks.evaluation import DecidedText, Evaluation
     from lm_gym.tokenizer import TextTokenizer
 
@@ -116,34 +116,16 @@ class TextClassification(FixedPositions):
             self._label_words = read_label_words(self.options, template, labels, tokenizer)
 
     @classmethod
-    def relabel(cls, dataset: Dataset, labels: Sequence[str]) -> Dataset:
-        """Return the dataset with its labels numbered as in a trained model.
-
-        Raises:
-            DataError: the model lacks a label that the data uses.
-        """
-        return dataset.with_label_names(LABEL.name, labels)
-
-    @classmethod
-    def encode(
-        cls,
-        corpus: Corpus,
-        tokenizer: TextTokenizer,
-        max_length: int,
-        *,
-        table: WordTable | None = None,
-        options: TextClassificationOptions | None = None,
-    ) -> Encoded:
-        """Encode a labelled split (see `Task.encode`).
+    def encode_labelled(cls, source: Source) -> Encoded:
+        """Encode a labelled split.
 
         Raises:
             ValueError: the corpus has no labels, the template does not fit the tokenizer, or `max_length` leaves no
                 room for a text.
         """
-        room = cls.room(tokenizer, max_length)
+        corpus, tokenizer, max_length, room, table, options = source
         targets = _labels(corpus).values
-        template = _template(corpus, tokenizer, options or cls.Options())
-        table = WordTable.build(corpus, tokenizer) if table is None else table
+        template = _template(corpus, tokenizer, options)
         ids, lengths, places, cut = encode_in_template(corpus, table, tokenizer, template, max_length, room)
         count = len(corpus)
         return Encoded(

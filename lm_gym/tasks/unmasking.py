@@ -23,10 +23,9 @@ from lm_gym.tasks.unmasking_options import FIXED, UnmaskingOptions
 
 if TYPE_CHECKING:
     from lm_gym.data import Corpus
-    from lm_gym.tasks.encoded import Encoded, WordTable
+    from lm_gym.tasks.encoded import Encoded, Source
     from lm_gym.tasks.evaluation import Evaluation
     from lm_gym.tasks.task import OpenedTexts, Progress
-    from lm_gym.tokenizer import TextTokenizer
 
 CLUES = Field("clues", "numbers", ("clues", "given", "givens"), required=False)
 _COUNT, _ORDER = np.uint64(0xC0), np.uint64(0x0D)  # random quantities besides the masks
@@ -165,18 +164,10 @@ class Unmasking(MaskedTexts):
         return number
 
     @classmethod
-    def encode(
-        cls,
-        corpus: Corpus,
-        tokenizer: TextTokenizer,
-        max_length: int,
-        *,
-        table: WordTable | None = None,
-        options: UnmaskingOptions | None = None,
-    ) -> Encoded:
-        """Encode a split (see `Task.encode`)."""
-        encoded = super().encode(corpus, tokenizer, max_length, table=table, options=options)
-        if options is not None and options.mask_probability == "uniform":
+    def encode_labelled(cls, source: Source) -> Encoded:
+        """Encode a split."""
+        encoded = super().encode_labelled(source)
+        if source.options.mask_probability == "uniform":
             return replace(encoded, mean_positions=int((encoded.counts + 1).sum(dtype=np.int64)) // 2)
         return encoded
 

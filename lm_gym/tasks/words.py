@@ -13,7 +13,7 @@ from lm_gym.data.fields import TAGS, WORDS
 from lm_gym.data.spans import word_spans
 from lm_gym.metrics import Report, class_report
 from lm_gym.tasks.baseline import RANDOM, Baseline, Batch, Prediction
-from lm_gym.tasks.encoded import Cut, Encoded, WordTable, expand, id_type, lay_out
+from lm_gym.tasks.encoded import Cut, Encoded, Source, WordTable, expand, id_type, lay_out
 from lm_gym.tasks.fixed import FixedPositions
 from lm_gym.tasks.metric import ACCURACY, Metric
 from lm_gym.tasks.parts import Nouns, Part
@@ -62,27 +62,18 @@ class WordLabels(FixedPositions):
     by_word = True
 
     @classmethod
-    def encode(
-        cls,
-        corpus: Corpus,
-        tokenizer: TextTokenizer,
-        max_length: int,
-        *,
-        table: WordTable | None = None,
-        options: Any = None,
-    ) -> Encoded:
-        """Encode a labelled split (see `Task.encode`).
+    def encode_labelled(cls, source: Source) -> Encoded:
+        """Encode a labelled split.
 
         Raises:
             ValueError: the corpus has no labels, or `max_length` leaves no room for a word.
         """
+        corpus, tokenizer, _, room, table, _ = source
         if corpus.tags is None:
             raise ValueError(
                 f"the data has no tags, but {cls.env_id} needs a tag for each word: give tagged data (CoNLL columns, "
                 "or JSONL or CSV with tags)"
             )
-        room = cls.room(tokenizer, max_length)
-        table = WordTable.build(corpus, tokenizer) if table is None else table
         parts = [_encode_chunk(corpus, table, tokenizer, room, *chunk) for chunk in ragged.chunks(corpus.offsets)]
         ids, lengths, positions, keep, long = (np.concatenate(part) for part in zip(*parts, strict=True))
         del parts
