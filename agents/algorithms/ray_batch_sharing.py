@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import ray
 import torch as th
@@ -12,7 +12,7 @@ from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from lm_gym.agents.algorithms.batch_replica import BatchOrder, BatchReplica, Place, free_port
 from lm_gym.agents.algorithms.batch_sharing import ProcessGroup
-from lm_gym.agents.algorithms.ray_workers import PATIENCE, Worker, connect, first_line, here, node_address, room
+from lm_gym.agents.algorithms.ray_workers import PATIENCE, OnCluster, Worker, first_line, here, node_address, room
 from lm_gym.agents.algorithms.worker_error import WorkerError
 from lm_gym.agents.algorithms.workers import Start, checksum
 
@@ -56,7 +56,7 @@ class BatchActor:
         return self._replica.checksum()
 
 
-class RayBatchSharing(ProcessGroup):
+class RayBatchSharing(OnCluster, ProcessGroup):
     """Encodes the texts of each batch on Ray workers, which make the same updates as the agent.
 
     Each worker has a replica of the agent and encodes an equal share of the texts. Outputs and gradients are added by
@@ -73,9 +73,9 @@ class RayBatchSharing(ProcessGroup):
     """
 
     def __init__(self, workers: int, address: str = "local", *, gpus: float = 0, checksum_every: int = 10) -> None:
-        super().__init__(0, workers + 1)
+        ProcessGroup.__init__(self, 0, workers + 1)
+        OnCluster.__init__(self, address, workers)
         self._gpus, self._checksum_every = gpus, checksum_every
-        self._connected = connect(address, workers)
         self._workers: list[Worker] = []
         self._running: dict[Any, Worker] = {}  # by the reference to the answer
         self._agent: GradientAlgorithm | None = None
@@ -109,17 +109,9 @@ class RayBatchSharing(ProcessGroup):
         """Return the process id and the node of the workers."""
         return [worker.place for worker in self._workers]
 
-    def close(self) -> None:
-        """End the workers, and the connection if this object has made it."""
+    def end(self) -> None:
+        """End the workers."""
         self._dismiss()
-        if self._connected:
-            ray.shutdown()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _start(self, agent: GradientAlgorithm) -> None:
         """Start the workers, or start them again with another agent, and wait for them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 from collections import deque
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import ray
 import torch as th
@@ -13,7 +13,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from lm_gym.agents.algorithms.evaluators import Evaluator
 from lm_gym.agents.algorithms.fitness import Judged, Part, PopulationFitness
-from lm_gym.agents.algorithms.ray_workers import PATIENCE, Actor, Traffic, Worker, connect, first_line, room
+from lm_gym.agents.algorithms.ray_workers import PATIENCE, Actor, OnCluster, Traffic, Worker, first_line, room
 from lm_gym.agents.algorithms.replica import Order, Update
 from lm_gym.agents.algorithms.worker_error import WorkerError
 from lm_gym.agents.algorithms.workers import Start, checksum
@@ -25,7 +25,7 @@ AHEAD = 2  # orders sent to a worker in advance, so that it never waits for the 
 LOSSES = 3  # maximum number of workers that may die on one chunk, or fail to start one after another
 
 
-class RayEvaluator(Evaluator):
+class RayEvaluator(OnCluster, Evaluator):
     """Evaluates members on Ray workers, each of which has a replica of the agent.
 
     The agent sends the fitness of the last generation, from which every replica computes the agent's update, and the
@@ -50,7 +50,7 @@ class RayEvaluator(Evaluator):
 
     def __init__(self, workers: int, address: str = "local", *, gpus: float = 0, checksum_every: int = 10) -> None:
         self._wanted, self._gpus, self._checksum_every = workers, gpus, checksum_every
-        self._connected = connect(address, workers)
+        OnCluster.__init__(self, address, workers)
         self._idle: list[Worker] = []  # started processes without an agent
         self._starting: dict[Any, Worker] = {}  # by the reference to their answer
         self._joining: dict[Any, Worker] = {}
@@ -114,17 +114,9 @@ class RayEvaluator(Evaluator):
         """Return the process id and the node of the workers that have started."""
         return [worker.place for worker in (*self._ready, *self._joining.values(), *self._idle)]
 
-    def close(self) -> None:
-        """End the workers, and the connection if this object has made it."""
+    def end(self) -> None:
+        """End the workers."""
         self.resize(0)
-        if self._connected:
-            ray.shutdown()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     # ------------------------------------------------------------------ a generation
 

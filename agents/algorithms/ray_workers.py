@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import ray
 from ray.exceptions import RayTaskError
@@ -81,6 +81,37 @@ class Worker:
 
     def __str__(self) -> str:
         return f"worker {self.number} ({self.place})"
+
+
+class OnCluster:
+    """Base class of objects that use a Ray cluster until they are closed, as a `with` block does.
+
+    Args:
+        address: `"local"` starts a cluster on this machine, `"auto"` finds one that runs on it, `"HOST:PORT"` is the
+            address of a cluster's head.
+        workers: number of processes that will run on it.
+
+    Raises:
+        WorkerError: there is no such cluster, or Ray cannot start one.
+    """
+
+    def __init__(self, address: str, workers: int) -> None:
+        self._connected = connect(address, workers)
+
+    def end(self) -> None:
+        """End what runs on the cluster."""
+
+    def close(self) -> None:
+        """End what runs on the cluster, and the connection if this object has made it."""
+        self.end()
+        if self._connected:
+            ray.shutdown()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def here() -> str:

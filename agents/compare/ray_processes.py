@@ -6,12 +6,12 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError, TaskCancelledError
 
-from lm_gym.agents.algorithms.ray_workers import connect, first_line, node_address
+from lm_gym.agents.algorithms.ray_workers import OnCluster, first_line, node_address
 from lm_gym.agents.compare.processes import launch, stop
 from lm_gym.agents.compare.runs import Job, in_use
 
@@ -19,7 +19,7 @@ _LOSSES = 3  # nodes or workers that may be lost during one run
 _POLL = 0.5  # seconds
 
 
-class RayLauncher:
+class RayLauncher(OnCluster):
     """Starts runs as tasks on a Ray cluster, which places each on a node with a free CPU.
 
     A run that loses its node resumes on another one.
@@ -34,7 +34,7 @@ class RayLauncher:
     """
 
     def __init__(self, address: str, at_a_time: int, gpus: float = 0) -> None:
-        self._connected = connect(address, at_a_time)
+        super().__init__(address, at_a_time)
         task: Any = ray.remote(_run)
         self._task = task.options(num_cpus=1, num_gpus=gpus, max_retries=_LOSSES)
 
@@ -42,17 +42,6 @@ class RayLauncher:
         """See Launcher."""
         errors.touch()  # the node finds it if it shares the file system
         return RayProcess(self._task.remote(job, errors), errors)
-
-    def close(self) -> None:
-        """End the connection if this object has made it."""
-        if self._connected:
-            ray.shutdown()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class RayProcess:
