@@ -9,6 +9,7 @@ import sb3_contrib
 import stable_baselines3
 import torch as th
 from stable_baselines3.common.vec_env import DummyVecEnv
+from transformers import BertConfig, BertModel
 
 from lm_gym.agents.algorithms.maskable import MaskableLMPolicy, MaskableTextRolloutBuffer
 from lm_gym.agents.algorithms.ppo import PPO
@@ -160,6 +161,17 @@ def test_rows_draw_different_choices_where_there_are_many_and_positions_pay_for_
         assert (model.policy.distinct, model.rollout_buffer.distinct) == (G * expected, expected), (env, kwargs)
     with pytest.raises(ValueError, match="behaviour='policy'"):
         build(token_env(ner, reward="f1"), behaviour="without_replacement")
+
+
+def test_rows_draw_independently_over_a_new_vocabulary_head(ner, tmp_path):  # noqa: F811
+    env = token_env(ner, "MaskedLM")
+    BertModel(BertConfig(**small(env)["model"])).save_pretrained(tmp_path)  # without a head
+    for behaviour, expected in (("auto", False), ("without_replacement", True)):
+        with pytest.warns(UserWarning, match="no trained vocabulary head"):
+            model = build(env, n_steps=1, policy_kwargs={"model": str(tmp_path)}, behaviour=behaviour)
+        assert model.policy.start.weights == "fresh head"
+        model.learn(1)
+        assert (model.policy.distinct, model.rollout_buffer.distinct) == (G * expected, expected)
 
 
 @pytest.mark.parametrize("reward", ["log_likelihood", "accuracy"])
