@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-from lm_gym.data import Corpus, Dataset
+from lm_gym.data import Corpus, DataError, Dataset
 from lm_gym.hashing import mix, permute
-from lm_gym.tasks import NER, TASKS, MaskedLM, build_task
+from lm_gym.tasks import NER, TASKS, MaskedLM, build_task, load_data
 from lm_gym.tasks.encoded import WordTable
 from lm_gym.tokenizer import load_tokenizer
 
@@ -299,3 +299,18 @@ def test_hashes_have_fair_bits_and_no_two_alike():
     assert len(np.unique(hashes)) == hashes.size
     bits = np.unpackbits(hashes.reshape(-1).view(np.uint8)).reshape(-1, 64).mean(0)
     np.testing.assert_allclose(bits, 0.5, atol=0.025)
+
+
+@pytest.mark.parametrize(
+    "task", [task for task in TASKS.values() if any(field.kind in ("label", "labels") for field in task.fields)]
+)
+def test_labels_are_numbered_as_in_a_trained_model(task):
+    (field,) = (field for field in task.fields if field.kind in ("label", "labels"))
+    several = field.kind == "labels"
+    records = [{"text": text, field.name: [name] if several else name} for text, name in (("a b", "up"), ("c", "down"))]
+    dataset = load_data(task, records)
+    assert dataset["train"].columns[field.name].names == ("down", "up")
+    column = task.relabel(dataset, ["flat", "up", "down"])["train"].columns[field.name]
+    assert (column.names, column.values.tolist()) == (("flat", "up", "down"), [1, 2])
+    with pytest.raises(DataError, match="down"):
+        task.relabel(dataset, ["flat", "up"])
