@@ -6,8 +6,8 @@ On puzzles, a small masked-diffusion model is trained from scratch by the superv
 in every order; then REINFORCE, PPO and ES learn when each position is filled, from the same model. On prose, `tiny`
 fills half of a text. Last, the estimates of a text's likelihood are compared with the exact one.
 
-Every row of every seed is kept in `--out` when it is finished, so a stopped command goes on where it was. `--page`
-writes the page of all finished rows, which is also printed.
+Every row of every seed is kept in `--out` when it is finished, so a stopped command continues with the next row.
+`--page` writes the page of all finished rows, which is also printed.
 """
 
 import argparse

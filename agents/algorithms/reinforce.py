@@ -92,8 +92,8 @@ class REINFORCE(EpisodicREINFORCE):
         kl_coef: weight of KL(π ‖ π at the start of training). With 0, no reference model is kept.
         supervised_coef: weight of the supervised loss, −log π of the right choice, which is added to the loss of the
             policy gradient (Wu et al., arXiv 1609.08144, eq. 9), for rewards such as F1. With 0, labels are not used.
-        likelihood: of texts that take several steps: `exact`, or one of the estimates that others use, to compare with:
-            `one_step | elbo | coupled` (`lm_gym.agents.algorithms.text_likelihoods`).
+        likelihood: how the likelihood of texts that take several steps is computed: `exact`, or, for comparison, an
+            estimate from the literature: `one_step | elbo | coupled` (`lm_gym.agents.algorithms.text_likelihoods`).
         masks: number of random masks of the estimates `elbo` and `coupled`.
 
     Raises:
@@ -245,7 +245,7 @@ class REINFORCE(EpisodicREINFORCE):
             why = "positions may stay open" if several else "texts do not take several steps with unit='sequence'"
             raise ValueError(
                 f"likelihood={self.likelihood!r} estimates the likelihood of a text that is filled in fixed steps, and "
-                f"here {why}: take likelihood='exact', or make lm_gym/Unmasking-v0 with unit='sequence' and "
+                f"here {why}: use likelihood='exact', or make lm_gym/Unmasking-v0 with unit='sequence' and "
                 "order='left_to_right' or 'random'"
             )
 
