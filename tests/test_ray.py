@@ -13,9 +13,8 @@ from tests.disturbed import Disturbed
 from tests.small import Stop, few_names, small
 
 ray = pytest.importorskip("ray", reason="needs the extra ray")
-from ray.cluster_utils import Cluster  # noqa: E402
-
 from lm_gym.agents.algorithms.ray_evaluator import RayEvaluator  # noqa: E402
+from tests.clusters import two_nodes  # noqa: E402
 
 CASES = {
     "snes": (SNES, {}),
@@ -31,11 +30,8 @@ def names():
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Two nodes on this machine, with room for one worker each."""
-    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    started.add_node(num_cpus=1)
-    yield started
-    started.shutdown()
+    with two_nodes() as started:
+        yield started
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,8 @@ from tests.small import Stop, few_names
 from tests.test_batch_sharing import build
 
 ray = pytest.importorskip("ray", reason="needs the extra ray")
-from ray.cluster_utils import Cluster  # noqa: E402
-
 from lm_gym.agents.algorithms.ray_batch_sharing import RayBatchSharing  # noqa: E402
+from tests.clusters import two_nodes  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +26,8 @@ def names():
 @pytest.fixture(scope="module")
 def workers():
     """One on each of two nodes; they serve all tests, one agent after another."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    cluster.add_node(num_cpus=1)
-    with RayBatchSharing(2, cluster.address, checksum_every=2) as sharing:
+    with two_nodes() as cluster, RayBatchSharing(2, cluster.address, checksum_every=2) as sharing:
         yield sharing
-    cluster.shutdown()
 
 
 def test_learning_on_two_nodes_and_going_on_without_them(names, workers, tmp_path):

@@ -12,9 +12,8 @@ from tests.runs import write_corpus
 from tests.studies import Said, write_study
 
 ray = pytest.importorskip("ray", reason="needs the extra ray")
-from ray.cluster_utils import Cluster  # noqa: E402
-
 from lm_gym.agents.compare.ray_processes import RayLauncher  # noqa: E402
+from tests.clusters import two_nodes  # noqa: E402
 
 # A job that ends when the other one has begun, or after a minute: on two nodes with one CPU each, both run at a time.
 MEETS = """
@@ -44,10 +43,8 @@ LASTS = "import pathlib, sys, time; pathlib.Path(sys.argv[1]).mkdir(); time.slee
 
 @pytest.fixture(scope="module")
 def cluster():
-    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    started.add_node(num_cpus=1)
-    yield started
-    started.shutdown()
+    with two_nodes() as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
