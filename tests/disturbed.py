@@ -39,11 +39,22 @@ class Disturbed(SNES):
 
 
 class Broken(Supervised):
-    """An agent whose replicas fail in their second update."""
+    """An agent whose replicas fail in their second update, or at its end."""
 
     home = 0  # the main process
+    at_end = False
 
     def _update(self, obs, texts):
-        if os.getpid() != self.home and self.updates == 1:
-            raise ValueError("no such tag")
+        if not self.at_end:
+            self._break(updates=1)
         return super()._update(obs, texts)
+
+    def learn_from_batch(self, texts):
+        update = super().learn_from_batch(texts)
+        if self.at_end:
+            self._break(updates=2)
+        return update
+
+    def _break(self, updates):
+        if os.getpid() != self.home and self.updates == updates:
+            raise ValueError("no such tag")

@@ -42,9 +42,10 @@ def test_learning_on_two_nodes_and_going_on_without_them(names, workers, tmp_pat
         th.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
 
-def test_an_error_names_the_worker_and_what_failed(names, workers):
+@pytest.mark.parametrize("at_end", [False, True])
+def test_an_error_names_the_worker_and_what_failed(names, workers, at_end):
     agent = build(names, Broken)
-    agent.home = os.getpid()
+    agent.home, agent.at_end = os.getpid(), at_end
     agent.sharing = workers
     with pytest.raises(WorkerError, match=r"^worker \d \(pid \d+ on [\d.]+\): ValueError: no such tag$"):
         agent.learn(10**9, callback=Stop(4))

@@ -84,6 +84,7 @@ class RayBatchSharing(OnCluster, ProcessGroup):
 
     def begin(self, agent: GradientAlgorithm, draws: int) -> None:
         """See BatchSharing."""
+        self._finish()
         if agent is not self._agent or agent.updates != self._expected:
             self._start(agent)
         elif agent.updates % self._checksum_every == 0:
@@ -145,6 +146,14 @@ class RayBatchSharing(OnCluster, ProcessGroup):
             raise self._failure(error) from error
         self._agent, self._expected = agent, agent.updates
 
+    def _finish(self) -> None:
+        """Wait for the last update of the workers, which can fail after this process has finished it."""
+        try:
+            ray.get(list(self._running))
+        except RayError as error:
+            raise self._failure(error) from error
+        self._running = {}
+
     def _compare(self, agent: GradientAlgorithm) -> None:
         """Raise WorkerError if a worker's weights are not the agent's."""
         own = checksum(agent)
@@ -165,11 +174,13 @@ class RayBatchSharing(OnCluster, ProcessGroup):
 
         The next update starts the workers again.
         """
-        self._agent = None
-        done, _ = ray.wait(list(self._running), num_returns=len(self._running), timeout=_FAREWELL)
+        names = {worker.actor.name.remote(): worker for worker in self._workers}  # the dead do not answer
+        asked = self._running | names
+        self._agent, self._running = None, {}
+        done, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_FAREWELL)
         found: dict[bool, WorkerError] = {}  # whether a worker has lost the connection only
         for reference in done:
-            worker = self._running[reference]
+            worker = asked[reference]
             try:
                 ray.get(reference)
             except RayTaskError as raised:
