@@ -87,7 +87,7 @@ class ActionReader:
         return actions
 
     def _chooser(self, uniforms: NDArray[np.float64] | None) -> Chooser:
-        return Chooser(self._task.choose, self._task.score, uniforms)
+        return Chooser(self._task.choose, self._task.score, uniforms, exact=self._task.needs_distributions)
 
     def _asked(self, mask: str, live: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
         asked: NDArray[np.bool_] = self._episodes.observation[mask] > 0

@@ -16,11 +16,13 @@ class Chooser(NamedTuple):
         choose: see `lm_gym.tasks.Task.choose`.
         score: see `lm_gym.tasks.Task.score`.
         uniforms: float64 of the shape of the choices, random numbers; None if choices are not drawn.
+        exact: whether `choose` and `score` need normalised log-probabilities.
     """
 
     choose: Callable[[NDArray[np.float64], NDArray[np.float64] | None], NDArray[np.int64]]
     score: Callable[[NDArray[np.float64], NDArray[np.int64]], NDArray[np.float64] | None]
     uniforms: NDArray[np.float64] | None
+    exact: bool
 
 
 class Decisions(NamedTuple):
@@ -140,9 +142,11 @@ def _normalise(scores: NDArray[Any], gold: NDArray[np.int64], asked: NDArray[np.
     for some in np.array_split(rows, 1 + len(rows) * flat.shape[1] // _BLOCK):
         block = flat[some].astype(np.float64)
         block -= block.max(-1, keepdims=True)
-        block -= np.log(np.exp(block).sum(-1, keepdims=True))
+        total = np.log(np.exp(block).sum(-1))
+        log_probs[some] = block[np.arange(len(some)), targets[some]] - total
+        if chooser.exact:  # another pass over all choices
+            block -= total[:, None]
         choices[some] = chooser.choose(block, None if uniforms is None else uniforms[some])
-        log_probs[some] = block[np.arange(len(some)), targets[some]]
         given = chooser.score(block, choices[some])
         if given is not None:
             sure = np.zeros(len(flat)) if sure is None else sure

@@ -432,7 +432,7 @@ class Task(ABC):
 
     @property
     def needs_distributions(self) -> bool:
-        """Whether actions must be distributions, because `taken` needs scores."""
+        """Whether actions must be distributions; `choose` and `score` then get normalised log-probabilities."""
         return False
 
     def due(self, progress: Progress) -> NDArray[np.bool_]:
@@ -461,7 +461,7 @@ class Task(ABC):
         """Return the choices of distributions, [Q, n] log-probabilities → int64 [Q].
 
         Args:
-            log_probs: [Q, n].
+            log_probs: [Q, n]; up to a constant for each position, unless the task `needs_distributions`.
             uniforms: float64 [Q], random numbers in [0, 1); None if choices are not drawn (`draws_choices`).
         """
         chosen: NDArray[np.int64] = log_probs.argmax(-1)
