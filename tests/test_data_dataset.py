@@ -189,7 +189,7 @@ def test_a_text_out_of_range_is_an_index_error():
 
 @pytest.mark.parametrize("name", sorted(BUILTIN))
 def test_builtin_data_load_by_name_and_by_task(name):
-    fields = {task.builtin: task.fields for task in TASKS.values()}.get(name)  # of the task that it belongs to
+    fields = {task.builtin: task.fields for task in TASKS.values()}.get(name)  # of the task to which it belongs
     dataset = load_dataset(name, fields=fields)
     assert [*dataset.splits] == ["train", "validation", "test"]
     assert load_dataset("builtin", builtin=name, fields=fields) is dataset
