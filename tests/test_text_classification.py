@@ -137,7 +137,7 @@ BAD = [
     ({"costs": {"up": {"dwn": 2.0}}}, r"no choice 'dwn' \(did you mean 'down'\?\)"),
     ({"costs": {"up": {"down": -2.0}}}, "is -2.0: give a finite number, 0 or more"),
     ({"costs": {"up": 2.0}}, "name the choice made"),
-    ({"max_length": 4, "template": "f f {text}"}, "max_length=4 leaves no room beside the template: give at least 5"),
+    ({"max_length": 4, "template": "f f {text}"}, "max_length=4 leaves no room next to the template: give at least 5"),
 ]
 
 
