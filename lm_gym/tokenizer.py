@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from lm_gym.data.errors import nearest
+from lm_gym.hub import hub_or_cache
 from lm_gym.vocab_txt import read_vocab_txt, way_out
 from lm_gym.word_boundaries import separate_words
 
@@ -191,13 +192,17 @@ def _read(path: Path) -> Tokenizer:
 
 
 def _download(identifier: str) -> Tokenizer:
-    try:
-        return Tokenizer.from_pretrained(identifier)
-    except Exception as error:  # tokenizers raises plain Exception
-        raise ValueError(
-            f"no tokenizer {identifier!r}: it is not 'tiny', not a file or folder here, and the Hugging Face hub gave "
-            f"none ({error}); if it has no tokenizer.json, {way_out(identifier)}"
-        ) from error
+    with hub_or_cache(identifier) as unreachable:
+        try:
+            return Tokenizer.from_pretrained(identifier)
+        except Exception as error:  # tokenizers raises plain Exception
+            missing = f"no tokenizer {identifier!r}: it is not 'tiny' and not a file or folder here"
+            if unreachable:
+                raise ValueError(f"{missing}, {unreachable}, and the cache has none") from error
+            raise ValueError(
+                f"{missing}, and the Hugging Face hub gave none ({error}); if it has no tokenizer.json, "
+                f"{way_out(identifier)}"
+            ) from error
 
 
 def _prepare(given: Tokenizer, source: str) -> TextTokenizer:

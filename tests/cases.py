@@ -21,7 +21,7 @@ from lm_gym.tasks import load_data
 MODES = [mode.name for mode in AutoresetMode]
 IDS = sorted(id_ for id_, spec in registry.items() if spec.namespace == "lm_gym")
 COMBINED = {"unit": UNITS, "actions": ACTIONS, "dense": (True, False), "mask_actions": (False, True)}
-OPTIONS = {  # of tasks, each combined with all of the above
+OPTIONS = {  # options of tasks, each combined with all of the above
     "masked_lm": [{"fill": f, "mask_probability": p} for f in ("parallel", "sequential") for p in (0.15, 0.4)],
 }
 WORDED = {
@@ -31,7 +31,7 @@ WORDED = {
     "costs": {"negative": {"positive": 5.0}},
 }
 BANK = str(Path(__file__).parents[1] / "examples" / "replies.jsonl")
-OPTIONS_ALONE = {  # as they stand here
+OPTIONS_ALONE = {  # not combined with others
     "multi_label": [{"marker": "[PAD]"}],
     "recommendation": [
         {"k": 1, "unit": "sequence", "reward": "relevance", "reward_kwargs": {"wrong_cost": 0.5}},
@@ -44,7 +44,7 @@ OPTIONS_ALONE = {  # as they stand here
         {"bank": BANK, "k": 3, "similarity": False},
         {"head": "similarity", "abstain": True, "max_length": 40},
     ],
-    "text_classification": [WORDED],  # which change what a text says, and neither a space nor the dynamics
+    "text_classification": [WORDED],  # change the content of texts, but no space and no dynamics
     "unmasking": [
         {"order": "random", "block_size": 4, "clues": False, "mask_probability": 0.5},
         {"unit": "sequence", "order": "random", "block_size": 4, "per_step": 3, "dense": False},
@@ -67,7 +67,7 @@ OPTIONS_ALONE = {  # as they stand here
         {"order": "learned", "max_steps": 3},
     ],
 }
-ALONE = {  # one at a time, beside the first of each of the others
+ALONE = {  # one at a time, with the first value of every other argument
     "sampling": SAMPLINGS[1:],
     "reward": (*lm_gym.REWARDS, {"accuracy": 1.0, "balanced_accuracy": 0.5}),
     "max_episode_steps": (2,),
@@ -75,17 +75,17 @@ ALONE = {  # one at a time, beside the first of each of the others
     "split": ("test",),
     "render_mode": ("ansi",),
 }
-SOURCES = {"dataset", "tokenizer", "reward_kwargs"}  # what is played, not how
+SOURCES = {"dataset", "tokenizer", "reward_kwargs"}  # which texts are played, not how
 assert {field.name for field in fields(EnvArguments)} == {*COMBINED, *ALONE, *SOURCES}
 
 
 def kind(id_: str) -> type[lm_gym.Task]:
-    """The task of an environment."""
+    """Return the task of an environment."""
     return load_env_creator(registry[id_].entry_point).task_class
 
 
 def refused(id_: str, options: dict[str, Any]) -> bool:
-    """Whether these arguments contradict one another, or the task."""
+    """Return whether these arguments contradict each other or the task."""
     task, whole = kind(id_), options.get("unit") == "sequence"
     sequential = options.get("fill") == "sequential" and whole
     order = options.get("order", "left_to_right")
@@ -102,7 +102,7 @@ def refused(id_: str, options: dict[str, Any]) -> bool:
 
 
 def combinations() -> list[tuple[str, dict[str, Any]]]:
-    """(id, arguments), those that are refused included."""
+    """Return all pairs (id, arguments), including those that are refused."""
     found = []
     for id_ in IDS:
         own, alone = OPTIONS.get(kind(id_).name, [{}]), OPTIONS_ALONE.get(kind(id_).name, [])
@@ -116,7 +116,7 @@ def combinations() -> list[tuple[str, dict[str, Any]]]:
 
 
 def label(case: tuple[str, dict[str, Any]]) -> str:
-    """A test's name."""
+    """Return the name of a case in the output of pytest."""
     id_, options = case
     if len(options) > 1:
         return "-".join([id_.partition("/")[2], *(str(value).replace(" ", "") for value in options.values())])
@@ -129,7 +129,7 @@ REFUSED = [pytest.param(*case, id=label(case)) for case in combinations() if ref
 
 @cache
 def dataset(id_: str) -> lm_gym.Dataset:
-    """Forty texts of each split of the builtin data, the shortest."""
+    """Return the forty shortest texts of each split of the builtin data."""
     whole = load_data(kind(id_), "builtin")
     splits = {
         name: corpus.take(np.argsort(np.diff(corpus.offsets), kind="stable")[:40])
@@ -140,14 +140,14 @@ def dataset(id_: str) -> lm_gym.Dataset:
 
 @cache
 def tokenizer(id_: str) -> str | Tokenizer:
-    """The shipped one; for puzzles one of few words, since their steps take many distributions."""
+    """Return the shipped tokenizer, or a small one for puzzles, whose steps need many distributions."""
     if "clues" not in {field.name for field in kind(id_).fields}:
         return "tiny"
     return word_level("0123456789+=")
 
 
 def word_level(characters: str) -> Tokenizer:
-    """A tokenizer of these characters, behind five special tokens."""
+    """Make a tokenizer of these characters, with five special tokens first."""
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *characters]
     made = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
     made.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -157,11 +157,11 @@ def word_level(characters: str) -> Tokenizer:
 
 
 def single(id_: str, options: dict[str, Any]) -> gymnasium.Env:
-    """One text at a time."""
+    """Make a single environment."""
     return gymnasium.make(id_, dataset=dataset(id_), tokenizer=tokenizer(id_), **options)
 
 
 def vector(id_: str, options: dict[str, Any], num_envs: int, mode: str) -> gymnasium.vector.VectorEnv:
-    """Many at once."""
+    """Make a vector environment."""
     sources = {"dataset": dataset(id_), "tokenizer": tokenizer(id_)}
     return gymnasium.make_vec(id_, num_envs=num_envs, autoreset_mode=mode, **sources, **options)

@@ -8,7 +8,7 @@ from ray.cluster_utils import Cluster
 
 @contextmanager
 def two_nodes() -> Iterator[Cluster]:
-    """Two nodes on this machine, with room for one worker each."""
+    """Start two nodes on this machine, with room for one worker each."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     cluster.add_node(num_cpus=1)
     try:

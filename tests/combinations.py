@@ -1,4 +1,4 @@
-"""What every RL library is to play: masked and unmasked, Discrete and MultiDiscrete; tags, 30,522 words, labels."""
+"""The environments that every RL library has to play: with and without masks, Discrete and MultiDiscrete."""
 
 from functools import cache
 from typing import Any
@@ -32,7 +32,7 @@ COMBINATIONS = [pytest.param(name, id=name) for name in KINDS]
 
 @cache
 def tokenizer() -> Tokenizer:
-    """A tokenizer of as many words as BERT's has, most of them special: a library that ignores masks is found out."""
+    """Make a tokenizer as large as BERT's with mostly special tokens, which expose a library that ignores masks."""
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"[{i}]" for i in range(20_000))]
     words = {word: i for i, word in enumerate([*special, *(f"w{i}" for i in range(WORDS - len(special)))])}
     made = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
@@ -44,7 +44,7 @@ def tokenizer() -> Tokenizer:
 
 @cache
 def dataset() -> lm_gym.Dataset:
-    """Texts of two to six words, tagged by their number."""
+    """Return texts of two to six words, each tagged by its number."""
     tags = ("O", "B-A", "I-A", "B-B")
     texts = [[f"w{7 * i + j}" for j in range(2 + i % 5)] for i in range(60)]
     tagged = [(words, ["O", *(tags[(i + j) % 4] for j in range(1, len(words)))]) for i, words in enumerate(texts)]
@@ -53,14 +53,14 @@ def dataset() -> lm_gym.Dataset:
 
 @cache
 def labelled() -> lm_gym.Dataset:
-    """Texts of two to six words, with up to three labels."""
+    """Return texts of two to six words with up to three labels."""
     texts = [" ".join(f"w{7 * i + j}" for j in range(2 + i % 5)) for i in range(60)]
     rows = [{"text": text, "labels": [f"w{k}" for k in range(3) if i >> k & 1]} for i, text in enumerate(texts)]
     return lm_gym.load_dataset(rows, fields=lm_gym.TASKS["multi_label"].fields, max_overlap=1)
 
 
 def arguments(name: str) -> dict[str, Any]:
-    """Arguments of `gymnasium.make_vec`, `num_envs` and the autoreset mode left out."""
+    """Return the arguments of `gymnasium.make_vec`, without `num_envs` and the autoreset mode."""
     id_, options = KINDS[name]
     masked = {"mask_probability": 0.4} if id_ == MASKED else {}
     data = labelled() if id_ == LABELS else dataset()
@@ -68,12 +68,12 @@ def arguments(name: str) -> dict[str, Any]:
 
 
 def watched(name: str, mode: str, num_envs: int = 8) -> lm_gym.TextVectorEnv:
-    """A native environment that counts its steps."""
+    """Make a native environment that counts its steps."""
     return watch(gymnasium.make_vec(**arguments(name), num_envs=num_envs, autoreset_mode=mode), name)
 
 
 def watch(env: lm_gym.TextVectorEnv, name: str) -> lm_gym.TextVectorEnv:
-    """Let an environment count its steps as `played`, and hold actions to the mask where there is one."""
+    """Make an environment count its steps in `played` and check actions against the mask, if it has one."""
     advance, env.played = env.advance, 0
 
     def watching(actions, rows=None):
@@ -94,7 +94,7 @@ def watch(env: lm_gym.TextVectorEnv, name: str) -> lm_gym.TextVectorEnv:
 
 
 class Policy(nn.Module):
-    """Logits and values of any of these environments.
+    """A network that gives logits and values for any of these environments.
 
     Args:
         space: the observation space.
@@ -106,7 +106,7 @@ class Policy(nn.Module):
         self.net, self.actor, self.critic = WindowNet(space, 16), nn.Linear(16, choices), nn.Linear(16, 1)
 
     def logits(self, observation) -> torch.Tensor:
-        """Compute [..., n], or [..., T · n] for whole texts; what is masked is very unlikely."""
+        """Compute logits [..., n], or [..., T · n] for whole texts; masked choices get very low logits."""
         logits = self.actor(self.net(observation))
         whole = "cursor" not in observation
         if "action_mask" in observation:
@@ -115,6 +115,6 @@ class Policy(nn.Module):
         return logits.flatten(-2) if whole else logits
 
     def values(self, observation) -> torch.Tensor:
-        """Compute [..., 1]."""
+        """Compute values [..., 1]."""
         values = self.critic(self.net(observation))
         return values if "cursor" in observation else values.mean(-2)

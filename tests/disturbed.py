@@ -1,4 +1,4 @@
-"""Agents whose replicas come to harm. Workers import them by their names."""
+"""Agents whose replicas fail. Workers import them by name."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from lm_gym.agents.algorithms.supervised import Supervised
 
 
 class Disturbed(SNES):
-    """An agent whose replicas come to harm, once, while a file exists."""
+    """An agent whose replicas fail once, while a file exists."""
 
     harm, trap, home = "", "", 0
 
@@ -39,7 +39,7 @@ class Disturbed(SNES):
 
 
 class Broken(Supervised):
-    """An agent whose replicas fail in their second update, or at its end."""
+    """An agent whose replicas fail during their second update, or at its end."""
 
     home = 0  # the main process
     at_end = False

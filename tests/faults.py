@@ -38,12 +38,12 @@ from lm_gym.tasks import TASKS, Task, load_data
 from tests.studies import write_study
 
 OF_TIME = ("time/", "budget/seconds", "budget/peak_memory_bytes")
-SPACE = {"search_space": "soft_prompt", "search_space_kwargs": {"tokens": 2, "dim": None}}  # small, whatever the head
+SPACE = {"search_space": "soft_prompt", "search_space_kwargs": {"tokens": 2, "dim": None}}  # small for any head
 POPULATION = {"optimizer_kwargs": {"popsize": 8}}
 
 
 def write_records(task: type[Task], folder: Path, texts: int = 12) -> Path:
-    """The first texts of each split of a task's builtin data as JSON Lines."""
+    """Write the first texts of each split of a task's builtin data as JSON Lines."""
     folder.mkdir(parents=True)
     for split, corpus in load_data(task, "builtin").splits.items():
         with (folder / f"{split}.jsonl").open("w") as file:
@@ -54,7 +54,7 @@ def write_records(task: type[Task], folder: Path, texts: int = 12) -> Path:
 
 
 def _value(corpus: Corpus, field: Field, i: int) -> Any:
-    """The value of a field of a text; None if the corpus does not have it."""
+    """Return the value of a field of a text; None if the corpus does not have it."""
     if field.kind == "words":
         return corpus.text(i)
     if field.kind == "tags":
@@ -68,10 +68,10 @@ def _value(corpus: Corpus, field: Field, i: int) -> Any:
 
 
 def options(algo: str, env_id: str, data: Path) -> list[str]:
-    """A run of a dozen updates, with logs, evaluations and checkpoints between them."""
+    """Return the options of a run of a dozen updates, with logs, evaluations and checkpoints between them."""
     kind = ALGORITHMS[algo]
     agent: dict[str, Any] = {**SPACE, **POPULATION} if issubclass(kind, BlackBox) else {}
-    rows: int | str = "null"  # of a text: as many as usual
+    rows: int | str = "null"  # the usual number of samples of a text
     if algo == "ppo":
         agent, rows = {"n_steps": 8, "n_epochs": 2}, 2
     if algo == "reinforce":
@@ -96,7 +96,7 @@ def options(algo: str, env_id: str, data: Path) -> list[str]:
 
 @contextmanager
 def forked(command: Callable[[list[str]], None], arguments: list[str], log: Path, dies_at: int | None) -> Iterator[int]:
-    """A process that runs a command; its id. `dies_at`: it kills itself at this file operation."""
+    """Fork a process that runs a command and kills itself at the file operation `dies_at`; return its id."""
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
@@ -138,7 +138,7 @@ def _die_at(count: int) -> None:
 
 
 def ended(child: int, after: float | None) -> int:
-    """The exit status of a process, which is killed after so many seconds if it lives so long."""
+    """Wait for a process, kill it after the given number of seconds, and return its exit status."""
     deadline = None if after is None else time.monotonic() + after
     while deadline is None or time.monotonic() < deadline:
         done, status = os.waitpid(child, os.WNOHANG)
@@ -153,7 +153,7 @@ def disturbed(
     command: Callable[[list[str]], None], begin: list[str], again: Callable[[], list[str]], kills: int, seconds: float,
     draw: random.Random, log: Path,
 ) -> int:  # fmt: skip
-    """Run a command to its end through at most so many kills; how many there were."""
+    """Run a command to its end with at most the given number of kills; return the number of kills."""
     killed = 0
     while True:
         by_clock = draw.random() < 0.5
@@ -169,7 +169,7 @@ def disturbed(
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """What a run left, without what depends on the clock."""
+    """Return the contents of a run folder, without times and speeds."""
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     (newest,) = sorted((folder / "checkpoints").glob("[0-9]*"))[-1:]
     with zipfile.ZipFile(newest / "model.zip") as archive:
@@ -185,13 +185,13 @@ def outcome(folder: Path) -> dict[str, Any]:
 
 
 def differences(one: Path, other: Path) -> list[str]:
-    """What two runs differ in."""
+    """Return the differences between two runs."""
     a, b = outcome(one), outcome(other)
     return [name for name in a if a[name] != b[name]]
 
 
 def try_run(algo: str, env_id: str, data: Path, folder: Path, kills: int, draw: random.Random) -> int:
-    """Kill and resume one run; how often. Ends the program where it differs from the undisturbed one."""
+    """Kill and resume one run and return the number of kills; exit if it differs from the undisturbed run."""
     given, whole, run_dir = options(algo, env_id, data), folder / "whole", folder / "run"
     folder.mkdir(parents=True)
     began = time.monotonic()
@@ -211,7 +211,7 @@ def try_run(algo: str, env_id: str, data: Path, folder: Path, kills: int, draw: 
 
 
 def try_study(data: Path, folder: Path, kills: int, draw: random.Random) -> int:
-    """Kill and repeat one comparison; how often."""
+    """Kill and repeat one comparison; return the number of kills."""
     folder.mkdir(parents=True)
     rows = {
         name: {"settings": {"algo": name, "env.dataset": str(data), **more}}
@@ -232,7 +232,7 @@ def try_study(data: Path, folder: Path, kills: int, draw: random.Random) -> int:
 
 
 class Record:
-    """The kills of each run so far, in a file if one is given."""
+    """The number of kills of each run so far, stored in a file if one is given."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -249,7 +249,7 @@ class Record:
 
 @bounded
 def main(kills: PositiveInt = 8, seed: NonNegativeInt = 0, only: str = "", record: Path | None = None) -> None:
-    """Kill runs and studies, and compare what they end with.
+    """Kill runs and studies, and compare their results with those of undisturbed ones.
 
     Args:
         kills: at most so many of each run, and of the study.

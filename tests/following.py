@@ -12,7 +12,7 @@ SEED = 11
 
 
 class Following(gymnasium.Wrapper):
-    """Each reset plays the next draw it was told of, with the masks that this draw has under `SEED`."""
+    """A single environment whose resets play the draws it is told of, with the masks of these draws under `SEED`."""
 
     def __init__(self, env: gymnasium.Env) -> None:
         super().__init__(env)
@@ -23,7 +23,7 @@ class Following(gymnasium.Wrapper):
 
 
 class Script:
-    """Tells singles of the draws that a native environment's rows take.
+    """Tell single environments which draws the rows of a native environment take.
 
     Args:
         native: reset with `SEED` just before.
@@ -35,7 +35,7 @@ class Script:
         self.note(np.ones(native.num_envs, np.bool_))
 
     def note(self, begun: NDArray[np.bool_]) -> None:
-        """Rows that have begun, in the order of their rows, took the draws since the last note."""
+        """Assign the draws since the last call to the rows that began a text, in the order of the rows."""
         for row in np.flatnonzero(begun):
             self.singles[row].told.append(self.draws)
             self.draws += 1

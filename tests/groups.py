@@ -27,7 +27,7 @@ class ForkedGroup(ProcessGroup):
             pipe.send(BatchOrder(agent.updates, draws))
 
     def checksums(self):
-        """The hashes of the workers' weights."""
+        """Return the hashes of the workers' weights."""
         for pipe in self._pipes:
             pipe.send("checksum")
         return [pipe.recv() for pipe in self._pipes]
@@ -42,7 +42,7 @@ class ForkedGroup(ProcessGroup):
 
 
 def _forked(message, place):
-    """Fork a worker; the end of a pipe to it."""
+    """Fork a worker and return our end of a pipe to it."""
     ours, theirs = multiprocessing.Pipe()
     if os.fork():
         theirs.close()
@@ -62,5 +62,5 @@ def _forked(message, place):
 
 
 def same_weights(group, agent):
-    """Whether all workers have the weights of the agent, to the bit."""
+    """Return whether all workers have exactly the weights of the agent."""
     return set(group.checksums()) == {checksum(agent)}

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
-VERSIONS = {  # by extra: the distributions whose versions are told; "core" is what the tests of CI need
+VERSIONS = {  # distributions whose versions the table shows, by extra; "core" is what the tests in CI need
     "core": ("gymnasium", "stable-baselines3", "sb3-contrib"),
     "tianshou": ("tianshou", "gymnasium"),
     "torchrl": ("torchrl", "gymnasium"),
@@ -29,7 +29,7 @@ COLUMNS = ("environment", "versions", "tests", "example", "trained", "random", "
 
 
 class Outcome(NamedTuple):
-    """Of one environment: the figures of its examples by name, and how its tests went."""
+    """The results of one environment: the figures of its examples by name, and the outcome of its tests."""
 
     examples: dict[str, dict[str, str]]
     passed: int
@@ -38,23 +38,23 @@ class Outcome(NamedTuple):
 
 
 def pins(path: Path) -> dict[str, str]:
-    """Lines `name==version` of a file of constraints by normalised name; none where there is no file."""
+    """Return the lines `name==version` of a constraints file by normalised name; an empty dict if there is no file."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return {normal(line): line for line in lines if "==" in line and not line.startswith("#")}
 
 
 def normal(line: str) -> str:
-    """The distribution that a pin is of."""
+    """Return the name of the distribution in a pin."""
     return re.sub(r"[-_.]+", "-", line.partition("==")[0]).lower()
 
 
 def version(line: str) -> str:
-    """The version that a pin is of."""
+    """Return the version in a pin."""
     return line.partition("==")[2]
 
 
 def run(*command: str | Path, check: bool = True) -> str:
-    """Run a command in the checkout; its standard output.
+    """Run a command in the checkout and return its standard output.
 
     Raises:
         CalledProcessError: if it fails, unless `check` is False.
@@ -68,7 +68,7 @@ def run(*command: str | Path, check: bool = True) -> str:
 
 
 def install(library: str, folder: Path, *, pin: bool) -> dict[str, str]:
-    """Build an environment; the pins of what is in it."""
+    """Build an environment and return the pins of its distributions."""
     own, shared = ROOT / "constraints" / f"{library}.txt", pins(ROOT / "constraints.txt")
     limits = folder / "constraints.txt"
     run(sys.executable, "-m", "venv", folder)
@@ -109,7 +109,7 @@ def test(library: str, folder: Path) -> Outcome:
 
 
 def rows(library: str, frozen: dict[str, str], outcome: Outcome) -> list[list[str]]:
-    """Rows of the table, one for each example."""
+    """Return the rows of the table, one for each example."""
     versions = ", ".join(frozen[name].replace("==", " ") for name in VERSIONS[library])
     tests = f"{outcome.passed} passed, {outcome.failed} failed, {outcome.skipped} skipped"
     return [
@@ -126,7 +126,7 @@ def rows(library: str, frozen: dict[str, str], outcome: Outcome) -> list[list[st
 
 
 def main() -> None:
-    """Build, test, and print."""
+    """Build the environments, run the tests, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("libraries", nargs="*", metavar="LIBRARY", help=f"of {', '.join(VERSIONS)} (default: all)")
     parser.add_argument("--pin", action="store_true", help="write constraints/<library>.txt of what was installed")
@@ -152,7 +152,7 @@ def main() -> None:
 
 
 def show(*table: list[str]) -> None:
-    """Print rows of the table, each as soon as it is known."""
+    """Print each row of the table as soon as it is known."""
     for row in table:
         print(f"| {' | '.join(row)} |", flush=True)
 

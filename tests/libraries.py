@@ -5,11 +5,11 @@ from importlib.util import find_spec
 import pytest
 
 MODULES = {"tianshou": "tianshou", "torchrl": "torchrl", "rllib": "ray", "skrl": "skrl"}  # by marker and extra
-TELLING = {**MODULES, "rllib": "tree"}  # what only the extra brings: Ray alone has no dm-tree
+TELLING = {**MODULES, "rllib": "tree"}  # a package that only the extra installs: Ray alone has no dm-tree
 
 
 def needs(library: str) -> list[pytest.MarkDecorator]:
-    """The marks of a test that needs one of these; none for what every environment has."""
+    """Return the marks of a test that needs one of these libraries; none if every environment has it."""
     if library not in MODULES:
         return []
     absent = find_spec(TELLING[library]) is None

@@ -19,17 +19,17 @@ ARCHITECTURES = {
 CAUSAL = {"n_embd": 16, "n_layer": 2, "n_head": 2, "pad_token_id": 0}
 WIDE = {**SIZES, "initializer_range": 0.2, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 RELATIVE = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "type_vocab_size": 0}
-OTHERS = {  # parts that a batched forward may not know, and heads by other names
+OTHERS = {  # parts that a batched forward pass may not support, and heads with other names
     "gpt2": CAUSAL,
-    "albert": {**WIDE, "embedding_size": 16},  # one layer, applied again and again
+    "albert": {**WIDE, "embedding_size": 16},  # one layer that is applied repeatedly
     "deberta-v2": {**WIDE, **RELATIVE},  # embeddings of distances, projected once for all texts
     "mpnet": WIDE,
-    "layoutlm": WIDE,  # a pooler that nothing reads
+    "layoutlm": WIDE,  # an unused pooler
     "funnel": {"d_model": 16, "n_head": 2, "d_head": 8, "d_inner": 32, "block_sizes": [1, 1], "num_decoder_layers": 1},
     "xlm": {"emb_dim": 16, "n_layers": 2, "n_heads": 2, "pad_index": 0},
     "modernbert": {**WIDE, "cls_token_id": 1, "sep_token_id": 2},
     "llama": WIDE,
-    "gemma": {**WIDE, "num_key_value_heads": 1, "head_dim": 8},  # RMSNorm by 1 + w, embeddings that are scaled
+    "gemma": {**WIDE, "num_key_value_heads": 1, "head_dim": 8},  # RMSNorm with the factor 1 + w, scaled embeddings
     "mixtral": {**WIDE, "num_key_value_heads": 1},  # a mixture of experts
 }
 

@@ -12,7 +12,7 @@ PLACES = ("Oslo", "Turin", "Lima", "Perth", "Quito", "Riga")
 
 
 def write_corpus(folder: Path, splits: tuple[str, ...] = ("train", "dev", "test")) -> Path:
-    """CoNLL columns, word and tag: people see places, twelve texts a split and no text twice."""
+    """Write a CoNLL corpus of people who see places, with twelve different texts per split."""
     pairs = list(product(PEOPLE, PLACES))
     folder.mkdir(parents=True, exist_ok=True)
     for i, split in enumerate(splits):
@@ -22,7 +22,7 @@ def write_corpus(folder: Path, splits: tuple[str, ...] = ("train", "dev", "test"
 
 
 def options(data: Path, run_dir: Path, *more: str) -> list[str]:
-    """A run of three passes, twelve updates of four texts, a log every second one."""
+    """Return the options of a run of three passes: twelve updates of four texts, every second one logged."""
     given = {
         "run_dir": run_dir,
         "env.dataset": data,
@@ -37,13 +37,13 @@ def options(data: Path, run_dir: Path, *more: str) -> list[str]:
 
 
 def train(data: Path, run_dir: Path, *more: str) -> Path:
-    """Train to the end; the run folder comes back."""
+    """Train to the end and return the run folder."""
     main(options(data, run_dir, *more))
     return run_dir
 
 
 def curve(run_dir: Path) -> list[dict[str, float]]:
-    """The rows of metrics.jsonl without what depends on the machine's speed."""
+    """Return the rows of metrics.jsonl without the values that depend on the machine's speed."""
     return [
         {
             tag: value
@@ -55,6 +55,6 @@ def curve(run_dir: Path) -> list[dict[str, float]]:
 
 
 def report(run_dir: Path) -> dict[str, object]:
-    """report.json without what depends on the machine."""
+    """Return report.json without the values that depend on the machine."""
     content = json.loads((run_dir / "report.json").read_text(encoding="utf-8"))
     return {key: value for key, value in content.items() if key not in ("seconds", "peak_memory_bytes")}

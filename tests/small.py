@@ -1,4 +1,4 @@
-"""Small agents for the tests: a model of one layer, a piece of the builtin names, a callback that stops."""
+"""Small agents for the tests: a model of one layer, a few builtin texts, a callback that stops training."""
 
 from stable_baselines3.common.callbacks import BaseCallback
 
@@ -9,19 +9,19 @@ SMALL |= {"intermediate_size": 32, "max_position_embeddings": 160}
 
 
 def small(env):
-    """Arguments of an LMPolicy that fits a vector environment."""
+    """Return the arguments of an LMPolicy for a vector environment."""
     return {"model": {**SMALL, "vocab_size": int(env.single_observation_space["input_ids"].high.max()) + 1}}
 
 
 def few_names(texts):
-    """The given numbers of training and test texts of the builtin named entities."""
+    """Return the given numbers of training and test texts of the builtin named entities."""
     full = load_dataset("builtin/ner")
     part = {name: [(full[name].text(i), full[name].tags_of(i)) for i in range(texts)] for name in ("train", "test")}
     return Dataset.from_sentences("part", part["train"], part["test"])
 
 
 class Stop(BaseCallback):
-    """Stops training at its n-th call."""
+    """Stop training at the n-th call."""
 
     def __init__(self, calls):
         super().__init__()

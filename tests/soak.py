@@ -39,7 +39,7 @@ MIX = {
     "sudoku-reinforce": ("reinforce", "lm_gym/Unmasking-v0", []),
 }
 TEXTS = 48  # in each split; a turn is one pass
-WARM_UP = 2  # turns of each agent that are left out: libraries are imported, caches fill
+WARM_UP = 2  # turns of each agent that are skipped, because libraries are imported and caches fill
 SETTINGS = [
     "--env.num_envs=8", "--evaluation.every_passes=1", "--log_interval=2", "--checkpoint.every_passes=1",
     "--device=cpu", "--threads=1",
@@ -75,7 +75,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Limit:
-    """How much a number may grow in a quarter of the time: by a fraction of its median and an amount on top."""
+    """The growth allowed in a quarter of the time: a fraction of the median plus an amount."""
 
     fraction: float
     amount: float
@@ -164,7 +164,7 @@ def judge(rows: Sequence[Mapping[str, float | str]]) -> dict[str, tuple[float, f
 
 @bounded
 def main(minutes: PositiveFloat = 60.0, log: Path = Path("soak.jsonl")) -> None:
-    """Train, log and judge.
+    """Train, log, and check the limits.
 
     Args:
         minutes: how long; each agent takes at least eight turns.

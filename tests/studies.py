@@ -1,4 +1,4 @@
-"""Studies for the tests: a tiny one that is really trained, and folders as runs leave them, without training."""
+"""Studies for the tests: a tiny one to train, and the folders of finished runs, written without training."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ METRICS = ("entity_f1", "token_accuracy")
 
 
 def write_study(path: Path, rows: dict[str, object], **more: object) -> Path:
-    """A study of tagging with a budget that is soon spent."""
+    """Write a tagging study with a small budget."""
     content = {"title": "Tiny", "metric": "entity_f1", "shown": ["token_accuracy"], "budget": {"equivalents": 72}}
     common = {"env.num_envs": 4, "evaluation.num_envs": 4, "evaluation.times": 2, "log_interval": 1, "device": "cpu"}
     path.write_text(yaml.safe_dump({**content, "common": common, "rows": rows, **more}, sort_keys=False))
@@ -20,7 +20,7 @@ def write_study(path: Path, rows: dict[str, object], **more: object) -> Path:
 
 
 def write_run(folder: Path, algo: str, values: list[float], forward: int, backward: int, test: float | None) -> None:
-    """What a finished run leaves: validation F1 `values`, evenly over the budget; F1 on test."""
+    """Write the folder of a finished run: validation F1 `values`, evenly over the budget, and F1 on test."""
     folder.mkdir(parents=True)
     lines = []
     for i, value in enumerate(values):
@@ -42,7 +42,7 @@ def write_run(folder: Path, algo: str, values: list[float], forward: int, backwa
 
 
 class Said(Job):
-    """A job that runs Python code in place of a training. Ray workers import it by its name."""
+    """A job that runs Python code instead of a training. Ray workers import it by name."""
 
     def command(self) -> list[str]:
         return [sys.executable, "-c", *self.options, str(self.folder)]

@@ -50,7 +50,7 @@ def perfect(batch):
 
 
 def tagged_texts(played):
-    """(word, gold, predicted) of every word, text by text."""
+    """Return (word, gold, predicted) for every word, text by text."""
     lines = (played.task.format_prediction(text).splitlines() for text in played)
     return [[tuple(line.split(" ")) for line in text if line] for text in lines]
 
@@ -89,7 +89,7 @@ def test_stop_save_load_and_go_on_equals_never_having_stopped(algorithm, kwargs,
 
 
 def test_roformer_goes_on_as_if_it_had_never_stopped(ner, tmp_path):
-    """Its positions are a table that no checkpoint of transformers holds."""
+    """RoFormer's position table is not in the checkpoints of transformers."""
     env = make_env(ner)
     model = {**small(env)["model"], "model_type": "roformer", "embedding_size": 16}
     given = {"samples": 4, "policy_kwargs": {"model": model}}
@@ -105,7 +105,7 @@ def test_roformer_goes_on_as_if_it_had_never_stopped(ner, tmp_path):
 
 @pytest.mark.parametrize("tags", [["O", "B-LOC", "B-ORG"], ["O", "B-PER", "B-LOC"]])
 def test_an_agent_refuses_as_many_other_tags(tags, tmp_path):
-    """Other names, or another order; in an environment that is set and in one that it is loaded with."""
+    """This holds for other names and another order, both in `set_env` and in `load`."""
 
     def env(names):
         texts = [(["Ann", "saw", "Oslo"], [names[1], "O", names[2]])]
@@ -275,7 +275,7 @@ def test_fill_mask_pipeline_agrees(tmp_path):
         assert filler.tokenizer.convert_tokens_to_ids(filler.tokenizer.mask_token) == tokenizer.mask
         text = filler.tokenizer.decode(ids[1:-1])
         if filler.tokenizer(text)["input_ids"] != ids.tolist():
-            continue  # decoding joins what the corpus kept apart
+            continue  # decoding joins words that are separate in the corpus
         found = filler(text)
         found = found if isinstance(found[0], list) else [found]
         count = int(obs["position_mask"][row].sum())
@@ -295,7 +295,7 @@ def test_kl_to_the_reference_holds_the_policy_back(ner):
 
 
 def test_the_supervised_loss_beside_the_policy_gradient_s(ner):
-    """Where every reward is 0 there is no policy gradient: what remains is the twin, scaled, as clipping leaves it."""
+    """If every reward is 0, there is no policy gradient; only the twin's gradient remains, scaled by clipping."""
     given = {"max_grad_norm": 1e-3, "learning_rate": 1e-3}
     nothing = make_env(ner, reward=lambda choices, targets, mask: np.zeros(choices.shape, np.float32))
     mixed = build(REINFORCE, nothing, samples=4, supervised_coef=10.0, **given)
@@ -321,7 +321,7 @@ def test_a_second_run_goes_on_where_the_rate_of_the_first_ended():
 def test_a_cosine_decay_after_the_warmup():
     rate = LearningRate(0.1, "cosine", warmup=0.2, end_factor=0.1)
     found = [rate(1 - done) for done in (0.1, 0.2, 0.4, 0.6, 1.0)]
-    quarter = (1 + np.cos(np.pi / 4)) / 2  # of the decay is left after a quarter of it
+    quarter = (1 + np.cos(np.pi / 4)) / 2  # remains of the rate after a quarter of the decay
     assert found == pytest.approx([0.05, 0.1, 0.1 * (0.1 + 0.9 * quarter), 0.055, 0.01])
 
 

@@ -1,4 +1,4 @@
-"""Rewards climbed as likelihoods, with samples and with every choice; on three tokens, in closed form."""
+"""Rewards as likelihoods, with samples and with every choice, in closed form on three tokens."""
 
 import gymnasium
 import numpy as np
@@ -30,20 +30,20 @@ def own_randomness():
 
 
 def rewards_of(targets, epsilon=0.3):
-    """Log p(target | a) of every token a, at positions with these targets."""
+    """Return log p(target | a) for every token a at positions with these targets."""
     targets = th.as_tensor(targets)
     noise = (epsilon * NOISE)[targets]
     return AllRewards(targets, (1 - epsilon + noise).log(), noise.log()[:, None])
 
 
 def channel(targets, epsilon=0.3):
-    """p(target | a) of the three tokens a, [3], or of several targets, [targets, 3]."""
+    """Return p(target | a) for the three tokens a: [3], or [targets, 3] for several targets."""
     targets = th.as_tensor(targets)
     return epsilon * NOISE[targets][..., None] + (1 - epsilon) * th.eye(3)[targets]
 
 
 def climb(targets, advantage, epsilon=0.3, steps=400, rate=2.0):
-    """The policy where exact ascent ends, one context whose targets come as they are given."""
+    """Return the policy at which exact ascent ends, for one context with the given targets."""
     logits = th.zeros(3, requires_grad=True)
     for _ in range(steps):
         log_probs = logits.log_softmax(-1).expand(len(targets), 3)
@@ -60,8 +60,8 @@ def test_the_optimum_of_the_likelihood_is_a_distribution_and_of_the_plain_expect
     likelihood = channel([0, 1, 2])  # [target, token]
     gradient = (frequency / (likelihood @ pi)) @ likelihood  # of Σ_x p_x log E_π[p(x | a)], in π
     assert gradient.tolist() == pytest.approx([float(gradient[0])] * 3, rel=1e-3), "no optimum on the simplex"
-    assert pi.tolist() == pytest.approx(((frequency - 0.3 * NOISE) / 0.7).tolist(), abs=1e-3)  # the noise taken out
-    assert float(climb(targets, "plain")[0]) > 0.95  # and −log π of the others grows without a bound
+    assert pi.tolist() == pytest.approx(((frequency - 0.3 * NOISE) / 0.7).tolist(), abs=1e-3)  # without the noise
+    assert float(climb(targets, "plain")[0]) > 0.95  # and −log π of the others grows without bound
 
 
 def test_without_noise_the_optimum_is_the_frequency_of_targets():
@@ -73,13 +73,13 @@ def test_without_noise_the_optimum_is_the_frequency_of_targets():
 
 
 def exact(target=2):
-    """∇ log E[R] with respect to the logits, and the probability of each token given what is paid."""
+    """Return ∇ log E[R] with respect to the logits, and the probability of each token given the reward."""
     posterior = POLICY * channel(target)
     return posterior / posterior.sum() - POLICY
 
 
 def moments(samples, target=2):
-    """Mean and total variance of the estimate from K samples of the policy, summed over all ways they can fall."""
+    """Return mean and total variance of the estimate from K samples, summed over all possible samples."""
     counts = th.cartesian_prod(th.arange(samples + 1), th.arange(samples + 1))
     counts = counts[counts.sum(1) <= samples]
     counts = th.cat([counts, samples - counts.sum(1, keepdim=True)], 1)  # [Q, 3]
@@ -101,8 +101,8 @@ def test_the_mean_of_k_samples_approaches_the_exact_gradient_and_all_choices_are
     for samples in (1, 4, 16, 64):
         mean, variances[samples] = moments(samples)
         errors[samples] = float((mean - exact()).norm())
-    assert errors[1] == pytest.approx(float(exact().norm()))  # one sample is compared with itself: no gradient
-    assert errors[16] < errors[4] / 2.5  # a ratio of estimates: its bias is of order 1/K
+    assert errors[1] == pytest.approx(float(exact().norm()))  # one sample compared with itself: no gradient
+    assert errors[16] < errors[4] / 2.5  # a ratio of estimates has a bias of order 1/K
     assert errors[64] < errors[16] / 2.5
     assert errors[4] < errors[1]
     assert variances[1] == pytest.approx(0.0)
@@ -229,7 +229,7 @@ def test_every_choice_of_a_right_or_wrong_reward_gives_the_twins_updates(prose):
 
 @pytest.mark.parametrize("reward", ["accuracy", "log_likelihood", {"accuracy": 0.5, "balanced_accuracy": 1.0}], ids=str)
 def test_what_a_reward_tells_is_what_it_pays_when_asked_for_every_choice(prose, reward):
-    """A function's reward is asked about each choice of the vocabulary; the gradient is the same."""
+    """A reward given as a function is evaluated for each token of the vocabulary; the gradient is the same."""
     env = make_env(prose, reward=reward)
     bound = env.reward
 
@@ -256,7 +256,7 @@ def test_a_reference_tells_what_every_choice_pays():
 
 @pytest.mark.parametrize("env", [{}, {"unit": "token", "fill": "sequential"}], ids=str)
 def test_log_likelihood_is_learned_by_default(prose, env):
-    """Where texts are decided at once, and where decisions are filled in."""
+    """This holds if texts are decided at once and if decisions are filled in."""
     model = build(REINFORCE, make_env(prose, **env), learning_rate=1e-2)
     before = evaluate(model.policy, make_env(prose)).metrics["perplexity"]
     model.learn(250)

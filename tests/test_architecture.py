@@ -1,4 +1,4 @@
-"""The house rules about imports, and about what the packages export."""
+"""Rules about imports, and about the exports of the packages."""
 
 import ast
 import importlib
@@ -16,7 +16,7 @@ from lm_gym import agents
 from lm_gym.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]
-AGENTS = ROOT / "lm_gym" / "agents"  # a link in a checkout: Path.rglob would not follow it
+AGENTS = ROOT / "lm_gym" / "agents"  # a link in a checkout, which Path.rglob would not follow
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for folder, _, names in sorted(os.walk(ROOT / "lm_gym", followlinks=True))
@@ -33,7 +33,7 @@ AGENTS_RIVER = ["files", "model", "search", "algorithms", "evaluation", "runs", 
 
 
 def imports(path: Path) -> set[str]:
-    """Names that a file imports when it runs, function bodies included, `if TYPE_CHECKING` left out."""
+    """Return the names that a file imports when it runs, including in functions, but not under `if TYPE_CHECKING`."""
     found: set[str] = set()
     stack: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
     while stack:
@@ -83,14 +83,14 @@ def test_the_agents_have_one_importable_name():
 
 def test_no_import_cycles():
     def loaded(module: str, names: set[str]) -> set[str]:
-        """The modules that importing these names runs, an enclosing package's `__init__` left out."""
+        """Return the modules that importing these names runs, without the `__init__` of enclosing packages."""
         return {name for name in names if name in MODULES and name != module and not module.startswith(name + ".")}
 
     TopologicalSorter({module: loaded(module, names) for module, names in IMPORTS.items()}).prepare()
 
 
 def upward(package: str, river: list[str], place_of: Mapping[str, str]) -> list[str]:
-    """The imports of a package's modules that come later in the order than the module itself."""
+    """Return the imports of a package's modules that break the order."""
 
     def place(name: str) -> int:
         part = name.removeprefix(f"{package}.").partition(".")[0] if name.startswith(f"{package}.") else ""
@@ -170,11 +170,11 @@ def test_a_command_does_not_hide_the_short_name():
 
 
 TASK_NAMES = {"NER", "MaskedLM"} | {name for kind in TASKS.values() for name in (kind.name, kind.env_id)}
-TAGS_ARE_THEIRS = ("lm_gym.iob2", "lm_gym.data.", "lm_gym.tasks.")  # who may ask whether a tag is O
+TAGS_ARE_THEIRS = ("lm_gym.iob2", "lm_gym.data.", "lm_gym.tasks.")  # modules that may test whether a tag is O
 
 
 def questions(path: Path, module: str) -> list[str]:
-    """Places in a file that ask which task they work for."""
+    """Return the places in a file that distinguish between tasks."""
     found = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Compare):

@@ -1,4 +1,4 @@
-"""The contract of every optimizer in OPTIMIZERS; their operators and updates against numbers worked out by hand."""
+"""The contract of every optimizer in OPTIMIZERS."""
 
 import inspect
 import json
@@ -24,7 +24,7 @@ def start(kind):
     return th.zeros(16, dtype={"real": th.float32, "binary": th.bool, "categorical": th.int64}[kind])
 
 
-OPTIONS = {  # where defaults are for models and not for a bowl of 16 dimensions
+OPTIONS = {  # for optimizers whose defaults suit models, not a bowl in 16 dimensions
     "mezo": {"learning_rate": 0.02},
     "fzoo": {"learning_rate": 0.05},
     "hizoo": {"learning_rate": 0.02, "popsize": 6},
@@ -40,21 +40,21 @@ def make(name, kind, seed=0, **options):
 
 
 def score(vectors, kind):
-    """Higher is better, best at a target that is not the start; [P]."""
+    """Return the fitness [P] of members, which is highest at a target away from the start."""
     if kind == "real":
         return -(vectors.float() - TARGET).square().sum(-1)
     return (vectors.long() == th.arange(16) % (2 if kind == "binary" else 5)).sum(-1).float()
 
 
 def answer(optimizer):
-    """A copy of the centre, as one vector in natural steps."""
+    """Return a copy of the centre as one vector in natural steps."""
     if not isinstance(optimizer, StructuredOptimizer):
         return optimizer.centre.clone()
     return th.cat([x.flatten() / b.scale for x, b in zip(optimizer.centre, optimizer.blocks, strict=True)])
 
 
 def members(optimizer):
-    """The members as vectors in natural steps, [P, d]."""
+    """Return the members as vectors in natural steps, [P, d]."""
     moved = optimizer.ask().vectors()
     return moved + answer(optimizer) if isinstance(optimizer, StructuredOptimizer) else moved
 
@@ -65,7 +65,7 @@ def generations(optimizer, kind, count):
 
 
 def saved(state):
-    """The state as a checkpoint gives it back: it holds plain values and tensors only."""
+    """Return the state as a checkpoint restores it; it may contain only plain values and tensors."""
     packer = Packer()
     text = json.dumps(packer.pack(state, "state"), allow_nan=False)
     return Unpacker(safetensors.torch.load(safetensors.torch.save(packer.tensors)), "cpu").unpack(json.loads(text))
@@ -195,7 +195,7 @@ def test_constant_fitness_does_not_move_the_centre_of_a_distribution(name, kind)
     before = answer(optimizer).double()
     for _ in range(50):
         optimizer.tell(th.full((optimizer.popsize,), 0.1))
-    if name in ("random_search", "sa", "ga", "pso", "de"):  # their answer is one of the members, any of which ties
+    if name in ("random_search", "sa", "ga", "pso", "de"):  # their result is one of several equal members
         return
     assert (answer(optimizer).double() - before).norm() <= 1e-12
 
@@ -231,7 +231,7 @@ def test_what_does_not_fit_the_domain_is_refused(name, kind):
 
 @pytest.mark.parametrize(("name", "kind"), NOISY)
 def test_a_lucky_evaluation_does_not_last_where_members_are_evaluated_again(name, kind):
-    """The first generation gets far too much fitness: members kept for it never move again, reevaluated ones do."""
+    """The first generation gets an inflated fitness: members that keep it never move again, reevaluated ones do."""
     moved = {}
     for reevaluate in (False, True):
         optimizer = make(name, kind, reevaluate=reevaluate)

@@ -1,4 +1,4 @@
-"""Shaping, selection, crossover, mutation and acceptance against numbers worked out by hand."""
+"""Shaping, selection, crossover, mutation and acceptance against hand-computed numbers."""
 
 import math
 
@@ -41,7 +41,7 @@ def test_worth_by_rank_averages_ties():
 def test_z_scores_by_hand():
     assert z_scores(np.array([1.0, 3.0])).tolist() == pytest.approx([-1, 1])
     assert z_scores(np.full(3, 0.1)).tolist() == [0, 0, 0]
-    # two that worked, 1 and 3, with a standard deviation of 1: the failed one stands at 0, mean 4/3, variance 14/9
+    # 1 and 3 succeeded, with a standard deviation of 1, so the failed one counts as 0: mean 4/3, variance 14/9
     failed = z_scores(np.array([1.0, 3.0, -np.inf]))
     assert failed.tolist() == pytest.approx([x / math.sqrt(14 / 9) for x in (-1 / 3, 5 / 3, -4 / 3)])
     assert z_scores(np.array([5.0, -np.inf])).tolist() == pytest.approx([1, -1])

@@ -1,4 +1,4 @@
-"""One generation of each optimizer against its equation, and what only one of them has."""
+"""One generation of each optimizer against its equation, and the special features of single optimizers."""
 
 import math
 import warnings
@@ -8,7 +8,7 @@ import pytest
 import torch as th
 
 from lm_gym.agents.search.optimizers import OPTIMIZERS
-from lm_gym.agents.search.optimizers.cma_es import cma  # with the warning that it gives without matplotlib left out
+from lm_gym.agents.search.optimizers.cma_es import cma  # without its warning about a missing matplotlib
 from lm_gym.agents.search.optimizers.de import DE
 from lm_gym.agents.search.optimizers.estimate import combined
 from lm_gym.agents.search.optimizers.low_rank_es import LowRankES
@@ -24,7 +24,7 @@ def tensors():
 
 
 def told(optimizer, fitness):
-    """The members [P, d] of a generation that is then told."""
+    """Ask for a generation, tell its fitness, and return its members [P, d]."""
     members = optimizer.ask().vectors().clone()
     optimizer.tell(th.tensor(fitness))
     return members
@@ -105,7 +105,7 @@ def test_cma_refuses_what_is_too_large_and_names_what_is_not():
 
 
 def test_a_state_of_cma_goes_on_where_two_point_adaptation_takes_over():
-    """From 300 dimensions on, `cma` puts two members along the last move of the mean, and draws from numpy's state."""
+    """From 300 dimensions on, `cma` injects two members along the last step and uses numpy's global state."""
     start, target = th.zeros(300), th.linspace(-1, 1, 300)
     whole, states, members = OPTIMIZERS["cma_es"](start, popsize=12), [], []
     before = np.random.get_state()[1].copy()  # noqa: NPY002
@@ -151,7 +151,7 @@ def test_separable_covariance_follows_its_equation():
 
 @pytest.mark.parametrize(("d", "doubt"), [(100, 1 / 100), (2, 0.1192), (10_000, 0.00247)])
 def test_the_surest_bit_of_a_swarm_still_flips(d, doubt):
-    """Once in d times, within the limits of 2 and 6."""
+    """The interval is d, within the limits of 2 and 6."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         swarm = PSO(th.zeros(d, dtype=th.bool), Domain("binary", d, 2), popsize=4)
@@ -267,7 +267,7 @@ def test_low_rank_es_by_its_equation():
 def test_mezo_by_its_equation():
     optimizer = MeZO(tensors(), BLOCKS, popsize=4, sigma=0.5, learning_rate=0.2)
     moved = optimizer.ask().vectors().clone()
-    optimizer.tell(th.tensor([3.0, 1.0, math.nan, 2.0]))  # the second probe failed: it is left out
+    optimizer.tell(th.tensor([3.0, 1.0, math.nan, 2.0]))  # the second probe failed and is left out
     after = th.cat([(x - 1).flatten() / b.scale for x, b in zip(optimizer.centre, BLOCKS, strict=True)])
     assert th.allclose(after, 0.2 * (3 - 1) / (2 * 0.5) * moved[0] / 0.5, atol=1e-4)
 

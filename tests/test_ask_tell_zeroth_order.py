@@ -1,4 +1,4 @@
-"""One generation of each zeroth-order method against its equation, worked out on dense directions."""
+"""One generation of each zeroth-order method against its equation, computed with dense directions."""
 
 import math
 
@@ -24,12 +24,12 @@ def make(name, **options):
 
 
 def moved(optimizer):
-    """How far the centre is from where it began, in natural steps."""
+    """Return the displacement of the centre from its start, in natural steps."""
     return th.cat([((x - 1) / b.scale).flatten() for x, b in zip(optimizer.centre, BLOCKS, strict=True)])
 
 
 def told(optimizer, fitness):
-    """The directions of a generation [P, d] that is then told, 0 at the centre."""
+    """Ask for a generation, tell its fitness, and return its directions [P, d], with 0 for the centre."""
     directions = optimizer.ask().vectors() / optimizer.sigma
     optimizer.tell(th.tensor(fitness))
     return directions
@@ -169,7 +169,7 @@ def test_hizoo_by_its_equations():
     H = 0.8 + 0.2 * (3 + 2 - 2) / (2 * 0.25) * z.square()
     assert th.allclose(th.cat([h.flatten() for h in optimizer.curvature]), H, atol=1e-5)
     assert th.allclose(moved(optimizer), 0.1 * (3 - 2) / (2 * 0.5) * z / H.sqrt(), atol=1e-5)
-    shaped = told(optimizer, [0.0] * 6)  # and the next generation is drawn by it
+    shaped = told(optimizer, [0.0] * 6)  # and the next generation is drawn with it
     again = th.cat([Noise(0, 1, None).dense(i, block, 0, 2, CPU).flatten() for i, block in enumerate(BLOCKS)])
     assert th.allclose(shaped[1], again / H.sqrt(), atol=1e-5)
 

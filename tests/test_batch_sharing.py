@@ -1,4 +1,4 @@
-"""Batches that several processes share: the gradients of one process, and the same weights in all of them."""
+"""Batches shared by several processes give the gradients of one process and the same weights in all of them."""
 
 from contextlib import ExitStack
 
@@ -42,7 +42,7 @@ def build(names, algorithm, reward="accuracy", policy_kwargs=None, **kwargs):
 
 
 def gradients(agent):
-    """Gradients of the last update, before they were clipped."""
+    """Return the gradients of the last update, before clipping."""
     return {name: None if p.grad is None else p.grad.clone() for name, p in agent.policy.named_parameters()}
 
 

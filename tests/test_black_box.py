@@ -38,7 +38,7 @@ def weights(model):
 
 
 class Fitness(BaseCallback):
-    """Keeps what the search logs of each generation."""
+    """Keep the logged values of each generation."""
 
     def __init__(self):
         super().__init__()
@@ -199,7 +199,7 @@ def test_max_rows_changes_nothing(ner):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_members_read_texts_of_their_own(name, ner):
-    """As many groups as texts; what is counted is what was read; the search goes on as ever."""
+    """There are as many groups as texts, texts are counted as they are read, and the search continues unchanged."""
     unit = max(2, build(PRESETS[name], make_env(ner)).optimizer.ask().unit)
     kwargs = {"optimizer_kwargs": {"popsize": 8 * unit}}
     shared = build(PRESETS[name], make_env(ner), **kwargs).learn(10**9, callback=Stop(2))
@@ -212,7 +212,7 @@ def test_members_read_texts_of_their_own(name, ner):
 
 def test_fitness_of_own_texts_is_what_each_member_earns_on_them(ner):
     model = build(ES, make_env(ner), optimizer_kwargs={"popsize": 8}, texts_per_member=2)
-    model.learn(1)  # sets the environment up, and moves the centre once
+    model.learn(1)  # sets up the environment and moves the centre once
     obs, _ = model.policy.obs_to_tensor(model._last_obs)
     texts = TextEnvironments(model.env)
     judged = judge(model.space, model.optimizer.ask(), obs, texts, 7, 4)
@@ -240,7 +240,7 @@ def test_fitness_is_centred_within_groups_by_hand():
 
 @pytest.mark.parametrize("name", ["de", "pso", "sa"])
 def test_a_parent_and_its_trial_read_the_same_texts(name, ner, monkeypatch):
-    """Members that stand apart in a population are put side by side, and their fitness back where they came from."""
+    """Members that are not neighbours are evaluated together, and each gets its own fitness."""
     model = build(PRESETS[name], make_env(ner), optimizer_kwargs={"popsize": 16}, texts_per_member=1)
     asked, told = model.optimizer.ask().vectors().clone(), []
     monkeypatch.setattr(model.optimizer, "tell", told.append)
@@ -255,13 +255,13 @@ def test_a_parent_and_its_trial_read_the_same_texts(name, ner, monkeypatch):
 
 
 def judge(*given):
-    """The fitness of a population's members."""
+    """Return the fitness of the members of a population."""
     population = PopulationFitness(*given)
     return population.total(map(population.part, range(len(population.chunks)))).fitness
 
 
 def again(model):
-    """The observation of the first generation, and the environments behind it."""
+    """Return the observation of the first generation and its environment."""
     model.env.seed(model.seed)
     model.env.set_options({"draws": 0})
     obs, _ = model.policy.obs_to_tensor(model.env.reset())
@@ -307,7 +307,7 @@ def test_the_rate_follows_the_schedule(name, ner):
     still = build(PRESETS[name], make_env(ner))
     still.optimizer.rate = 0.0
     still.optimizer.tell(th.arange(still.optimizer.popsize, dtype=th.float64))
-    if name != "es":  # whose answer is the average of means
+    if name != "es":  # whose result is an average of means
         assert th.equal(before, weights(still))
 
 
@@ -318,5 +318,5 @@ def test_cart_pole_is_solved_as_by_augmented_random_search():
     model.learn(60_000)
     theirs = ARS("LinearPolicy", "CartPole-v1", seed=0).learn(60_000)
     ours, reference = (evaluate_policy(m, env, 20)[0] for m in (model, theirs))
-    assert ours >= 475.0  # what Gymnasium calls solved
+    assert ours >= 475.0  # Gymnasium's threshold for solved
     assert ours >= reference - 25.0

@@ -11,9 +11,12 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from lm_gym.agents import monitor, play, reply
+from lm_gym.agents.__main__ import main as run_command
 from lm_gym.agents.algorithms.registry import ALGORITHMS
 from lm_gym.agents.algorithms.schedules import LearningRate
 from lm_gym.agents.compare import Plan
+from lm_gym.agents.compare import build_parser as build_compare_parser
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.pretrain import pretrain
 from lm_gym.agents.runs.command_line import build_parser, parse_settings
@@ -25,6 +28,7 @@ from lm_gym.agents.runs.settings import (
     RaySettings,
     Settings,
     SettingsError,
+    env_settings,
     leaves,
 )
 from lm_gym.agents.search.optimizers import OPTIMIZERS
@@ -50,7 +54,7 @@ from lm_gym.rewards import REWARDS
 from lm_gym.tasks import TASKS
 
 BAD = [math.nan, math.inf, -math.inf]
-UNBOUNDED = {"stop_fitness", "token_column", "tag_column", "text_column"}  # every number means something
+UNBOUNDED = {"stop_fitness", "token_column", "tag_column", "text_column"}  # every number is valid
 
 
 @bounded
@@ -165,7 +169,7 @@ def test_arguments_that_are_handed_on_are_known_and_checked() -> None:
         check_keywords(Child, {"base": 0}, "kwargs", "child")
 
 
-# ------------------------------------------------------------------------------------ everything that has a name
+# ------------------------------------------------------------------------------------ all registries
 
 
 def constructor(entry: Any) -> Any:
@@ -195,7 +199,7 @@ SURFACE: dict[str, Any] = {
 
 
 def own_types(kind: Any) -> dict[str, Any]:
-    """The declared types of a class's arguments, without those that only libraries declare."""
+    """Return the declared types of a class's arguments, without arguments that only libraries declare."""
     found = dict(declared_types(kind))
     if isinstance(kind, type):
         ours = [base for base in kind.__mro__ if base.__module__.startswith("lm_gym")]
@@ -206,7 +210,7 @@ def own_types(kind: Any) -> dict[str, Any]:
 
 
 def intervals(declared: Any) -> list[Interval | None]:
-    """Of each number that a type unites; None: it has no bounds."""
+    """Return the bounds of each number in a type; None for a number without bounds."""
     if get_origin(declared) is Annotated:
         return [mark for mark in get_args(declared) if isinstance(mark, Interval)]
     if get_origin(declared) in (Union, UnionType):
@@ -229,7 +233,7 @@ def test_every_number_has_bounds(what):
 
 
 def outside(interval: Interval) -> st.SearchStrategy[float]:
-    """Numbers that an interval does not hold."""
+    """Return numbers outside an interval."""
     found = st.sampled_from(BAD)
     if interval.low > -math.inf:
         found |= st.floats(max_value=interval.low, exclude_max=not interval.open_low, allow_infinity=False)
@@ -254,11 +258,11 @@ def test_constructors_refuse_what_is_outside(data):
 @given(st.data())
 @settings(max_examples=8, deadline=None, phases=[Phase.generate])
 def test_the_command_line_refuses_what_is_outside(data):
-    algo = data.draw(st.sampled_from(list(ALGORITHMS)))
+    algo, task = data.draw(st.sampled_from(list(ALGORITHMS))), data.draw(st.sampled_from(list(TASKS.values())))
     sections = {
         "agent": ALGORITHMS[algo],
         "policy": LMPolicy,
-        "env": EnvSettings,
+        "env": env_settings(task),
         "data": load_dataset,
         "budget": BudgetSettings,
         "evaluation": EvaluationSettings,
@@ -267,12 +271,36 @@ def test_the_command_line_refuses_what_is_outside(data):
     }
     types = {f"{section}.{name}": t for section, kind in sections.items() for name, t in declared_types(kind).items()}
     types |= declared_types(Settings)
-    known = leaves(build_parser(algo).get_defaults().as_dict())
-    keys = [key for key, _ in known if intervals(types.get(key)) and not key.endswith("_column")]  # which may be names
+    known = leaves(build_parser(algo, task.env_id).get_defaults().as_dict())
+    keys = [key for key, _ in known if intervals(types.get(key)) and not key.endswith("_column")]  # may be names
     key = data.draw(st.sampled_from(keys))
     interval = intervals(types[key])[0] or Interval()
     with pytest.raises(SettingsError, match=key.replace(".", r"\.")):
-        parse_settings([f"--algo={algo}", f"--{key}={data.draw(outside(interval))}"])
+        parse_settings([f"--env.id={task.env_id}", f"--algo={algo}", f"--{key}={data.draw(outside(interval))}"])
+
+
+PARSERS = {
+    "monitor": (monitor._parser(), ["run", "--input=-"]),
+    "play": (play._parser(), ["run"]),
+    "reply": (reply._parser(), ["run", "--bank=bank.txt"]),
+    "compare": (build_compare_parser(), ["ner_builtin"]),
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "bad"),
+    [
+        (command, option.option_strings[0], bad)
+        for command, (parser, _) in PARSERS.items()
+        for option in parser._actions
+        for bad in {int: (-1,), float: (-1.0, *BAD)}.get(getattr(option, "_typehint", None) or option.type, ())
+    ],
+)
+def test_every_number_of_a_command_has_bounds(command, option, bad, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        run_command([command, *PARSERS[command][1], f"{option}={bad}"])
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("loading")]
+    assert option.lstrip("-").replace("-", "_") in line.replace("-", "_")
 
 
 @pytest.mark.parametrize("name", ["seeds", "jobs", "trials"])

@@ -1,4 +1,4 @@
-"""Budgets that aren't passes: forward-pass equivalents, seconds; evaluations spread over them."""
+"""Budgets of forward-pass equivalents and seconds, and evaluations spread over them."""
 
 import json
 from itertools import count
@@ -37,7 +37,7 @@ def test_a_backward_pass_counts_as_two_forward_passes() -> None:
         (("--algo=supervised",), 108, 108, 4),
         (("--algo=reinforce", "--agent.kl_coef=0.1"), 112, 112, 4),  # 48 a pass: 7 updates of 4 texts, 16 each
         (("--algo=es", "--agent.optimizer_kwargs={popsize: 4}"), 112, 112, 4),
-        # texts that rollouts cut are an average, and two rollouts spend it all
+        # cut texts count by their average; two rollouts spend the budget
         (("--algo=ppo", "--agent.n_steps=10", "--env.group_size=4"), 85, 130, 3),
     ],
 )
@@ -49,13 +49,13 @@ def test_equivalents_are_what_is_spent(
     main([*options, *(f"--{key}={value}" for key, value in given.items())])
     found = report(tmp_path / "run")
     assert least <= equivalents(found["forward_passes"], found["backward_passes"]) <= most
-    assert sum("eval/entity_f1" in row for row in curve(tmp_path / "run")) == evaluations  # with the one at the start
+    assert sum("eval/entity_f1" in row for row in curve(tmp_path / "run")) == evaluations  # including the first
 
 
 def test_seconds_end_a_run_and_a_resumed_run_goes_on_from_those_it_had(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ticks = count()  # a clock that ticks when it is read: the same on every machine
+    ticks = count()  # a clock that advances when it is read, as on any machine
     monkeypatch.setattr("lm_gym.agents.runs.clock.time", SimpleNamespace(perf_counter=lambda: 0.002 * next(ticks)))
     run_dir = tmp_path / "run"
     given = {"env.dataset": data, "env.num_envs": 4, "evaluation.num_envs": 4, "budget.seconds": 0.4}
@@ -64,7 +64,7 @@ def test_seconds_end_a_run_and_a_resumed_run_goes_on_from_those_it_had(
     first, rows = report(run_dir), curve(run_dir)
     assert 0.4 <= first["seconds"] < 0.45
     rates = [row["train/learning_rate"] for row in rows if "train/learning_rate" in row]
-    assert rates[-1] < 0.2 * max(rates)  # the schedule follows the clock to its end
+    assert rates[-1] < 0.2 * max(rates)  # the schedule follows the clock until the end
     assert rows[-1]["timesteps"] == first["timesteps"]
     assert sum("eval/entity_f1" in row for row in rows) == 3
     main(["--resume", str(run_dir)])

@@ -15,7 +15,8 @@ from seqeval.metrics import f1_score
 from tokenizers import Tokenizer
 from transformers import AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForMaskedLM
 
-from lm_gym.agents.pretrain import build_tokenizer, encode, mask_tokens, pad, perplexity, plan, pretrain, train
+from lm_gym.agents.model.pretraining import build_tokenizer, encode, mask_tokens, pad, perplexity, plan, train
+from lm_gym.agents.pretrain import pretrain
 from lm_gym.builtin import BUILTIN, tiny_path
 from lm_gym.builtin.masked_lm import masked_lm_splits, sentence_groups, topic_paragraphs
 from lm_gym.builtin.names import SPLITS, own_words
@@ -37,7 +38,7 @@ def prose():
 
 
 def names_of(texts):
-    """The names in tagged texts, as (lower-case surface, type)."""
+    """Return the names in tagged texts as (lower-case surface, type)."""
     found = set()
     for words, tags in texts:
         for i, tag in enumerate(tags):
@@ -64,7 +65,7 @@ def test_registry_gives_three_splits(tagged, prose):
     for name, expected in (("builtin/ner", tagged), ("builtin/masked_lm", prose)):
         splits = BUILTIN[name]()
         assert tuple(splits) == SPLITS
-        assert splits == expected  # the same at every call
+        assert splits == expected  # the same in every call
 
 
 def test_generation_leaves_the_global_random_state_alone():
@@ -243,9 +244,11 @@ def test_pretrain_refuses_to_overwrite(tmp_path: Path):
 
 
 def test_pretrain_leaves_a_checkpoint_that_transformers_loads(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("lm_gym.agents.pretrain.ner_splits", lambda: {split: generate(split, 40) for split in SPLITS})
+    monkeypatch.setattr(
+        "lm_gym.agents.model.pretraining.ner_splits", lambda: {split: generate(split, 40) for split in SPLITS}
+    )
     prose = {split: [["The", "river", "is", "cold", "."]] * 40 for split in SPLITS}
-    monkeypatch.setattr("lm_gym.agents.pretrain.masked_lm_splits", lambda: prose)
+    monkeypatch.setattr("lm_gym.agents.model.pretraining.masked_lm_splits", lambda: prose)
     pretrain(tmp_path / "new", passes=1, vocabulary=300, hidden=32, layers=1, extra_sentences=20)
     model = AutoModelForMaskedLM.from_pretrained(tmp_path / "new")
     assert next(model.parameters()).dtype == torch.float16

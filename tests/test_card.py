@@ -77,7 +77,7 @@ def test_cards_of_other_heads(options, pipeline, tmp_path):
 
 
 def copied(run_dir, tmp_path):
-    """A copy of the best model, far from its run."""
+    """Copy the best model to a place without its run."""
     return shutil.copytree(run_dir / "best", tmp_path / "copy", ignore=shutil.ignore_patterns("checksums.json"))
 
 

@@ -1,4 +1,4 @@
-"""The command `lm-gym`: what it runs, what it is called, and the configs that it finds by name."""
+"""The command `lm-gym`: its commands, its name in messages, and the configs that it finds by name."""
 
 import re
 import subprocess
@@ -48,7 +48,7 @@ def test_help_of_train_fits_a_screen_and_imports_no_model_library():
     assert all(f"--{section}.*" in done.stdout for section in SECTIONS)
 
 
-LIGHT = [name for name in COMMANDS if name not in ("train", "pretrain")]
+LIGHT = [name for name in COMMANDS if name != "train"]
 
 
 @pytest.mark.parametrize("command", LIGHT)
@@ -73,6 +73,7 @@ def test_unknown_option_gets_a_suggestion(capsys):
         ("predict", ["runs/x", "--input=-"], "loading runs/x …"),
         ("monitor", ["runs/x", "--input=-"], "loading runs/x …"),
         ("reply", ["runs/x", "--bank=b"], "loading runs/x …"),
+        ("pretrain", ["--output=new"], "pretraining new: loading …"),
         ("compare", ["ner_builtin", "--rows=supervised"], "comparing 1 row of ner_builtin: checking …"),
     ],
 )
@@ -226,7 +227,7 @@ def test_a_shipped_config_is_read_by_name(tmp_path, monkeypatch):
 def test_a_file_of_the_users_comes_before_a_shipped_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("ner_ppo.yaml").write_text("algo: supervised\n", encoding="utf-8")
-    Path("ner_builtin").mkdir()  # a folder, such as that of a study's runs, is none
+    Path("ner_builtin").mkdir()  # a folder, such as that of a study's runs, is not a study
     assert parse_settings(["--config", "ner_ppo.yaml"]).algo == "supervised"
     assert parse_settings(["--config", "ner_ppo"]).algo == "ppo"
     assert find_study("ner_builtin") == CONFIGS / "compare/ner_builtin.yaml"

@@ -1,4 +1,4 @@
-"""Comparisons: a tiny study end to end, what is refused, and statistics by hand."""
+"""Comparisons: a tiny study end to end, refused studies, and statistics against hand-computed numbers."""
 
 import csv
 import json
@@ -99,7 +99,7 @@ def test_a_run_that_fails_is_kept_and_the_study_goes_on(tmp_path: Path) -> None:
     missing = f"the model that it starts from is missing: {tmp_path / 'a-0/best'}"
     assert run(*jobs) == {"a-0": "the loss is nan", "c-0": missing}
     assert ended == [("a", "the loss is nan"), ("b", None), ("c", missing)]
-    assert run(Said("a", 0, tmp_path / "a-0", (works,)), *jobs[1:]) == {"c-0": missing}  # tried again; b is not
+    assert run(Said("a", 0, tmp_path / "a-0", (works,)), *jobs[1:]) == {"c-0": missing}  # b is not tried again
     assert ended[3:] == [("a", None), ("c", missing)]
 
 
@@ -122,7 +122,7 @@ def test_failures_and_rows_that_did_not_run_this_time_stay_in_the_report(tmp_pat
     assert "prefers-color-scheme: dark" in page
     charts = [b64decode(found).decode() for found in re.findall('src="data:image/svg.xml;base64,([^"]*)"', page)]
     assert len(charts) == len(CAPTIONS)
-    assert not any("fill: #ffffff" in chart for chart in charts)  # the page's own background is behind them
+    assert not any("fill: #ffffff" in chart for chart in charts)  # charts are transparent
     statuses = [(line["row"], line["seed"], line["status"], line["failure"]) for line in read_csv(out / "results.csv")]
     assert statuses[1:] == [
         ("ppo, 4", "0", "finished", ""),
@@ -136,7 +136,7 @@ def test_failures_and_rows_that_did_not_run_this_time_stay_in_the_report(tmp_pat
     assert hparams.Scalars("study/entity_f1")[0].value == pytest.approx(0.8)
 
 
-# ------------------------------------------------------------------ what is refused
+# ------------------------------------------------------------------ refused studies and options
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_options_fold_what_lies_deep_and_the_row_wins() -> None:
     assert (pairs["--env.dataset"], pairs["--policy.model"], pairs["--budget.seconds"]) == ("mine", "best", "5")
 
 
-# ------------------------------------------------------------------ numbers by hand
+# ------------------------------------------------------------------ hand-computed numbers
 
 
 def test_interquartile_mean() -> None:
@@ -284,10 +284,10 @@ def test_cost_until_nine_tenths_of_the_twin(tmp_path: Path) -> None:
     assert bound == pytest.approx(0.9)
     assert cost_table(results, bound).rows == [
         ["twin", "1 of 1", "600", "6.7", "514"],  # two thirds of 900 equivalents and of 10 s
-        ["late", "1 of 1", "930", "20", "513"],  # with the twin's 900
+        ["late", "1 of 1", "930", "20", "513"],  # including the 900 of the twin
         ["never", "0 of 1", "not reached (best 0.400)", "", ""],
     ]
-    for chart, began in (("equivalents", 900), ("seconds", 10)):  # the twin's whole run is what "late" begins from
+    for chart, began in (("equivalents", 900), ("seconds", 10)):  # "late" begins after the whole run of the twin
         lines = [line.get_xdata() for line in charts(results)[chart].axes[0].lines]
         assert [float(line[0]) for line in lines] == [0, began, 0]
 

@@ -1,4 +1,4 @@
-"""The search for settings on validation: trials by Optuna, stopped, resumed and recorded."""
+"""The search for settings on validation: Optuna's trials, stopped, resumed and recorded."""
 
 import csv
 import json
@@ -33,7 +33,7 @@ def search_of(plan: compare.Plan) -> Search:
 
 
 def near(settings: Mapping[str, Any]) -> list[float]:
-    """A metric that is best at a learning rate of 0.003, and 0.5 without one."""
+    """Return a metric that is best at a learning rate of 0.003, and 0.5 if none is given."""
     rate = settings.get("agent.learning_rate")
     return [0.0, 0.5 if rate is None else 1 / (1 + abs(rate / 0.003 - 1))]
 
@@ -45,16 +45,16 @@ def settings_of(job: Job) -> dict[str, Any]:
 
 
 def end(search: Search, job: Job, curve: Curve = near) -> Job | None:
-    """Let a trial end with this curve on validation; test says the opposite."""
+    """Finish a trial with this curve on validation, and the opposite ranking on test."""
     values = curve(settings_of(job))
     if not job.folder.exists():
         write_run(job.folder, "reinforce", values, 10, 10, 1 - values[-1])
-        (job.folder / "config.yaml").unlink()  # that of a real run names its settings
+        (job.folder / "config.yaml").unlink()  # the folder of a real run has its settings
     return search.ended(job, None)
 
 
 def play(search: Search, curve: Curve = near) -> None:
-    """Run every trial to its end, first the last row's."""
+    """Run every trial to its end, beginning with the last row."""
     pending = search.first()
     while pending:
         following = end(search, pending.pop(), curve)
@@ -119,8 +119,8 @@ def test_a_search_that_is_killed_after_every_step_has_the_trials_of_one_that_is_
     steps = 0
     while pending := search_of(killed).first():
         again = search_of(killed)
-        assert again.first() == pending  # the trials that were running go on
-        end(again, pending[0])  # the first row's first, one process at a time
+        assert again.first() == pending  # the trials that were running continue
+        end(again, pending[0])  # those of the first row first, one process at a time
         steps += 1
     again = search_of(killed)
     again.record()
@@ -224,7 +224,7 @@ def test_a_line_cut_off_by_a_full_disk_is_forgotten(tmp_path: Path) -> None:
 
 
 class Sleeper(Job):
-    """A job that sleeps in place of a training."""
+    """A job that sleeps instead of training."""
 
     def command(self) -> list[str]:
         return [sys.executable, "-c", "import time; time.sleep(60)"]

@@ -1,4 +1,4 @@
-"""The adapter to Stable-Baselines3, against its own DummyVecEnv."""
+"""The adapter to Stable-Baselines3, compared with its own DummyVecEnv."""
 
 import gymnasium
 import numpy as np
@@ -29,7 +29,7 @@ def adapter(mode="SAME_STEP", num_envs=4, **options):
 @pytest.mark.parametrize(("unit", "limit"), [("token", None), ("token", 3), ("sequence", None)])
 @pytest.mark.parametrize("reward", ["f1", {"accuracy": 1.0, "f1": 0.5}])
 def test_equal_to_a_dummy_vec_env_through_hundreds_of_episode_ends(mode, unit, limit, reward):
-    """Monitored single environments that play the same texts: every array and info is the same at every step."""
+    """Compared with monitored single environments that play the same texts, every array and info is the same."""
     options = {"unit": unit, "reward": reward, "max_episode_steps": limit}
     ours = adapter(mode, **options)
     singles = [Following(gymnasium.make("lm_gym/NER-v0", dataset=DATA, **options)) for _ in range(4)]
@@ -66,7 +66,7 @@ def assert_same(mine, other):
 
 
 def assert_same_info(mine, other):
-    """`TimeLimit.truncated` is told of ends only, where DummyVecEnv tells of it at every step."""
+    """`TimeLimit.truncated` is set only at ends; DummyVecEnv sets it at every step."""
     assert mine.keys() | {"TimeLimit.truncated"} == other.keys()
     assert mine.get("TimeLimit.truncated", False) is other["TimeLimit.truncated"]
     assert ("terminal_observation" in mine) is ("TimeLimit.truncated" in mine)
@@ -138,7 +138,7 @@ def test_strangers_are_refused():
 
 @pytest.mark.filterwarnings("ignore:.*render_mode='rgb_array' that is not in the possible render_modes")
 def test_the_helpers_of_stable_baselines3_take_an_id():
-    """They ask for images first, and for no render mode after a TypeError."""
+    """The helpers ask for images first, and for no render mode after a TypeError."""
     made = make_vec_env("lm_gym/NER-v0", n_envs=2, env_kwargs={"dataset": DATA})
     callback = EvalCallback(make_vec_env("lm_gym/NER-v0", env_kwargs={"dataset": DATA}), eval_freq=8, verbose=0)
     PPO("MultiInputPolicy", made, n_steps=8, batch_size=8, n_epochs=1).learn(16, callback=callback)

@@ -62,7 +62,7 @@ def test_a_token_may_be_left_open_and_a_position_opened_again():
     assert reward == -1.0 - 0.5 - 0.25
     assert observation["predictions"].tolist() == [N, gold[1], N, N]
     assert observation["choosing"].tolist() == [1]
-    observation, *_ = env.step(9)  # no position: a wasted step, which opens nothing
+    observation, *_ = env.step(9)  # not a position, so the step is wasted and opens nothing
     assert observation["predictions"].tolist() == [N, gold[1], N, N]
 
 

@@ -1,4 +1,4 @@
-"""Observations as one Box, against SyncVectorEnv of flat single environments."""
+"""Observations as one Box, compared with a SyncVectorEnv of flat single environments."""
 
 import gymnasium
 import numpy as np

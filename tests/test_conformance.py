@@ -1,4 +1,4 @@
-"""What Gymnasium, Stable-Baselines3 and our own contract demand, of every case in `tests.cases`."""
+"""Every case in `tests.cases` satisfies the contracts of Gymnasium, Stable-Baselines3 and lm-gym."""
 
 import gymnasium
 import numpy as np
@@ -53,7 +53,7 @@ def test_the_specification_goes_through_json(id_, options):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("id_", "options"), CASES)
 def test_native_rows_are_single_environments(id_, options, mode):
-    """Every array and info of every step, through episode ends."""
+    """Every array and info is the same at every step, across episode ends."""
     if options.get("sampling") == "bucketed":
         return  # buckets are as wide as the batch, so rows of three and of one play different texts
     native = vector(id_, options, 3, mode)
@@ -79,7 +79,7 @@ def test_native_rows_are_single_environments(id_, options, mode):
 
 
 def random_actions(env, rng):
-    """Random actions for every row."""
+    """Return random actions for every row."""
     space = env.action_space
     if env.settings.actions == "distribution":
         return rng.normal(size=space.shape).astype(np.float32)
@@ -87,7 +87,7 @@ def random_actions(env, rng):
 
 
 def assert_same(mine, theirs):
-    """All that a step or a reset gave.
+    """Return the whole result of a step or a reset.
 
     Three things differ by intent: texts are spelled by single environments, or where they are rendered, only; what a
     text was paid stays where it is in SAME_STEP, beside its copy in `final_info`; and a text that ends with the last

@@ -189,7 +189,7 @@ def test_a_text_out_of_range_is_an_index_error():
 
 @pytest.mark.parametrize("name", sorted(BUILTIN))
 def test_builtin_data_load_by_name_and_by_task(name):
-    fields = {task.builtin: task.fields for task in TASKS.values()}.get(name)  # of the task that it belongs to
+    fields = {task.builtin: task.fields for task in TASKS.values()}.get(name)  # of the task to which it belongs
     dataset = load_dataset(name, fields=fields)
     assert [*dataset.splits] == ["train", "validation", "test"]
     assert load_dataset("builtin", builtin=name, fields=fields) is dataset
@@ -323,7 +323,7 @@ def test_hub_without_its_package_says_what_to_install(monkeypatch):
 
 
 @pytest.mark.shared
-@pytest.mark.skipif(not CONLL.is_dir(), reason="no CoNLL-2003 beside the checkout")
+@pytest.mark.skipif(not CONLL.is_dir(), reason="no CoNLL-2003 next to the checkout")
 def test_conll_2003_as_published():
     dataset = load_dataset(CONLL, fields=(WORDS, TAGS))
     train, validation = dataset["train"], dataset["validation"]
@@ -338,7 +338,7 @@ def test_conll_2003_as_published():
 
 
 @pytest.mark.shared
-@pytest.mark.skipif(not CONLL.is_dir(), reason="no WikiText-2, SST-2 and AG News beside the checkout")
+@pytest.mark.skipif(not CONLL.is_dir(), reason="no WikiText-2, SST-2 and AG News next to the checkout")
 def test_plain_texts_as_published():
     wikitext = load_dataset(SHARED / "data" / "wikitext2", fields=(WORDS,))["validation"]
     assert (len(wikitext), wikitext.text(0)) == (2461, ["=", "Homarus", "gammarus", "="])

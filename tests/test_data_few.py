@@ -11,7 +11,7 @@ TYPES = ("LOC", "ORG", "PER")
 
 
 def corpus(count=60):
-    """Texts of a person, and of every second text a place, of every tenth a firm; each text stands there twice."""
+    """Return texts with a person; every second one has a place, every tenth a firm. Each text occurs twice."""
     texts = []
     for i in range(count):
         words, tags = [f"name{i}", "came"], ["B-PER", "O"]
@@ -48,7 +48,7 @@ def test_copies_of_a_text_count_once():
 def test_each_type_has_so_many_texts_or_all_there_are():
     data = corpus()
     taken = data.take(few_texts(data, None, 8, 3))
-    assert holding(taken, "ORG") == 6  # there are no more
+    assert holding(taken, "ORG") == 6  # there are no more texts
     assert all(holding(taken, kind) >= 8 for kind in ("LOC", "PER"))
     assert len(taken) <= 8 * len(TYPES)
     alone = few_texts(data, None, 1, 3)

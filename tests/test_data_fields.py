@@ -1,4 +1,4 @@
-"""Every kind of field through every reader, out of files and out of Python."""
+"""Every kind of field with every reader, from files and from Python."""
 
 import json
 import pickle
@@ -85,7 +85,7 @@ WRITERS = {
     "parquet": lambda path, records: polars.DataFrame(records).write_parquet(path),
     "arrow": arrow,
 }
-LIMITED = {"text": (WORDS,), "conll": (WORDS, TAGS)}  # formats that hold nothing else
+LIMITED = {"text": (WORDS,), "conll": (WORDS, TAGS)}  # formats that contain nothing else
 IN_PYTHON = {
     "records": lambda records: records,
     "generator": iter,
@@ -97,7 +97,7 @@ IN_PYTHON = {
 
 
 def value_of(corpus, field, text):
-    """What a corpus holds of a field, in the form of `RECORDS`."""
+    """Return the values of a field in a corpus, in the form of `RECORDS`."""
     if field.kind == "words":
         return " ".join(corpus.text(text))
     if field.kind == "tags":

@@ -1,4 +1,4 @@
-"""Ambiguous files are read correctly, refused, or noted; never read wrongly in silence."""
+"""Ambiguous files are read correctly, refused, or noted, but never silently read wrongly."""
 
 import io
 import json
@@ -39,7 +39,7 @@ def tags(dataset):
     return [train.tags_of(i) for i in range(len(train))]
 
 
-TAGGED = {  # name: content and options; each holds IVA with IVA_TAGS
+TAGGED = {  # content and options by name; each file contains IVA with IVA_TAGS
     "comments.conll": "# one line\n# and another of five\nIva B-PER\nleft O\n\n# id O x\nBo B-PER\nran O\noff O\n",
     "wide_comments.conll": "\n# id 7f\ta=b\nIva _ _ B-PER\nleft _ _ O\n\n# id 8\tc=d\nBo _ _ B-PER\nran _ _ O\n"
     "off _ _ O\n",
@@ -82,7 +82,7 @@ def test_the_same_texts_in_odd_files(tmp_path, name):
     content, options = TAGGED[name] if isinstance(TAGGED[name], tuple) else (TAGGED[name], {})
     tagged = load(tmp_path, name, content, fields=NER, **options)
     assert (texts(tagged), tags(tagged)) == (IVA, IVA_TAGS)
-    if "tag_column" not in options and "names" not in options:  # words are the same whether tags are read or not
+    if "tag_column" not in options and "names" not in options:  # words do not depend on whether tags are read
         assert texts(load_dataset(tmp_path / name, fields=PLAIN, **options)) == IVA
 
 

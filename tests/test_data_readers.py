@@ -1,4 +1,4 @@
-"""Each format, and each way in which a file of it can be wrong."""
+"""Each format, and each way in which its files can be malformed."""
 
 import io
 import json
@@ -35,14 +35,14 @@ def csv_of_texts(pairs):
 
 
 def parquet(pairs):
-    """The bytes of a Parquet file."""
+    """Return the bytes of a Parquet file."""
     file = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.table({"tokens": [w for w, _ in pairs], "tags": [t for _, t in pairs]}), file)
     return file.getvalue()
 
 
 def arrow(pairs):
-    """The bytes of an Arrow file, as `datasets` writes it."""
+    """Return the bytes of an Arrow file, as `datasets` writes it."""
     table = pyarrow.table({"tokens": [w for w, _ in pairs], "tags": [t for _, t in pairs]})
     file = io.BytesIO()
     with pyarrow.ipc.new_stream(file, table.schema) as writer:

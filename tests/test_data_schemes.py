@@ -14,7 +14,7 @@ texts = st.lists(entities, min_size=1, max_size=4)
 
 
 def write(text, scheme):
-    """Tags of [(length, type or "")] in a scheme, by the definitions."""
+    """Return the tags of segments [(length, type or "")] in a scheme, by definition."""
     tags, before = [], ""
     for length, kind in text:
         if not kind:
@@ -97,12 +97,12 @@ def test_types_alone_are_runs_of_words(texts):
     expected = [write(text, "iob2") for text in map(runs, alone)]
     assert read(alone, "io") == expected
     assert read([[f"I-{tag}" if tag != "O" else tag for tag in tags] for tags in alone], "io") == expected
-    if any("O" in tags for tags in alone) and not any("A-B" in tags for tags in alone):  # A-B may be letter and type
+    if any("O" in tags for tags in alone) and not any("A-B" in tags for tags in alone):  # A-B could be letter and type
         assert read(alone) == read(alone, "conlleval") == expected
 
 
 def runs(tags):
-    """[(length, type or "")] of neighbouring words with one tag."""
+    """Return the segments [(length, type or "")] of neighbouring words with the same tag."""
     return [(len([*group]), "" if tag == "O" else tag) for tag, group in groupby(tags)]
 
 

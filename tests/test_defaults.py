@@ -1,4 +1,4 @@
-"""Defaults that depend on the model: the table, the same in Python and on the command line, kept by runs."""
+"""Defaults that depend on the model: their table, Python and the command line, and resumed runs."""
 
 from pathlib import Path
 from typing import Any

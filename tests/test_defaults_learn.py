@@ -1,4 +1,4 @@
-"""The pairings that are hardest for default settings improve on their start, in seconds."""
+"""The pairings that are hardest for default settings improve on their start within seconds."""
 
 from itertools import product
 from typing import Any
@@ -19,7 +19,7 @@ HARDEST = {"pso": (20, 0.02), "mezo": (20, 0.02), "low_rank_es": (20, 0.01), "re
 
 
 def airfield() -> Dataset:
-    """Sentences of an airfield, which `tiny` has not read about."""
+    """Return sentences about an airfield, a topic that `tiny` was not trained on."""
     texts = [" ".join(parts) + " ." for parts in product(CREWS, DOINGS, CRAFT, PLACES)]
     return load_dataset({"train": [text.split() for i, text in enumerate(texts) if i % 4],
                          "validation": [text.split() for text in texts[::4]]})  # fmt: skip

@@ -1,4 +1,4 @@
-"""The pages of the environments are their docstrings, what pages name is there, and examples run."""
+"""Pages of environments equal their docstrings, names in pages exist, and examples run."""
 
 import re
 import shlex
@@ -20,7 +20,7 @@ from lm_gym.agents.search.optimizers import OPTIMIZERS
 from tests.libraries import MODULES, needs
 
 ROOT = Path(__file__).parents[1]
-ELSEWHERE = {"predict"}  # pages whose examples are tested with what they are about
+ELSEWHERE = {"predict"}  # pages whose examples other tests run
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 HEADINGS = [
     "Description",
@@ -35,7 +35,7 @@ HEADINGS = [
 
 
 def examples():
-    """Every example, with the marks of the library that it imports."""
+    """Return every example, with the marks of the library that it imports."""
     for page in PAGES:
         if page.stem in ELSEWHERE:
             continue
@@ -56,7 +56,7 @@ def test_examples_run(page, code, tmp_path, monkeypatch):
 
 
 def commands():
-    """Every `python -m agents.train …` in a block of shell, its options."""
+    """Return the options of every `python -m agents.train …` in a shell block."""
     for page in [ROOT / "README.md", *PAGES]:
         for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S):
             for line in re.findall(r"^python -m agents\.train(.*)", block.replace("\\\n", " "), re.M):
@@ -85,7 +85,7 @@ def test_tables_have_every_argument_and_exactly_what_a_run_logs(page):
 
 def test_every_algorithm_and_optimizer_has_a_page_with_its_arguments_and_logs():
     found = {(table, name) for page in marked() for _, table, name, _ in MARKED.findall(page.read_text("utf-8"))}
-    algorithms = {*ALGORITHMS, *OPTIMIZERS} - {"cma_es"}  # which is `cmaes` among the algorithms
+    algorithms = {*ALGORITHMS, *OPTIMIZERS} - {"cma_es"}  # the algorithm is called `cmaes`
     assert {name for table, name in found if table == "logs"} == {*algorithms, "black_box"}
     assert {name for table, name in found if table in ("arguments", "optimizer")} == {*algorithms, "black_box"}
 
@@ -141,7 +141,7 @@ INDEX = (RESULTS / "index.md").read_text(encoding="utf-8")
 
 
 def numbers(text):
-    """Those with a decimal point or thousands."""
+    """Return the numbers with a decimal point or a thousands separator."""
     return set(re.findall(r"(?<![\d.,])\d+[.,]\d+(?:,\d{3})*(?![\d.])", text))
 
 

@@ -16,7 +16,7 @@ from lm_gym.agents.runs.settings import SettingsError
 from lm_gym.agents.train import main
 from tests.runs import curve, report, write_corpus
 
-ALGORITHMS = {  # options, and the method whose n-th call ends a process
+ALGORITHMS = {  # options, and the method whose n-th call ends the process
     "reinforce": (("--agent.samples=4",), REINFORCE, "_update"),
     "es": (("--agent.optimizer_kwargs={popsize: 4}",), BlackBox, "_train_batch"),
     "ppo": (("--agent.n_steps=10", "--env.group_size=4"), PPO, "train"),
@@ -43,12 +43,12 @@ def values_of(run_dir: Path) -> list[float]:
 
 
 def values_stop(values: list[float], patience: int) -> bool:
-    """Whether none of the last `patience` values is better than an earlier one."""
+    """Return whether none of the last `patience` values is better than all earlier ones."""
     return len(values) > patience and max(values[-patience:]) <= max(values[:-patience])
 
 
 class Killed(BaseException):
-    """Stands for the end of a process, at a moment that a test chooses."""
+    """The end of a process, at a moment that a test chooses."""
 
 
 def killed_at(kind: type[Any], name: str, call: int, patched: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Texts are encoded once, and again where they or the weights have changed."""
+"""Texts are encoded once, and again only if they or the weights have changed."""
 
 from copy import deepcopy
 
@@ -25,14 +25,14 @@ def tensors(policy, **leaves):
 
 
 def look(policy, obs):
-    """Log-probabilities [B, n] and values [B], as a rollout has them."""
+    """Return log-probabilities [B, n] and values [B] as in a rollout."""
     with th.no_grad():
         packed = policy._decide(obs)
         return packed.log_probs[packed.steps], policy.values(packed)[packed.steps]
 
 
 def anew(policy, obs):
-    """The same, each row by itself and nothing kept."""
+    """Return the same for each row alone, with nothing kept."""
     with th.no_grad():
         packed = policy.positions(obs, obs["cursor"].flatten())
         return packed.log_probs, policy.values(packed)
@@ -56,7 +56,7 @@ def test_only_rows_that_changed_are_encoded(policy):
     obs = tensors(policy, **changed)
     assert same(look(policy, obs), anew(policy, obs))
     assert policy.encoder.spent == Spent(4, 12 + 7 + 9 + 7, 0)
-    changed["positions"][2, 3] = 6  # the same sub-tokens, and another of them to decide
+    changed["positions"][2, 3] = 6  # the same sub-tokens, but another position to decide
     obs = tensors(policy, **changed)
     assert same(look(policy, obs), anew(policy, obs))
     assert policy.encoder.spent.texts == 5
@@ -68,7 +68,7 @@ def test_rows_that_read_the_same_are_encoded_once(policy):
     obs["cursor"] = th.tensor([0, 1, 0, 1, 2, 1])[:, None]
     assert same(look(policy, obs), anew(policy, obs))
     assert policy.encoder.spent.texts == 3
-    packed = policy._decide(obs)  # with a gradient: nothing is kept, and still none is encoded twice
+    packed = policy._decide(obs)  # with a gradient, nothing is kept, but no text is encoded twice
     assert same((packed.log_probs[packed.steps],), anew(policy, obs)[:1])
     assert len(packed.log_probs) == 5  # two rows decide the same position
     assert policy.encoder.spent == Spent(6, 2 * (12 + 7 + 9), 3)
@@ -138,7 +138,7 @@ def test_other_weights_mean_other_hidden_states(policy, change):
 def test_weights_replaced_back_and_forth_are_never_taken_for_older_ones(policy):
     obs = tensors(policy)
     weight = next(policy.network.base_model.parameters())
-    for value in range(20):  # freed memory is given out again: an address alone tells nothing
+    for value in range(20):  # freed memory is reused, so an address alone does not identify a tensor
         weight.data = th.full_like(weight.data, 0.01 * value)
         assert same(look(policy, obs), anew(policy, obs))
 

@@ -19,7 +19,7 @@ TAGS = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-MISC", "I-
 
 
 def letters(num_texts, seed):
-    """Texts of 3 to 14 words, tagged at random."""
+    """Return texts of 3 to 14 words with random tags."""
     rng = np.random.default_rng(seed)
     for length in rng.integers(3, 15, num_texts):
         yield rng.choice(PROSE.split(), length).tolist(), ["O", *rng.choice(TAGS, length - 1).tolist()]
@@ -40,7 +40,7 @@ def single(id_=NER, **options):
 
 
 def playable(targets, choices):
-    """Gold choices, 0 where padded."""
+    """Return the gold choices, 0 where padded."""
     return np.where(targets < choices, targets, 0)
 
 
@@ -170,7 +170,7 @@ def test_sequential_fill_writes_predictions_into_the_text():
 @pytest.mark.parametrize("id_", IDS)
 @pytest.mark.parametrize("scale", [1.0, 30.0])
 def test_distributions_are_normalised(id_, scale):
-    """The log score of a distribution is unmoved by a constant, and the mean of minus it is the cross-entropy."""
+    """The log score ignores a constant added to all logits, and its mean is the negative cross-entropy."""
     made = vector(id_, unit="sequence", actions="distribution", reward="log_likelihood")
     made.reset(seed=3)
     rng = np.random.default_rng(0)

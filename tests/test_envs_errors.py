@@ -1,4 +1,4 @@
-"""What the environments refuse, and what they say then."""
+"""Errors of the environments and their messages."""
 
 import pickle
 

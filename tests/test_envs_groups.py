@@ -1,4 +1,4 @@
-"""Rows that play one text in step, and states that are saved and restored."""
+"""Groups of rows that play the same text, and saved and restored states."""
 
 import re
 
@@ -30,7 +30,7 @@ def test_a_group_plays_one_visit_of_the_text_that_a_row_alone_would(id_):
     alone = vector(id_, 2, unit="sequence", autoreset_mode="SAME_STEP")
     for made in (groups, alone):
         made.reset(seed=4)
-    for _ in range(70):  # more than a pass: masks of later visits, too
+    for _ in range(70):  # more than one pass, to include the masks of later visits
         for key, leaf in alone.episodes.observation.items():
             assert np.array_equal(groups.episodes.observation[key], np.repeat(leaf, 3, axis=0)), key
         assert groups.draws == alone.draws
@@ -103,7 +103,7 @@ PLAYED = [
 
 
 def play(made, rng, steps):
-    """What steps give, rows that wait for a reset being given one."""
+    """Return the results of steps, resetting the rows that wait for it."""
     kept = []
     for _ in range(steps):
         shape = made.action_space.shape
@@ -137,7 +137,7 @@ def test_a_state_holds_texts_asked_for_beside_those_of_the_sampler():
     made, other = (vector(MASKED, 3, autoreset_mode="SAME_STEP", mask_probability=0.5) for _ in range(2))
     made.reset(seed=5, options={"indices": np.argsort(made.task.encoded.counts)[[0, 0, -1]]})
     play(made, np.random.default_rng(0), int(made.episodes.counts[0]))
-    assert len({*made.episodes.keys}) == 2  # the shorter texts have made room for texts of the sampler
+    assert len({*made.episodes.keys}) == 2  # texts of the sampler have replaced the shorter texts
     other.set_state(made.get_state())
     one, two = (play(each, np.random.default_rng(3), 30) for each in (made, other))
     assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))

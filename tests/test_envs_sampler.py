@@ -1,4 +1,4 @@
-"""Which text is played next."""
+"""The order in which texts are played."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ def test_every_epoch_has_every_text_once(sampling, num_texts):
     sampler = Sampler(sampling, lengths, 4)
     sampler.restart(9)
     texts, visits = sampler.take(2 * num_texts)
-    if sampling == "bucketed":  # a window reaches over the end of an epoch, so texts may come a window early or late
+    if sampling == "bucketed":  # windows may span two epochs, so texts may come up to one window early or late
         window = 4 * min(50, max(1, num_texts // 4))
         more, and_visits = sampler.take(window)
         texts, visits = np.concatenate([texts, more]), np.concatenate([visits, and_visits])

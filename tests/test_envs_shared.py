@@ -71,6 +71,6 @@ def test_pieces_of_wikitext_put_together_are_its_texts(tokenizer):
     assert max(len(p) for p in kept) == 62
     tokens = np.concatenate(kept)
     expected = [w for e in whole for w in e.ids]
-    literal = tokenizer.encode_text(["<", "unk", ">"])  # what the tokenizer makes of WikiText's unknown word
+    literal = tokenizer.encode_text(["<", "unk", ">"])  # the tokens of WikiText's unknown word
     text = "".join(map(chr, expected)).replace("".join(map(chr, literal)), chr(tokenizer.unknown))
     assert "".join(map(chr, tokens[:5000])) == text[:5000]

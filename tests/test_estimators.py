@@ -1,4 +1,4 @@
-"""Estimators against numbers worked out by hand, and against true gradients found by enumeration."""
+"""Estimators against hand-computed numbers, and against true gradients found by enumeration."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def own_randomness():
 
 
 def fixed(G, weights=None, probability=0.5):
-    """Samples whose coefficients depend on `weights` alone."""
+    """Make samples whose coefficients depend only on `weights`."""
     weights = th.full_like(G, 1 / len(G)) if weights is None else weights
     return Samples(th.zeros_like(G, dtype=th.int64), th.full_like(G, probability).log(), weights)
 
@@ -55,7 +55,7 @@ def test_coefficients_by_hand():
     assert value[:, 1].tolist() == pytest.approx([-0.025] * 4)
     ml = coefficients(G, fixed(G), baseline="leave_one_out", advantage="maximum_likelihood")
     assert ml[:, 0].tolist() == pytest.approx([0.25, -0.25, 0.25, -0.25])
-    assert ml[:, 1].tolist() == pytest.approx([-0.25] * 4)  # every sample failed: all become less likely
+    assert ml[:, 1].tolist() == pytest.approx([-0.25] * 4)  # every sample failed, so all become less likely
     normalized = coefficients(G, fixed(G), baseline="none", advantage="normalized") * 4
     assert float(normalized.mean()) == pytest.approx(0, abs=1e-6)
     assert float(normalized.std(correction=0)) == pytest.approx(1, abs=1e-4)
@@ -88,7 +88,7 @@ def true_gradient():
 
 
 def estimates(samples, **kwargs):
-    """Gradient estimates of every copy, [COPIES, 2, 4], by the library's own functions."""
+    """Return the gradient estimates of all copies, [COPIES, 2, 4], from the library's own functions."""
     log_probs = LOGITS.log_softmax(-1).repeat(COPIES, 1)
     drawn = draw(log_probs, samples)
     G = returns_to_go(pair_rewards(drawn.actions.view(samples, COPIES, 2)), 1.0).view(samples, -1)
@@ -187,7 +187,7 @@ def test_enumerating_all_choices_gives_the_exact_gradient_of_log_likelihood():
 
 
 def test_order_of_variances():
-    """The true value, then the leave-one-out mean, a constant, nothing; whole returns above returns-to-go."""
+    """The variance grows from the true value to the leave-one-out mean, a constant and no baseline."""
 
     def variance(samples, baseline, expected=0.0, whole_returns=False):
         log_probs = LOGITS.log_softmax(-1).repeat(COPIES, 1)
@@ -212,11 +212,11 @@ def test_order_of_variances():
     ]
     assert order == sorted(order), order
     assert variance(1, "none") == pytest.approx(4 * order[3], rel=0.05)
-    assert variance(16, "leave_one_out") < order[1] / 4  # more samples, and a better baseline from them
+    assert variance(16, "leave_one_out") < order[1] / 4  # more samples give a better baseline
 
 
 def true_values():
-    """E[G_t] of the two positions, rewards raised by 1."""
+    """Return E[G_t] of the two positions, with rewards raised by 1."""
     pi = LOGITS.softmax(-1)
     second = pi[0, 0] * pi[1, 3] + 0.3 * pi[1, 1] + 1.0
     return th.stack([0.5 * pi[0, 0] + 1.0 + second, second])

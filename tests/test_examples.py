@@ -1,4 +1,4 @@
-"""Every example trains: it ends with status 0 only where its policy is clearly above the rows to beat."""
+"""Every example trains: it exits with 0 only if its policy clearly beats the baselines."""
 
 import os
 import re
@@ -28,7 +28,7 @@ def test_it_trains(run, record_property, tmp_path):
     rewards = dict(re.findall(r"(trained|random|all O) (\d+\.\d+)", done.stdout))
     for row, reward in rewards.items():
         record_property(row, reward)
-    if name not in ("tickets", "reviews", "replies", "recommendation"):  # which compare costs, and fail by themselves
+    if name not in ("tickets", "reviews", "replies", "recommendation"):  # these compare costs and check themselves
         assert float(rewards["trained"]) > 2 * max(float(rewards["random"]), float(rewards["all O"])) > 0
 
 

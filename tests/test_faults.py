@@ -1,4 +1,4 @@
-"""The short form of `make test-faults`, which `make check` runs: one algorithm on every task, about twenty kills."""
+"""The short form of `make test-faults` in `make check`: one algorithm on every task, about twenty kills."""
 
 import os
 import re

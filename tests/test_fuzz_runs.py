@@ -1,4 +1,4 @@
-"""Whatever bytes a config or a saved agent holds, reading it gives settings, an agent or the documented error.
+"""Reading a config or a saved agent of any bytes gives settings, an agent or the documented error.
 
 `make fuzz` tries a hundred times as many.
 """
@@ -73,7 +73,7 @@ def test_damaged_agents(place, value, cut):
 
 
 def zipped(agent: bytes) -> bytes:
-    """An archive as `save` writes it."""
+    """Return an archive as `save` writes it."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr(AGENT, agent)
@@ -82,7 +82,7 @@ def zipped(agent: bytes) -> bytes:
 
 
 def attempt(file: io.BytesIO) -> None:
-    """Read an agent; nothing but a ValueError comes out."""
+    """Read an agent; the only error is a ValueError."""
     with suppress(ValueError):
         read(file, (), "cpu")
 

@@ -1,4 +1,4 @@
-"""Seeded rollouts are, number for number, those of version 0.1."""
+"""Seeded rollouts equal those of version 0.1 exactly."""
 
 import hashlib
 from itertools import product
@@ -12,7 +12,7 @@ import lm_gym
 
 PEOPLE = ("Ada Byron", "Noor", "Ivo Lang", "Mira")
 PLACES = ("Oslo", "New Turin", "Lima")
-GOLDEN = {  # first 16 digits of a SHA-256, made with version 0.1
+GOLDEN = {  # first 16 digits of a SHA-256, from version 0.1
     "words, one by one": "f700bef70d48db45",
     "words at once, balanced": "5653080f96d7f050",
     "words, sum at the end, bucketed": "e6fce320b1610a22",
@@ -41,7 +41,7 @@ ROLLOUTS: dict[str, dict[str, Any]] = {
 
 
 def dataset() -> lm_gym.Dataset:
-    """People who go to places, tagged, 48 texts."""
+    """Return 48 tagged texts about people who go to places."""
     texts = []
     for (person, place), verb in product(product(PEOPLE, PLACES), ("went to", "left", "never saw", "writes of")):
         words = [*person.split(), *verb.split(), *place.split(), "."]
@@ -52,7 +52,7 @@ def dataset() -> lm_gym.Dataset:
 
 
 def digest(arguments: dict[str, Any]) -> str:
-    """Of observations, rewards and ends of 40 random steps of 8 rows."""
+    """Return a digest of the observations, rewards and ends of 40 random steps of 8 rows."""
     env = gymnasium.make_vec(**arguments, num_envs=8, dataset=dataset(), autoreset_mode="SameStep")
     rng, seen = np.random.default_rng(7), hashlib.sha256()
     observation, _ = env.reset(seed=3)

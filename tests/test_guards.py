@@ -1,4 +1,4 @@
-"""Every failure ends in one line that names it and the remedy, and nothing that was saved is lost."""
+"""Every failure ends in one line that names the cause and the remedy, and no saved work is lost."""
 
 import errno
 import io
@@ -53,7 +53,7 @@ def copy(finished: Path, tmp_path: Path) -> Path:
 
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """The one line with which a command ends."""
+    """Run a command that is refused, and return its only line of error."""
     capsys.readouterr()
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
@@ -275,7 +275,7 @@ def test_a_device_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.Ca
             Supervised("LMPolicy", env, device=device)
 
 
-# --------------------------------------------------------------------------------------------------- code of the user
+# --------------------------------------------------------------------------------------------------- users' code
 
 
 def test_a_metric_that_fails_is_named() -> None:
@@ -298,7 +298,7 @@ def test_a_module_that_fails_is_named(
     assert "no_such_module_at_all" in refused(["--env.reward=lacks_a_module:mine"], capsys)
 
 
-# -------------------------------------------------------------------------------------------------------- what is shown
+# --------------------------------------------------------------------------------------------------- terminal output
 
 
 def test_control_characters_and_markup_are_text_everywhere() -> None:
@@ -320,7 +320,7 @@ def test_control_characters_and_markup_are_text_everywhere() -> None:
 
     table: Any = samples_table(Played([text]), 1)
     assert len(table.splitlines()) == 3
-    assert "<b>" not in re.sub("`[^`]*`", "", table.replace("\\`", ""))  # code is taken as it is
+    assert "<b>" not in re.sub("`[^`]*`", "", table.replace("\\`", ""))  # code is not interpreted as markup
     assert "\x1b" not in table
     assert table.splitlines()[2].replace("\\|", "").count("|") == 2
 

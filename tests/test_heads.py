@@ -1,4 +1,4 @@
-"""Heads of any model: found outside the encoder, matched by the names of labels; checkpoints that lack weights."""
+"""Heads of any model: located outside the encoder, matched by label names; incomplete checkpoints."""
 
 import json
 import warnings
@@ -22,7 +22,7 @@ HEADS = {"bert": "classifier", "llama": "score", "modernbert": "classifier", "xl
 
 
 def tagger(folder, architecture="bert", labels=OWN):
-    """A token classifier of random weights in a folder."""
+    """Save a token classifier with random weights to a folder."""
     network = load_model(config(architecture), "labels", labels=labels)
     for parameter in head_parameters(network).values():
         parameter.data.normal_(generator=th.Generator().manual_seed(parameter.numel()))
@@ -31,7 +31,7 @@ def tagger(folder, architecture="bert", labels=OWN):
 
 
 def drop(folder, part):
-    """Takes the weights of that name out of a checkpoint; gives how many there were."""
+    """Remove the weights with that name from a checkpoint and return their number."""
     tensors = load_file(folder / "model.safetensors")
     kept = {name: tensor for name, tensor in tensors.items() if part not in name}
     save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})

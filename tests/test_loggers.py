@@ -1,4 +1,4 @@
-"""`--logger`: the numbers of a run in TensorBoard and in experiment trackers, whose libraries these tests replace."""
+"""`--logger`: a run's numbers in TensorBoard and in experiment trackers, whose libraries are replaced by fakes."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ TRACKERS = [name for name, logger in LOGGERS.items() if hasattr(logger, "package
 
 
 class Library(ModuleType):
-    """A tracker's library that writes down how it is called."""
+    """A fake of a tracker's library that records its calls."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -38,7 +38,7 @@ class Library(ModuleType):
         return call
 
     def sent(self) -> list[tuple[int, dict]]:
-        """Steps and numbers of each log."""
+        """Return the steps and numbers of each log."""
         return [
             (named["step"], arguments[0]) for name, arguments, named in self.calls if name in ("log", "log_metrics")
         ]

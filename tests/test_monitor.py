@@ -1,4 +1,4 @@
-"""A run of a text classifier: its report, play and checkpoint, and a stream monitored by it."""
+"""A run of a text classifier, and a stream that it monitors."""
 
 import io
 import json
@@ -123,7 +123,7 @@ def test_lines_without_a_text(line):
 
 
 class Pipe(io.RawIOBase):
-    """Lines that arrive when they are released; `taken` counts them."""
+    """A stream whose lines arrive when they are released; `taken` counts the lines that were read."""
 
     def __init__(self, lines: list[bytes], pause: float = 0.0) -> None:
         self.lines, self.pause, self.taken = lines, pause, 0
@@ -185,7 +185,7 @@ def test_the_test_is_fishers():
 
 
 def alerts(rule: Rule, said: np.ndarray) -> list[int]:
-    """Numbers of the texts at which one topic raises an alert."""
+    """Return the numbers of the texts at which a topic raises an alert."""
     topic = Topic()
     return [number for number, has in enumerate(said.tolist()) if topic.take(rule, number, has) is not None]
 
@@ -238,7 +238,7 @@ def results(folder: Path) -> list[dict]:
 
 
 def stream(count: int, shift: int) -> list[bytes]:
-    """Texts of two topics; from line `shift` on all of one topic are bad."""
+    """Return texts of two topics; from line `shift` on, all texts of one topic are bad."""
     rng, lines = np.random.default_rng(0), []
     for number in range(count):
         topic = ("food", "rooms")[number % 2]
@@ -253,7 +253,7 @@ RULE = ("--by=topic", "--baseline=60", "--window=30", "--step=15", "--label=bad"
 
 def test_a_stream_is_labelled_and_its_shift_is_found(run, tmp_path, capsys):
     lines = stream(400, 250)
-    noise = [b"{torn\n", lines[3], b"\n", b"\xff\n"]  # no JSON, an id that came before, no text, no UTF-8
+    noise = [b"{torn\n", lines[3], b"\n", b"\xff\n"]  # not JSON, a repeated id, no text, not UTF-8
     found = monitored(lines[:100] + noise + lines[100:], tmp_path / "m", run, *RULE, f"--tensorboard={tmp_path / 'tb'}")
     labels = [result for result in found if "label" in result]
     assert [result["id"] for result in labels] == [str(number) for number in range(400)]
@@ -267,7 +267,7 @@ def test_a_stream_is_labelled_and_its_shift_is_found(run, tmp_path, capsys):
 
 
 class Killed(BaseException):
-    """What no handler stops."""
+    """An exception that no handler catches."""
 
 
 def test_a_killed_monitor_goes_on_where_it_was(run, tmp_path, monkeypatch):
@@ -289,12 +289,12 @@ def test_a_killed_monitor_goes_on_where_it_was(run, tmp_path, monkeypatch):
 
     monkeypatch.setattr(journal, "_append", torn)
     monkeypatch.setattr(journal, "write_json", unnoted)
-    for _ in range(2):  # half of some results are written; and results are written whose state is not
+    for _ in range(2):  # a result is half written, or results are written without their state
         with pytest.raises(Killed):
             monitored(lines, tmp_path / "killed", run, *RULE)
     monkeypatch.undo()
     assert len(results(tmp_path / "killed")) < len(whole)
-    for _ in range(2):  # the second time nothing is left to read
+    for _ in range(2):  # the second time there is nothing left to read
         assert monitored(lines, tmp_path / "killed", run, *RULE) == whole
 
 

@@ -1,4 +1,4 @@
-"""Multi-label classification: what is read, the reward, metrics, baselines, data by path, every agent, a whole run."""
+"""Multi-label classification: texts, reward, metrics, baselines, data, every agent, a whole run."""
 
 import contextlib
 import io
@@ -48,7 +48,7 @@ def make(records=RECORDS, **more):
 
 
 def shown(task, text):
-    """The tokens of a text, those at its positions in brackets."""
+    """Return the tokens of a text, with brackets around those at its positions."""
     opened = task.open(np.array([text]), np.zeros(1, np.int64), 0)
     tokens = [task.tokenizer.tokenizer.id_to_token(id_) for id_ in opened.input_ids[0, : opened.lengths[0]].tolist()]
     for place in opened.positions[0]:

@@ -1,4 +1,4 @@
-"""Runs of version 0.1 are resumed to the results that it would have reached, and evaluated."""
+"""Runs of version 0.1 can be evaluated, and resumed with the results that 0.1 would have reached."""
 
 import base64
 import json
@@ -23,11 +23,11 @@ from tests.runs import curve, report
 
 RUNS = Path(__file__).parent / "old_runs"
 EXPECTED: dict[str, Any] = json.loads((RUNS / "expected.json").read_text(encoding="utf-8"))
-CLOSE = {"rel": 1e-4, "abs": 1e-5}  # another processor rounds otherwise
+CLOSE = {"rel": 1e-4, "abs": 1e-5}  # other processors round differently
 
 
 def put(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A copy of a run and of its model in a folder, which becomes the current one."""
+    """Copy a run and its model to a folder, and make it the current one."""
     copytree(RUNS / name, folder / name)
     copytree(RUNS / "model", folder / "model")
     if (folder / name / "best").is_dir():
@@ -55,7 +55,7 @@ def test_a_run_is_resumed_and_evaluated(name: str, tmp_path: Path, monkeypatch: 
     found = curve(Path(name))
     assert len(found) == len(expected["curve"])
     for row, wanted in zip(found, expected["curve"], strict=True):
-        for later in ("time/total_timesteps", "train/dead_positions"):  # logged since
+        for later in ("time/total_timesteps", "train/dead_positions"):  # logged since then
             row.pop(later, None)
         assert row == pytest.approx(wanted, **CLOSE)
     reached = report(Path(name))
@@ -86,7 +86,7 @@ def test_an_old_agent_saved_again_is_a_new_one(name: str, tmp_path: Path, monkey
 
 
 class Command:
-    """Stands for what a malicious file would have called."""
+    """Stand in for a function that a malicious file would call."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, ("called",)

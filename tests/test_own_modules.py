@@ -1,4 +1,4 @@
-"""Optimizers, search spaces and algorithms of a user's own module: the pages' files, run by the pages' commands."""
+"""Optimizers, search spaces and algorithms in a user's module: the files and commands of the guides."""
 
 import json
 import os
@@ -23,7 +23,7 @@ TINY = ("--env.num_envs=4", "--evaluation.num_envs=4", "--budget.passes=1", "--d
 
 
 def page(name: str) -> tuple[str, str, list[list[str]]]:
-    """The module's file name, its code, and the options of the commands of a page."""
+    """Return the file name of the module of a page, its code, and the options of the page's commands."""
     text = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
     file = re.search(r"`(\w+\.py)`, in the folder that you run from", " ".join(text.split()))
@@ -51,7 +51,7 @@ with open("outcomes.json", "w") as file:
 
 
 def python(code: str, folder: Path, *arguments: str) -> str:
-    """What a program prints that runs in a folder, in a process that has imported nothing yet."""
+    """Run a program in a folder, in a new process, and return its output."""
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         cwd=folder,
@@ -65,19 +65,19 @@ def python(code: str, folder: Path, *arguments: str) -> str:
 
 
 def outcomes(commands: list[list[str]], folder: Path) -> list[tuple[int, str]]:
-    """Exit status and messages of commands run from a folder, one after another in one process (imports are slow)."""
+    """Run commands in a folder, in one process because imports are slow; return their statuses and messages."""
     python(TOGETHER, folder, json.dumps(commands))
     return [(status, messages) for status, messages in json.loads((folder / "outcomes.json").read_text())]
 
 
 def run(commands: list[list[str]], folder: Path) -> None:
-    """Commands of a page, from a folder; all must succeed."""
+    """Run the commands of a page in a folder; all must succeed."""
     for command, (status, messages) in zip(commands, outcomes(commands, folder), strict=True):
         assert status == 0, f"{command}: {messages}"
 
 
 def write_prose(folder: Path) -> Path:
-    """Sentences with marks, twelve a split and none twice."""
+    """Write tagged sentences, twelve different ones per split."""
     folder.mkdir(parents=True)
     for i, split in enumerate(("train", "dev", "test")):
         pairs = [*product(PEOPLE, PLACES)][i::3]
@@ -88,7 +88,7 @@ def write_prose(folder: Path) -> Path:
 
 @pytest.fixture(scope="module", params=PAGES)
 def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which everything on a page was done, on a small corpus and a small budget."""
+    """Follow a page in a folder, with a small corpus and a small budget."""
     folder = tmp_path_factory.mktemp(request.param)
     data = write_prose(folder / "prose") if request.param == "own_task" else write_corpus(folder / "people")
     file, code, commands = page(request.param)
@@ -99,11 +99,11 @@ def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         new = command[0] == "train" and "--resume" not in command
         resumed = "--resume" in command
         more = [f"--env.dataset={data}", *TINY] if new else []
-        longer = ["--budget.passes=2"] if resumed else []  # the page's number is for its own, larger budget
+        longer = ["--budget.passes=2"] if resumed else []  # the number on the page is for a larger budget
         small.append([*command, *more, *longer])
     first_of_rest = next(i for i, command in enumerate(small) if command[0] != "train" or "--resume" in command)
     run(small[:first_of_rest], folder)
-    run(small[first_of_rest:], folder)  # in another process, which has to find the module again
+    run(small[first_of_rest:], folder)  # in another process, which has to import the module again
     return folder
 
 
@@ -165,7 +165,7 @@ def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def punctuation(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the page's task, and prose."""
+    """Make a folder with the page's task and some prose."""
     folder = tmp_path_factory.mktemp("own_task")
     file, code, _ = page("own_task")
     (folder / file).write_text(code, encoding="utf-8")
@@ -204,7 +204,7 @@ def test_the_environment_of_a_users_task_keeps_the_contract(punctuation: Path) -
     )
     shown = python(code, punctuation)
     assert "`lowercase=True`: also lowercase the words" in shown
-    assert '"f1"' not in shown  # marks are no IOB2 tags
+    assert '"f1"' not in shown  # these tags are not IOB2
 
 
 def test_a_study_compares_them(tmp_path: Path) -> None:

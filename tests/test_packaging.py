@@ -1,4 +1,4 @@
-"""What a wheel and an sdist hold, and the wheel installed beside a distribution that owns a top-level `agents`."""
+"""The contents of wheel and sdist, and the wheel next to a distribution with a top-level `agents`."""
 
 import json
 import os
@@ -29,7 +29,7 @@ OTHER = {
 
 
 def run(*command: object, cwd: Path, **variables: str) -> str:
-    """The stdout of a command that succeeds; of the environment's PYTHONPATH, only what `variables` gives."""
+    """Run a command that must succeed and return its output; PYTHONPATH is only what `variables` gives."""
     env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | variables
     done = subprocess.run([str(part) for part in command], cwd=cwd, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -37,12 +37,12 @@ def run(*command: object, cwd: Path, **variables: str) -> str:
 
 
 def build(hook: str, source: Path, out: Path) -> Path:
-    """Build a wheel or an sdist of a source tree without an environment of its own, so without a network."""
+    """Build a wheel or an sdist of a source tree without build isolation, which needs a network."""
     return out / run(sys.executable, "-c", BUILD, hook, out, cwd=source).splitlines()[-1]
 
 
 def files(folder: Path) -> set[str]:
-    """The files of a folder and of the folders that it links to, by relative path."""
+    """Return the files of a folder and of the folders that it links to, by relative path."""
     walked = os.walk(folder, followlinks=True)
     found = {Path(parent, name).relative_to(folder).as_posix() for parent, _, names in walked for name in names}
     return {name for name in found if "__pycache__" not in name}
@@ -50,7 +50,7 @@ def files(folder: Path) -> set[str]:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with our sdist, unpacked in `sdist/`, the wheel that is built from it, and another project's wheel."""
+    """Make a folder with our sdist, unpacked in `sdist/`, the wheel built from it, and another project's wheel."""
     folder = tmp_path_factory.mktemp("built")
     source = folder / "checkout"
     source.mkdir()
@@ -74,7 +74,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=["ours first", "ours last"])
 def site(request: pytest.FixtureRequest, built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which both wheels are installed, one after the other."""
+    """Install both wheels in a folder, one after the other."""
     folder = tmp_path_factory.mktemp("site")
     wheels = [next(built.glob(name)) for name in ("lm_gym-*.whl", "other_agents-*.whl")]
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", folder]
@@ -94,7 +94,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Path) -> None:
 def test_the_sdist_holds_the_repository(built: Path) -> None:
     there = {name for name in files(built / "checkout") if not name.startswith("agents/")} | {"agents/__init__.py"}
     assert sorted(there - files(built / "sdist")) == []
-    assert [path.name for path in (built / "sdist/agents").iterdir()] == ["__init__.py"]  # the code is there once
+    assert [path.name for path in (built / "sdist/agents").iterdir()] == ["__init__.py"]  # the code is included once
 
 
 def test_the_sdist_runs_its_tests(built: Path) -> None:
@@ -113,13 +113,13 @@ def test_another_agents_stays_importable(site: Path, tmp_path: Path) -> None:
 
 
 def reported(run_dir: Path) -> dict[str, float]:
-    """The test metrics at the end of training."""
+    """Return the test metrics at the end of training."""
     content = json.loads((run_dir / "report.json").read_text(encoding="utf-8"))
     return dict(content["metrics"]["test"])
 
 
 def evaluated(run_dir: Path) -> object:
-    """The test metrics of the command `evaluate`."""
+    """Return the test metrics of the command `evaluate`."""
     content = json.loads((run_dir / "evaluation-data-test.json").read_text(encoding="utf-8"))
     return pytest.approx(content["metrics"])
 

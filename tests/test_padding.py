@@ -1,4 +1,4 @@
-"""Models that read the padding of a batch are named in a warning, and no others."""
+"""A warning names models whose results depend on the padding of a batch, and only those."""
 
 import warnings
 
@@ -10,7 +10,7 @@ from lm_gym.agents.model import padding
 from lm_gym.agents.model.padding import warn_if_padding_is_read
 from tests.policies import CAUSAL, OTHERS, SIZES
 
-READERS = {  # by architecture; all mix neighbouring tokens, also padding
+READERS = {  # by architecture; all mix neighbouring tokens, including padding
     "fnet": {**SIZES, "pad_token_id": 3},
     "convbert": {**SIZES, "embedding_size": 16, "conv_kernel_size": 3, "num_groups": 1, "head_ratio": 1},
     "funnel": OTHERS["funnel"],
@@ -20,7 +20,7 @@ OTHER = {"bert": SIZES, "roberta": SIZES, "roformer": {**SIZES, "embedding_size"
 
 @pytest.fixture(autouse=True)
 def nothing_found(monkeypatch):
-    """What the trials of other tests have found is forgotten."""
+    """Forget the results of trials in other tests."""
     monkeypatch.setattr(padding, "_FOUND", {})
 
 
@@ -56,4 +56,4 @@ def test_texts_of_few_tokens_are_not_tried():
     network = model("fnet", READERS["fnet"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warn_if_padding_is_read(network, 8)  # fewer than the longer text of the trial
+        warn_if_padding_is_read(network, 8)  # shorter than the longer text of the trial

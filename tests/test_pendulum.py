@@ -1,4 +1,4 @@
-"""Pendulum, beside sb3-contrib's ARS with as many steps."""
+"""Pendulum, compared with sb3-contrib's ARS with the same number of steps."""
 
 import numpy as np
 import pytest
@@ -30,5 +30,5 @@ def test_pendulum_is_swung_up_where_augmented_random_search_is_not_yet():
     theirs = ARS("MlpPolicy", env, n_delta=4, n_top=1, learning_rate=0.018, delta_std=0.1, zero_policy=False,
                  policy_kwargs={"net_arch": [16]}, seed=0).learn(STEPS)  # fmt: skip
     ours, reference = (evaluate_policy(m, env, 100)[0] for m in (model, theirs))
-    assert ours >= -300  # chance is about -1,200, hanging still -1,600; the pole stands after the swing from about -300
+    assert ours >= -300  # random: about -1,200; hanging: -1,600; standing after the swing: from about -300
     assert ours >= reference - 50

@@ -39,7 +39,7 @@ def filler(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Terminal(io.StringIO):
-    """What is typed."""
+    """The input of a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -193,7 +193,7 @@ def test_words_beyond_max_length_are_not_decided(tagger: Path) -> None:
 
 
 class Elements(HTMLParser):
-    """Class attributes and text of a page; what isn't closed fails."""
+    """Parse the class attributes and the text of a page; an unclosed element is an error."""
 
     def __init__(self, source: str) -> None:
         super().__init__()
@@ -260,7 +260,7 @@ def test_errors_of_tags_are_seen() -> None:
 
 
 def test_an_entity_is_right_only_as_a_whole() -> None:
-    """As conlleval counts: of three predicted entities one is right, although four of six tags are."""
+    """Entities count as in conlleval: one of three is right, although four of six tags are."""
     words = [("Ada", "B-PER", "B-PER"), ("Day", "I-PER", "O"), ("saw", "O", "O"), ("New", "B-LOC", "I-LOC")]
     words += [("Oslo", "I-LOC", "I-LOC"), ("Turin", "B-LOC", "I-LOC")]
     bars = re.findall(r'<i class="(bar[^"]*)">([^<]*)</i>', page(FACTS, [text_of(*words)]).split("<article")[1])

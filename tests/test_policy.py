@@ -48,7 +48,7 @@ def test_encoder_and_head_are_two_halves_of_the_model(architecture):
     assert th.equal(model.encode(*where), hidden)
     assert th.equal(model.head(hidden), logits)
     assert th.allclose(model.head(hidden[3:5]), logits[3:5], atol=1e-6)
-    assert "forward" not in vars(model.network.base_model)  # the encoder answers for itself again
+    assert "forward" not in vars(model.network.base_model)  # the encoder itself is called again
     with pytest.raises(RuntimeError):
         model.head(hidden[:, 1:])
     assert th.equal(model(*where)[0], logits)

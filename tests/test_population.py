@@ -28,7 +28,7 @@ def test_noise_is_standard(rank):
     noise = Noise(0, 0, rank)
     matrix = th.stack([noise.dense(0, TALL, pair, 4, CPU) for pair in range(4)])
     assert abs(matrix.mean()) < 0.02
-    assert abs(matrix.std() - 1) < 0.15  # the four sums of squares of low-rank factors vary by themselves
+    assert abs(matrix.std() - 1) < 0.15  # the four sums of squares of low-rank factors vary independently
 
 
 def test_slabs_make_the_whole_and_can_be_drawn_alone():

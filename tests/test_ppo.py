@@ -1,4 +1,4 @@
-"""PPO on texts: Stable-Baselines3's own code, resumed exactly; and its relatives with the same policy and buffer."""
+"""PPO on texts: Stable-Baselines3's own code, exact resumption, and related algorithms with the same policy."""
 
 from pathlib import Path
 
@@ -60,7 +60,7 @@ def test_stop_save_load_and_go_on_equals_never_having_stopped(kwargs, ner, tmp_p
     assert (first.env.unwrapped.vector.episodes.decided > 0).any()  # in the middle of texts
     second = PPO.load(tmp_path / "agent", env=token_env(ner), device="cpu")
     assert th.equal(weights(first), weights(second))
-    second.save(tmp_path / "again")  # before it has played: what is played is not lost
+    second.save(tmp_path / "again")  # before it has played, so that no steps are lost
     second = PPO.load(tmp_path / "again", env=token_env(ner), device="cpu")
     second.learn(3 * ROLLOUT, reset_num_timesteps=False)
     first.learn(3 * ROLLOUT, reset_num_timesteps=False)
@@ -98,7 +98,7 @@ def test_budgets_count_texts_as_they_are_encoded(ner, monkeypatch):  # noqa: F81
     assert model.forward_passes == sum(count for count, _, _ in encoded)
     assert model.tokens == sum(tokens for _, tokens, _ in encoded)
     assert model.backward_passes == sum(count for count, _, gradient in encoded if gradient)
-    texts = env.draws  # each was encoded once to be played and twice to be learned from, and more where cut
+    texts = env.draws  # each text was encoded once for playing and twice for learning, and again if it was cut
     assert 3 * (texts - 4) <= model.forward_passes <= 3 * texts + 3 * 4 * 2
     assert model.timesteps_per_pass == G * env.positions_per_pass
 
@@ -205,7 +205,7 @@ def small_of(vocabulary):
     return {**SMALL, "vocab_size": int(vocabulary)}
 
 
-# ------------------------------------------------------------------ other algorithms, as their libraries have them
+# ------------------------------------------------------------------ algorithms of other libraries, unchanged
 
 
 def classes(env, advantage, masked=False):
@@ -237,7 +237,7 @@ PLAIN = [
 @pytest.mark.parametrize(("algorithm", "kwargs", "env"), PLAIN, ids=str)
 @pytest.mark.parametrize("task", ["NER", "MaskedLM"])
 def test_plain_algorithms_learn_with_policy_and_buffer(algorithm, kwargs, env, task, ner, tmp_path):  # noqa: F811
-    env = {"reward": "log_likelihood", **env}  # fresh weights are paid for a right token as good as never
+    env = {"reward": "log_likelihood", **env}  # fresh weights almost never choose a right token
     made = token_env(ner, task, **env)
     masked = algorithm is sb3_contrib.MaskablePPO
     with th.random.fork_rng():
@@ -251,7 +251,7 @@ def test_plain_algorithms_learn_with_policy_and_buffer(algorithm, kwargs, env, t
         again = algorithm.load(tmp_path / "model", env=VecEnvAdapter(made), device="cpu")
     obs = made.reset(seed=1)[0]
     assert np.array_equal(model.predict(obs, deterministic=True)[0], again.predict(obs, deterministic=True)[0])
-    assert texts < 2 * ROLLOUT  # far fewer than steps, epochs and all
+    assert texts < 2 * ROLLOUT  # far fewer than steps, including the epochs
 
 
 def test_masked_algorithms_never_choose_what_is_forbidden(ner):  # noqa: F811
@@ -306,7 +306,7 @@ def test_the_best_model_of_a_run_is_evaluated_by_the_command(split, whole, capsy
 
 
 class Killed(BaseException):
-    """Stands for the end of a process."""
+    """The end of a process."""
 
 
 @pytest.mark.parametrize("step", [0, 5, 16, 30])

@@ -63,7 +63,7 @@ def runs(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path
 
 
 def run(*arguments: object, capsys: pytest.CaptureFixture[str]) -> tuple[list[dict], str]:
-    """The lines that the command prints, and its messages."""
+    """Run the command and return its lines of output and its messages."""
     main([str(argument) for argument in arguments])
     shown = capsys.readouterr()
     return [json.loads(line) for line in shown.out.splitlines()], shown.err
@@ -77,7 +77,7 @@ def refused(*arguments: object, capsys: pytest.CaptureFixture[str]) -> str:
     return shown
 
 
-# ---------------------------------------------------------------------- as evaluate
+# ---------------------------------------------------------------------- the same as evaluate
 
 
 def test_tags_are_those_of_evaluate(runs, data, tmp_path, capsys):
@@ -124,7 +124,7 @@ def test_labels_are_those_of_evaluate(runs, tmp_path, capsys):
 
 @pytest.mark.parametrize("name", ["masked_lm", "unmasking"])
 def test_masks_are_filled_as_in_evaluate(name, runs, tmp_path, capsys):
-    """Texts of words of one token, with the masks that an evaluation drew, get the tokens that it predicted."""
+    """Texts with the masks of an evaluation get the same tokens as in the evaluation."""
     predictions = tmp_path / "evaluated.jsonl"
     texts = runs["ner"].parent / "texts.txt"
     evaluate_main([str(runs[name]), "--split=train", f"--env.dataset={texts}", f"--predictions={predictions}"])
@@ -148,7 +148,7 @@ def test_a_task_of_ones_own(tmp_path, forgotten):
     assert len(found["predicted"]) == len(found["offsets"]) == 5
 
 
-# ---------------------------------------------------------------------- what comes out
+# ---------------------------------------------------------------------- output
 
 
 def test_offsets_and_entities_are_in_characters(runs):
@@ -184,7 +184,7 @@ def test_standard_input_and_counts(runs, capsys, monkeypatch):
 
 
 def test_order_and_chunks(runs):
-    """Texts of all lengths, more than a batch and in several chunks, come back in their order, each as alone."""
+    """Texts of all lengths, in several batches and chunks, keep their order and get the same results as alone."""
     from lm_gym.agents.evaluation.predicting import as_records
     from lm_gym.agents.runs.trained_run import open_run
     from lm_gym.data.stream import RecordStream
@@ -239,7 +239,7 @@ def test_the_example_of_the_page(runs, tmp_path, monkeypatch, capsys):
     assert "'start': " in capsys.readouterr().out
 
 
-# ---------------------------------------------------------------------- what is refused
+# ---------------------------------------------------------------------- errors
 
 
 @pytest.mark.parametrize(

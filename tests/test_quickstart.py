@@ -1,6 +1,6 @@
-"""The notebooks run from top to bottom in a fresh kernel, and show what came out when they did.
+"""The notebooks run from top to bottom in a fresh kernel and contain their outputs.
 
-To run one again and keep what comes out: jupyter execute --inplace docs/quickstart.ipynb
+To run one again and save its outputs: jupyter execute --inplace docs/quickstart.ipynb
 """
 
 import os
@@ -70,7 +70,7 @@ def test_it_searches_without_gradients(ran):
 
 
 def _same_kinds(ran, shown):
-    """What is saved is of the same kinds as what comes out, without messages on standard error."""
+    """Saved outputs have the same types as new ones, and nothing was written to standard error."""
     for now, then in zip(code_cells(ran), code_cells(shown), strict=True):
         assert {output.output_type for output in now.outputs} == {output.output_type for output in then.outputs}
     assert "stderr" not in {output.get("name") for cell in code_cells(shown) for output in cell.outputs}

@@ -1,4 +1,4 @@
-"""Populations that Ray workers evaluate: the same to the bit as in one process, whatever happens to the workers."""
+"""Populations evaluated by Ray workers give exactly the results of one process, even if workers fail."""
 
 import os
 from pathlib import Path
@@ -36,7 +36,7 @@ def cluster():
 
 @pytest.fixture(scope="module")
 def workers(cluster):
-    """They serve all tests, one agent after another."""
+    """Workers for all tests, used by one agent after another."""
     with RayEvaluator(1, cluster.address, checksum_every=2) as evaluator:
         yield evaluator
 
@@ -52,7 +52,7 @@ def build(names, case="snes", algorithm=None, **kwargs):
 
 
 def state(agent):
-    """All that a generation changes."""
+    """Return everything that a generation changes."""
     counters = {name: getattr(agent, name) for name in ("num_timesteps", "_n_updates", "forward_passes", "tokens")}
     infos = [info["position_rewards"].tolist() for info in agent._infos]
     return (
@@ -118,7 +118,7 @@ def test_a_worker_killed_in_a_generation_costs_nothing_but_time(names, workers, 
     assert workers.lost == lost + 1
     assert_same(agent, alone)
     workers.wait(agent)
-    assert len(set(workers.places) - before) == 1  # another one in its place
+    assert len(set(workers.places) - before) == 1  # it was replaced
 
 
 def test_a_node_that_is_lost_costs_its_worker(names, workers, cluster):

@@ -1,4 +1,4 @@
-"""Batches that workers on two nodes share: the same weights as in one process, and clear errors."""
+"""Batches shared by workers on two nodes give the same weights as one process, and clear errors."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ def names():
 
 @pytest.fixture(scope="module")
 def workers():
-    """One on each of two nodes; they serve all tests, one agent after another."""
+    """One worker on each of two nodes, used by one agent after another in all tests."""
     with two_nodes() as cluster, RayBatchSharing(2, cluster.address, checksum_every=2) as sharing:
         yield sharing
 

@@ -81,7 +81,7 @@ def test_a_stopped_study_ends_its_runs(tmp_path, launcher):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, launcher, job, waiting=stop)
     meets = [Said(name, 0, tmp_path / "next" / f"{name}-0", (MEETS,)) for name in ("a", "b")]
-    assert run(tmp_path / "next", launcher, *meets) == {}  # both nodes are free again
+    assert run(tmp_path / "next", launcher, *meets) == {}  # both nodes are available again
 
 
 def test_a_node_that_does_not_share_the_folder_is_named(tmp_path, launcher, monkeypatch):

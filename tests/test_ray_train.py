@@ -1,4 +1,4 @@
-"""A run on Ray workers that is killed and resumed, without workers, ends as a run in one process."""
+"""A run on Ray workers that is killed and resumed without them ends like a run in one process."""
 
 import signal
 import subprocess
@@ -26,7 +26,7 @@ def without_workers(run_dir):
 
 
 def begin_kill_and_resume(given, folder):
-    """Train in two processes: with two workers until the first checkpoint, when it is killed, and without them."""
+    """Train with two workers, kill the process at the first checkpoint, and resume without workers."""
     command = [sys.executable, "-m", "agents.train", *given, "--ray.workers=2"]
     with subprocess.Popen(command, cwd=ROOT, start_new_session=True) as process:
         deadline = time.monotonic() + 300

@@ -37,7 +37,7 @@ def make(records=RECORDS, num_envs=2, **options):
 
 
 def played(env, rankings):
-    """An evaluation of these rankings, one per text."""
+    """Return an evaluation of these rankings, one per text."""
     task = env.unwrapped.task
     flat = np.concatenate(rankings)
     offsets = np.concatenate([[0], np.cumsum([len(ranking) for ranking in rankings])])
@@ -124,7 +124,7 @@ def test_each_rank_pays_its_discounted_gain():
     rewards = env.unwrapped.position_rewards(np.array([[1, 1, 1]]))
     env.reset(seed=0)
     rewards = env.unwrapped.position_rewards(np.array([[1, 1, 2]]))
-    assert rewards[0].tolist() == pytest.approx([2 / best, 0, 0.5 / best])  # the second time, an item pays nothing
+    assert rewards[0].tolist() == pytest.approx([2 / best, 0, 0.5 / best])  # a repeated item earns nothing
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_weighed_clicks_undo_the_bias_of_places(makers):
     relevance = np.array([user["relevance"] for user in users])
     clicks, seen = (np.array([user[name] for user in users], float) for name in ("clicks", "propensity"))
     wanted = np.array([0.1, 0.5, 0.9])[relevance]  # the probability of a click on an item that is looked at
-    weights = np.tile(discounts(5), (len(users), 1))  # the ranking that was shown
+    weights = np.tile(discounts(5), (len(users), 1))  # the ranking that the user saw
     truth = (wanted * weights).sum() / wanted.sum()
     estimated = clicked(clicks, seen, weights)
     assert estimated.naive > truth + 0.08

@@ -1,4 +1,4 @@
-"""Tasks of a user's own: what registering them refuses, and what follows from it."""
+"""Registering a user's own task: errors, and the environments that follow from it."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ def task(env_id: object = "Parity-v0", name: object = "parity", labels=("even", 
     """A task: has a word an even number of letters?"""
 
     class Parity(lm_gym.WordLabels):
-        """Tell even words from odd ones."""
+        """Label words as even or odd."""
 
         nouns = Nouns("word", "words", "parity", "parities")
 
@@ -44,7 +44,7 @@ def data() -> lm_gym.Dataset:
 
 @pytest.fixture(autouse=True)
 def forgotten():
-    """Tasks of these tests are known only while they last."""
+    """Unregister the tasks of a test when it ends."""
     tasks, metrics, ids = dict(lm_gym.TASKS), dict(lm_gym.METRICS), set(registry)
     yield
     for table, kept in ((lm_gym.TASKS, tasks), (lm_gym.METRICS, metrics)):

@@ -1,4 +1,4 @@
-"""Replicas of gradient-free agents: any division of the members among them gives the result of one process."""
+"""Replicas of gradient-free agents give the result of one process, however the members are divided."""
 
 import pickle
 
@@ -19,12 +19,12 @@ from tests.small import Stop, few_names, small
 
 
 class TwoReplicas(Evaluator):
-    """Replicas in this process, which evaluate every other chunk, the last first, and learn only by messages."""
+    """Replicas in this process that share the chunks, last one first, and communicate only by messages."""
 
     def __init__(self):
         self.replicas = []
 
-    @th.inference_mode(False)  # as in processes of their own
+    @th.inference_mode(False)  # as in separate processes
     def judge(self, agent, population):
         if not self.replicas:
             start = pickle.dumps(Start.of(agent))

@@ -1,4 +1,4 @@
-"""The report's tables and texts, from numbers made up here."""
+"""The tables and texts of the report, from invented numbers."""
 
 import io
 from types import SimpleNamespace
@@ -73,7 +73,7 @@ def decided(names: tuple[str, ...] | None, targets: list[int], choices: list[int
 def test_confusion_matrix_by_hand() -> None:
     found = confusion_matrix(decided(("O", "B-PER", "I-PER"), [0, 0, 1, 2, 2], [0, 1, 1, 0, 0]))
     assert found is not None
-    assert found.tolist() == [[1, 1, 0], [0, 1, 0], [2, 0, 0]]  # gold in rows
+    assert found.tolist() == [[1, 1, 0], [0, 1, 0], [2, 0, 0]]  # gold labels are rows
 
 
 def test_the_image_of_a_confusion_matrix_shows_shares_and_needs_few_labels() -> None:

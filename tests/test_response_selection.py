@@ -139,8 +139,8 @@ def test_a_bank_gives_candidates_by_bm25_and_the_right_one(tmp_path):
     task = env.unwrapped.task
     listed = [{" ".join(words) for words in task.candidates.of(text)} for text in range(3)]
     assert "x a b" in listed[0]
-    assert listed[1] == {"c d e", "z"}  # BM25 prefers what shares words; the right reply takes the last place
-    assert "y" in listed[2]  # although the bank lacks it
+    assert listed[1] == {"c d e", "z"}  # BM25 prefers replies that share words; the right reply takes the last place
+    assert "y" in listed[2]  # although it is not in the bank
     env.reset(seed=0)
     right = [" ".join(task.choice_words(text, int(env.unwrapped.targets[text, 0]))) for text in range(3)]
     assert right == ["x a b", "z", "y"]
@@ -262,7 +262,7 @@ def test_a_candidate_is_scored_at_its_marker(architecture, tmp_path):
 def test_members_of_a_population_are_evaluated_together(space):
     env = make(num_envs=4)
     model = ALGORITHMS["es"]("LMPolicy", env, policy_kwargs=small(env), search_space=space, seed=0)
-    model.learn(8)  # a space that fell back to one member after another would warn
+    model.learn(8)  # a space that evaluated members one after another would warn
     assert np.isfinite(evaluate(model.policy, make()).metrics["cross_entropy"])
 
 

@@ -1,4 +1,4 @@
-"""Rewards against numbers worked out by hand, seqeval, and one another."""
+"""Rewards against hand-computed numbers, seqeval, and each other."""
 
 import warnings
 
@@ -33,7 +33,7 @@ def bind(spec, distribution=False, **arguments) -> Reward:
 
 
 def follow(reward: Reward, predictions, targets, log_probs=None):
-    """What a reward pays when texts are decided position by position, [N, T]."""
+    """Return the rewards [N, T] of texts that are decided position by position."""
     targets, counts = np.asarray(targets), (np.asarray(targets) < N).sum(-1)
     made = np.full(targets.shape, PAD)
     track = reward.track(Board(targets, made, counts, lambda rows: {}))
@@ -107,7 +107,7 @@ def test_f1_by_hand():
     right = bind("f1").score(gold.copy(), gold)
     # LOC closes at O: 2·1/(1 + 2); PER closes with the text: 2·2/(2 + 2)
     np.testing.assert_allclose(right, [[0, 0, 2 / 3, 1 / 3, 0]], atol=1e-6)
-    # a PER too many at O costs: after it 2·1/(2 + 2), and 2·1/(3 + 2) with the wrong type at the end
+    # an extra PER at O costs: then 2·1/(2 + 2), and 2·1/(3 + 2) with the wrong type at the end
     np.testing.assert_allclose(bind("f1").score(np.array([[1, 2, 3, 1, 0]]), gold), [[0, 0, 0.5, -0.1, 0]], atol=1e-6)
 
 
@@ -129,7 +129,7 @@ def test_f1_refuses_names_that_are_no_tags():
 
 
 def test_macro_f1_is_the_change_over_a_large_batch():
-    """Against the macro F1 of a batch in which every choice has F1 0.8, with one decision more."""
+    """Compared with the macro F1 of a batch in which every choice has F1 0.8, plus one decision."""
     shares, size, f1 = np.array([0.6, 0.3, 0.1]), 1_000_000, 0.8
     counts = (shares * size).astype(np.int64)
     reward = make_reward("macro_f1", {"f1": f1}).bind(Choices(3, "abc", counts))
@@ -172,7 +172,7 @@ def test_balanced_weights_have_mean_one_over_the_training_positions():
     counts = CHOICES.target_counts
     np.testing.assert_allclose(weights[:4], 100 / (4 * counts[:4]), rtol=1e-6)
     assert (counts * weights).sum() / counts.sum() == pytest.approx(1)
-    assert weights[4] == weights[:4].max()  # never seen in training
+    assert weights[4] == weights[:4].max()  # not in the training data
     assert reward.name == "balanced_accuracy"
 
 
@@ -197,7 +197,7 @@ def test_noisy_channel_by_hand():
     expected = [[np.log(0.8 + 0.2 * u[0]), np.log(0.2 * u[0]), 0]]
     np.testing.assert_allclose(reward.score(made, gold), expected, rtol=1e-6)
     assert reward.minimum == pytest.approx(np.log(0.2 * u.min()))
-    # the channel is a distribution over what the text has, whatever the action
+    # for any action, the channel is a distribution over the tokens that the text may have
     likelihood = np.exp(reward.score(np.full((N, 1), 3), np.arange(N)[:, None]))
     assert likelihood.sum() == pytest.approx(1, abs=1e-6)
 

@@ -1,4 +1,4 @@
-"""RLlib's new API stack takes the native environments as they are, in mode NEXT_STEP."""
+"""RLlib's new API stack uses the native environments directly, in mode NEXT_STEP."""
 
 import os
 
@@ -23,7 +23,7 @@ def cluster():
 
 
 def build(name, mode="NEXT_STEP"):
-    """PPO with a local runner of eight rows."""
+    """Return the configuration of PPO with a local runner of eight rows."""
     from ray.rllib.algorithms.ppo import PPOConfig
     from ray.rllib.core.columns import Columns
     from ray.rllib.core.distribution.torch.torch_distribution import TorchMultiCategorical
@@ -74,7 +74,7 @@ def test_ppo_plays_every_combination(name):
 
 @pytest.mark.parametrize("mode", ["NEXT_STEP", "SAME_STEP"])
 def test_episodes_begin_at_their_beginning_in_next_step_only(mode):
-    """SAME_STEP loses the first transition of all episodes but the first ones: docs/plugging.md says so."""
+    """SAME_STEP loses the first transition of all episodes but the first, as docs/plugging.md says."""
     algorithm = build("tags", mode)
     episodes = algorithm.env_runner.sample(num_timesteps=400)
     algorithm.stop()

@@ -1,4 +1,4 @@
-"""Rules of finished texts, the reward and the metric that go by them, and tokens drawn at a temperature."""
+"""Rules of finished texts, their reward and metric, and tokens drawn at a temperature."""
 
 import gymnasium
 import numpy as np
@@ -17,7 +17,7 @@ ID = "lm_gym/Unmasking-v0"
 
 
 def rows(*texts):
-    """Texts of single characters, as a rule gets them."""
+    """Return texts of single characters in the form that a rule gets."""
     lengths = np.array([len(text) for text in texts])
     return np.array([[*text, *[""] * (max(lengths) - len(text))] for text in texts]), lengths
 

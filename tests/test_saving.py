@@ -1,4 +1,4 @@
-"""Saved agents: plain values and tensors, nothing that runs code, and what a file cannot hold is named."""
+"""Saved agents contain plain values and tensors, and no code; an error names anything else."""
 
 import io
 import json
@@ -98,7 +98,7 @@ def test_no_other_class_is_looked_up(name):
 
 
 class Doubled(nn.Tanh):
-    """An activation of a user's own."""
+    """A user's own activation."""
 
 
 def cart_pole(algorithm=REINFORCE, **options):

@@ -1,4 +1,4 @@
-"""A search whose steps are far too small or too large is told which way to move its scale."""
+"""A message says in which direction to change the step size of a search if it is far too small or too large."""
 
 import math
 import warnings

@@ -1,4 +1,4 @@
-"""Members' forward passes in bfloat16: close to float32, and no trace of it in the policy."""
+"""Forward passes of members in bfloat16 are close to float32 and leave the policy unchanged."""
 
 import pytest
 import torch as th
@@ -26,7 +26,7 @@ def said(space, obs, population, groups=1):
 
 
 def near(low, full):
-    """Whether bfloat16's 8 bits explain a difference, and nothing else does."""
+    """Check that a difference is explained by the 8 bits of bfloat16."""
     assert low.dtype == th.float32
     return 0 < (low - full).square().mean().sqrt() < 0.03 * full.std(-1).mean()
 

@@ -1,4 +1,4 @@
-"""Every search space over every architecture: what is batched equals each member on its own."""
+"""Every search space over every architecture: batched members equal each member on its own."""
 
 import itertools
 
@@ -24,7 +24,7 @@ POLICIES = [*itertools.product(ARCHITECTURES, (V, len(TAGS))), ("gpt2", len(TAGS
 def policy(request):
     architecture, n = request.param
     policy = make(n, architecture=architecture)
-    for p in policy.network.parameters():  # fresh biases are all zero: nothing could be mistaken for another
+    for p in policy.network.parameters():  # fresh biases are all zero, so a mix-up would go unnoticed
         p.data += 0.1 * th.randn(p.shape, generator=th.Generator().manual_seed(p.numel()))
     return policy
 
@@ -100,7 +100,7 @@ def test_batched_equals_each_perturbed_member(policy, obs, name, rank):
 
 
 def test_many_texts_equal_each_perturbed_member(obs):
-    obs = {key: leaf.repeat(8, 1) for key, leaf in obs.items()}  # rows enough for products member by member
+    obs = {key: leaf.repeat(8, 1) for key, leaf in obs.items()}  # enough rows for products member by member
     space = SEARCH_SPACES["full"](make(V), scale=0.5)
     population = Perturbed(space.tensors(), space.blocks, Noise(0, 0), sigma=0.3, size=4)
     batched = th.cat([log_probs for _, log_probs in space.evaluate(obs, population, 1000)])
@@ -195,7 +195,7 @@ def test_layers_of_the_same_shape_have_noise_of_their_own(obs):
 
 @pytest.mark.parametrize("rank", [1, 4, None])
 def test_the_estimate_points_where_the_gradient_does(obs, rank):
-    """The cosine of Σ (f₊ - f₋) ε with the gradient is √(N/(N + d)) of N pairs in d dimensions, whatever the rank."""
+    """For N pairs in d dimensions, the cosine of Σ (f₊ - f₋) ε and the gradient is √(N/(N + d)) for any rank."""
     policy = make(len(TAGS))
     policy.set_training_mode(False)
     space = SEARCH_SPACES["full"](policy, only=("*layer.1.attention*",), scale=1.0)

@@ -1,4 +1,4 @@
-"""Members that read texts of their own, batched in one forward, against each member written and read alone."""
+"""Members with separate texts, batched in one forward pass, equal each member evaluated alone."""
 
 import pytest
 import torch as th
@@ -26,7 +26,7 @@ def policy(request):
 
 @pytest.fixture
 def obs():
-    """Six texts of different lengths and numbers of positions."""
+    """Return six texts of different lengths and numbers of positions."""
     texts = {key: th.as_tensor(value) for key, value in observe().items()}
     other = {key: leaf.flip(0) for key, leaf in texts.items()} | {"input_ids": texts["input_ids"] % 40 + 6}
     return {key: th.cat([leaf, other[key]]) for key, leaf in texts.items()}
@@ -99,7 +99,7 @@ def test_an_embedding_that_takes_all_texts_for_the_same_is_found_and_not_used(mo
 
     monkeypatch.setitem(FORWARDS, nn.Embedding, reads_the_first_texts)
     space, said = tell("full", make(len(TAGS)))
-    assert said == ""  # right where all members read the same
+    assert said == ""  # correct if all members read the same texts
     with pytest.warns(UserWarning, match="one after another"):
         parts = list(space.evaluate(obs, Dense(vectors(space, 6)), 1000, 6))
     assert [chunk for chunk, _ in parts] == [slice(i, i + 1) for i in range(6)]

@@ -1,4 +1,4 @@
-"""A population's batched forward is proved when a space is built: whatever cannot be batched is evaluated alone."""
+"""The batched forward pass is verified when a space is built; members that cannot be batched are evaluated alone."""
 
 import copy
 import pickle
@@ -23,7 +23,7 @@ def obs():
 
 
 def tell(name, policy, **options):
-    """A space, and what its making warns of."""
+    """Build a space and return it with its warnings."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         space = build(name, policy, **options)
@@ -132,7 +132,7 @@ def test_making_a_space_changes_nothing(name, dtype):
     policy = make(len(TAGS), dtype=dtype)
     before, generator, training = weights(policy), th.get_rng_state(), policy.training
     space, said = tell(name, policy)
-    assert said == ""  # half precision is not taken for a fault
+    assert said == ""  # half precision is not mistaken for an error
     assert same({key: value for key, value in weights(policy).items() if "prompt" not in key}, before)
     assert th.equal(th.get_rng_state(), generator)
     assert policy.training == training

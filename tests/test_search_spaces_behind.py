@@ -1,4 +1,4 @@
-"""Prompts behind the texts of causal models: the texts are encoded once, members read what they would read alone."""
+"""Prompts behind the texts of causal models: texts are encoded once, with the same results as for members alone."""
 
 import policies
 import pytest
@@ -26,7 +26,7 @@ def policy(request, monkeypatch):
 
 @pytest.fixture
 def obs():
-    """Six texts of different lengths, decided at their last tokens."""
+    """Return six texts of different lengths, decided at their last tokens."""
     texts = {key: th.as_tensor(value) for key, value in observe().items()}
     ids, mask = (th.cat([texts[key], texts[key].flip(0)]) for key in ("input_ids", "attention_mask"))
     last = mask.long().sum(1, keepdim=True) - 1

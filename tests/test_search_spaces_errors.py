@@ -1,4 +1,4 @@
-"""Search spaces that cannot be made end a run in one line, before it has a folder."""
+"""A search space that cannot be built ends a run with one line, before it has a folder."""
 
 import json
 from pathlib import Path

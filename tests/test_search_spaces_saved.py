@@ -1,4 +1,4 @@
-"""Results of a search: ordinary checkpoints that predict what the searched policy predicted, with prompts; refusals."""
+"""Results of a search are ordinary checkpoints with the same predictions, also with prompts; errors."""
 
 import json
 
@@ -70,10 +70,10 @@ def test_a_prompt_is_what_the_model_would_read_in_the_text(name, obs):
 
 @pytest.mark.parametrize("name", SEARCH_SPACES)
 def test_a_space_over_fresh_weights_goes_on_once_states_are_loaded(name, obs):
-    """How a saved agent is rebuilt: policy of the configuration, space, then both states."""
+    """Rebuild a saved agent: the policy from its configuration, the space, then both states."""
     policy = make(len(TAGS), architecture="electra")
     for p in policy.network.parameters():
-        p.detach().mul_(3)  # not what fresh weights look like
+        p.detach().mul_(3)  # unlike fresh weights
     space = build(name, policy)
     space.write(vectors(space)[1])
     again = build(name, make(len(TAGS), **{**space.policy.config_kwargs(), "head": None}))
@@ -94,7 +94,7 @@ def test_sb3_saves_and_loads_a_prompt(name, obs, tmp_path):
     space.policy.save(tmp_path / "policy.pt")
     loaded = LMPolicy.load(tmp_path / "policy.pt")
     assert th.equal(say(space.policy, obs), say(loaded, obs))
-    again = build(name, loaded)  # a search that goes on
+    again = build(name, loaded)  # a search that continues
     again.load_state_dict(space.state_dict())
     for member in vectors(space):
         space.write(member)
@@ -110,7 +110,7 @@ def test_a_prompt_without_its_file_is_missed(tmp_path):
         make(len(TAGS), model=str(tmp_path))
 
 
-@pytest.mark.parametrize(("architecture", "limit"), [("bert", 40), ("roberta", 38)])  # RoBERTa's places begin at 2
+@pytest.mark.parametrize(("architecture", "limit"), [("bert", 40), ("roberta", 38)])  # RoBERTa's positions begin at 2
 def test_prompts_that_overrun_the_model_are_refused(architecture, limit, obs):
     for name in PROMPTS:
         policy = make(len(TAGS), architecture=architecture, model={**config(architecture), "pad_token_id": 1})
@@ -164,7 +164,7 @@ def test_lora_moves_with_its_output_factor_first():
     before, half = weights(policy), SEARCH_SPACES["lora"](policy, rank=2, factors="output").domain.dim
     assert space.domain.dim == 2 * half == 4 * 2 * (16 + 16)
     vector = space.initial().view(4, -1)
-    vector[:, 2 * 16 :] = 1.0  # the input factors alone
+    vector[:, 2 * 16 :] = 1.0  # only the input factors
     space.write(vector.flatten())
     assert same(before, weights(policy))
     vector[0, 0] = 1.0
@@ -222,7 +222,7 @@ def test_heads_kept_are_read_from_the_weights(architecture, tmp_path):
     space = SEARCH_SPACES["head_mask"](make(len(TAGS), architecture=architecture))
     assert space.summary() == {"heads_kept": 1.0}
     with th.no_grad():
-        space._outputs[0].weight[0] = 0  # of every head something is left
+        space._outputs[0].weight[0] = 0  # a part of every head is left
         space._outputs[0].weight[:, 0] = 0
     assert space.summary() == {"heads_kept": 1.0}
     kept = space.initial()
@@ -234,7 +234,7 @@ def test_heads_kept_are_read_from_the_weights(architecture, tmp_path):
 
 
 def test_a_deep_prompt_is_added_at_every_layer(obs):
-    """Against an encoder that is run layer by layer by hand."""
+    """Compared with an encoder that is run layer by layer."""
     policy = make(V)
     for p in policy.network.parameters():
         p.data += 0.2 * th.randn(p.shape, generator=th.Generator().manual_seed(p.numel()))

@@ -1,4 +1,4 @@
-"""skrl takes the environments as they are, and its observations as one flat row of float32."""
+"""skrl uses the environments directly, with observations as one flat row of float32."""
 
 import gymnasium
 import pytest
@@ -63,7 +63,7 @@ def test_ppo_plays_every_combination(name, mode, tmp_path):
 
 
 def test_disabled_rows_are_never_reset():
-    """docs/plugging.md says so; the environment says what is missing."""
+    """As docs/plugging.md says, this fails; the error names what is missing."""
     from skrl.envs.wrappers.torch import wrap_env
 
     env = wrap_env(watched("tags-whole", "DISABLED"), wrapper="gymnasium", verbose=False)
@@ -76,7 +76,7 @@ def test_disabled_rows_are_never_reset():
 
 
 def test_the_wrapper_must_be_named():
-    """Its automatic choice looks at direct base classes only."""
+    """skrl's automatic choice of a wrapper looks only at direct base classes."""
     from skrl.envs.wrappers.torch import wrap_env
 
     with pytest.raises(ValueError, match="Unknown wrapper"):

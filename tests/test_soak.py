@@ -1,4 +1,4 @@
-"""The judgement of `make soak`, on numbers that are known."""
+"""The limits of `make soak`, on known numbers."""
 
 import pytest
 
@@ -10,7 +10,7 @@ USUAL = {"memory_mb": 500.0, "files": 20, "threads": 3, "cpu_ms": 9.0, "folder_k
 
 
 def rows(key=None, growth=0.0):
-    """Forty turns of two agents, of which the second grows in one number."""
+    """Return forty turns of two agents; one number of the second agent grows."""
     return [
         {"agent": agent, **USUAL, **({key: USUAL[key] + growth * turn} if key and agent == "b" else {})}
         for turn in range(40)

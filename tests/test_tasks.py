@@ -27,7 +27,7 @@ def wordpiece(mask=True) -> Tokenizer:
 
 
 def byte_level() -> Tokenizer:
-    """A tokenizer of single bytes, in RoBERTa's dress."""
+    """Make a tokenizer of single bytes with RoBERTa's special tokens."""
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     alphabet = special + sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate(alphabet)}, []))

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run, asked of it as its pages ask."""
+"""TensorBoard's view of a run, read through its own HTTP interface."""
 
 import json
 import re
@@ -17,13 +17,13 @@ from lm_gym.agents.train import main
 from lm_gym.tasks import NER, MaskedLM
 from tests.runs import train, write_corpus
 
-CELL = re.compile(r"<td>((?:(?!<td>).)*?)</td>", re.S)  # without another inside: TensorBoard puts a table around ours
+CELL = re.compile(r"<td>((?:(?!<td>).)*?)</td>", re.S)  # not nested: TensorBoard adds an outer table
 STATUSES = ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"]
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tagger by REINFORCE, and masked words by its twin."""
+    """Train a tagger by REINFORCE, and a masked LM by its twin."""
     folder = tmp_path_factory.mktemp("runs")
     train(write_corpus(folder / "data" / "people"), folder / "runs" / "tags", "--budget.passes=1", "--seed=3")
     texts = folder / "data" / "train.txt"
@@ -36,9 +36,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ask(runs: Path) -> Any:
-    """Asks TensorBoard on a free port: a path, arguments, and for a POST a body."""
+    """Start TensorBoard on a free port; return a function that sends a request to a path."""
     board = program.TensorBoard(default.get_plugins())
-    once = ("--load_fast=false", "--reload_task=blocking", "--reload_interval=0")  # everything is read before it serves
+    once = ("--load_fast=false", "--reload_task=blocking", "--reload_interval=0")  # all events are loaded first
     board.configure(argv=[None, f"--logdir={runs}", "--port=0", *once])
     url = board.launch()
 
@@ -56,7 +56,7 @@ def test_scalars_are_those_of_the_curve(run: str, runs: Path, ask: Any) -> None:
     rows = read_metrics(runs / run / "metrics.jsonl")
     tags = ask("plugin/scalars/tags")[f"{run}/tensorboard"]
     in_curve = {tag for row in rows for tag in row} - {"timesteps"}
-    left_out = {"time/time_elapsed", "time/total_timesteps", "train/n_updates"}  # the horizontal axis says it
+    left_out = {"time/time_elapsed", "time/total_timesteps", "train/n_updates"}  # the horizontal axis shows it
     over = {tag for tag in tags if OVER_EQUIVALENTS in tag}
     assert set(tags) - over == in_curve - left_out
     assert {tag.replace(OVER_EQUIVALENTS, "") for tag in over} == {
@@ -115,7 +115,7 @@ def test_what_texts_hold_stays_text(runs: Path, ask: Any) -> None:
     shown = ask("plugin/text/text", run="masks/tensorboard", tag="eval/samples/text_summary")[-1]["text"]
     cells = re.findall(CELL, shown)
     filled = [json.loads(line) for line in (runs / "masks/predictions.jsonl").read_text().splitlines()]
-    assert len(cells) == len(filled) == 1  # a | in a text parts no cells
+    assert len(cells) == len(filled) == 1  # a | in a text does not separate cells
     right = sum(g == p for g, p in zip(filled[0]["gold"], filled[0]["predicted"], strict=True))
     assert cells[0].startswith(f"{right}/{len(filled[0]['gold'])}: ")
     assert cells[0].replace("[UNK]", "").count("[") == len(filled[0]["gold"])

@@ -1,4 +1,4 @@
-"""The rollout buffer of whole texts: what it stores, how it parts it, and the advantages it makes."""
+"""The rollout buffer of whole texts: its contents, its minibatches, and its advantages."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ STEPS = 20
 
 
 def collect(policy, env, *buffers):
-    """A rollout into buffers, as Stable-Baselines3 collects it; the observations come back, [T, N, …]."""
+    """Collect a rollout into buffers like Stable-Baselines3, and return its observations [T, N, …]."""
     obs, starts, seen = env.reset(), np.ones(env.num_envs, bool), []
     for buffer in buffers:
         buffer.reset()
@@ -60,7 +60,7 @@ def test_gae_is_stable_baselines3s(rollout):
 
 def test_minibatches_are_whole_texts_and_every_step_comes_once(rollout):
     _, buffer, _, _ = rollout
-    buffer.advantages[:] = np.arange(STEPS * 6).reshape(STEPS, 6)  # each step by its number
+    buffer.advantages[:] = np.arange(STEPS * 6).reshape(STEPS, 6)  # each step is identified by its number
     seen, counts = [], []
     for part in buffer.get(24):
         steps = part.advantages.numpy().astype(int)

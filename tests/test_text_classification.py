@@ -54,7 +54,7 @@ def task(records=TEXTS, tokenizer=None, max_length=64, **options) -> TextClassif
 
 
 def causal() -> Tokenizer:
-    """A tokenizer of single bytes that frames nothing and has no mask token, as those of GPT-2 and Llama."""
+    """Make a tokenizer of single bytes without a mask token and special tokens around texts, like those of decoders."""
     alphabet = ["<pad>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
     tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate(alphabet)}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -64,7 +64,7 @@ def causal() -> Tokenizer:
 
 
 def shown(task: TextClassification, text: int) -> list[str]:
-    """The tokens of a text, the one at the position in brackets."""
+    """Return the tokens of a text, with brackets around the one at the position."""
     opened = task.open(np.array([text]), np.zeros(1, np.int64), 0)
     tokens = [task.tokenizer.tokenizer.id_to_token(id_) for id_ in opened.input_ids[0, : opened.lengths[0]].tolist()]
     tokens[opened.positions[0, 0]] = f"({tokens[opened.positions[0, 0]]})"
@@ -137,7 +137,7 @@ BAD = [
     ({"costs": {"up": {"dwn": 2.0}}}, r"no choice 'dwn' \(did you mean 'down'\?\)"),
     ({"costs": {"up": {"down": -2.0}}}, "is -2.0: give a finite number, 0 or more"),
     ({"costs": {"up": 2.0}}, "name the choice made"),
-    ({"max_length": 4, "template": "f f {text}"}, "max_length=4 leaves no room beside the template: give at least 5"),
+    ({"max_length": 4, "template": "f f {text}"}, "max_length=4 leaves no room next to the template: give at least 5"),
 ]
 
 
@@ -277,7 +277,7 @@ def test_rows_to_beat():
 
 @pytest.mark.parametrize("architecture", {**ARCHITECTURES, **OTHERS})
 def test_a_text_classifier_says_what_plain_transformers_says(architecture):
-    if architecture in ("albert", "funnel"):  # which do not read the last state of the first or the last token alone
+    if architecture in ("albert", "funnel"):  # heads that read other states than the last of the first or last token
         with pytest.raises(ValueError, match="cannot run apart from its encoder"):
             make(3, architecture=architecture, head="text_labels")
         return
@@ -286,7 +286,7 @@ def test_a_text_classifier_says_what_plain_transformers_says(architecture):
         parameter.data.normal_(0, 0.3, generator=torch.Generator().manual_seed(parameter.numel()))
     obs, _ = policy.obs_to_tensor(observe())
     ids, mask = obs["input_ids"], obs["attention_mask"].long()
-    ids[mask == 0] = policy.network.config.pad_token_id or 0  # by which decoders find the last token
+    ids[mask == 0] = policy.network.config.pad_token_id or 0  # decoders use it to find the last token
     rows, ends = torch.arange(3), mask.sum(1) - 1
     with torch.no_grad():
         whole = policy.network(input_ids=ids, attention_mask=mask).logits
@@ -314,10 +314,10 @@ def envs(num_envs=4, **options):
 @pytest.mark.parametrize("options", [{}, {"template": TEMPLATE, "label_words": WORDS}], ids=["head", "words"])
 def test_members_of_a_population_are_evaluated_together(space, options):
     if options and space == "head":
-        space = "bias"  # the head of a language model is its vocabulary's
+        space = "bias"  # the head of a language model covers its vocabulary
     env = envs(**options)
     model = ALGORITHMS["es"]("LMPolicy", env, policy_kwargs=small(env), search_space=space, seed=0)
-    model.learn(8)  # a space that fell back to one member after another would warn
+    model.learn(8)  # a space that evaluated members one after another would warn
     assert np.isfinite(evaluate(model.policy, envs(**options)).metrics["cross_entropy"])
 
 
@@ -337,7 +337,7 @@ def test_every_algorithm_learns(algorithm):
 
 
 def checkpoint(folder, tokenizer: Tokenizer, **config) -> str:
-    """A language model of random weights, and its tokenizer."""
+    """Save a language model with random weights and its tokenizer."""
     special = {f"{name}_token": token for name, token in (("mask", "[MASK]"), ("unk", "[UNK]"), ("pad", "[PAD]"))}
     own = {key: token for key, token in special.items() if tokenizer.token_to_id(token) is not None}
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, **own).save_pretrained(folder)
@@ -355,7 +355,7 @@ LANGUAGE_MODELS = {
 
 
 def worded(kind, folder, **more):
-    """The policy of label words, the environment, and one text."""
+    """Return a policy with label words, its environment, and one text."""
     tokenizer, config, options = LANGUAGE_MODELS[kind]
     path = checkpoint(folder / "model", tokenizer(), **config)
     env = envs(1, tokenizer=f"{path}/tokenizer.json", **{**options, **more})

@@ -22,7 +22,7 @@ def make(num_envs, texts=("121", "22"), **options):
 
 @pytest.fixture(scope="module")
 def texts():
-    """A policy, and the tensors of two texts of three and two masks."""
+    """Return a policy and the tensors of two texts with three and two masks."""
     env = make(2)
     th.manual_seed(0)
     policy = LMPolicy(env.single_observation_space, env.single_action_space, lambda _: 0.0, model=MODEL)
@@ -43,7 +43,7 @@ def test_one_step_is_the_likelihood_with_nothing_given(texts):
 def test_a_single_mask_has_one_likelihood(texts):
     policy, obs, tokens = texts
     only = obs["position_mask"].bool() & (th.arange(3) == 0)
-    lone = {**obs, "position_mask": only}  # the other masks stay what they are in every pass
+    lone = {**obs, "position_mask": only}  # the other masks stay masked in every pass
     with th.no_grad():
         exact = policy.positions({**lone, "due": only}).log_prob(tokens)
         for kind in ESTIMATES:
@@ -79,7 +79,7 @@ def test_passes_that_are_steps_give_the_exact_likelihood(texts):
 
 @pytest.mark.parametrize("kind", ESTIMATES)
 def test_every_position_counts_once(kind):
-    """In a mean over draws for the ELBO, and always for the others."""
+    """This holds on average over draws for the ELBO, and always for the others."""
     th.manual_seed(0)
     inside = th.tensor([[True, True, True], [True, True, False]])
     drawn = passes(kind, inside, 2000 if kind == "elbo" else 2)

@@ -1,4 +1,4 @@
-"""Tianshou: the adapter against its own DummyVectorEnv, and the mask where its DQN looks for it."""
+"""Tianshou: the adapter compared with its own DummyVectorEnv, and the mask for its DQN."""
 
 import gymnasium
 import numpy as np
@@ -111,7 +111,7 @@ def test_strangers_and_other_modes_are_refused():
 
 
 def ppo(env):
-    """PPO, masks in the network."""
+    """PPO with masks in the network."""
     from tianshou.algorithm import PPO
     from tianshou.algorithm.modelfree.reinforce import ProbabilisticActorPolicy
     from tianshou.algorithm.optim import AdamOptimizerFactory
@@ -173,7 +173,7 @@ def test_ppo_plays_every_combination(name):
 
 @pytest.mark.parametrize("name", ["tags", "tags-masked", "words", "words-masked"])
 def test_dqn_plays_every_discrete_combination(name):
-    """Collecting whole episodes, too: rows are dropped one after another."""
+    """Whole episodes can be collected too, although rows are dropped one after another."""
     from tianshou.algorithm import DQN
     from tianshou.algorithm.modelfree.dqn import DiscreteQLearningPolicy
     from tianshou.algorithm.optim import AdamOptimizerFactory

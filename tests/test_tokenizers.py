@@ -1,4 +1,4 @@
-"""Tokenizers of every kind: a word alone is encoded as behind a space, in environments and in saved checkpoints."""
+"""With every kind of tokenizer, words are encoded as if after a space, in environments and in checkpoints."""
 
 import json
 import shutil
@@ -59,7 +59,7 @@ def wordpiece():
 
 marks, blanks = normalizers.Replace(" ", "▁"), decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse()])
 legacy = normalizers.Sequence([normalizers.Prepend("▁"), marks])
-KINDS = {  # the model, how it finds words when it is trained and when it is used, its normalizer and its decoder
+KINDS = {  # model, pre-tokenizer in training and in use, normalizer and decoder
     "bytes": (bpe, byte_level, byte_level, None, decoders.ByteLevel()),
     "split bytes": (bpe, split_bytes, split_bytes, None, decoders.ByteLevel()),
     "metaspace always": (unigram, metaspace("always"), metaspace("always"), None, decoders.Metaspace()),
@@ -72,7 +72,7 @@ KINDS = {  # the model, how it finds words when it is trained and when it is use
 
 
 def tokenizer(kind):
-    """A tokenizer trained on words apart, as published ones are, that then reads texts in its own way."""
+    """Make a tokenizer that is trained on separate words, like published ones, and reads texts in its own way."""
     make_model, training, using, normalizer, decoder = KINDS[kind]
     model, trainer = make_model()
     made = Tokenizer(model)
@@ -146,7 +146,7 @@ def test_a_class_that_makes_its_tokenizer_anew_is_forgotten(tmp_path):
 
 @pytest.fixture
 def old_folder(tmp_path):
-    """Tiny's vocabulary as older checkpoints have it, in a vocab.txt."""
+    """Write the vocabulary of `tiny` as a vocab.txt, as in older checkpoints."""
     vocabulary = json.loads(Path(tiny_path(), "tokenizer.json").read_text())["model"]["vocab"]
     (tmp_path / "vocab.txt").write_text("\n".join(sorted(vocabulary, key=vocabulary.get)) + "\n")
     shutil.copy(Path(tiny_path(), "config.json"), tmp_path)

@@ -1,4 +1,4 @@
-"""TorchRL takes the environments as they are: single ones, and native ones with autoreset disabled."""
+"""TorchRL uses the environments directly: single ones, and native ones with autoreset disabled."""
 
 import pytest
 import torch
@@ -92,7 +92,7 @@ def test_last_observations_are_those_of_the_end():
 
 @pytest.mark.parametrize(("mode", "error"), [("NEXT_STEP", RuntimeError), ("SAME_STEP", KeyError)])
 def test_the_other_modes_fail(mode, error):
-    """docs/plugging.md says so; SAME_STEP fails at the first end, on infos that only some steps have."""
+    """As docs/plugging.md says, SAME_STEP fails at the first end, on infos that only some steps have."""
     from torchrl.envs import GymWrapper
 
     with pytest.raises(error):

@@ -201,7 +201,7 @@ def test_members_of_a_population_are_evaluated_together(space):
     model = ALGORITHMS[algorithm](
         "LMPolicy", env, policy_kwargs=policy, search_space=space, search_space_kwargs=more, seed=0
     )
-    model.learn(8)  # a space that fell back to one member after another would warn
+    model.learn(8)  # a space that evaluated members one after another would warn
     assert np.isfinite(evaluate(model.policy, make()).metrics["cross_entropy"])
 
 

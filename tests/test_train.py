@@ -1,4 +1,4 @@
-"""What `python -m agents.train` leaves, and what it refuses."""
+"""The run folders of `python -m agents.train`, and its errors."""
 
 import json
 from pathlib import Path
@@ -218,7 +218,7 @@ def test_each_term_of_a_reward_is_logged(data: Path, tmp_path: Path) -> None:
 
 
 def test_the_last_model_is_kept_where_it_is_asked_for(data: Path, tmp_path: Path) -> None:
-    """A search that pays for heads ends with fewer; by F1 alone, 0 here for any mask, the untouched start is best."""
+    """A price per head removes heads; by F1 alone, 0 here for any mask, the start stays best."""
     search = (
         "--algo=random_search",
         "--agent.search_space=head_mask",

@@ -1,4 +1,4 @@
-"""A run that was killed continues as if it had never stopped."""
+"""A killed run continues as if it had never stopped."""
 
 import json
 import os
@@ -31,12 +31,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was never stopped."""
+    """Train a run that is never stopped."""
     return train(data, tmp_path_factory.mktemp("runs") / "whole", *EVERY)
 
 
 def scalars(run_dir: Path) -> dict[str, list[tuple[int, float]]]:
-    """Every point in the event files, in the order of writing; nothing purged."""
+    """Return all points in the event files in the order of writing, with nothing purged."""
     found = EventAccumulator(str(run_dir / "tensorboard"), size_guidance={"scalars": 0}, purge_orphaned_data=False)
     found.Reload()
     return {
@@ -55,7 +55,7 @@ def same(one: Path, other: Path) -> None:
 
 
 class Killed(BaseException):
-    """Stands for the end of a process, at a moment that a test chooses."""
+    """The end of a process, at a moment that a test chooses."""
 
 
 def stop_at(update: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +94,7 @@ def test_a_signal_saves_a_checkpoint_and_the_printed_command_goes_on(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """In an update that is not logged, and has no checkpoint of its own."""
+    """The kill comes in an update without a log and a checkpoint."""
     from lm_gym.agents.algorithms.reinforce import REINFORCE
 
     inner = REINFORCE._update
@@ -156,7 +156,7 @@ def test_finished_run_says_so_and_stays(whole: Path, capsys: pytest.CaptureFixtu
 
 
 def test_a_larger_budget_goes_on(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    steady = (*EVERY, "--agent.schedule=constant", "--agent.warmup=0")  # a schedule would follow the budget
+    steady = (*EVERY, "--agent.schedule=constant", "--agent.warmup=0")  # a schedule would depend on the budget
     whole = train(data, tmp_path / "whole", *steady, "--budget.passes=2")
     short = train(data, tmp_path / "short", *steady, "--budget.passes=1")
     main(["--resume", str(short), "--budget.passes=2"])

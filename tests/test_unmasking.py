@@ -34,7 +34,7 @@ def make(num_envs=2, rows=ROWS, **options):
 
 
 def begun(env, text=1):
-    """The observation of a text, the same in every row."""
+    """Return the observation of a text, repeated in every row."""
     return env.reset(options={"indices": np.full(env.num_envs, text)})[0]
 
 
@@ -106,7 +106,7 @@ def test_a_fixed_order_decides_so_many_a_step_and_no_block_in_part():
         observation, *_ = env.step(np.full((2, 4), 5))
         dues.append(observation["due"][0].tolist())
     assert dues == [[1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
-    assert (observation["input_ids"][0, 1:4] == 5).all()  # what is decided is read later
+    assert (observation["input_ids"][0, 1:4] == 5).all()  # decided tokens are part of later observations
 
 
 @pytest.mark.parametrize("unit", ["token", "sequence"])
@@ -246,7 +246,7 @@ def small_policy(env, vocabulary=17, **arguments):
     ],
 )
 def test_the_probabilities_of_all_trajectories_sum_to_one(options):
-    """Every trajectory of a text of two masks among seven tokens, its probability a product of the policy's own."""
+    """Enumerate the trajectories of a text with two masks and seven tokens, with the policy's probability of each."""
     rows = [{"tokens": list("121"), "clues": [0]}]
     arguments = {"dataset": {"train": rows}, "tokenizer": word_level("12"), "autoreset_mode": "Disabled"}
     env = gymnasium.make_vec(ID, 1, unit="sequence", **arguments, **options)
@@ -254,7 +254,7 @@ def test_the_probabilities_of_all_trajectories_sum_to_one(options):
     policy.set_training_mode(False)
 
     def all_that_follows(state) -> float:
-        """The probability of all that may follow a state."""
+        """Return the total probability of all continuations of a state."""
         observation = env.set_state(state)
         nvec, due = env.single_action_space.nvec[0], observation["due"][0]
         actions = np.array(list(itertools.product(*(range(nvec) if here else [0] for here in due))))
@@ -345,7 +345,7 @@ def test_a_group_ends_when_its_last_row_does():
     env = make(2, unit="sequence", order="learned", max_steps=3, group_size=2, step_cost=0.5, reward="accuracy")
     begun(env)
     actions = env.targets.copy()
-    actions[1] = 17  # waits, while the other row of its group is done
+    actions[1] = 17  # this row waits; the other row of its group has finished
     outcomes = [env.step(actions) for _ in range(3)]
     assert [rewards.tolist() for _, rewards, *_ in outcomes] == [[3.5, -0.5], [0.0, -0.5], [0.0, -0.5]]
     assert [ended.tolist() for _, _, ended, *_ in outcomes] == [[False, False], [False, False], [True, True]]
@@ -370,7 +370,7 @@ def test_a_filled_position_is_opened_again_at_a_price():
     assert observation["due"].all()
     back = np.array([[n, n, n, n], [7, n, gold[1, 2], n]])  # 7 keeps the token, it does not replace it
     observation, rewards, _, _, info = env.step(back)
-    assert rewards.tolist() == [-1.0 - 0.25, 0.0 + 1.0 - 0.25]  # what a right one was paid is taken back
+    assert rewards.tolist() == [-1.0 - 0.25, 0.0 + 1.0 - 0.25]  # the reward of a right token is taken back
     assert info["decided"].tolist() == [0, 1]
     assert observation["predictions"].tolist() == [[n, n, n, n], [gold[1, 0], n, gold[1, 2], n]]
     assert (observation["input_ids"][0, 1:5] == mask).all()

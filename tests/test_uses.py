@@ -23,7 +23,7 @@ SAID = [(f"{LABELS[i % 2]} number {i}", i % 2) for i in range(16)]
 ASKED = [{"message": text, "turns": ["hello"], "candidates": REPLIES, "answer": right} for text, right in SAID]
 LABELLED = [{"text": text, "labels": [LABELS[right], "late"][: 1 + right]} for text, right in SAID]
 SLATE = {"history": ["a map"], "candidates": [*REPLIES, "none"]}
-USES: dict[str, tuple[str, list[dict[str, Any]], list[str]]] = {  # by name: the task, records, options
+USES: dict[str, tuple[str, list[dict[str, Any]], list[str]]] = {  # task, records and options by name
     "label": ("text_classification", [{"text": text, "label": LABELS[right]} for text, right in SAID], []),
     "labels": ("multi_label", LABELLED, []),
     "reply": ("response_selection", ASKED, []),
@@ -50,7 +50,7 @@ def jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 @pytest.fixture(scope="module", params=USES)
 def run(request, tmp_path_factory) -> tuple[str, Path]:
-    """A short run of each use, by its name."""
+    """Train a short run of each use and return the runs by name."""
     name, rows, options = USES[request.param]
     folder = tmp_path_factory.mktemp(request.param)
     data = jsonl(folder / "train.jsonl", rows)

@@ -1,4 +1,4 @@
-"""How often code would wait for a GPU: operations that hand a value of a tensor to Python are counted on the CPU."""
+"""The number of waits for a GPU, counted on the CPU as operations that return a tensor's value to Python."""
 
 from collections import Counter
 
@@ -17,7 +17,7 @@ from tests.small import SMALL, few_names, small
 
 
 class Waits(TorchDispatchMode):
-    """Counts reads of single values, and `nonzero`, whose result has a size that only the device knows."""
+    """Count reads of single values, and `nonzero`, whose result has a size that only the device knows."""
 
     def __init__(self):
         super().__init__()

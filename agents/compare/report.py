@@ -107,7 +107,7 @@ def _how(results: Results) -> tuple[str, ...]:
     study, first = results.study, results.first
     (budget, amount), *_ = study.budget.items()
     own = [
-        f"{row.name!r} {_amount(n, a)}"
+        f"{_amount(n, a)} for {row.name!r}"
         for row in study.rows.values()
         if row.budget != study.budget
         for n, a in row.budget.items()

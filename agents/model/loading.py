@@ -28,6 +28,7 @@ from lm_gym.agents.model.heads import (
 from lm_gym.agents.model.position_model import PositionModel
 from lm_gym.agents.model.start import Weights
 from lm_gym.builtin import tiny_path
+from lm_gym.hub import hub_or_cache
 from lm_gym.naming import check_choice
 
 _DTYPES = {"float32": th.float32, "bfloat16": th.bfloat16, "float16": th.float16}
@@ -104,13 +105,13 @@ def load(
         raise ValueError(
             f"the model {model!r} is damaged: {damage}; restore it, or delete {CHECKSUMS} to load it anyway"
         )
-    with _quiet():
+    with _quiet(), hub_or_cache(model_path(model)) as unreachable:
         try:
             network, weights, news = _read(model_path(model), model, head, labels, _DTYPES[dtype], dropout)
         except OSError as error:
             raise FileNotFoundError(
                 f"no model at {model!r}: give 'tiny', a folder with config.json and weights, or the id of a hub model "
-                f"({str(error).splitlines()[0]})"
+                f"({unreachable or str(error).splitlines()[0]})"
             ) from error
     if news:
         warnings.warn(f"{model!r} {news}", stacklevel=3)

@@ -14,6 +14,7 @@ from torch import nn
 from transformers.utils.hub import cached_file
 
 from lm_gym.agents.model.layers import encoder_layers
+from lm_gym.hub import hub_or_cache
 from lm_gym.naming import check_choice
 
 Place = Literal["after_first", "front", "behind"]
@@ -134,7 +135,8 @@ def load_prompt(config: Any, source: str | None) -> Prompt | None:
             file["deep"] = th.zeros(description["layers"] - 1, tokens, width)
     else:
         try:
-            path = cached_file(source, _FILE)
+            with hub_or_cache(source):
+                path = cached_file(source, _FILE)
         except OSError as error:
             raise FileNotFoundError(
                 f"the configuration of {source!r} names a prompt of {tokens} tokens, but {_FILE} is missing"

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from lm_gym.agents.model.loading import model_path
+from lm_gym.hub import hub_or_cache
 from lm_gym.tokenizer import TextTokenizer
 from lm_gym.tokenizer import load_tokenizer as load_text_tokenizer
 
@@ -23,7 +24,8 @@ _PROBE = ("Anna", "Lind's", "well-known", "(old)", "house", ",", "3.5", "km", "o
 
 def load_tokenizer(model: str) -> Any:
     """Return the transformers tokenizer of `model` (see model_path)."""
-    return AutoTokenizer.from_pretrained(model_path(model))
+    with hub_or_cache(model_path(model)):
+        return AutoTokenizer.from_pretrained(model_path(model))
 
 
 def save_tokenizer(model: str, folder: str | Path) -> None:

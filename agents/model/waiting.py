@@ -10,6 +10,8 @@ from torch import nn
 from torch.nn import functional
 from transformers.utils.hub import cached_file
 
+from lm_gym.hub import hub_or_cache
+
 _FILE = "wait.safetensors"
 _HIDDEN = 32  # units of the hidden layer
 
@@ -99,7 +101,10 @@ def load_wait_head(width: int, source: str | None) -> WaitHead:
         source: folder or hub id of the checkpoint; None for a new head.
     """
     head = WaitHead(width)
-    file = None if source is None else cached_file(source, _FILE, _raise_exceptions_for_missing_entries=False)
+    if source is None:
+        return head
+    with hub_or_cache(source):
+        file = cached_file(source, _FILE, _raise_exceptions_for_missing_entries=False)
     if file is not None:
         head.load_state_dict(load_file(file))
     return head

@@ -64,7 +64,7 @@ GENERAL = {
     "device": Option(str, "auto", "auto, cpu, cuda, …"),
     "threads": Option(int | None, None, "number of torch threads; null lets torch choose"),
     "log_interval": Option(int, 10, "number of updates between two logs"),
-    "logger": Option(str, "tensorboard", "beside metrics.jsonl: none, or tensorboard,wandb,trackio,mlflow"),
+    "logger": Option(str, "tensorboard", "outputs besides metrics.jsonl: none, or tensorboard,wandb,trackio,mlflow"),
     "run_dir": Option(str | None, None, "the run folder, by default runs/<env>/<algo>/<time-name>"),
     "resume": Option(str | None, None, "the folder of a run to continue"),
 }

@@ -16,6 +16,7 @@ from lm_gym.agents.files import to_json
 from lm_gym.agents.runs.run_folder import Checkpoint, RunFolder, RunFolderError
 from lm_gym.agents.runs.settings import Settings, as_yaml
 from lm_gym.envs import find_task
+from lm_gym.hub import hub_or_cache
 
 CONFIG, DATA = "lm_gym.yaml", "lm_gym.json"
 HUB = "hub:"
@@ -59,11 +60,12 @@ def open_folder(path: Path) -> RunFolder:
 
 
 def _downloaded(identifier: str) -> Path:
-    try:
-        return Path(snapshot_download(identifier))
-    except (OSError, ValueError) as error:  # huggingface_hub's errors are among these
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise RunFolderError(f"no model {identifier!r} on the Hugging Face hub: {reason}") from error
+    with hub_or_cache(identifier) as unreachable:
+        try:
+            return Path(snapshot_download(identifier))
+        except (OSError, ValueError) as error:  # huggingface_hub's errors are among these
+            reason = unreachable or next(iter(str(error).splitlines()), type(error).__name__)
+            raise RunFolderError(f"no model {identifier!r} on the Hugging Face hub: {reason}") from error
 
 
 def files_of(settings: Settings, run: RunFolder) -> dict[str, str]:

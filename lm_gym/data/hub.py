@@ -4,6 +4,7 @@ from typing import Any
 
 from lm_gym.data.arrow import import_datasets
 from lm_gym.data.errors import DataError
+from lm_gym.hub import hub_or_cache
 
 PREFIX = "hub:"
 
@@ -12,11 +13,13 @@ def fetch(source: str) -> Any:
     """Return the `datasets.DatasetDict` of "hub:<id>" or "hub:<id>:<config>".
 
     Raises:
-        DataError: the `datasets` package or the dataset is missing.
+        DataError: the `datasets` package or the dataset is missing, or the hub cannot be reached.
     """
     datasets = import_datasets(source)
     name, _, config = source.removeprefix(PREFIX).partition(":")
-    try:
-        return datasets.load_dataset(name, config or None)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{source}: {error}") from error
+    with hub_or_cache(name) as unreachable:
+        try:
+            return datasets.load_dataset(name, config or None)
+        except (OSError, ValueError) as error:
+            way_out = f"{unreachable}, and the dataset is not in the cache"
+            raise DataError(f"{source}: {way_out if unreachable else error}") from error

@@ -121,7 +121,7 @@ def listed(names: list[str]) -> str:
 
 
 def _passed_over(field: Field, column: str, record: Mapping[str, Any], words: str, whole: bool) -> bool:
-    """Return whether to skip optional tags: beside whole texts, or if a column such as "label" holds no tags."""
+    """Return whether to skip optional tags: with whole texts, or if a column such as "label" holds no tags."""
     if field.required or field.kind != "tags":
         return False
     name = column.strip().lower()

@@ -15,7 +15,7 @@ LETTERS = {"O": 0, "B": 1, "I": 2, "M": 2, "E": 3, "L": 3, "S": 4, "U": 4, "W": 
 UNTYPED = "_"  # entity type of tags without a type, as in seqeval
 _PREFIXED = re.compile(r"([BIESLUMW])-(\S+)")
 _DOUBTFUL = re.compile(r"[A-Za-z][-_.:/|].*|.*[-_.:/|][BIESLUMW]|.|[\W\d_]*")  # not a type, but another notation
-_HELP = "tags are O, B-TYPE and I-TYPE (E-, S-, L-, U-, M-, W- too), these letters alone, or types alone beside O"
+_HELP = "tags are O, B-TYPE and I-TYPE (E-, S-, L-, U-, M-, W- too), these letters alone, or types alone and O"
 
 
 class TagError(ValueError):

@@ -65,7 +65,7 @@ def is_number(value: Any) -> bool:
 
 
 def kind_of(value: Any, words: int) -> Kind | None:
-    """Return the kind of field that a value looks like beside a text with this number of words, or None."""
+    """Return the kind of field that a value looks like for a text with this number of words, or None."""
     try:
         value = plain(value)
     except FieldError:
@@ -218,7 +218,7 @@ READERS: dict[Kind, Callable[[Any, int], Value]] = {
     "texts": read_texts,
     "numbers": read_numbers,
 }
-"""Kind → function of a value and the number of words beside it; each raises `FieldError`."""
+"""Kind → function of a value and the number of words of its text; each raises `FieldError`."""
 
 
 def _label(value: Any) -> str:

@@ -11,7 +11,7 @@ from lm_gym.rewards import Board, Decision, Reward, Step
 from lm_gym.tasks import DecidedText, Progress, Task
 
 Observation = dict[str, NDArray[Any]]
-_CHOICE = np.uint64(0xC401CE)  # random quantities beside those of `Task.open`
+_CHOICE = np.uint64(0xC401CE)  # random quantities besides those of `Task.open`
 
 
 class Episodes:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from lm_gym.tokenizer import TextTokenizer
 
 NO, YES = 0, 1
-_LEAST = 8  # minimum number of sub-tokens of the texts beside the labels
+_LEAST = 8  # minimum number of sub-tokens of the texts in addition to the labels
 _USAGE = """\
 ```python
 import torch
@@ -74,7 +74,7 @@ class MultiLabelClassification(FixedPositions):
 
     The text is read with the names of all labels behind it, each with a marker, and the decision about a label is made
     at its marker. The policy is a token classifier with two labels, no and yes, which all positions share, so that the
-    model reads what the labels mean. Texts that do not fit in `max_length` beside the labels lose their last words; of
+    model reads what the labels mean. Texts that do not fit in `max_length` with the labels lose their last words; of
     a pair, the longer text is cut first.
 
     A record has a text, for pairs a second text, and its `labels`: a list, or a string with commas, semicolons or bars
@@ -107,7 +107,7 @@ class MultiLabelClassification(FixedPositions):
 
     @classmethod
     def labels_of(cls, config: Mapping[str, Any]) -> list[str]:
-        """Return the labels that a trained model knows, which its configuration stores beside no and yes."""
+        """Return the labels that a trained model knows, which its configuration stores in addition to no and yes."""
         return [*config["lm_gym"]["labels"]]
 
     @property

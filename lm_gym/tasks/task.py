@@ -564,7 +564,7 @@ class Task(ABC):
         frame = len(tokenizer.prefix) + len(tokenizer.suffix)
         if max_length <= frame:
             raise ValueError(
-                f"max_length={max_length} leaves no room beside the {frame} special tokens of {tokenizer.source}: "
+                f"max_length={max_length} leaves no room next to the {frame} special tokens of {tokenizer.source}: "
                 f"give at least {frame + 1}"
             )
         return max_length - frame

@@ -50,7 +50,7 @@ class TextClassificationOptions:
             `expected_cost`; mistakes that are not listed cost 1
 
     Raises:
-        ValueError: an option is missing or useless beside the others, or is malformed.
+        ValueError: an option is missing, or has no effect with the others, or is malformed.
     """
 
     template: str | None = None

@@ -61,11 +61,11 @@ def encode_in_template(
         `Template.fill`), int64 [N]; and which texts were cut, bool [N].
 
     Raises:
-        ValueError: `max_length` leaves no room for a text beside the template.
+        ValueError: `max_length` leaves no room for a text next to the template.
     """
     least = max_length - room + template.literal + len(template.names)
     if max_length < least:
-        raise ValueError(f"max_length={max_length} leaves no room beside the template: give at least {least}")
+        raise ValueError(f"max_length={max_length} leaves no room next to the template: give at least {least}")
     parts = [_encode_chunk(corpus, table, tokenizer, template, room, *c) for c in ragged.chunks(corpus.offsets)]
     ids, lengths, places, cut = (np.concatenate(part) for part in zip(*parts, strict=True))
     return ids, lengths, places, cut

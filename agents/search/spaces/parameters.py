@@ -18,7 +18,7 @@ from lm_gym.agents.search.population.reading import Reading
 from lm_gym.agents.search.spaces.space import SearchSpace
 from lm_gym.bounds import PositiveFloat
 
-_WAITING = "wait_head"  # of an LMPolicy, beside its network
+_WAITING = "wait_head"  # of an LMPolicy, in addition to its network
 
 
 class ParameterSpace(SearchSpace):
