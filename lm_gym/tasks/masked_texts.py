@@ -14,9 +14,10 @@ from lm_gym import ragged
 from lm_gym.data.fields import WORDS, Field
 from lm_gym.hashing import mix
 from lm_gym.tasks.baseline import RANDOM, Baseline, unigram
+from lm_gym.tasks.dynamics import OpenedTexts
 from lm_gym.tasks.encoded import Cut, Encoded, Source, WordTable, expand, lay_out
 from lm_gym.tasks.parts import Nouns, Part
-from lm_gym.tasks.task import OpenedTexts, Task
+from lm_gym.tasks.task import Task
 
 if TYPE_CHECKING:
     from lm_gym.data import Corpus

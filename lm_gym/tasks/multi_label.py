@@ -17,12 +17,12 @@ from lm_gym.data.fields import LABELS, SECOND
 from lm_gym.metrics import Report, label_report
 from lm_gym.tasks.baseline import RANDOM, Baseline, by_probability
 from lm_gym.tasks.candidate_texts import Layout
+from lm_gym.tasks.display import probabilities
 from lm_gym.tasks.encoded import Cut, Encoded, Source, id_type
 from lm_gym.tasks.fixed import FixedPositions
 from lm_gym.tasks.linear import tfidf_one_vs_rest
 from lm_gym.tasks.metric import ACCURACY, MACRO_F1, Metric
 from lm_gym.tasks.parts import Nouns, Part
-from lm_gym.tasks.task import probabilities
 from lm_gym.tasks.templates import Template, between, joined
 from lm_gym.tasks.whole_texts import TEXT, encode_in_template, text_names, texts_of, words_of
 

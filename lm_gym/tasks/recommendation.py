@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from lm_gym.tasks.baseline import Batch, Prediction
     from lm_gym.tasks.evaluation import DecidedText, Evaluation
     from lm_gym.tasks.slates import Score
-    from lm_gym.tasks.task import Progress, Task
+    from lm_gym.tasks.steps import Progress
+    from lm_gym.tasks.task import Task
 
 LIKED = replace(WORDS, columns=("liked", "last_liked", "recent", "query", *WORDS.columns))
 HISTORY = replace(TURNS, columns=("history", "liked_before", *TURNS.columns))

@@ -23,9 +23,10 @@ from lm_gym.tasks.unmasking_options import FIXED, UnmaskingOptions
 
 if TYPE_CHECKING:
     from lm_gym.data import Corpus
+    from lm_gym.tasks.dynamics import OpenedTexts
     from lm_gym.tasks.encoded import Encoded, Source
     from lm_gym.tasks.evaluation import Evaluation
-    from lm_gym.tasks.task import OpenedTexts, Progress
+    from lm_gym.tasks.steps import Progress
 
 CLUES = Field("clues", "numbers", ("clues", "given", "givens"), required=False)
 _COUNT, _ORDER = np.uint64(0xC0), np.uint64(0x0D)  # random quantities besides the masks
