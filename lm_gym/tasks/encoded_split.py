@@ -176,13 +176,12 @@ class EncodedSplit(ABC):
         Raises:
             ValueError: `max_length` leaves no room for content.
         """
-        frame = len(tokenizer.prefix) + len(tokenizer.suffix)
-        if max_length <= frame:
+        if max_length <= tokenizer.frame:
             raise ValueError(
-                f"max_length={max_length} leaves no room beside the {frame} special tokens of {tokenizer.source}: "
-                f"give at least {frame + 1}"
+                f"max_length={max_length} leaves no room beside the {tokenizer.frame} special tokens of "
+                f"{tokenizer.source}: give at least {tokenizer.frame + 1}"
             )
-        return max_length - frame
+        return max_length - tokenizer.frame
 
     @classmethod
     def split(cls, text: str) -> list[tuple[int, int]]:

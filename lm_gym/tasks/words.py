@@ -82,8 +82,7 @@ class WordLabels(FixedPositions):
             counts = ragged.sums(keep, corpus.offsets)
             positions, targets = positions[keep], targets[keep]
         cut = Cut(int(long.sum()), int(len(keep) - keep.sum()))
-        frame = len(tokenizer.prefix) + len(tokenizer.suffix)
-        offsets = ragged.to_offsets(lengths + frame)
+        offsets = ragged.to_offsets(lengths + tokenizer.frame)
         return Encoded(ids, offsets, counts.astype(np.int32), cut, ragged.to_offsets(counts), positions, targets)
 
     @classmethod
