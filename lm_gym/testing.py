@@ -10,7 +10,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
 from lm_gym.envs import TextEnv, TextVectorEnv
-from lm_gym.envs.episodes import Observation
+from lm_gym.envs.spaces import Observation
 
 AnyEnv = gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any]
 _SEED = 20
