@@ -29,7 +29,7 @@ TRUSTED = {
     "lm_gym.agents.algorithms.ray_batch_sharing": {"pickle.loads"},  # messages between processes of one cluster
     "lm_gym.agents.algorithms.ray_evaluator": {"pickle.loads"},
     "lm_gym.agents.algorithms.ray_workers": {"pickle.loads"},
-    "lm_gym.testing": {"pickle.loads"},  # what it has pickled itself
+    "lm_gym.testing.reproduction": {"pickle.loads"},  # what it has pickled itself
 }
 
 
