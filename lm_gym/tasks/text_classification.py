@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lm_gym import ragged
-from lm_gym.confusion import calibration_error, confusion_matrix, confusion_report, matthews
 from lm_gym.costs import Costs
 from lm_gym.data.columns import LabelColumn
 from lm_gym.data.errors import DataError
 from lm_gym.data.fields import LABEL, SECOND
-from lm_gym.metrics import Report
+from lm_gym.metrics import Report, calibration_error, confusion_matrix, confusion_report, matthews
 from lm_gym.tasks.baseline import RANDOM, Baseline, unigram
 from lm_gym.tasks.encoded import Cut, Encoded, Source, id_type
 from lm_gym.tasks.fixed import FixedPositions
