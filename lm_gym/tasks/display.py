@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -71,6 +72,11 @@ class Display(EncodedSplit):
             "predicted": [self.choice_name(choice) for choice in text.choices.tolist()],
             **({} if text.log_probs is None else {"probability": probabilities(text.log_probs)}),
         }
+
+
+def json_line(record: Mapping[str, Any]) -> str:
+    """Return a record as a line of a JSONL file."""
+    return json.dumps(record, ensure_ascii=False) + "\n"
 
 
 def probabilities(log_probs: NDArray[np.float32]) -> list[float]:

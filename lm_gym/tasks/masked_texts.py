@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,6 +13,7 @@ from lm_gym import ragged
 from lm_gym.data.fields import WORDS, Field
 from lm_gym.hashing import mix
 from lm_gym.tasks.baseline import RANDOM, Baseline, unigram
+from lm_gym.tasks.display import json_line
 from lm_gym.tasks.dynamics import OpenedTexts
 from lm_gym.tasks.encoded import Cut, Encoded, Source, WordTable, expand, lay_out
 from lm_gym.tasks.parts import Nouns, Part
@@ -202,7 +202,7 @@ class MaskedTexts(Task):
             "gold": [self.tokenizer.decode([target]) for target in text.targets.tolist()],
             "predicted": [self.tokenizer.decode([choice]) for choice in text.choices.tolist()],
         }
-        return json.dumps(record, ensure_ascii=False) + "\n"
+        return json_line(record)
 
     def _with(self, text: DecidedText, tokens: NDArray[np.int64] | int) -> str:
         """Return a text with other tokens at its positions, without special tokens."""
