@@ -61,6 +61,16 @@ class TextTokenizer:
             allowed[self.unknown] = False
         return allowed
 
+    @property
+    def frame(self) -> int:
+        """Number of special tokens around every text."""
+        return len(self.prefix) + len(self.suffix)
+
+    @cached_property
+    def spellings(self) -> NDArray[np.str_]:
+        """The characters of every token, [V] (see `spell`)."""
+        return np.array([self.spell(id_)[1] for id_ in range(self.size)])
+
     @cached_property
     def fingerprint(self) -> str:
         """A SHA-256 over the tokenizer's description."""

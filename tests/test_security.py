@@ -1,4 +1,4 @@
-"""The promises of docs/security.md: checkpoints, configs, models and data run no code and write nothing elsewhere."""
+"""What docs/security.md promises: checkpoints, configs, models and data run no code and write nothing elsewhere."""
 
 import ast
 import json
@@ -29,12 +29,12 @@ TRUSTED = {
     "lm_gym.agents.algorithms.ray_batch_sharing": {"pickle.loads"},  # messages between processes of one cluster
     "lm_gym.agents.algorithms.ray_evaluator": {"pickle.loads"},
     "lm_gym.agents.algorithms.ray_workers": {"pickle.loads"},
-    "lm_gym.testing": {"pickle.loads"},  # its own pickles
+    "lm_gym.testing.reproduction": {"pickle.loads"},  # its own pickles
 }
 
 
 def dangers(tree):
-    """Return the calls that run code from a file or write where it says, and the arguments that let a library do so."""
+    """Calls that run code of a file or write where the file says, and arguments that let a library do so."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             name = ast.unparse(node.func)
@@ -60,7 +60,7 @@ def test_dangers_are_seen():
 
 
 class Bomb:
-    """An object whose pickle creates a file when it is loaded."""
+    """A pickle of it makes a file when it is loaded."""
 
     def __init__(self, path):
         self.path = path
@@ -103,7 +103,7 @@ def make_policy(env, model):
 
 @pytest.fixture
 def model(env, tmp_path):
-    """Make the folder of a small model."""
+    """The folder of a small model."""
     folder = tmp_path / "model"
     make_policy(env, small(env)["model"]).network.save_pretrained(folder)
     return folder
@@ -128,7 +128,7 @@ def test_weights_that_are_a_pickle_are_not_run(env, model, tmp_path):
 
 
 def test_an_archive_writes_nothing(env, tmp_path):
-    """A saved agent is read without unpacking it, so names of members that leave the folder have no effect."""
+    """Names of members that leave the folder are not followed: a saved agent is read and never unpacked."""
     agent = SNES("LMPolicy", env, policy_kwargs=small(env), seed=0, device="cpu")
     folder = tmp_path / "deep" / "er"
     folder.mkdir(parents=True)

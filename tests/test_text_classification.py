@@ -26,9 +26,9 @@ from lm_gym.agents.model.label_words import LabelWordHead
 from lm_gym.agents.model.loading import load_model
 from lm_gym.builtin.headlines import AMOUNTS, SENTIMENTS, SUBJECTS, HeadlineMaker, headline_splits, templates
 from lm_gym.builtin.names import SPLITS
-from lm_gym.confusion import calibration_error, confusion_matrix, confusion_report, matthews
 from lm_gym.costs import Costs
 from lm_gym.data import DataError
+from lm_gym.metrics import calibration_error, confusion_matrix, confusion_report, matthews
 from lm_gym.tasks import TextClassification, build_task
 from lm_gym.tokenizer import load_tokenizer
 from tests.small import small

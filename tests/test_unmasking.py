@@ -19,7 +19,8 @@ from lm_gym.agents.model.waiting import WaitHead
 from lm_gym.agents.train import main
 from lm_gym.builtin.puzzles import arithmetic_splits, num_solutions, sudoku_class, sudoku_grids, sudoku_splits
 from lm_gym.tasks import Prediction
-from lm_gym.tasks.unmasking import SCORES, UnmaskingOptions
+from lm_gym.tasks.decoding_order import SCORES, most_certain, next_in_order, random_order, up_to_block
+from lm_gym.tasks.unmasking_options import UnmaskingOptions
 from tests.cases import tokenizer, word_level
 from tests.small import SMALL
 
@@ -145,6 +146,20 @@ def test_scores_by_hand():
     assert SCORES["confidence"](log_probs) == pytest.approx([0.5, 0.8])
     assert SCORES["margin"](log_probs) == pytest.approx([0.25, 0.7])
     assert SCORES["entropy"](log_probs)[0] == pytest.approx(-1.5 * np.log(2))
+
+
+def test_orders_by_hand():
+    keys, counts = np.array([[7, 1, 5, 2], [9, 8, 3, 0]], np.uint64), np.array([4, 3])
+    assert random_order(keys, counts, None).tolist() == [[1, 3, 2, 0], [2, 1, 0, 3]]  # slot 3 of the second is padded
+    assert random_order(keys, counts, 2).tolist() == [[1, 0, 3, 2], [1, 0, 2, 3]]
+    order, decided = np.array([[3, 1, 0, 2], [0, 1, 2, 3]]), np.array([1, 0])
+    assert next_in_order(order, decided, 2, None).astype(int).tolist() == [[1, 1, 0, 0], [1, 1, 0, 0]]
+    assert next_in_order(order, decided, 3, 2).astype(int).tolist() == [[0, 1, 0, 0], [1, 1, 0, 0]]
+    assert up_to_block(np.array([1, 2]), 4, 2).astype(int).tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]
+    assert up_to_block(np.array([1, 2]), 4, None).all()
+    due, scores = np.array([[True, True, False, True]]), np.array([[0.2, 0.7, 0.9, 0.7]])
+    assert most_certain(due, scores, np.array([1])).astype(int).tolist() == [[0, 1, 0, 0]]
+    assert most_certain(due, scores, np.array([4])).tolist() == due.tolist()
 
 
 @pytest.mark.parametrize(("leave_open", "decided"), [(False, 4), (True, 2)])

@@ -10,7 +10,7 @@ from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
 from lm_gym.envs import TextEnv
-from lm_gym.envs.episodes import Observation
+from lm_gym.envs.spaces import Observation
 
 
 class PositionThenToken(gymnasium.Wrapper[Observation, int, Observation, NDArray[np.int64]], RecordConstructorArgs):

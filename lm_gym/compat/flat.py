@@ -9,7 +9,7 @@ from gymnasium import spaces
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from lm_gym.envs.episodes import Observation
+from lm_gym.envs.spaces import Observation
 
 _EXACT = 2**24  # float32 represents every integer up to here
 

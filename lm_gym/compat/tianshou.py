@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tianshou.data import Batch
 from tianshou.env import BaseVectorEnv
 
-from lm_gym.envs.episodes import Observation
+from lm_gym.envs.spaces import Observation
 from lm_gym.envs.vector import TextVectorEnv
 
 Ids = int | list[int] | NDArray[np.integer] | None

@@ -1,23 +1,21 @@
 """A dataset, whose splits share a vocabulary and a set of tags."""
 
-import hashlib
-from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lm_gym.data.builder import CorpusBuilder
-from lm_gym.data.columns import LabelColumn
 from lm_gym.data.corpus import Corpus, Sentence, fill, names_of_labels, parse_raw_tags
 from lm_gym.data.errors import DataError, nearest
 from lm_gym.data.few import few_texts
 from lm_gym.data.field_builders import Words
+from lm_gym.data.fingerprint import described, fingerprint_of
+from lm_gym.data.notes import overlap_notes, type_notes, unread_notes
 from lm_gym.data.overlap import overlaps, refuse_overlap, text_keys
-from lm_gym.data.tags import are_types_alone, tag_names_of, types_of
+from lm_gym.data.tags import tag_names_of, types_of
+from lm_gym.data.word_labels import WordLabeller, label_each_word
 from lm_gym.hashing import mix
-from lm_gym.ragged import to_offsets
 
 SPLITS = ("train", "validation", "test")
 
@@ -69,11 +67,11 @@ class Dataset:
                 raise DataError(
                     f"split {split} has its own vocabulary or tags: create the splits with Dataset.from_sentences"
                 )
-            if _described(corpus) != _described(first):
+            if described(corpus) != described(first):
                 raise DataError(f"split {split} has other columns or labels than {next(iter(ordered))}")
         counts = overlaps(ordered)
         refuse_overlap(ordered, counts, max_overlap)
-        return cls(name, ordered, counts, _fingerprint(ordered), (*notes, *_overlap_notes(ordered, counts)))
+        return cls(name, ordered, counts, fingerprint_of(ordered), (*notes, *overlap_notes(ordered, counts)))
 
     @classmethod
     def from_builders(
@@ -90,16 +88,9 @@ class Dataset:
         Raises:
             DataError: as in `Corpus.from_builder` and `from_splits`; or only some splits have tags or another field.
         """
-        held = {split: [*["tags"][: len(builder.tags)], *builder.fields] for split, builder in builders.items()}
         for builder in builders.values():
             builder.check()
-        for field in dict.fromkeys(field for fields in held.values() for field in fields):
-            with_it = [split for split in held if field in held[split]]
-            without = [split for split in held if split not in with_it]
-            if without:
-                raise DataError(
-                    f"{', '.join(with_it)} of {name} has {field} and {', '.join(without)} has none: give all, or none"
-                )
+        _check_fields(name, builders)
         models = [builders["train"]] if "train" in builders else [*builders.values()]
         raw_tags = parse_raw_tags(builders.values(), scheme)
         tag_names = tag_names_of(types_of(raw_tags[tag] for builder in models for tag in builder.raw_tags))
@@ -110,10 +101,7 @@ class Dataset:
             for split, builder in builders.items()
         }
         remarks = [f"{split}: {note}" for split, builder in builders.items() for note in builder.notes()]
-        if are_types_alone(raw_tags):
-            types = ", ".join(sorted(types_of(raw_tags.values())))
-            remarks.append(f"tags are types alone ({types}): neighbouring words of one type are read as one entity")
-        notes = (*remarks, *_unread_note(builders.values()), *notes)
+        notes = (*remarks, *type_notes(raw_tags), *unread_notes(builders.values()), *notes)
         return cls.from_splits(name, splits, max_overlap=max_overlap, notes=notes)
 
     @classmethod
@@ -217,7 +205,7 @@ class Dataset:
 
     def _divided(self, splits: dict[str, Corpus], note: str) -> "Dataset":
         """Return the same texts in other splits, with overlaps counted again."""
-        kept = [old for old in self.notes if old not in _overlap_notes(self.splits, self.overlap)]
+        kept = [old for old in self.notes if old not in overlap_notes(self.splits, self.overlap)]
         return Dataset.from_splits(self.name, splits, max_overlap=1.0, notes=(*kept, note))
 
     def with_tag_names(self, tag_names: Sequence[str]) -> "Dataset":
@@ -229,11 +217,9 @@ class Dataset:
         if tuple(tag_names) == self.tag_names:
             return self
         splits = {split: corpus.with_tag_names(tag_names) for split, corpus in self.splits.items()}
-        return Dataset(self.name, splits, self.overlap, _fingerprint(splits), self.notes)
+        return Dataset(self.name, splits, self.overlap, fingerprint_of(splits), self.notes)
 
-    def with_word_labels(
-        self, label: Callable[[list[str]], tuple[Sequence[str], Sequence[int]]], names: Sequence[str]
-    ) -> "Dataset":
+    def with_word_labels(self, label: WordLabeller, names: Sequence[str]) -> "Dataset":
         """Return texts with a label for each word, for tasks that derive their labels from plain text.
 
         Args:
@@ -244,18 +230,7 @@ class Dataset:
         Raises:
             DataError: the numbers of words and labels differ, a label is outside `names`, or a split becomes empty.
         """
-        if len(set(names)) < len(names):
-            raise DataError(f"two labels have the same name: {', '.join(map(str, names))}")
-        words = Words()
-        found = {
-            split: _labelled(f"{self.name}, {split}", corpus, label, len(names), words)
-            for split, corpus in self.splits.items()
-        }
-        vocabulary = tuple(words)
-        splits = {
-            split: Corpus(flat, vocabulary, to_offsets(lengths), labels, tuple(names))
-            for split, (flat, labels, lengths) in found.items()
-        }
+        splits = label_each_word(self.name, self.splits, label, names)
         return Dataset.from_splits(self.name, splits, max_overlap=1.0, notes=self.notes)
 
     def with_label_names(self, name: str, label_names: Sequence[str]) -> "Dataset":
@@ -265,81 +240,16 @@ class Dataset:
             DataError: the column does not exist, or `label_names` lacks a label that is used.
         """
         splits = {split: corpus.with_label_names(name, label_names) for split, corpus in self.splits.items()}
-        return Dataset(self.name, splits, self.overlap, _fingerprint(splits), self.notes)
+        return Dataset(self.name, splits, self.overlap, fingerprint_of(splits), self.notes)
 
 
-def _labelled(
-    place: str,
-    corpus: Corpus,
-    label: Callable[[list[str]], tuple[Sequence[str], Sequence[int]]],
-    num_labels: int,
-    vocabulary: Words,
-) -> tuple[NDArray[np.int32], NDArray[np.int16], NDArray[np.int64]]:
-    """Return words, labels and lengths of the relabelled texts of a split (see `Dataset.with_word_labels`)."""
-    words, labels, lengths = array("i"), array("h"), array("q")
-    for number in range(len(corpus)):
-        text, its_labels = label(corpus.text(number))
-        if len(text) != len(its_labels):
-            raise DataError(f"{place}, text {number}: {len(text)} words but {len(its_labels)} labels")
-        if its_labels and not 0 <= min(its_labels) <= max(its_labels) < num_labels:
-            raise DataError(f"{place}, text {number}: labels are 0 to {num_labels - 1}, got {list(its_labels)}")
-        if text:
-            words.extend(vocabulary[word] for word in text)
-            labels.extend(its_labels)
-            lengths.append(len(text))
-    if not lengths:
-        raise DataError(f"{place}: no text is left")
-    return np.frombuffer(words, np.int32), np.frombuffer(labels, np.int16), np.frombuffer(lengths, np.int64)
-
-
-def _described(corpus: Corpus) -> dict[str, tuple[str, ...]]:
-    """Return the kind of each column and the names of its labels, if any."""
-    return {
-        name: (column.kind, *(column.names if isinstance(column, LabelColumn) else ()))
-        for name, column in corpus.columns.items()
-    }
-
-
-def _unread_note(builders: Iterable[CorpusBuilder]) -> list[str]:
-    """Return a note on the columns that are not read, if any."""
-    unread = {column: builder.unnamed for builder in builders for column in builder.unread}
-    if not unread:
-        return []
-    width = max(unread.values())
-    return [not_read("column", [*unread], f" of {width}" if width else "")]
-
-
-def not_read(what: str, names: Sequence[str], of: str = "") -> str:
-    """Return a note about columns or splits that are not read."""
-    listed = ", ".join(names)
-    return f"{what}s {listed}{of} are not read" if len(names) > 1 else f"{what} {listed}{of} is not read"
-
-
-def _overlap_notes(splits: Mapping[str, Corpus], counts: Mapping[tuple[str, str], int]) -> list[str]:
-    notes = []
-    for pair, count in counts.items():
-        small, large = sorted(pair, key=lambda split: len(splits[split]))
-        if count:
-            notes.append(f"{count} of the {len(splits[small])} texts of {small} also occur in {large}")
-    return notes
-
-
-def _fingerprint(splits: Mapping[str, Corpus]) -> str:
-    """Return 16 hexadecimal digits of a SHA-256 over the vocabulary, all names and the arrays of each split."""
-    digest = hashlib.sha256()
-    first = next(iter(splits.values()))
-    for names in (first.vocabulary, first.tag_names):
-        for start in range(0, len(names), 4096):
-            digest.update("\0".join(names[start : start + 4096]).encode("utf-8", "surrogatepass"))
-        digest.update(b"\1")
-    for split, corpus in splits.items():
-        digest.update(f"{split} {len(corpus)} {corpus.offsets[-1]}\0".encode())
-        for values in (corpus.words, corpus.offsets, corpus.tags):
-            if values is not None:
-                digest.update(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).data)
-        for name, column in sorted(corpus.columns.items()):
-            digest.update("\0".join((name, *_described(corpus)[name], "")).encode("utf-8", "surrogatepass"))
-            for part in column.arrays():
-                digest.update(f"{len(part)}\0".encode())
-                digest.update(np.ascontiguousarray(part, part.dtype.newbyteorder("<")).data)
-    return digest.hexdigest()[:16]
+def _check_fields(name: str, builders: Mapping[str, CorpusBuilder]) -> None:
+    """Raise DataError if only some splits have tags or another field."""
+    held = {split: [*["tags"][: len(builder.tags)], *builder.fields] for split, builder in builders.items()}
+    for field in dict.fromkeys(field for fields in held.values() for field in fields):
+        with_it = [split for split in held if field in held[split]]
+        without = [split for split in held if split not in with_it]
+        if without:
+            raise DataError(
+                f"{', '.join(with_it)} of {name} has {field} and {', '.join(without)} has none: give all, or none"
+            )

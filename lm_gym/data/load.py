@@ -9,7 +9,7 @@ from typing import Any
 from lm_gym.bounds import NonNegativeInt, PositiveInt, UnitInterval, bounded
 from lm_gym.builtin import BUILTIN, RECORDS
 from lm_gym.data.builder import CorpusBuilder
-from lm_gym.data.dataset import SPLITS, Dataset, not_read
+from lm_gym.data.dataset import SPLITS, Dataset
 from lm_gym.data.errors import DataError, OtherFields, nearest
 from lm_gym.data.field_builders import Words
 from lm_gym.data.fields import DESCRIPTIONS, WORDS_AND_TAGS, Field
@@ -17,6 +17,7 @@ from lm_gym.data.folder import choose_splits, split_files, split_of
 from lm_gym.data.formats import read_file
 from lm_gym.data.frames import read_data
 from lm_gym.data.hub import PREFIX, fetch
+from lm_gym.data.notes import not_read
 from lm_gym.data.options import ColumnKey, ReadOptions
 
 Source = str | os.PathLike[str] | Dataset | Mapping[str, Any] | Iterable[Any]

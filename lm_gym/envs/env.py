@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lm_gym.data import Dataset
 from lm_gym.envs.classes import environment_class, remade
-from lm_gym.envs.episodes import Observation
+from lm_gym.envs.spaces import Observation
 from lm_gym.envs.vector import TextVectorEnv
 from lm_gym.rewards import Reward
 from lm_gym.tasks import Cut, Task

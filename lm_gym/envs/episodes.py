@@ -1,16 +1,15 @@
 """The dynamics of the environments: N episodes as a struct of arrays."""
 
-from typing import Any
-
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
 
 from lm_gym.envs.decisions import Decisions
+from lm_gym.envs.spaces import Observation, empty_observation
 from lm_gym.hashing import mix
 from lm_gym.rewards import Board, Decision, Reward, Step
 from lm_gym.tasks import DecidedText, Progress, Task
 
-Observation = dict[str, NDArray[Any]]
 _CHOICE = np.uint64(0xC401CE)  # random quantities besides those of `Task.open`
 
 
@@ -21,8 +20,7 @@ class Episodes:
         task: the task, with its texts.
         reward: the reward, bound to the task.
         num_rows: N.
-        cursor: whether the observation has a cursor (`unit="token"`).
-        mask_actions: whether the observation has `action_mask`.
+        space: the observation space of a single environment.
         distributions: whether actions are distributions.
 
     Attributes:
@@ -40,19 +38,13 @@ class Episodes:
             or one step decides all.
     """
 
-    def __init__(
-        self,
-        task: Task,
-        reward: Reward,
-        num_rows: int,
-        *,
-        cursor: bool,
-        mask_actions: bool,
-        distributions: bool,
-    ) -> None:
+    def __init__(self, task: Task, reward: Reward, num_rows: int, space: spaces.Dict, *, distributions: bool) -> None:
         tokens, positions, choices = task.shape
         self.task = task
         self.num_choices = choices
+        self.observation: Observation = empty_observation(space, task, num_rows)
+        self._predictions = self.observation["predictions"]
+        self._cursor = self.observation.get("cursor", np.zeros((num_rows, 1), np.int64))
         self.targets = np.full((num_rows, positions), choices, np.int64)
         self.counts = np.ones(num_rows, np.int64)
         self._one = np.ones(num_rows, np.int64)  # adding an array is three times as fast as adding a Python number
@@ -63,31 +55,14 @@ class Episodes:
         self.keys = np.zeros(num_rows, np.int64)
         self.steps = np.zeros(num_rows, np.int64)
         self.order: NDArray[np.int64] | None = None
-        self.in_steps = task.in_steps and not cursor
-        several = cursor or self.in_steps
+        self.in_steps = "due" in self.observation
+        several = self.in_steps or "cursor" in self.observation
         self.log_probs = np.zeros((num_rows, positions)) if distributions and several else None
-        self.observation: Observation = {
-            "input_ids": np.zeros((num_rows, tokens), np.int64),
-            "attention_mask": np.zeros((num_rows, tokens), np.int8),
-            "positions": np.zeros((num_rows, positions), np.int64),
-            "position_mask": np.zeros((num_rows, positions), np.int8),
-            "predictions": np.full((num_rows, positions), choices, np.int64),
-        }
-        self._predictions = self.observation["predictions"]
-        self._cursor = np.zeros((num_rows, 1), np.int64)
-        if cursor:
-            self.observation["cursor"] = self._cursor
-        if self.in_steps:
-            self.observation["due"] = np.zeros((num_rows, positions), np.int8)
-            if task.max_steps is not None:
-                self.observation["steps_left"] = np.zeros((num_rows, 1), np.int64)
         self._write = task.writes
         none = np.zeros(1, np.int64)
         self._allowed = None if task.allowed(none) is None else np.ones((num_rows, choices), np.bool_)
         self._gains = None if task.gains(none) is None else np.zeros((num_rows, choices))
-        self._masks = mask_actions and (not task.static_masks or self._allowed is not None)
-        if mask_actions:
-            self.observation["action_mask"] = np.repeat(task.always_legal[None].astype(np.int8), num_rows, axis=0)
+        self._masks = "action_mask" in self.observation and (not task.static_masks or self._allowed is not None)
         self._rows = np.arange(num_rows)
         self._starts = self._rows * positions  # where each row begins in the flattened [N, T] arrays
         self._tokens = np.arange(tokens)

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from lm_gym.hashing import mix, permute
 
 SAMPLINGS = ("shuffled", "bucketed", "sequential")
+FIXED_KEY = 0x5EED  # key of the masks of texts played by `indices`, independent of the seed
 _WINDOW = 4096  # draws computed at a time
 _BATCHES = 50  # batches in a window sorted by length
 
@@ -20,12 +21,14 @@ class Sampler:
         batch: number of texts drawn at a time.
 
     Attributes:
+        key: key of the sequence; -1 before the first `restart`.
         draws: number of texts drawn so far; with the key, this is the entire state.
     """
 
     def __init__(self, sampling: str, lengths: NDArray[np.integer], batch: int) -> None:
         self.sampling = sampling
         self.num_texts = len(lengths)
+        self.key = -1
         self.draws = 0
         self._lengths = lengths
         self._batch = batch
@@ -33,13 +36,12 @@ class Sampler:
         if sampling == "bucketed":
             batches = min(_BATCHES, self.num_texts // batch)
             self._window = batch * max(1, batches)
-        self._key = 0
         self._at = -1  # the current window
         self._order = np.zeros(0, np.int64)  # its draws, in the order of play
 
     def restart(self, key: int, draws: int = 0) -> None:
         """Start the sequence of a key at a given draw."""
-        self._key, self.draws, self._at = key, draws, -1
+        self.key, self.draws, self._at = key, draws, -1
 
     def take(self, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Draw texts; return their indices and numbers of earlier visits, int64 [count] each."""
@@ -49,7 +51,7 @@ class Sampler:
         while done < count:
             window, offset = divmod(self.draws, self._window)
             if window != self._at:
-                self._open(window)
+                self._order, self._at = self._open(window), window
             step = min(count - done, self._window - offset)
             texts[done : done + step] = self._order[0, offset : offset + step]
             visits[done : done + step] = self._order[1, offset : offset + step]
@@ -57,15 +59,15 @@ class Sampler:
             self.draws += step
         return texts, visits
 
-    def _open(self, window: int) -> None:
+    def _open(self, window: int) -> NDArray[np.int64]:
+        """Return the texts and the visits of a window's draws, in the order of play, int64 [2, W]."""
         draws = np.arange(window * self._window, (window + 1) * self._window)
         visits, texts = np.divmod(draws, self.num_texts)
         if self.sampling != "sequential":
-            texts = permute(texts, self.num_texts, self._key, visits)
+            texts = permute(texts, self.num_texts, self.key, visits)
         if self.sampling == "bucketed":
             by_length = np.argsort(self._lengths[texts], kind="stable")
-            batches = np.argsort(mix(self._key, window, np.arange(self._window // self._batch)), kind="stable")
+            batches = np.argsort(mix(self.key, window, np.arange(self._window // self._batch)), kind="stable")
             order = by_length.reshape(-1, self._batch)[batches].reshape(-1)
             texts, visits = texts[order], visits[order]
-        self._order = np.stack([texts, visits])
-        self._at = window
+        return np.stack([texts, visits])

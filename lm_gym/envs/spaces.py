@@ -4,10 +4,17 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
 from lm_gym.envs.arguments import EnvArguments
 from lm_gym.tasks import Task
 
+Observation = dict[str, NDArray[Any]]
+LEAVES = (
+    "input_ids", "attention_mask", "positions", "position_mask", "predictions",
+    "cursor", "due", "steps_left", "action_mask",
+)  # fmt: skip
+"""The leaves that an observation may have, in the order of the arrays; a Dict space sorts its keys."""
 LOGIT_BOUND = (
     1e4  # bound of the space, because Stable-Baselines3 refuses an unbounded Box; any finite value is accepted
 )
@@ -32,6 +39,22 @@ def observation_space(task: Task, settings: EnvArguments) -> spaces.Dict:
     if settings.mask_actions:
         leaves["action_mask"] = spaces.Box(0, 1, (choices,), np.int8)
     return spaces.Dict(leaves)
+
+
+def empty_observation(space: spaces.Dict, task: Task, num_rows: int) -> Observation:
+    """Return the observation of rows without texts: zeros, no decisions, and all choices that can be legal.
+
+    Args:
+        space: the observation space of a single environment.
+        task: the task.
+        num_rows: N; each leaf has the shape [N, …].
+    """
+    leaves = {key: space[key] for key in LEAVES if key in space.spaces}
+    observation = {key: np.zeros((num_rows, *(leaf.shape or ())), leaf.dtype) for key, leaf in leaves.items()}
+    observation["predictions"][...] = task.shape.choices
+    if "action_mask" in observation:
+        observation["action_mask"][...] = task.always_legal
+    return observation
 
 
 def longer(space: spaces.Space[Any], tokens: int) -> spaces.Dict:

@@ -8,6 +8,8 @@ from lm_gym.bounds import check_arguments
 from lm_gym.naming import among
 from lm_gym.registry import Registry
 from lm_gym.rewards.accuracy import Accuracy
+from lm_gym.rewards.board import Board, Decision, Step
+from lm_gym.rewards.choices import ChoiceRewards, Choices, GoldError
 from lm_gym.rewards.compose import AtTheEnd, FunctionReward, RewardFunction, WeightedSum
 from lm_gym.rewards.cost import Cost
 from lm_gym.rewards.discounted_gain import DiscountedGain
@@ -17,7 +19,7 @@ from lm_gym.rewards.label_f1 import LabelF1
 from lm_gym.rewards.log_likelihood import LogLikelihood
 from lm_gym.rewards.macro_f1 import MacroF1
 from lm_gym.rewards.relevance import Relevance
-from lm_gym.rewards.reward import Board, ChoiceRewards, Choices, Decision, GoldError, Reward, Separable, Step, Track
+from lm_gym.rewards.reward import Reward, Separable, Track
 from lm_gym.rewards.rule import Rule
 
 __all__ = [

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lm_gym.bounds import NonNegativeFloat
-from lm_gym.rewards.reward import ChoiceRewards, Choices, Separable
+from lm_gym.rewards.choices import ChoiceRewards, Choices
+from lm_gym.rewards.reward import Separable
 
 
 class Accuracy(Separable):

@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lm_gym.registry import UserCodeError
-from lm_gym.rewards.reward import Board, ChoiceRewards, Choices, Decision, Reward, Step, Track, at_the_end
+from lm_gym.rewards.board import Board, Decision, Step
+from lm_gym.rewards.choices import ChoiceRewards, Choices
+from lm_gym.rewards.reward import Reward, Track, at_the_end
 
 RewardFunction = Callable[[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]], NDArray[Any]]
 

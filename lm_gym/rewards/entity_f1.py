@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lm_gym.iob2 import BEGINS, ENDS, Boundaries, boundaries
-from lm_gym.rewards.reward import Board, Decision, Reward, Track
+from lm_gym.rewards.board import Board, Decision
+from lm_gym.rewards.reward import Reward, Track
 
 
 class EntityF1(Reward):

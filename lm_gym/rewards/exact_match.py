@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lm_gym.rewards.reward import Board, Decision, Reward, Track, at_the_end
+from lm_gym.rewards.board import Board, Decision
+from lm_gym.rewards.reward import Reward, Track, at_the_end
 
 
 class ExactMatch(Reward):

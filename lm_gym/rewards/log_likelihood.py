@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lm_gym.bounds import OpenUnitInterval
-from lm_gym.rewards.reward import Board, ChoiceRewards, Decision, Observation, Separable, Track
+from lm_gym.rewards.board import Board, Decision, Observation
+from lm_gym.rewards.choices import ChoiceRewards
+from lm_gym.rewards.reward import Separable, Track
 
 Reference = Callable[[Observation], NDArray[Any]]
 

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lm_gym.bounds import Fraction
-from lm_gym.rewards.reward import ChoiceRewards, Separable
+from lm_gym.rewards.choices import ChoiceRewards
+from lm_gym.rewards.reward import Separable
 
 
 class MacroF1(Separable):

@@ -7,7 +7,9 @@ from numpy.typing import NDArray
 
 from lm_gym.bounds import NonNegativeFloat
 from lm_gym.ranking import repeated
-from lm_gym.rewards.reward import Board, ChoiceRewards, Decision, Separable, Step, Track
+from lm_gym.rewards.board import Board, Decision, Step
+from lm_gym.rewards.choices import ChoiceRewards
+from lm_gym.rewards.reward import Separable, Track
 
 
 class Relevance(Separable):

@@ -1,128 +1,15 @@
 """The base class of rewards, which score positions: whole texts at once or position by position."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
 from copy import copy
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lm_gym.bounds import Bounded
-from lm_gym.costs import Costs
-from lm_gym.naming import among
-
-Observation = dict[str, NDArray[Any]]
-
-
-class GoldError(ValueError):
-    """A reward does not support the kind of gold of a task."""
-
-
-class Choices(NamedTuple):
-    """Facts about the task that a reward may use in addition to the gold choices.
-
-    Attributes:
-        num_choices: n.
-        names: name of each choice for users: labels, or vocabulary ids.
-        target_counts: int64 [n], frequency of each choice as gold in the training split.
-        distribution: whether actions are distributions.
-        gold: kinds of gold that the task offers (see `Reward.gold`); None if unknown.
-        costs: the costs of wrong choices; None if the task defines none.
-        abstention: the choice that abstains from the others; None if there is none.
-        distinct: whether the choices of a text must differ from one another.
-    """
-
-    num_choices: int
-    names: Sequence[Any]
-    target_counts: NDArray[np.int64]
-    distribution: bool = False
-    gold: frozenset[str] | None = None
-    costs: Costs | None = None
-    abstention: int | None = None
-    distinct: bool = False
-
-    def find(self, name: object) -> int:
-        """Return the index of a choice by its name.
-
-        Raises:
-            ValueError: the choice does not exist.
-        """
-        if name not in self.names:
-            few = len(self.names) <= 50
-            known = among(name, map(str, self.names)) if few else f": they are {self.names[0]!r} … {self.names[-1]!r}"
-            raise ValueError(f"unknown choice {name!r}{known}")
-        return self.names.index(name)
-
-
-class Decision(NamedTuple):
-    """One decision of every row.
-
-    Attributes:
-        choices: int64 [N], already written to the predictions.
-        targets: int64 [N], the gold choices.
-        log_probs: [N], log-probability of each target if actions are distributions, else None.
-        cursor: int64 [N], the decided position.
-        last: bool [N], whether it is the last position of its text.
-    """
-
-    choices: NDArray[np.int64]
-    targets: NDArray[np.int64]
-    log_probs: NDArray[Any] | None
-    cursor: NDArray[np.int64]
-    last: NDArray[np.bool_]
-
-
-class Step(NamedTuple):
-    """A step that decided some positions of every row.
-
-    Attributes:
-        decided: bool [N, T], the positions decided, whose choices are already written into the predictions.
-        last: bool [N], whether the text ends with this step.
-        log_probs: float64 [N, T], log-probability of each target when its position was decided, if actions are
-            distributions, else None.
-        taken_back: int64 [N, T], the choices of positions that the step opened again, n elsewhere; None if there are
-            none. Their predictions are n already.
-    """
-
-    decided: NDArray[np.bool_]
-    last: NDArray[np.bool_]
-    log_probs: NDArray[np.float64] | None
-    taken_back: NDArray[np.int64] | None = None
-
-
-class ChoiceRewards(NamedTuple):
-    """The reward of every choice at every position.
-
-    Attributes:
-        gold: float32 [N, T], the reward of the gold choice; arbitrary where padded.
-        others: float32, the reward of each choice if it is not gold: [n], [N, T, 1] or another shape that broadcasts to
-            [N, T, n].
-    """
-
-    gold: NDArray[np.float32]
-    others: NDArray[np.float32]
-
-
-class Board(NamedTuple):
-    """The live arrays of the episodes that a `Track` follows; the track does not write to them.
-
-    Attributes:
-        targets: int64 [N, T], gold choices; n where padded.
-        predictions: int64 [N, T], choices so far; n where undecided or padded.
-        counts: int64 [N], number of positions.
-        observe: returns the observation of some rows, each leaf [R, …].
-        gains: float64 [N, n], relevance of each choice (see `lm_gym.tasks.Task.gains`); None if the task has none.
-        obeys: maps choices int64 [..., N, T], n where open, to whether each text obeys the task's rule, bool [..., N]
-            (see `lm_gym.tasks.Task.obeys`).
-    """
-
-    targets: NDArray[np.int64]
-    predictions: NDArray[np.int64]
-    counts: NDArray[np.int64]
-    observe: Callable[[NDArray[np.int64]], Observation]
-    gains: NDArray[np.float64] | None = None
-    obeys: Callable[[NDArray[np.int64]], NDArray[np.bool_]] | None = None
+from lm_gym.rewards.board import Board, Decision, Step
+from lm_gym.rewards.choices import ChoiceRewards, Choices, GoldError
 
 
 class Reward(Bounded, ABC):

@@ -8,8 +8,8 @@ from gymnasium import logger
 
 from lm_gym.data import Dataset
 from lm_gym.naming import among
-from lm_gym.tasks.encoded import Encoded, WordTable
-from lm_gym.tasks.task import Shape, Task
+from lm_gym.tasks.encoded import Encoded, Shape, WordTable
+from lm_gym.tasks.task import Task
 from lm_gym.tokenizer import TextTokenizer
 
 _BUILT: "WeakKeyDictionary[Dataset, dict[tuple[Any, ...], Task]]" = WeakKeyDictionary()

@@ -130,7 +130,7 @@ def _encode_chunk(
     order = np.argsort(text_of, kind="stable")
     flat = flat[ragged.take_rows(ragged.to_offsets(sizes), order)[0]]
     lengths = np.bincount(text_of, sizes, len(texts)).astype(np.int64)
-    frame = len(layout.tokenizer.prefix) + len(layout.tokenizer.suffix)
+    frame = layout.tokenizer.frame
     if layout.apart:
         _refuse_long_part(candidates, choices, room, first, frame)
         over = np.maximum(context - room, 0)

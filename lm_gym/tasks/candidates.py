@@ -137,6 +137,18 @@ class AmongCandidates(FixedPositions):
         number = choice - self.options.abstain
         return found[number] if 0 <= number < len(found) else None
 
+    def candidate_text(self, text: int, choice: int) -> str | None:
+        """Return the candidate that a choice names as a string (see `choice_words`)."""
+        words = self.choice_words(text, choice)
+        return None if words is None else " ".join(words)
+
+    def shown_words(self, text: int) -> list[str]:
+        """Return the words of a text for display: its context, with bars between turns, and numbered candidates."""
+        words = [word for turn in context_of(self.corpus, text) for word in (*turn, "|")][:-1]
+        for number, candidate in enumerate(self.candidates.of(text), 1):
+            words += [f"[{number}]", *candidate]
+        return words
+
 
 def relevance_of(corpus: Corpus) -> NumbersColumn:
     """Return the relevance of the candidates of a prepared corpus."""
@@ -183,17 +195,34 @@ def item_keys(column: TextsColumn) -> NDArray[np.int64]:
 def best_candidates(corpus: Corpus) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return the first most relevant candidate of each text, int64 [N], and whether it is relevant, bool [N]."""
     column = relevance_of(corpus)
+    best = by_relevance(corpus)[column.offsets[:-1]]
+    return best, column.values[column.offsets[:-1] + best] > 0
+
+
+def by_relevance(corpus: Corpus) -> NDArray[np.int64]:
+    """Return the candidates of each text by relevance, the most relevant first, int64 [M]; ties in their order."""
+    column = relevance_of(corpus)
     texts = np.repeat(np.arange(len(corpus)), column.lengths)
     order = np.lexsort((np.arange(len(texts)), -column.values, texts))
-    best = order[column.offsets[:-1]]
-    return best - column.offsets[:-1], column.values[best] > 0
+    return np.asarray(order - column.offsets[:-1][texts])
+
+
+def ungraded(corpus: Corpus) -> Corpus:
+    """Return texts to predict with a relevance of 0 for each candidate."""
+    candidates = candidates_of(corpus)
+    nothing = NumbersColumn("numbers", candidates.offsets, np.zeros(len(candidates.item_offsets) - 1))
+    return replace(corpus, columns={**corpus.columns, RELEVANCE.name: nothing})
+
+
+def context_of(corpus: Corpus, text: int) -> list[list[str]]:
+    """Return the words of the turns before a text, and of the text."""
+    turns = corpus.columns.get(TURNS.name)
+    return [*(turns.of(text) if isinstance(turns, TextsColumn) else []), corpus.text(text)]
 
 
 def context_words(corpus: Corpus, text: int) -> list[str]:
     """Return the words of a text and of the turns before it."""
-    turns = corpus.columns.get(TURNS.name)
-    before = [word for turn in turns.of(text) for word in turn] if isinstance(turns, TextsColumn) else []
-    return before + corpus.text(text)
+    return [word for turn in context_of(corpus, text) for word in turn]
 
 
 def scored(task: AmongCandidates, score: Callable[[int], NDArray[np.float64]]) -> Callable[[Batch], Prediction]:

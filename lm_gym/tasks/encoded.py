@@ -28,6 +28,20 @@ class Cut(NamedTuple):
     positions: int
 
 
+class Shape(NamedTuple):
+    """Sizes shared by all splits of a dataset, so that their environments have the same spaces.
+
+    Attributes:
+        tokens: L, number of sub-tokens in the longest text.
+        positions: T, maximum number of positions in a text.
+        choices: n, number of choices of an action.
+    """
+
+    tokens: int
+    positions: int
+    choices: int
+
+
 class Source(NamedTuple):
     """A split to encode.
 

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lm_gym import ragged
+from lm_gym.tasks.dynamics import OpenedTexts
 from lm_gym.tasks.encoded import Encoded
-from lm_gym.tasks.task import OpenedTexts, Task
+from lm_gym.tasks.task import Task
 
 if TYPE_CHECKING:
     from lm_gym.tokenizer import TextTokenizer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,9 +13,11 @@ from lm_gym import ragged
 from lm_gym.data.fields import WORDS, Field
 from lm_gym.hashing import mix
 from lm_gym.tasks.baseline import RANDOM, Baseline, unigram
+from lm_gym.tasks.display import json_line
+from lm_gym.tasks.dynamics import OpenedTexts
 from lm_gym.tasks.encoded import Cut, Encoded, Source, WordTable, expand, lay_out
 from lm_gym.tasks.parts import Nouns, Part
-from lm_gym.tasks.task import OpenedTexts, Task
+from lm_gym.tasks.task import Task
 
 if TYPE_CHECKING:
     from lm_gym.data import Corpus
@@ -76,8 +77,7 @@ class MaskedTexts(Task):
         if not len(lengths):
             raise ValueError(f"no text has a token that may be masked under the tokenizer {tokenizer.source}")
         counts = cls.num_masked(maskable, options).astype(np.int32)
-        frame = len(tokenizer.prefix) + len(tokenizer.suffix)
-        offsets = ragged.to_offsets(lengths + frame)
+        offsets = ragged.to_offsets(lengths + tokenizer.frame)
         return Encoded(ids, offsets, counts, Cut(int(long.sum()), 0), fixed=None if shown is None else fixed)
 
     @classmethod
@@ -91,7 +91,7 @@ class MaskedTexts(Task):
         inside = np.arange(len(flat)) - np.repeat(ragged.to_offsets(lengths)[:-1], lengths) < room
         counts = ragged.sums(flat[inside] == mask, ragged.to_offsets(kept))
         cut = Cut(int((lengths > room).sum()), int((flat == mask).sum() - counts.sum()))
-        offsets = ragged.to_offsets(kept + len(tokenizer.prefix) + len(tokenizer.suffix))
+        offsets = ragged.to_offsets(kept + tokenizer.frame)
         return Encoded(lay_out(flat[inside], kept, tokenizer), offsets, counts.astype(np.int32), cut, given=True)
 
     @classmethod
@@ -192,24 +192,24 @@ class MaskedTexts(Task):
 
     def predicted(self, text: DecidedText, spans: Sequence[tuple[int, int]] | None) -> dict[str, Any]:
         """Return `predicted` and `probability`, the tokens for the masks, and `filled`, the text with them."""
-        start, end = self.encoded.offsets[text.index : text.index + 2]
-        ids = self.encoded.ids[start:end].astype(np.int64)
-        ids[text.places] = np.where(text.choices == self.shape.choices, self.tokenizer.require_mask(), text.choices)
-        inside = ids[len(self.tokenizer.prefix) : len(ids) - len(self.tokenizer.suffix)]
-        return {**super().predicted(text, spans), "filled": self.tokenizer.decode(inside.tolist())}
+        filled = np.where(text.choices == self.shape.choices, self.tokenizer.require_mask(), text.choices)
+        return {**super().predicted(text, spans), "filled": self._with(text, filled)}
 
     def format_prediction(self, text: DecidedText) -> str:
         """Return a JSON object with the masked text, and the gold and the predicted token of each mask."""
-        tokenizer = self.tokenizer
+        record = {
+            "text": self._with(text, self.tokenizer.require_mask()),
+            "gold": [self.tokenizer.decode([target]) for target in text.targets.tolist()],
+            "predicted": [self.tokenizer.decode([choice]) for choice in text.choices.tolist()],
+        }
+        return json_line(record)
+
+    def _with(self, text: DecidedText, tokens: NDArray[np.int64] | int) -> str:
+        """Return a text with other tokens at its positions, without special tokens."""
         start, end = self.encoded.offsets[text.index : text.index + 2]
         ids = self.encoded.ids[start:end].astype(np.int64)
-        ids[text.places] = tokenizer.require_mask()
-        record = {
-            "text": tokenizer.decode(ids[len(tokenizer.prefix) : len(ids) - len(tokenizer.suffix)].tolist()),
-            "gold": [tokenizer.decode([target]) for target in text.targets.tolist()],
-            "predicted": [tokenizer.decode([choice]) for choice in text.choices.tolist()],
-        }
-        return json.dumps(record, ensure_ascii=False) + "\n"
+        ids[text.places] = tokens
+        return self.tokenizer.decode(ids[len(self.tokenizer.prefix) : len(ids) - len(self.tokenizer.suffix)].tolist())
 
 
 def _encode_chunk(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,12 +16,12 @@ from lm_gym.data.fields import LABELS, SECOND
 from lm_gym.metrics import Report, label_report
 from lm_gym.tasks.baseline import RANDOM, Baseline, by_probability
 from lm_gym.tasks.candidate_texts import Layout
+from lm_gym.tasks.display import json_line, probabilities
 from lm_gym.tasks.encoded import Cut, Encoded, Source, id_type
 from lm_gym.tasks.fixed import FixedPositions
 from lm_gym.tasks.linear import tfidf_one_vs_rest
 from lm_gym.tasks.metric import ACCURACY, MACRO_F1, Metric
 from lm_gym.tasks.parts import Nouns, Part
-from lm_gym.tasks.task import probabilities
 from lm_gym.tasks.templates import Template, between, joined
 from lm_gym.tasks.whole_texts import TEXT, encode_in_template, text_names, texts_of, words_of
 
@@ -185,7 +184,7 @@ class MultiLabelClassification(FixedPositions):
         """Return a JSON object with the text or pair, and its gold and predicted labels."""
         texts = {name: " ".join(words) for name, words in texts_of(self.corpus, text.index).items()}
         labels = {"gold": self._given(text.targets), "predicted": self._given(text.choices)}
-        return json.dumps(texts | labels, ensure_ascii=False) + "\n"
+        return json_line(texts | labels)
 
     def predicted(self, text: DecidedText, spans: Sequence[tuple[int, int]] | None) -> dict[str, Any]:
         """Return `predicted`, the labels of the text, and `probability`, that of each label by its name."""

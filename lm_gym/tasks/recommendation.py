@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -12,7 +11,6 @@ from numpy.typing import NDArray
 
 from lm_gym import ragged
 from lm_gym.bounds import PositiveInt, bounded
-from lm_gym.data.columns import NumbersColumn, TextsColumn
 from lm_gym.data.errors import DataError
 from lm_gym.data.fields import CANDIDATES, RELEVANCE, TURNS, WORDS, Field
 from lm_gym.ranking import Clicked
@@ -23,9 +21,11 @@ from lm_gym.tasks.candidate_texts import candidates_of
 from lm_gym.tasks.candidates import (
     AmongCandidates,
     best_candidates,
+    by_relevance,
     check_candidates,
-    relevance_of,
+    ungraded,
 )
+from lm_gym.tasks.display import json_line
 from lm_gym.tasks.metric import Metric
 from lm_gym.tasks.parts import Nouns, Part
 from lm_gym.tasks.slates import CLICKS, POPULARITY, PROPENSITY, by_rank
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from lm_gym.tasks.baseline import Batch, Prediction
     from lm_gym.tasks.evaluation import DecidedText, Evaluation
     from lm_gym.tasks.slates import Score
-    from lm_gym.tasks.task import Progress, Task
+    from lm_gym.tasks.steps import Progress
+    from lm_gym.tasks.task import Task
 
 LIKED = replace(WORDS, columns=("liked", "last_liked", "recent", "query", *WORDS.columns))
 HISTORY = replace(TURNS, columns=("history", "liked_before", *TURNS.columns))
@@ -148,7 +149,7 @@ class Recommendation(AmongCandidates):
         """Return the best items of each slate in their order, k or all."""
         sizes = candidates_of(corpus).lengths
         counts = np.minimum(sizes, options.k)
-        order = ideal_order(corpus)
+        order = by_relevance(corpus)
         rank = np.arange(len(order)) - np.repeat(ragged.to_offsets(sizes)[:-1], sizes)
         return counts, order[rank < np.repeat(counts, sizes)]
 
@@ -188,42 +189,26 @@ class Recommendation(AmongCandidates):
 
     def parts(self, text: DecidedText) -> list[Part]:
         """Return the history, the numbered candidates and the ranks."""
-        history = self.corpus.columns.get(HISTORY.name)
-        liked = [*(history.of(text.index) if isinstance(history, TextsColumn) else []), self.corpus.text(text.index)]
-        words = [word for item in liked for word in (*item, "|")][:-1]
-        for number, item in enumerate(self.candidates.of(text.index), 1):
-            words += [f"[{number}]", *item]
         ranks = [Part(f"#{rank + 1}", slot=rank) for rank in range(len(text.targets))]
-        return [*map(Part, words), Part("→"), *ranks]
+        return [*map(Part, self.shown_words(text.index)), Part("→"), *ranks]
 
     def format_prediction(self, text: DecidedText) -> str:
         """Return a JSON object with the item liked last, and the ideal and the predicted ranking."""
         rankings = {"gold": self._items(text.index, text.targets), "predicted": self._items(text.index, text.choices)}
-        return json.dumps({"liked": " ".join(self.corpus.text(text.index)), **rankings}, ensure_ascii=False) + "\n"
+        return json_line({"liked": " ".join(self.corpus.text(text.index)), **rankings})
 
     def predicted(self, text: DecidedText, spans: Any) -> dict[str, Any]:
         """Return the items of the ranks, best first, as `predicted`."""
         return {"predicted": self._items(text.index, text.choices)}
 
     def _items(self, text: int, choices: NDArray[np.int64]) -> list[str | None]:
-        found = (self.choice_words(text, choice) for choice in choices.tolist())
-        return [None if words is None else " ".join(words) for words in found]
-
-
-def ideal_order(corpus: Corpus) -> NDArray[np.int64]:
-    """Return the candidates of each text by relevance, the most relevant first, int64 [M]; ties in their order."""
-    column = relevance_of(corpus)
-    texts = np.repeat(np.arange(len(corpus)), column.lengths)
-    order = np.lexsort((np.arange(len(texts)), -column.values, texts))
-    return np.asarray(order - column.offsets[:-1][texts])
+        return [self.candidate_text(text, choice) for choice in choices.tolist()]
 
 
 def _graded(split: str, corpus: Corpus, labelled: bool) -> Corpus:
     """Return a split whose slates are checked."""
-    candidates = candidates_of(corpus)
     if not labelled:
-        nothing = NumbersColumn("numbers", candidates.offsets, np.zeros(len(candidates.item_offsets) - 1))
-        corpus = replace(corpus, columns={**corpus.columns, RELEVANCE.name: nothing})
+        corpus = ungraded(corpus)
     elif RELEVANCE.name not in corpus.columns:
         raise DataError(f"{split} has no relevance: give each text a number for each candidate")
     check_candidates(split, corpus)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
@@ -25,7 +24,9 @@ from lm_gym.tasks.candidates import (
     check_candidates,
     refuse_empty,
     scored,
+    ungraded,
 )
+from lm_gym.tasks.display import json_line
 from lm_gym.tasks.metric import ACCURACY, Metric
 from lm_gym.tasks.parts import Nouns, Part
 from lm_gym.tasks.reply_bank import Reply, with_candidates
@@ -154,29 +155,20 @@ class ResponseSelection(AmongCandidates):
 
     def parts(self, text: DecidedText) -> list[Part]:
         """Return the turns, the message, the numbered candidates and the number of the reply."""
-        turns = self.corpus.columns.get(TURNS.name)
-        said = [*(turns.of(text.index) if isinstance(turns, TextsColumn) else []), self.corpus.text(text.index)]
-        words = [word for turn in said for word in (*turn, "|")][:-1]
-        for number, candidate in enumerate(self.candidates.of(text.index), 1):
-            words += [f"[{number}]", *candidate]
-        return [*map(Part, words), Part("→"), Part("reply", slot=0)]
+        return [*map(Part, self.shown_words(text.index)), Part("→"), Part("reply", slot=0)]
 
     def format_prediction(self, text: DecidedText) -> str:
         """Return a JSON object with the message, and the right and the selected reply; null if it abstains."""
         replies = {
-            name: self._reply(text.index, int(choices[0]))
+            name: self.candidate_text(text.index, int(choices[0]))
             for name, choices in (("gold", text.targets), ("predicted", text.choices))
         }
-        return json.dumps({"message": " ".join(self.corpus.text(text.index)), **replies}, ensure_ascii=False) + "\n"
+        return json_line({"message": " ".join(self.corpus.text(text.index)), **replies})
 
     def predicted(self, text: DecidedText, spans: Any) -> dict[str, Any]:
         """Return `predicted`, the reply, which is None if it abstains, and `probability`, its own."""
         found = {key: values[0] for key, values in super().predicted(text, spans).items()}
-        return {**found, "predicted": self._reply(text.index, int(text.choices[0]))}
-
-    def _reply(self, text: int, choice: int) -> str | None:
-        words = self.choice_words(text, choice)
-        return None if words is None else " ".join(words)
+        return {**found, "predicted": self.candidate_text(text.index, int(text.choices[0]))}
 
 
 def _graded(split: str, corpus: Corpus, options: ResponseSelectionOptions) -> Corpus:
@@ -204,10 +196,8 @@ def _graded(split: str, corpus: Corpus, options: ResponseSelectionOptions) -> Co
 
 
 def _ungraded(split: str, corpus: Corpus, options: ResponseSelectionOptions) -> Corpus:
-    """Return texts to predict with a relevance of 0 for each candidate."""
-    candidates = candidates_of(corpus)
-    nothing = NumbersColumn("numbers", candidates.offsets, np.zeros(len(candidates.item_offsets) - 1))
-    graded = replace(corpus, columns={**corpus.columns, RELEVANCE.name: nothing})
+    """Return texts to predict, checked, with a relevance of 0 for each candidate."""
+    graded = ungraded(corpus)
     check_candidates(split, graded)
     return graded
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lm_gym.registry import Registry, UserCodeError
+from lm_gym.tokenizer import TextTokenizer
 
 Rule = Callable[[NDArray[np.str_], NDArray[np.int64]], NDArray[np.bool_]]
 """Says which texts are valid.
@@ -77,3 +78,23 @@ def obeys(name: str, tokens: NDArray[np.str_], lengths: NDArray[np.int64]) -> ND
             f"bool of shape {lengths.shape}"
         )
     return np.asarray(said)
+
+
+def texts_obey(
+    name: str, ids: NDArray[np.int64], lengths: NDArray[np.int64], tokenizer: TextTokenizer
+) -> NDArray[np.bool_]:
+    """Return which encoded texts obey a rule, bool [R].
+
+    Args:
+        name: its name in `RULES`, or `my_module:my_rule`.
+        ids: int64 [R, L], sub-token ids with special tokens.
+        lengths: int64 [R], number of sub-tokens with special tokens.
+        tokenizer: the tokenizer of the ids.
+
+    Raises:
+        UserCodeError: as in `obeys`.
+    """
+    start, end = len(tokenizer.prefix), len(tokenizer.suffix)
+    inside = np.arange(ids.shape[1]) < (lengths - end)[:, None]
+    tokens = np.where(inside, tokenizer.spellings[ids], "")[:, start:]
+    return obeys(name, tokens, lengths - start - end)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lm_gym import ragged
-from lm_gym.confusion import calibration_error, confusion_matrix, confusion_report, matthews
 from lm_gym.costs import Costs
 from lm_gym.data.columns import LabelColumn
 from lm_gym.data.errors import DataError
 from lm_gym.data.fields import LABEL, SECOND
-from lm_gym.metrics import Report
+from lm_gym.metrics import Report, calibration_error, confusion_matrix, confusion_report, matthews
 from lm_gym.tasks.baseline import RANDOM, Baseline, unigram
+from lm_gym.tasks.display import json_line
 from lm_gym.tasks.encoded import Cut, Encoded, Source, id_type
 from lm_gym.tasks.fixed import FixedPositions
 from lm_gym.tasks.label_words import read_label_words
@@ -176,7 +175,7 @@ class TextClassification(FixedPositions):
         """Return a JSON object with the text or pair, the gold label and the predicted label."""
         texts = {name: " ".join(words) for name, words in texts_of(self.corpus, text.index).items()}
         labels = {"gold": self.choice_name(int(text.targets[0])), "predicted": self.choice_name(int(text.choices[0]))}
-        return json.dumps(texts | labels, ensure_ascii=False) + "\n"
+        return json_line(texts | labels)
 
     def predicted(self, text: DecidedText, spans: Sequence[tuple[int, int]] | None) -> dict[str, Any]:
         """Return `predicted`, the label, and `probability`, its own."""

@@ -4,30 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lm_gym import ragged
-from lm_gym.data import DataError
-from lm_gym.data.columns import NumbersColumn
 from lm_gym.data.fields import WORDS, Field
 from lm_gym.hashing import mix
-from lm_gym.tasks.certainty import SCORES
+from lm_gym.tasks.clues import CLUES, clue_words
+from lm_gym.tasks.decoding_order import FIXED, SCORES, most_certain, next_in_order, random_order, up_to_block
 from lm_gym.tasks.masked_texts import MaskedTexts
 from lm_gym.tasks.metric import ACCURACY, Metric
-from lm_gym.tasks.rules import obeys
-from lm_gym.tasks.unmasking_options import FIXED, UnmaskingOptions
+from lm_gym.tasks.rules import texts_obey
+from lm_gym.tasks.unmasking_options import UnmaskingOptions
 
 if TYPE_CHECKING:
     from lm_gym.data import Corpus
+    from lm_gym.tasks.dynamics import OpenedTexts
     from lm_gym.tasks.encoded import Encoded, Source
     from lm_gym.tasks.evaluation import Evaluation
-    from lm_gym.tasks.task import OpenedTexts, Progress
+    from lm_gym.tasks.steps import Progress
 
-CLUES = Field("clues", "numbers", ("clues", "given", "givens"), required=False)
 _COUNT, _ORDER = np.uint64(0xC0), np.uint64(0x0D)  # random quantities besides the masks
 
 
@@ -136,24 +134,8 @@ class Unmasking(MaskedTexts):
 
     @classmethod
     def shown(cls, corpus: Corpus, options: UnmaskingOptions) -> NDArray[np.bool_] | None:
-        """Return the words that are clues.
-
-        Raises:
-            DataError: a clue is not the number of a word of its text.
-        """
-        clues = corpus.columns.get(CLUES.name)
-        if not options.clues or not isinstance(clues, NumbersColumn):
-            return None
-        texts = np.repeat(np.arange(len(corpus)), clues.lengths)
-        wrong = (clues.values < 0) | (clues.values >= np.diff(corpus.offsets)[texts]) | (clues.values % 1 != 0)
-        if wrong.any():
-            first = int(np.flatnonzero(wrong)[0])
-            raise DataError(
-                f"text {texts[first]} has the clue {clues.values[first]:g}: clues number the words of their text from 0"
-            )
-        found = np.zeros(len(corpus.words), np.bool_)
-        found[corpus.offsets[texts] + clues.values.astype(np.int64)] = True
-        return found
+        """Return the words that are clues (see `clue_words`)."""
+        return clue_words(corpus) if options.clues else None
 
     @classmethod
     def num_masked(cls, maskable: NDArray[np.int64], options: UnmaskingOptions) -> NDArray[np.int64]:
@@ -187,11 +169,8 @@ class Unmasking(MaskedTexts):
         opened = super().open(texts, visits, key)
         if self.options.order != "random":
             return opened
-        slots = np.arange(self.shape.positions)
-        keys = mix(np.uint64(key), _ORDER, visits[:, None], texts[:, None], slots)
-        block = np.broadcast_to(slots // (self.options.block_size or len(slots)), keys.shape)
-        padded = slots >= opened.counts[:, None]
-        return opened._replace(order=np.lexsort((keys, block, padded)).astype(np.int64))
+        keys = mix(np.uint64(key), _ORDER, visits[:, None], texts[:, None], np.arange(self.shape.positions))
+        return opened._replace(order=random_order(keys, opened.counts, self.options.block_size))
 
     @property
     def in_steps(self) -> bool:
@@ -250,15 +229,10 @@ class Unmasking(MaskedTexts):
         The last step may decide all open positions, unless they stay open. Filled positions are due if they may be
         opened again.
         """
-        slots, block = np.arange(self.shape.positions), self.options.block_size
-        begin = progress.decided[:, None]
-        whole = np.inf if block is None else (begin // block + 1) * block  # end of the open block
         if self.options.order in FIXED:
-            now = np.zeros(progress.open.shape, np.bool_)
-            next_ones = (slots >= begin) & (slots < np.minimum(begin + self.options.per_step, whole))
-            np.put_along_axis(now, progress.order, next_ones, axis=1)
+            now = next_in_order(progress.order, progress.decided, self.options.per_step, self.options.block_size)
         else:
-            now = np.broadcast_to(slots < whole, progress.open.shape)
+            now = up_to_block(progress.decided, self.shape.positions, self.options.block_size)
         if not self.options.leave_open:
             now = now | progress.last[:, None]
         now = now & progress.open
@@ -276,10 +250,7 @@ class Unmasking(MaskedTexts):
             number = np.maximum(number, (due & (scores >= bound)).sum(-1))
         if not self.options.leave_open:
             number[last] = due.shape[1]
-        surest = np.argsort(np.where(due, -scores, np.inf), axis=1, kind="stable")
-        found = np.zeros(due.shape, np.bool_)
-        np.put_along_axis(found, surest, np.arange(due.shape[1]) < number[:, None], axis=1)
-        return found & due
+        return most_certain(due, scores, number)
 
     def choose(self, log_probs: NDArray[Any], uniforms: NDArray[np.float64] | None) -> NDArray[np.int64]:
         """Return the most probable tokens, or tokens drawn at `temperature` by inversion (see `Task.choose`)."""
@@ -320,7 +291,8 @@ class Unmasking(MaskedTexts):
             at < self.shape.choices, at, self.tokenizer.require_mask()
         )
         lengths = np.tile(observation["attention_mask"].sum(-1), len(filled))
-        return self._obey(ids.reshape(-1, ids.shape[-1]), lengths).reshape(choices.shape[:-1])
+        said = texts_obey(self.options.rule, ids.reshape(-1, ids.shape[-1]), lengths, self.tokenizer)
+        return said.reshape(choices.shape[:-1])
 
     def obeying(self, played: Evaluation) -> NDArray[np.bool_]:
         """Return which texts of an evaluation obey the rule, bool [M]."""
@@ -328,16 +300,4 @@ class Unmasking(MaskedTexts):
         rows = np.repeat(np.arange(len(ids)), np.diff(played.offsets))
         filled = played.choices < self.shape.choices
         ids[rows, played.places] = np.where(filled, played.choices, self.tokenizer.require_mask())
-        return self._obey(ids, lengths)
-
-    def _obey(self, ids: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return which texts obey the rule, from their ids int64 [R, L] and lengths [R], special tokens included."""
-        start, end = len(self.tokenizer.prefix), len(self.tokenizer.suffix)
-        inside = np.arange(ids.shape[1]) < (lengths - end)[:, None]
-        tokens = np.where(inside, self._spelled[ids], "")[:, start:]
-        return obeys(self.options.rule, tokens, lengths - start - end)
-
-    @cached_property
-    def _spelled(self) -> NDArray[np.str_]:
-        """The characters of every token."""
-        return np.array([self.tokenizer.spell(id_)[1] for id_ in range(self.tokenizer.size)])
+        return texts_obey(self.options.rule, ids, lengths, self.tokenizer)

@@ -7,11 +7,8 @@ from typing import Literal
 
 from lm_gym.bounds import NonNegativeFloat, PositiveFraction, PositiveInt, bounded
 from lm_gym.naming import check_choice
-from lm_gym.tasks.certainty import SCORES
+from lm_gym.tasks.decoding_order import FIXED, SCORES
 from lm_gym.tasks.rules import RULES
-
-FIXED = ("left_to_right", "random")
-"""Orders that do not depend on the policy."""
 
 
 @bounded

@@ -82,7 +82,7 @@ def _encode_chunk(
         texts[SECOND.name] = _expanded(table, second.words, second.item_offsets[first : last + 1])
     filled, place, cut = template.fill(texts, room)
     framed = lay_out(filled.flat, filled.lengths, tokenizer)
-    return framed, filled.lengths + len(tokenizer.prefix) + len(tokenizer.suffix), place, cut
+    return framed, filled.lengths + tokenizer.frame, place, cut
 
 
 def _expanded(table: WordTable, words: NDArray[np.int32], offsets: NDArray[np.int64]) -> Texts:

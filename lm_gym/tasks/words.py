@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -13,6 +12,7 @@ from lm_gym.data.fields import TAGS, WORDS
 from lm_gym.data.spans import word_spans
 from lm_gym.metrics import Report, class_report
 from lm_gym.tasks.baseline import RANDOM, Baseline, Batch, Prediction
+from lm_gym.tasks.display import json_line
 from lm_gym.tasks.encoded import Cut, Encoded, Source, WordTable, expand, id_type, lay_out
 from lm_gym.tasks.fixed import FixedPositions
 from lm_gym.tasks.metric import ACCURACY, Metric
@@ -82,8 +82,7 @@ class WordLabels(FixedPositions):
             counts = ragged.sums(keep, corpus.offsets)
             positions, targets = positions[keep], targets[keep]
         cut = Cut(int(long.sum()), int(len(keep) - keep.sum()))
-        frame = len(tokenizer.prefix) + len(tokenizer.suffix)
-        offsets = ragged.to_offsets(lengths + frame)
+        offsets = ragged.to_offsets(lengths + tokenizer.frame)
         return Encoded(ids, offsets, counts.astype(np.int32), cut, ragged.to_offsets(counts), positions, targets)
 
     @classmethod
@@ -126,7 +125,7 @@ class WordLabels(FixedPositions):
         """Return a JSON object with the words, and the gold and predicted labels of the decided words."""
         gold, predicted = ([self.choice_name(c) for c in values.tolist()] for values in (text.targets, text.choices))
         record = {"tokens": self.corpus.text(text.index), "gold": gold, "predicted": predicted}
-        return json.dumps(record, ensure_ascii=False) + "\n"
+        return json_line(record)
 
 
 def _encode_chunk(

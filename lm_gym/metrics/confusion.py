@@ -6,7 +6,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lm_gym.metrics import Report, class_report
+from lm_gym.metrics.classes import class_report
+from lm_gym.metrics.report import Report
 
 BINS = 15
 
