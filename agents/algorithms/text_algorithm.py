@@ -20,6 +20,7 @@ from stable_baselines3.common.utils import safe_mean
 from stable_baselines3.common.vec_env import VecEnv
 from tqdm import tqdm
 
+from lm_gym.agents.algorithms.keywords import check_keyword_names
 from lm_gym.agents.algorithms.saving import File, SavedAlgorithm
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
 from lm_gym.agents.model.devices import check_device
@@ -47,6 +48,9 @@ class TextAlgorithm(Bounded, SavedAlgorithm):
         seed: seed of all random numbers; drawn if None. Randomness is keyed by (seed, number of the update), so a
             resumed run needs no generator state, and global generators are not touched.
         sb3: further arguments of Stable-Baselines3: policy_kwargs, tensorboard_log, verbose, stats_window_size.
+
+    Raises:
+        TypeError: an argument is unknown; the message suggests the nearest name.
 
     Attributes:
         env_arguments: required arguments of its training environments.
@@ -80,6 +84,7 @@ class TextAlgorithm(Bounded, SavedAlgorithm):
         device: th.device | str = "auto",
         **sb3: Any,
     ) -> None:
+        check_keyword_names(type(self), sb3)
         check_device(device)
         if isinstance(env, str) and "lm_gym/" in env:
             rows = 32 * self.env_arguments.get("group_size", 1)
