@@ -9,7 +9,8 @@ import torch as th
 from lm_gym.agents.search.optimizers.ascent import Ascent, Rule
 from lm_gym.agents.search.optimizers.optimizer import VectorOptimizer
 from lm_gym.agents.search.optimizers.shaping import SHAPINGS, Shaping
-from lm_gym.agents.search.population.population import Domain, check_pairs
+from lm_gym.agents.search.population.domain import Domain
+from lm_gym.agents.search.population.population import check_pairs
 from lm_gym.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveFraction, PositiveInt
 from lm_gym.naming import check_choice
 

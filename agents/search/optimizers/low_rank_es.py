@@ -11,7 +11,8 @@ from lm_gym.agents.search.optimizers.ascent import Ascent, Rule
 from lm_gym.agents.search.optimizers.estimate import Scaling, scale_of
 from lm_gym.agents.search.optimizers.probing import Probing
 from lm_gym.agents.search.optimizers.shaping import SHAPINGS, Shaping
-from lm_gym.agents.search.population.population import Block, Noise
+from lm_gym.agents.search.population.domain import Block
+from lm_gym.agents.search.population.noise import Noise
 from lm_gym.bounds import PositiveInt
 from lm_gym.naming import check_choice
 

@@ -11,7 +11,9 @@ import numpy as np
 import torch as th
 from numpy.typing import NDArray
 
-from lm_gym.agents.search.population.population import Block, Domain, Kind, Population, keyed_seed
+from lm_gym.agents.search.population.domain import Block, Domain, Kind
+from lm_gym.agents.search.population.noise import keyed_seed
+from lm_gym.agents.search.population.population import Population
 from lm_gym.bounds import Bounded, NonNegativeInt, PositiveInt
 
 

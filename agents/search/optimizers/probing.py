@@ -11,7 +11,10 @@ import torch as th
 from lm_gym.agents.search.optimizers.ascent import Anchor
 from lm_gym.agents.search.optimizers.estimate import combined
 from lm_gym.agents.search.optimizers.optimizer import StructuredOptimizer
-from lm_gym.agents.search.population.population import PAIRS, Block, Noise, Pattern, Perturbed, Population, check_units
+from lm_gym.agents.search.population.domain import Block
+from lm_gym.agents.search.population.noise import Noise
+from lm_gym.agents.search.population.perturbed import PAIRS, Pattern, Perturbed
+from lm_gym.agents.search.population.population import Population, check_units
 from lm_gym.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveFraction, PositiveInt
 
 
