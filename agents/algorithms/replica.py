@@ -15,7 +15,7 @@ from lm_gym.agents.algorithms.worker_error import WorkerError
 from lm_gym.agents.algorithms.workers import Start, checksum
 
 if TYPE_CHECKING:
-    from lm_gym.agents.algorithms.black_box import BlackBox
+    from lm_gym.agents.algorithms.population_search import PopulationSearch
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Replica:
     """
 
     def __init__(self, start: Start) -> None:
-        self.agent: BlackBox = start.load()
+        self.agent: PopulationSearch = start.load()
         assert self.agent.env is not None
         self._texts = TextEnvironments(self.agent.env)
         self._draws: int | None = None
