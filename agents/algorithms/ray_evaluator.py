@@ -13,8 +13,8 @@ from ray.exceptions import RayError, RayTaskError
 
 from lm_gym.agents.algorithms.evaluators import Evaluator
 from lm_gym.agents.algorithms.fitness import Judged, Part, PopulationFitness
-from lm_gym.agents.algorithms.ray_workers import PATIENCE, Actor, OnCluster, Traffic, Worker, first_line, room
-from lm_gym.agents.algorithms.replica import Order, Update
+from lm_gym.agents.algorithms.ray_workers import PATIENCE, OnCluster, ReplicaActor, Traffic, Worker, first_line, room
+from lm_gym.agents.algorithms.replica import Order, Replica, Update
 from lm_gym.agents.algorithms.worker_error import WorkerError
 from lm_gym.agents.algorithms.workers import Start, checksum
 
@@ -23,6 +23,20 @@ if TYPE_CHECKING:
 
 AHEAD = 2  # orders sent to a worker in advance, so that it never waits for the next one
 LOSSES = 3  # maximum number of workers that may die on one chunk, or fail to start one after another
+
+
+class Actor(ReplicaActor):
+    """The process of a worker. Messages are bytes, so that they can be counted."""
+
+    replica_class = Replica
+
+    def update(self, message: bytes) -> None:
+        """Update the replica."""
+        self._replica.update(pickle.loads(message))
+
+    def parts(self, message: bytes) -> bytes:
+        """Evaluate some chunks."""
+        return pickle.dumps(self._replica.parts(pickle.loads(message)))
 
 
 class RayEvaluator(OnCluster, Evaluator):
