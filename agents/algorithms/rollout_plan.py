@@ -10,6 +10,7 @@ from stable_baselines3.common.buffers import DictRolloutBuffer
 
 from lm_gym.agents.algorithms.group_advantages import GroupAdvantage
 from lm_gym.agents.algorithms.pairing import FEW, Estimator, pair
+from lm_gym.agents.algorithms.step_buffer import StepRolloutBuffer
 from lm_gym.agents.algorithms.text_buffer import TextRolloutBuffer
 from lm_gym.envs import TextVectorEnv
 
@@ -92,7 +93,7 @@ def _plan_steps(asked: RolloutArguments, group_size: int) -> RolloutPlan:
             "read different texts, so use advantage='gae' and make the environment with group_size=1"
         )
     gamma = 1.0 if asked.gamma == "auto" else asked.gamma
-    return RolloutPlan(gamma, 0.5 if asked.vf_coef == "auto" else asked.vf_coef, DictRolloutBuffer, {})
+    return RolloutPlan(gamma, 0.5 if asked.vf_coef == "auto" else asked.vf_coef, StepRolloutBuffer, {})
 
 
 def _draws_distinct(asked: RolloutArguments, first: TextVectorEnv, estimator: Estimator[GroupAdvantage]) -> bool:
