@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch as th
 
@@ -32,6 +32,7 @@ class Antithetic(VectorOptimizer):
     """
 
     has_rate: ClassVar[bool] = True
+    stateful: ClassVar[tuple[str, ...]] = ("ascent",)
 
     def __init__(
         self,
@@ -60,10 +61,3 @@ class Antithetic(VectorOptimizer):
     def _climb(self, gradient: th.Tensor) -> None:
         """Move the mean along its gradient, which may be overwritten."""
         self.ascent.step(0, self.mean, gradient, self.generation + 1, self.rate)
-
-    def _state(self) -> dict[str, Any]:
-        return super()._state() | self.ascent.state()
-
-    def _load(self, state: dict[str, Any]) -> None:
-        super()._load(state)
-        self.ascent.load(state)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch as th
 
@@ -39,6 +39,8 @@ class LowRankES(Probing):
         scaling: `"mean"` for 1/P, or `"root"` for 1/√P.
     """
 
+    stateful: ClassVar[tuple[str, ...]] = ("anchor", "ascent")
+
     def __init__(
         self,
         centre: Sequence[th.Tensor],
@@ -72,13 +74,6 @@ class LowRankES(Probing):
     def _climb(self, index: int, tensor: th.Tensor, block: Block, estimate: th.Tensor) -> None:
         self.squares += th.linalg.vector_norm(estimate).double() ** 2
         self.ascent.step(index, tensor, estimate, self.generation + 1, block.scale * self.rate)
-
-    def _state(self) -> dict[str, Any]:
-        return super()._state() | self.ascent.state()
-
-    def _load(self, state: dict[str, Any]) -> None:
-        super()._load(state)
-        self.ascent.load(state)
 
     def logs(self) -> dict[str, float]:
         """`step_size` σ; `gradient_norm` of the last estimate Σ_i (u_i⁺ − u_i⁻) E_i/P."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch as th
 
@@ -37,6 +37,7 @@ class Probing(StructuredOptimizer):
     """
 
     has_rate: ClassVar[bool] = True
+    stateful: ClassVar[tuple[str, ...]] = ("anchor",)
     pattern: Pattern = PAIRS  # of a unit's members
 
     def __init__(
@@ -91,13 +92,6 @@ class Probing(StructuredOptimizer):
     def _climb(self, index: int, tensor: th.Tensor, block: Block, estimate: th.Tensor) -> None:
         """Move one tensor along an estimate of its gradient, in place."""
         tensor.add_(estimate, alpha=self.alpha * block.scale)
-
-    def _state(self) -> dict[str, Any]:
-        return super()._state() | self.anchor.state()
-
-    def _load(self, state: dict[str, Any]) -> None:
-        super()._load(state)
-        self.anchor.load(state)
 
     def logs(self) -> dict[str, float]:
         """`step_size` σ."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch as th
 
@@ -33,6 +33,8 @@ class ZOSGD(SPSA):
             which is much cheaper to evaluate.
     """
 
+    stateful: ClassVar[tuple[str, ...]] = ("anchor", "ascent")
+
     def __init__(
         self,
         centre: Sequence[th.Tensor],
@@ -54,10 +56,3 @@ class ZOSGD(SPSA):
 
     def _climb(self, index: int, tensor: th.Tensor, block: Block, estimate: th.Tensor) -> None:
         self.ascent.step(index, tensor, estimate, self.generation + 1, block.scale * self.rate)
-
-    def _state(self) -> dict[str, Any]:
-        return super()._state() | self.ascent.state()
-
-    def _load(self, state: dict[str, Any]) -> None:
-        super()._load(state)
-        self.ascent.load(state)
