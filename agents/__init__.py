@@ -68,10 +68,9 @@ if TYPE_CHECKING:  # the same names again, for type checkers; a test compares th
         StructuredOptimizer as StructuredOptimizer,
         VectorOptimizer as VectorOptimizer,
     )
+    from lm_gym.agents.search.population.domain import Block as Block, Domain as Domain
     from lm_gym.agents.search.population.population import (
-        Block as Block,
         Dense as Dense,
-        Domain as Domain,
         Population as Population,
         Sampled as Sampled,
     )
@@ -105,7 +104,8 @@ _HOME = {
     "runs.pushing": ("push_to_hub",),
     "search.optimizers": ("OPTIMIZERS", "register_optimizer"),
     "search.optimizers.optimizer": ("Optimizer", "StructuredOptimizer", "VectorOptimizer"),
-    "search.population.population": ("Block", "Dense", "Domain", "Population", "Sampled"),
+    "search.population.domain": ("Block", "Domain"),
+    "search.population.population": ("Dense", "Population", "Sampled"),
     "search.spaces": ("SEARCH_SPACES", "register_search_space"),
     "search.spaces.parameters": ("ParameterSpace", "acting_parameters"),
     "search.spaces.space": ("SearchSpace",),

@@ -28,7 +28,7 @@ import torch as th
 from optimizer_peers import BOX, PEERS, SIGMA
 
 from lm_gym.agents.search.optimizers import OPTIMIZERS
-from lm_gym.agents.search.population.population import Domain
+from lm_gym.agents.search.population.domain import Domain
 
 Function = Callable[[np.ndarray], np.ndarray]
 BOXED = {"spread": BOX, "bound": BOX, "reevaluate": False}

@@ -403,3 +403,20 @@ def test_a_diverging_run_stops_with_a_reason(ner):
         next(model.policy.network.parameters()).fill_(float("nan"))
     with pytest.raises(FloatingPointError, match="learning_rate"):
         model.learn(100)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS.values())
+@pytest.mark.parametrize(
+    ("name", "meant"), [("policy_kwarg", "policy_kwargs"), ("sed", "seed"), ("Verbose", "verbose")]
+)
+def test_a_misspelt_argument_is_refused_with_the_nearest_name(algorithm, name, meant):
+    expected = f"^{algorithm.__name__} has no argument '{name}' \\(did you mean '{meant}'\\?\\)$"
+    with pytest.raises(TypeError, match=expected):
+        algorithm("LMPolicy", "lm_gym/NER-v0", **{name: 1})
+
+
+def test_the_arguments_of_an_algorithm_include_those_of_its_bases():
+    with pytest.raises(TypeError, match=r"no argument 'advantge' \(did you mean 'advantage'\?\)"):
+        REINFORCE("LMPolicy", advantge="plain")
+    with pytest.raises(TypeError, match=r"no argument 'warmpu' \(did you mean 'warmup'\?\)"):
+        REINFORCE("LMPolicy", warmpu=0.1)

@@ -11,7 +11,7 @@ import torch as th
 from lm_gym.agents.algorithms.plain_values import Packer, Unpacker
 from lm_gym.agents.search.optimizers import OPTIMIZERS
 from lm_gym.agents.search.optimizers.optimizer import StructuredOptimizer
-from lm_gym.agents.search.population.population import Block, Domain
+from lm_gym.agents.search.population.domain import Block, Domain
 
 BLOCKS = (Block("w", (4, 3), 0.5), Block("b", (4,), 0.1))
 TARGET = th.linspace(-1, 1, 16)

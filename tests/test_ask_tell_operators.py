@@ -10,7 +10,7 @@ from lm_gym.agents.search.optimizers import operators
 from lm_gym.agents.search.optimizers.sa import COOLINGS, accepted
 from lm_gym.agents.search.optimizers.shaping import by_rank, centred_ranks, z_scores
 from lm_gym.agents.search.optimizers.snes import utilities
-from lm_gym.agents.search.population.population import Domain
+from lm_gym.agents.search.population.domain import Domain
 
 SCORES = np.array([3.0, 1.0, 1.0, 2.0])
 FITNESS = th.tensor(SCORES)

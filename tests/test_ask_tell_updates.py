@@ -14,7 +14,8 @@ from lm_gym.agents.search.optimizers.estimate import combined
 from lm_gym.agents.search.optimizers.low_rank_es import LowRankES
 from lm_gym.agents.search.optimizers.mezo import MeZO
 from lm_gym.agents.search.optimizers.pso import PSO, accelerations, evolutionary_factor, ring
-from lm_gym.agents.search.population.population import Block, Domain, Noise
+from lm_gym.agents.search.population.domain import Block, Domain
+from lm_gym.agents.search.population.noise import Noise
 
 BLOCKS = (Block("matrix", (4, 3), 0.5), Block("vector", (5,), 0.1))
 

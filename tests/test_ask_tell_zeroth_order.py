@@ -12,7 +12,8 @@ from lm_gym.agents.search.optimizers.cr_fm_nes import inverse_h
 from lm_gym.agents.search.optimizers.fzoo import RademacherNoise
 from lm_gym.agents.search.optimizers.lozo import LazyNoise
 from lm_gym.agents.search.optimizers.subzero import SubspaceNoise
-from lm_gym.agents.search.population.population import Block, Noise
+from lm_gym.agents.search.population.domain import Block
+from lm_gym.agents.search.population.noise import Noise
 
 BLOCKS = (Block("matrix", (4, 3), 0.5), Block("vector", (5,), 0.1))
 CPU = th.device("cpu")

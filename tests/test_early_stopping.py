@@ -10,8 +10,8 @@ import pytest
 from lm_gym.agents.algorithms.black_box import BlackBox
 from lm_gym.agents.algorithms.ppo import PPO
 from lm_gym.agents.algorithms.reinforce import REINFORCE
-from lm_gym.agents.runs.callbacks import RunState
 from lm_gym.agents.runs.command_line import parse_settings as parse
+from lm_gym.agents.runs.run_state import RunState
 from lm_gym.agents.runs.settings import SettingsError
 from lm_gym.agents.train import main
 from tests.runs import curve, report, write_corpus

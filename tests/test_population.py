@@ -3,7 +3,9 @@
 import pytest
 import torch as th
 
-from lm_gym.agents.search.population.population import Block, Noise, Perturbed
+from lm_gym.agents.search.population.domain import Block
+from lm_gym.agents.search.population.noise import Noise
+from lm_gym.agents.search.population.perturbed import Perturbed
 
 CPU = th.device("cpu")
 MATRIX, VECTOR, TALL = Block("matrix", (6, 4)), Block("vector", (6,), 2.0), Block("tall", (5000, 16))

@@ -267,6 +267,28 @@ def test_masked_algorithms_never_choose_what_is_forbidden(ner):  # noqa: F811
             obs = made.step(actions)[0]
 
 
+def test_learning_from_steps_depends_on_the_seed_only(tmp_path):
+    def build():
+        env = gymnasium.make_vec(
+            "lm_gym/Unmasking-v0", 4, unit="sequence", order="random", per_step=4, autoreset_mode="SameStep",
+            reward="log_likelihood",
+        )  # fmt: skip
+        arguments = {"n_steps": 4, "batch_size": 4, "seed": 3, "device": "cpu", "policy_kwargs": small(env)}
+        return PPO("LMPolicy", env, **arguments)
+
+    def values(model):
+        return th.cat([p.detach().flatten() for p in model.policy.parameters()])
+
+    whole = build().learn(32)
+    np.random.seed(0)  # noqa: NPY002  # the global generator, which must not matter
+    half = build().learn(16)
+    half.save(tmp_path / "half.zip")
+    np.random.seed(1)  # noqa: NPY002
+    again = PPO.load(tmp_path / "half.zip", env=build().env, device="cpu").learn(16, reset_num_timesteps=False)
+    assert not th.equal(values(half), values(whole))
+    assert th.equal(values(again), values(whole))
+
+
 # ------------------------------------------------------------------ python -m agents.train
 
 EVERY = ("--checkpoint.every_passes=0.5", "--evaluation.every_passes=0.5", "--log_interval=1")

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from lm_gym.agents.evaluation.confusion import confusion_image, confusion_matrix
 from lm_gym.agents.evaluation.report import closing_table, split_of, table_rows
-from lm_gym.agents.runs.callbacks import RunState
+from lm_gym.agents.runs.run_state import RunState
 
 REPORT = {
     "algo": "reinforce",

@@ -8,7 +8,9 @@ from test_black_box import make_env
 from test_search_spaces import build, same, vectors, weights
 
 from lm_gym.agents.algorithms.presets import LowRankES
-from lm_gym.agents.search.population.population import Dense, Noise, Perturbed
+from lm_gym.agents.search.population.noise import Noise
+from lm_gym.agents.search.population.perturbed import Perturbed
+from lm_gym.agents.search.population.population import Dense
 from lm_gym.agents.search.population.precision import Computing
 from lm_gym.agents.search.spaces import SEARCH_SPACES
 from tests.small import Stop, few_names

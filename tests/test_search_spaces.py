@@ -7,7 +7,9 @@ import torch as th
 from policies import ARCHITECTURES, TAGS, V, make, observe
 from stable_baselines3 import A2C
 
-from lm_gym.agents.search.population.population import Dense, Noise, Perturbed
+from lm_gym.agents.search.population.noise import Noise
+from lm_gym.agents.search.population.perturbed import Perturbed
+from lm_gym.agents.search.population.population import Dense
 from lm_gym.agents.search.spaces import SEARCH_SPACES
 
 OPTIONS = {

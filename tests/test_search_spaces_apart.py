@@ -8,7 +8,9 @@ from test_search_spaces_batching import tell
 from torch import nn
 
 from lm_gym.agents.search.population.modules import FORWARDS, embedding
-from lm_gym.agents.search.population.population import Dense, Noise, Pattern, Perturbed
+from lm_gym.agents.search.population.noise import Noise
+from lm_gym.agents.search.population.perturbed import Pattern, Perturbed
+from lm_gym.agents.search.population.population import Dense
 from lm_gym.agents.search.population.reading import Reading
 from lm_gym.agents.search.spaces import SEARCH_SPACES
 

@@ -11,7 +11,9 @@ from test_search_spaces import PARAMETERS, build, same, say, vectors, weights
 from torch import nn
 
 from lm_gym.agents.search.population.modules import FORWARDS, layer_norm
-from lm_gym.agents.search.population.population import Dense, Noise, Perturbed
+from lm_gym.agents.search.population.noise import Noise
+from lm_gym.agents.search.population.perturbed import Perturbed
+from lm_gym.agents.search.population.population import Dense
 from lm_gym.agents.search.spaces import SEARCH_SPACES
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* reads padding")

@@ -6,7 +6,9 @@ import torch as th
 from policies import TAGS, V, make, observe
 from test_search_spaces import build, same, say, vectors, weights
 
-from lm_gym.agents.search.population.population import Dense, Noise, Perturbed
+from lm_gym.agents.search.population.noise import Noise
+from lm_gym.agents.search.population.perturbed import Perturbed
+from lm_gym.agents.search.population.population import Dense
 from lm_gym.agents.search.population.reading import Reading
 from lm_gym.agents.search.spaces import SEARCH_SPACES
 

@@ -11,7 +11,9 @@ from test_search_spaces import build, same, say, vectors, weights
 from transformers import AutoModelForMaskedLM
 
 from lm_gym.agents.model.policy import LMPolicy
-from lm_gym.agents.search.population.population import Dense, Noise, Perturbed
+from lm_gym.agents.search.population.noise import Noise
+from lm_gym.agents.search.population.perturbed import Perturbed
+from lm_gym.agents.search.population.population import Dense
 from lm_gym.agents.search.spaces import SEARCH_SPACES
 from lm_gym.agents.search.spaces.discrete_prompt import frequent_words
 from lm_gym.builtin import tiny_path

@@ -5,7 +5,8 @@ import pytest
 import torch as th
 from stable_baselines3.common.buffers import DictRolloutBuffer
 
-from lm_gym.agents.algorithms.text_buffer import TextRolloutBuffer, group_advantages
+from lm_gym.agents.algorithms.group_advantages import group_advantages
+from lm_gym.agents.algorithms.text_buffer import TextRolloutBuffer
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.compat.stable_baselines3 import VecEnvAdapter
 from tests.test_agents import make_env, ner, small  # noqa: F401  (ner is a fixture)

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch.distributed as dist
 
 from lm_gym.agents.algorithms.batch_sharing import ProcessGroup
-from lm_gym.agents.algorithms.text_environments import TextEnvironments
+from lm_gym.agents.algorithms.gradient_algorithm import GradientAlgorithm
 from lm_gym.agents.algorithms.worker_error import WorkerError
-from lm_gym.agents.algorithms.workers import Start, checksum
-
-if TYPE_CHECKING:
-    from lm_gym.agents.algorithms.gradient_algorithm import GradientAlgorithm
+from lm_gym.agents.algorithms.workers import AgentReplica
 
 
 @dataclass(frozen=True)
@@ -49,17 +45,8 @@ class BatchOrder:
     draws: int
 
 
-class BatchReplica:
-    """A copy of an agent and its environment, which makes the same updates.
-
-    Args:
-        start: the agent.
-    """
-
-    def __init__(self, start: Start) -> None:
-        self.agent: GradientAlgorithm = start.load()
-        assert self.agent.env is not None
-        self._texts = TextEnvironments(self.agent.env)
+class BatchReplica(AgentReplica[GradientAlgorithm]):
+    """A replica of an agent with gradients."""
 
     def join(self, place: Place) -> None:
         """Connect this process with the others."""
@@ -76,10 +63,6 @@ class BatchReplica:
             raise WorkerError(f"the replica has made {self.agent.updates} updates, not {order.update}")
         self.agent.read(order.draws)
         self.agent.learn_from_batch(self._texts)
-
-    def checksum(self) -> str:
-        """Hash the weights and the state of the optimizer."""
-        return checksum(self.agent)
 
 
 def free_port() -> int:

@@ -7,39 +7,52 @@ from typing import Any, Literal
 
 import numpy as np
 import torch as th
+from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecEnv
 from torch.nn import functional
 
-from lm_gym.agents.algorithms.behaviours import Samples
+from lm_gym.agents.algorithms.all_choices import TextRewards, all_choices_loss
+from lm_gym.agents.algorithms.behaviours import Behaviour, Samples
 from lm_gym.agents.algorithms.estimators import Advantage, Baseline, coefficients, policy_gradient_loss
 from lm_gym.agents.algorithms.gradient_algorithm import GradientAlgorithm
+from lm_gym.agents.algorithms.pairing import Estimator, EstimatorArguments, pair_steps
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
 from lm_gym.agents.algorithms.text_likelihoods import Likelihood, passes, text_log_likelihood
 from lm_gym.agents.algorithms.trajectories import Trajectories, play_episodes, positions_decided
+from lm_gym.agents.model.packed import entropy, mean_entropy
 from lm_gym.agents.model.policy import LMPolicy
 
 
 class EpisodicREINFORCE(GradientAlgorithm):
     """Base class of REINFORCE, which learns from whole episodes, one in each row, by plain VecEnv calls.
 
+    If the environment gives the reward of every choice, and each position is paid for itself, every choice counts at
+    each step (`pair_steps`).
+
     Attributes:
+        samples: `"auto"`; a number for one sample per step.
         gamma: γ of the returns-to-go; `"auto"` is 1.
         baseline: `none`, `moving_average`, `value`, or, if rows play the same texts (`group_size`), `leave_one_out`;
             `"auto"` is `leave_one_out` with groups, else `value`.
         advantage: `plain` or `normalized`; `"auto"` is `plain`.
+        behaviour: `policy`; `"auto"` is the same.
         entropy_coef: weight of the entropy bonus.
         likelihood: `exact`, the product of the probabilities of all decisions; or an estimate of the likelihood of the
             finished text, of those in `text_likelihoods`.
         masks: number of random masks of the estimates `elbo` and `coupled`.
     """
 
+    samples: int | Literal["auto", "all"]
     gamma: float | Literal["auto"]
     baseline: Baseline | Literal["auto"]
     advantage: Advantage | Literal["auto"]
+    behaviour: Behaviour | Literal["auto"]
     entropy_coef: float
     likelihood: Likelihood
     masks: int
+    _told: TextRewards | None = None  # rewards of every choice in the texts of the current episodes
     _average = 0.0  # the moving average of returns
     _average_weight = 0.0  # and its bias correction
 
@@ -73,10 +86,43 @@ class EpisodicREINFORCE(GradientAlgorithm):
         self._dump_logs_if_due()
         return True
 
+    @property
+    def _asked(self) -> EstimatorArguments:
+        return EstimatorArguments(self.samples, self.gamma, self.baseline, self.advantage, self.behaviour)
+
+    def _step_estimator(self, env: VecEnv) -> Estimator[Advantage] | None:
+        """Return the estimator for steps at which every choice counts; None if one sample per step counts."""
+        if not (isinstance(env.action_space, spaces.Discrete) and issubclass(self.policy_class, LMPolicy)):
+            return None
+        return pair_steps(self._asked, TextEnvironments(env).first.reward)
+
     def _episodes_begin(self) -> None:
-        """Called when a batch of episodes begins, before their first step."""
+        """Record the rewards of every choice in the texts that begin, before their first step."""
+        assert self.env is not None
+        told = self._step_estimator(self.env) is not None
+        self._told = TextRewards.of(TextEnvironments(self.env)) if told else None
 
     def _episode_loss(self, episodes: Trajectories) -> tuple[th.Tensor, dict[str, float]]:
+        """Compute the loss of whole episodes, from every choice at each step or from one sample."""
+        assert self.env is not None
+        estimator = self._step_estimator(self.env)
+        if self._told is None or estimator is None:
+            return self._sampled_loss(episodes)
+        obs, _ = self.policy.obs_to_tensor(episodes.observations)
+        assert isinstance(obs, dict)
+        rows = th.as_tensor(episodes.running, device=self.device).nonzero()[:, 0]
+        rewards = self._told.at(rows, obs["cursor"].long().flatten())
+        log_probs = self.policy.step_log_probs(obs)  # [S, n]
+        loss, _ = all_choices_loss(log_probs, rewards, estimator.advantage, estimator.log_scale)
+        H = entropy(log_probs).mean() if self.entropy_coef else mean_entropy(log_probs)
+        logs = {
+            "train/policy_gradient_loss": loss.item(),
+            "train/entropy_loss": -H.item(),
+            "train/mean_position_reward": float(episodes.rewards[episodes.running].mean()),
+        }
+        return (loss - self.entropy_coef * H if self.entropy_coef else loss), logs
+
+    def _sampled_loss(self, episodes: Trajectories) -> tuple[th.Tensor, dict[str, float]]:
         """Compute the loss of whole episodes with one sample per step."""
         gamma = 1.0 if self.gamma == "auto" else self.gamma
         G = episodes.returns(gamma).to(self.device)[None]
@@ -107,8 +153,8 @@ class EpisodicREINFORCE(GradientAlgorithm):
         }
         if H is not None:
             logs["train/entropy_loss"] = -H.item()
-        entropy = 0.0 if H is None else H
-        return gradient_loss + 0.5 * value_loss - self.entropy_coef * entropy, logs
+        bonus = 0.0 if H is None else self.entropy_coef * H
+        return gradient_loss + 0.5 * value_loss - bonus, logs
 
     @property
     def _baseline(self) -> Baseline:

@@ -10,14 +10,14 @@ import torch as th
 from lm_gym.agents.algorithms.fitness import Judged, PopulationFitness
 
 if TYPE_CHECKING:
-    from lm_gym.agents.algorithms.black_box import BlackBox
+    from lm_gym.agents.algorithms.population_search import PopulationSearch
 
 
 class Evaluator(ABC):
-    """Base class of evaluators for the generations of a BlackBox."""
+    """Base class of evaluators for the generations of a search."""
 
     @abstractmethod
-    def judge(self, agent: BlackBox, population: PopulationFitness) -> Judged:
+    def judge(self, agent: PopulationSearch, population: PopulationFitness) -> Judged:
         """Evaluate all members of the current generation.
 
         Every evaluator gives the same numbers, bit for bit, because it computes the same chunks and combines them in
@@ -43,7 +43,7 @@ class Evaluator(ABC):
 class LocalEvaluator(Evaluator):
     """Evaluates the members in this process."""
 
-    def judge(self, agent: BlackBox, population: PopulationFitness) -> Judged:
+    def judge(self, agent: PopulationSearch, population: PopulationFitness) -> Judged:
         """See Evaluator."""
         return population.total(population.part(chunk) for chunk in range(len(population.chunks)))
 

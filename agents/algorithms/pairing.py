@@ -32,6 +32,17 @@ class Estimator(Generic[A]):
 
 
 @dataclass(frozen=True)
+class EstimatorArguments:
+    """The arguments of REINFORCE that decide how it learns from a reward; each can be `"auto"` (see `REINFORCE`)."""
+
+    samples: int | Literal["auto", "all"]
+    gamma: float | Literal["auto"]
+    baseline: Baseline | Literal["auto"]
+    advantage: Advantage | Literal["auto"]
+    behaviour: Behaviour | Literal["auto"]
+
+
+@dataclass(frozen=True)
 class Plan:
     """The way in which REINFORCE learns from a reward.
 
@@ -78,16 +89,7 @@ def pair(reward: Reward, gamma: float | Literal["auto"], advantage: A | Literal[
     return Estimator(float(gamma), advantage, log_scale, reward.separable and gamma == 0.0)
 
 
-def plan(
-    reward: Reward,
-    num_choices: int,
-    *,
-    gamma: float | Literal["auto"],
-    advantage: Advantage | Literal["auto"],
-    baseline: Baseline | Literal["auto"],
-    behaviour: Behaviour | Literal["auto"],
-    samples: int | Literal["auto", "all"],
-) -> Plan:
+def plan(asked: EstimatorArguments, reward: Reward, num_choices: int) -> Plan:
     """Return how REINFORCE learns from a reward: the given values, or decisions for `"auto"`.
 
     Every choice is used, without samples, if each position is paid for itself, the reward gives the reward of each
@@ -95,18 +97,15 @@ def plan(
     divides them by their mean, they come from the mixture, which keeps sampling rare choices.
 
     Args:
+        asked: the arguments.
         reward: the reward of the environment.
         num_choices: n.
-        gamma: see `REINFORCE`.
-        advantage: see `REINFORCE`.
-        baseline: see `REINFORCE`.
-        behaviour: see `REINFORCE`.
-        samples: see `REINFORCE`.
 
     Raises:
         ValueError: the combination is meaningless.
     """
-    estimator: Estimator[Advantage] = pair(reward, gamma, advantage, "plain")
+    samples, baseline, behaviour = asked.samples, asked.baseline, asked.behaviour
+    estimator: Estimator[Advantage] = pair(reward, asked.gamma, asked.advantage, "plain")
     told = estimator.alone and reward.enumerable
     undecided = baseline == "auto" and behaviour == "auto"
     if samples == "all":
@@ -136,3 +135,36 @@ def plan(
         wider = estimator.advantage == "maximum_likelihood" and estimator.alone
         behaviour = "mixture" if wider else "policy"
     return Plan(estimator, baseline, behaviour, number)
+
+
+def pair_steps(asked: EstimatorArguments, reward: Reward) -> Estimator[Advantage] | None:
+    """Return the estimator for episodes of single steps at which every choice counts; None if one sample counts."""
+    if isinstance(asked.samples, int) or asked.baseline != "auto" or asked.behaviour != "auto":
+        return None
+    if not (reward.enumerable and (asked.gamma == "auto" or asked.gamma == 0.0)):
+        return None
+    return pair(reward, asked.gamma, asked.advantage, "plain")
+
+
+def check_episodes(asked: EstimatorArguments, *, grouped: bool) -> None:
+    """Refuse arguments that need several samples of each step.
+
+    Args:
+        asked: the arguments.
+        grouped: whether several rows play the same text.
+
+    Raises:
+        ValueError: the message says what to use.
+    """
+    if (
+        asked.samples == "all"
+        or asked.baseline not in ("auto", "none", "moving_average", "value", *["leave_one_out"] * grouped)
+        or asked.advantage not in ("auto", "plain", "normalized")
+        or asked.behaviour not in ("auto", "policy")
+    ):
+        raise ValueError(
+            f"samples={asked.samples!r}, baseline={asked.baseline!r}, advantage={asked.advantage!r}, "
+            f"behaviour={asked.behaviour!r}: episodes of single steps have one sample of each choice; take "
+            "baseline='value' (or, with a group_size above 1, 'leave_one_out'), advantage='plain' or 'normalized', "
+            "behaviour='policy', or make the environment with unit='sequence'"
+        )

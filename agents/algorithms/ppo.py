@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -12,28 +11,24 @@ import numpy as np
 import stable_baselines3
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
-from stable_baselines3.common.buffers import DictRolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
 
 from lm_gym.agents.algorithms.defaults import default_of, is_auto
 from lm_gym.agents.algorithms.exact_critic import ExactCritic
-from lm_gym.agents.algorithms.pairing import FEW, Estimator, pair
+from lm_gym.agents.algorithms.group_advantages import GroupAdvantage
+from lm_gym.agents.algorithms.rollout_plan import MOST_STEPS, RolloutArguments, batch_size_for, plan_rollouts, steps_for
 from lm_gym.agents.algorithms.saving import File
 from lm_gym.agents.algorithms.schedules import ScheduledRate
-from lm_gym.agents.algorithms.text_buffer import GroupAdvantage, TextRolloutBuffer
+from lm_gym.agents.algorithms.text_buffer import TextRolloutBuffer
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
 from lm_gym.agents.model.finite import require_finite
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.model.text_encoder import Spent
 from lm_gym.bounds import NonNegativeFloat, PositiveFloat, PositiveInt, UnitInterval
 from lm_gym.compat.stable_baselines3 import VecEnvAdapter
-
-_MOST_STEPS = 64
-_TEXTS = 64  # rows of the environment in a minibatch, about
-_POSITIONS = 256  # positions in a minibatch, at least, if groups have many rows
-_ROWS = 16  # rows of a group, usually
+from lm_gym.envs import TextVectorEnv
 
 
 class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose policy is any
@@ -119,8 +114,8 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
                 policy,
                 env,
                 learning_rate,
-                n_steps=_MOST_STEPS if n_steps == "auto" else n_steps,
-                batch_size=_TEXTS * _MOST_STEPS if batch_size == "auto" else batch_size,
+                n_steps=MOST_STEPS if n_steps == "auto" else n_steps,
+                batch_size=batch_size_for(MOST_STEPS) if batch_size == "auto" else batch_size,
                 n_epochs=n_epochs,
                 gamma=gamma,
                 vf_coef=vf_coef,
@@ -137,8 +132,11 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
     def _setup_policy(self) -> None:
         """Build the rollout buffer and the policy."""
         if self.env is not None:
-            self._size(TextEnvironments(self.env))
-            self._pair_with(TextEnvironments(self.env))
+            first = TextEnvironments(self.env).first
+            self._size(first)
+            plan = plan_rollouts(RolloutArguments(self.gamma, self.advantage, self.behaviour, self.vf_coef), first)
+            self.gamma, self.vf_coef = plan.gamma, plan.vf_coef
+            self.rollout_buffer_class, self.rollout_buffer_kwargs = plan.buffer_class, plan.buffer_kwargs
         stable_baselines3.PPO._setup_model(self)
         start = self.policy.start if isinstance(self.policy, LMPolicy) else None
         if self.behaviour == "auto" and default_of(type(self), start).get("behaviour") == "policy":
@@ -164,75 +162,17 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
             )
         TextEnvironments(env)
 
-    def _size(self, texts: TextEnvironments) -> None:
+    def _size(self, first: TextVectorEnv) -> None:
         """Decide the sizes of rollouts and minibatches that are `"auto"`."""
-        length = texts.first.positions_per_pass / texts.first.num_texts
+        length = first.positions_per_pass / first.num_texts
         why = f"{length:.1f} positions in a text"
         if is_auto(self.n_steps):
             self.n_steps = steps_for(length)
             self.decided["n_steps"] = why
         if is_auto(self.batch_size):
-            steps = self.n_steps if "n_steps" in self.decided else _MOST_STEPS
-            rows = texts.first.group_size
-            self.batch_size = max(_TEXTS * steps, _POSITIONS * rows if rows > _ROWS else 0)
+            steps = self.n_steps if "n_steps" in self.decided else MOST_STEPS
+            self.batch_size = batch_size_for(steps, first.group_size)
             self.decided["batch_size"] = why
-
-    def _pair_with(self, texts: TextEnvironments) -> None:
-        """Choose each `"auto"` for the environment's reward and groups, and configure the buffer."""
-        first = texts.first
-        if first.settings.unit == "sequence":
-            self._learn_from_steps(first.group_size)
-            return
-        reward, group_size = first.reward, first.group_size
-        apart = group_size == 1 or first.task.writes  # rows have no other rows to compare with
-        usual: GroupAdvantage = "gae" if apart else "leave_one_out"
-        estimator = pair(reward, self.gamma, self.advantage, usual)
-        told = estimator.alone and reward.enumerable
-        if self.advantage == "auto" and apart and not told:
-            estimator = pair(reward, self.gamma, "gae", "gae")
-        self.gamma, advantage = estimator.gamma, estimator.advantage
-        distinct = self._distinct(texts, estimator)
-        exact = told and advantage == "maximum_likelihood" and (apart or distinct)
-        if advantage != "gae" and first.task.writes and not exact:
-            raise ValueError(
-                f"advantage {advantage!r} compares rows that read the same text, and here decisions change the text: "
-                "use advantage='gae', or reward='log_likelihood' with gamma=0, whose mean needs no other rows"
-            )
-        if is_auto(self.vf_coef):
-            self.vf_coef = 0.5 if advantage == "gae" else 0.0
-        self.rollout_buffer_kwargs = {
-            "advantage": advantage,
-            "group_size": group_size,
-            "log_scale": estimator.log_scale,
-            "distinct": distinct,
-            "exact": exact,
-        }
-
-    def _learn_from_steps(self, group_size: int) -> None:
-        """Choose γ = 1 and `gae` for steps that decide several positions each: rows then read different texts."""
-        if self.advantage not in ("auto", "gae") or group_size > 1:
-            raise ValueError(
-                f"advantage={self.advantage!r}, group_size={group_size}: rows that decide several positions a step "
-                "read different texts, so use advantage='gae' and make the environment with group_size=1"
-            )
-        self.gamma = 1.0 if is_auto(self.gamma) else self.gamma
-        self.vf_coef = 0.5 if is_auto(self.vf_coef) else self.vf_coef
-        self.rollout_buffer_class, self.rollout_buffer_kwargs = DictRolloutBuffer, {}
-
-    def _distinct(self, texts: TextEnvironments, estimator: Estimator[GroupAdvantage]) -> bool:
-        """Tell whether the rows of a group draw different choices."""
-        first = texts.first
-        choices, masked = first.task.shape.choices, first.settings.mask_actions
-        alike = first.group_size > 1 and not first.task.writes and not masked  # rows decide the same position
-        fitting = alike and estimator.alone and estimator.advantage != "gae" and choices >= first.group_size
-        if self.behaviour == "auto":
-            return fitting and choices > FEW
-        if self.behaviour == "without_replacement" and not fitting:
-            raise ValueError(
-                f"behaviour 'without_replacement' needs groups of at most as many rows as the {choices} choices, a "
-                "reward whose positions pay for themselves, gamma=0, and no action masks: use behaviour='policy'"
-            )
-        return self.behaviour == "without_replacement"
 
     # ------------------------------------------------------------------ the loop
 
@@ -329,8 +269,3 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
         if self._adapter is not None and self._last_obs is not None:
             self._playing = self._adapter.get_state()
         super().save(path, exclude, include)
-
-
-def steps_for(length: float) -> int:
-    """Return the steps of a rollout for texts of this length: about four texts per row, a power of two from 8 to 64."""
-    return int(2 ** round(min(max(math.log2(4 * length), 3), math.log2(_MOST_STEPS))))

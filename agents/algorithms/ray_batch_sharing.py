@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -12,7 +11,15 @@ from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from lm_gym.agents.algorithms.batch_replica import BatchOrder, BatchReplica, Place, free_port
 from lm_gym.agents.algorithms.batch_sharing import ProcessGroup
-from lm_gym.agents.algorithms.ray_workers import PATIENCE, OnCluster, Worker, first_line, here, node_address, room
+from lm_gym.agents.algorithms.ray_workers import (
+    PATIENCE,
+    OnCluster,
+    ReplicaActor,
+    Worker,
+    first_line,
+    node_address,
+    room,
+)
 from lm_gym.agents.algorithms.worker_error import WorkerError
 from lm_gym.agents.algorithms.workers import Start, checksum
 
@@ -22,38 +29,22 @@ if TYPE_CHECKING:
 _FAREWELL = 10.0  # seconds in which a worker says why it has failed
 
 
-class BatchActor:
+class BatchActor(ReplicaActor):
     """The process of a worker."""
 
-    def __init__(self) -> None:
-        self._replica: BatchReplica | None = None
-
-    def name(self) -> str:
-        """Return the process id and the node."""
-        return here()
-
-    def start(self, message: bytes) -> None:
-        """Make a replica of an agent."""
-        self._replica = BatchReplica(pickle.loads(message))
+    replica_class = BatchReplica
 
     def join(self, place: Place) -> None:
         """Connect the replica with the others."""
-        assert self._replica is not None
         self._replica.join(place)
 
     def update(self, order: BatchOrder) -> None:
         """Take part in an update. After an error, leave the group, so that nobody waits for this process."""
-        assert self._replica is not None
         try:
             self._replica.update(order)
         except BaseException:
             dist.destroy_process_group()
             raise
-
-    def checksum(self) -> str:
-        """Hash the weights of the replica."""
-        assert self._replica is not None
-        return self._replica.checksum()
 
 
 class RayBatchSharing(OnCluster, ProcessGroup):

@@ -13,16 +13,30 @@ from ray.exceptions import RayError, RayTaskError
 
 from lm_gym.agents.algorithms.evaluators import Evaluator
 from lm_gym.agents.algorithms.fitness import Judged, Part, PopulationFitness
-from lm_gym.agents.algorithms.ray_workers import PATIENCE, Actor, OnCluster, Traffic, Worker, first_line, room
-from lm_gym.agents.algorithms.replica import Order, Update
+from lm_gym.agents.algorithms.ray_workers import PATIENCE, OnCluster, ReplicaActor, Traffic, Worker, first_line, room
+from lm_gym.agents.algorithms.replica import Order, Replica, Update
 from lm_gym.agents.algorithms.worker_error import WorkerError
 from lm_gym.agents.algorithms.workers import Start, checksum
 
 if TYPE_CHECKING:
-    from lm_gym.agents.algorithms.black_box import BlackBox
+    from lm_gym.agents.algorithms.population_search import PopulationSearch
 
 AHEAD = 2  # orders sent to a worker in advance, so that it never waits for the next one
 LOSSES = 3  # maximum number of workers that may die on one chunk, or fail to start one after another
+
+
+class Actor(ReplicaActor):
+    """The process of a worker. Messages are bytes, so that they can be counted."""
+
+    replica_class = Replica
+
+    def update(self, message: bytes) -> None:
+        """Update the replica."""
+        self._replica.update(pickle.loads(message))
+
+    def parts(self, message: bytes) -> bytes:
+        """Evaluate some chunks."""
+        return pickle.dumps(self._replica.parts(pickle.loads(message)))
 
 
 class RayEvaluator(OnCluster, Evaluator):
@@ -55,7 +69,7 @@ class RayEvaluator(OnCluster, Evaluator):
         self._starting: dict[Any, Worker] = {}  # by the reference to their answer
         self._joining: dict[Any, Worker] = {}
         self._ready: list[Worker] = []
-        self._agent: BlackBox | None = None
+        self._agent: PopulationSearch | None = None
         self._expected = -1  # generation that the replicas are in
         self._start: Any = None
         self._count = self._failures = self._start_bytes = 0
@@ -64,7 +78,7 @@ class RayEvaluator(OnCluster, Evaluator):
 
     # ------------------------------------------------------------------ the interface
 
-    def judge(self, agent: BlackBox, population: PopulationFitness) -> Judged:
+    def judge(self, agent: PopulationSearch, population: PopulationFitness) -> Judged:
         """See Evaluator."""
         self._follow(agent)
         checks = {}
@@ -102,7 +116,7 @@ class RayEvaluator(OnCluster, Evaluator):
         for _ in range(workers - len(staff)):
             self._hire()
 
-    def wait(self, agent: BlackBox) -> None:
+    def wait(self, agent: PopulationSearch) -> None:
         """Wait until all workers have started and have this agent; otherwise they join a search as they start."""
         self._follow(agent)
         while self._starting or self._idle or self._joining:
@@ -120,7 +134,7 @@ class RayEvaluator(OnCluster, Evaluator):
 
     # ------------------------------------------------------------------ a generation
 
-    def _collect(self, agent: BlackBox, population: PopulationFitness) -> dict[int, Part]:
+    def _collect(self, agent: PopulationSearch, population: PopulationFitness) -> dict[int, Part]:
         """Evaluate all chunks on the available workers, and return the results by number."""
         draws, count = population.texts.batch_draws, len(population.chunks)
         work, parts = deque([range(count)]), dict[int, Part]()
@@ -167,7 +181,7 @@ class RayEvaluator(OnCluster, Evaluator):
             work.appendleft(first[share:])
         return first[:share]
 
-    def _compare(self, agent: BlackBox, checks: dict[Any, Worker]) -> None:
+    def _compare(self, agent: PopulationSearch, checks: dict[Any, Worker]) -> None:
         """Raise WorkerError if a worker's weights are not the agent's."""
         own = checksum(agent) if checks else ""
         for reference, worker in checks.items():
@@ -188,7 +202,7 @@ class RayEvaluator(OnCluster, Evaluator):
 
     # ------------------------------------------------------------------ starting and replacing workers
 
-    def _follow(self, agent: BlackBox) -> None:
+    def _follow(self, agent: PopulationSearch) -> None:
         """Prepare for a generation: workers with another agent, or another state of the agent, start again."""
         generation, self._start = agent.optimizer.generation, None
         failed = any(worker.chunks for worker in self._ready)
@@ -208,7 +222,7 @@ class RayEvaluator(OnCluster, Evaluator):
         self._count += 1
         self._starting[actor.name.remote()] = worker
 
-    def _join(self, agent: BlackBox) -> None:
+    def _join(self, agent: PopulationSearch) -> None:
         """Send the agent to workers that have started without one."""
         for worker in self._idle:
             if self._start is None:

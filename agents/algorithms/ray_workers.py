@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import pickle
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import ray
 from ray.exceptions import RayTaskError
 
-from lm_gym.agents.algorithms.replica import Replica
 from lm_gym.agents.algorithms.worker_error import WorkerError
+from lm_gym.agents.algorithms.workers import AgentReplica
 
 PATIENCE = 300.0  # seconds in which a worker must start
 
@@ -31,11 +31,15 @@ class Traffic:
     starts: int = 0
 
 
-class Actor:
-    """The process of a worker. Messages are bytes, so that they can be counted."""
+class ReplicaActor:
+    """Base class of the processes of workers, each of which has a replica of an agent.
 
-    def __init__(self) -> None:
-        self._replica: Replica | None = None
+    Attributes:
+        replica_class: class of the replica.
+    """
+
+    replica_class: ClassVar[type[AgentReplica[Any]]]
+    _replica: Any  # since `start`
 
     def name(self) -> str:
         """Return the process id and the node."""
@@ -43,22 +47,12 @@ class Actor:
 
     def start(self, message: bytes) -> None:
         """Make a replica of an agent."""
-        self._replica = Replica(pickle.loads(message))
-
-    def update(self, message: bytes) -> None:
-        """Update the replica."""
-        assert self._replica is not None
-        self._replica.update(pickle.loads(message))
-
-    def parts(self, message: bytes) -> bytes:
-        """Evaluate some chunks."""
-        assert self._replica is not None
-        return pickle.dumps(self._replica.parts(pickle.loads(message)))
+        self._replica = self.replica_class(pickle.loads(message))
 
     def checksum(self) -> str:
         """Hash the weights of the replica."""
-        assert self._replica is not None
-        return self._replica.checksum()
+        found: str = self._replica.checksum()
+        return found
 
 
 @dataclass(eq=False)

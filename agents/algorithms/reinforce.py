@@ -7,41 +7,29 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, get_args
 
-import numpy as np
 import torch as th
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
-from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy, MultiInputActorCriticPolicy
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
 from torch.nn import functional
 
-from lm_gym.agents.algorithms.all_choices import TextRewards, all_choices_loss
-from lm_gym.agents.algorithms.behaviours import Behaviour, Samples, draw
+from lm_gym.agents.algorithms.behaviours import Behaviour, draw
 from lm_gym.agents.algorithms.episodic import EpisodicREINFORCE
 from lm_gym.agents.algorithms.estimators import (
     Advantage,
     Baseline,
     check_estimator,
-    coefficients,
-    counterfactual_returns,
-    dead_positions,
-    gradient_variance,
-    greedy_returns,
     kl_divergence,
-    likelihoods,
-    policy_gradient_loss,
-    returns_to_go,
 )
 from lm_gym.agents.algorithms.gradient_algorithm import GradientAlgorithm, Update
-from lm_gym.agents.algorithms.pairing import Estimator, Plan, pair, plan
+from lm_gym.agents.algorithms.pairing import Plan, check_episodes, plan
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
 from lm_gym.agents.algorithms.text_likelihoods import Likelihood
-from lm_gym.agents.algorithms.trajectories import Trajectories
-from lm_gym.agents.model.devices import upload
-from lm_gym.agents.model.packed import Packed, draw_rows, entropy, mean_entropy
+from lm_gym.agents.algorithms.text_updates import all_choices_update, sampled_update
+from lm_gym.agents.model.packed import Packed, entropy, mean_entropy
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.model.text_encoder import TensorObservation
 from lm_gym.bounds import NonNegativeFloat, PositiveInt, UnitInterval
@@ -131,7 +119,6 @@ class REINFORCE(EpisodicREINFORCE):
         check_choice("likelihood", likelihood, get_args(Likelihood))
         self.likelihood, self.masks = likelihood, masks
         self._reference: LMPolicy | None = None
-        self._told: TextRewards | None = None
         super().__init__(policy, env, learning_rate, **gradient_algorithm)
 
     def _setup_model(self) -> None:
@@ -174,25 +161,13 @@ class REINFORCE(EpisodicREINFORCE):
                 "reward='accuracy' with gamma=0"
             )
 
-    def _plan(self, texts: TextEnvironments) -> Plan:
-        """Choose the estimator, with a decision for each `"auto"`."""
-        return plan(
-            texts.first.reward,
-            texts.first.task.shape.choices,
-            gamma=self.gamma,
-            advantage=self.advantage,
-            baseline=self.baseline,
-            behaviour=self.behaviour,
-            samples=self.samples,
-        )
-
     def explanations(self) -> dict[str, str]:
         """See TextAlgorithm; includes how the agent learns from the reward."""
         said = super().explanations()
         texts = None if self.env is None else self._texts(self.env)
         if texts is None:
             return said
-        plan = self._plan(texts)
+        plan, reward = self._plan(texts), texts.first.reward.name
         found = {
             "samples": "every choice, in closed form" if plan.samples is None else plan.samples,
             "gamma": plan.estimator.gamma,
@@ -200,19 +175,11 @@ class REINFORCE(EpisodicREINFORCE):
             "advantage": plan.estimator.advantage,
             "behaviour": plan.behaviour,
         }
-        reward = texts.first.reward.name
         return said | {k: f"{v}: reward {reward}" for k, v in found.items() if getattr(self, k) == "auto"}
 
-    def _step_estimator(self, env: VecEnv) -> Estimator[Advantage] | None:
-        """Return the estimator for steps at which every choice counts; None if one sample per step counts."""
-        if not (isinstance(env.action_space, spaces.Discrete) and issubclass(self.policy_class, LMPolicy)):
-            return None
-        reward = TextEnvironments(env).first.reward
-        if isinstance(self.samples, int) or self.baseline != "auto" or self.behaviour != "auto":
-            return None
-        if not (reward.enumerable and (self.gamma == "auto" or self.gamma == 0.0)):
-            return None
-        return pair(reward, self.gamma, self.advantage, "plain")
+    def _plan(self, texts: TextEnvironments) -> Plan:
+        """Choose the estimator, with a decision for each `"auto"`."""
+        return plan(self._asked, texts.first.reward, texts.first.task.shape.choices)
 
     def _check_episodes(self, env: VecEnv) -> None:
         """Refuse settings that need several samples per step or whole texts, which episodes don't have."""
@@ -222,21 +189,9 @@ class REINFORCE(EpisodicREINFORCE):
                     f"{name}={getattr(self, name)} needs texts that are decided as a whole: make the environment with "
                     "unit='sequence', or leave it at 0"
                 )
-        if self._step_estimator(env) is not None:
-            return
-        groups = ["leave_one_out"] if self._plays_texts and TextEnvironments(env).first.group_size > 1 else []
-        if (
-            self.samples == "all"
-            or self.baseline not in ("auto", "none", "moving_average", "value", *groups)
-            or self.advantage not in ("auto", "plain", "normalized")
-            or self.behaviour not in ("auto", "policy")
-        ):
-            raise ValueError(
-                f"samples={self.samples!r}, baseline={self.baseline!r}, advantage={self.advantage!r}, "
-                f"behaviour={self.behaviour!r}: episodes of single steps have one sample of each choice; take "
-                "baseline='value' (or, with a group_size above 1, 'leave_one_out'), advantage='plain' or 'normalized', "
-                "behaviour='policy', or make the environment with unit='sequence'"
-            )
+        if self._step_estimator(env) is None:
+            grouped = self._plays_texts and TextEnvironments(env).first.group_size > 1
+            check_episodes(self._asked, grouped=grouped)
 
     def _check_likelihood(self, env: VecEnv) -> None:
         """Refuse estimates of the likelihood of tokens if steps do not fill exactly the positions that are due."""
@@ -274,9 +229,11 @@ class REINFORCE(EpisodicREINFORCE):
         reference = self._reference_log_probs(obs)
         plan = self._plan(texts)
         if plan.samples is None:
-            update = self._all_choices(packed, texts, plan)
+            update = all_choices_update(packed, texts, plan.estimator)
         else:
-            update = self._sampled(packed, texts, plan, reference)
+            wider = self._wider(plan.behaviour, texts, reference)
+            drawn = draw(packed.log_probs, plan.samples, plan.behaviour, self.exploration, wider)
+            update = sampled_update(packed, texts, plan, drawn, self._learned_baseline, variance=self.logs_now)
         loss, logs = update.loss, update.logs
         if self.entropy_coef:
             H = entropy(packed.log_probs).mean()
@@ -294,76 +251,20 @@ class REINFORCE(EpisodicREINFORCE):
             logs["train/supervised_loss"] = supervised_loss
         return replace(update, loss=loss)
 
-    def _all_choices(self, packed: Packed, texts: TextEnvironments, plan: Plan) -> Update:
-        """Learn from every choice at every position in closed form, and draw one choice to play."""
-        rewards = TextRewards.of(texts).at(packed.rows, packed.slots)
-        estimator = plan.estimator
-        loss, _ = all_choices_loss(packed.log_probs, rewards, estimator.advantage, estimator.log_scale)
-        drawn = draw_rows(packed.log_probs.detach())
-        logs: dict[str, float | th.Tensor] = {
-            "train/policy_gradient_loss": loss,
-            "train/mean_position_reward": rewards.of(drawn).mean(),
-        }
-        return Update(loss, packed.unpack(drawn).cpu().numpy(), len(drawn), logs)
-
-    def _sampled(self, packed: Packed, texts: TextEnvironments, plan: Plan, reference: th.Tensor | None) -> Update:
-        """Learn from K samples of every position, and play the first one."""
-        assert plan.samples is not None
-        estimator = plan.estimator
-        wider = self._wider(plan.behaviour, texts, reference)
-        drawn = draw(packed.log_probs, plan.samples, plan.behaviour, self.exploration, wider)
-        K = len(drawn.actions)
-        actions = drawn.actions.new_zeros((K, *packed.shape))  # [K, N, T]
-        actions[:, packed.rows, packed.slots] = drawn.actions
-        played = actions.cpu().numpy()
-        r_t = upload(texts.position_rewards(played), self.device)  # [K, N, T]
-        G = returns_to_go(r_t, estimator.gamma)[:, packed.rows, packed.slots]  # [K, Q]
-        dead = dead_positions(G)
-        expected, value_loss = self._expected(plan, packed, drawn, G, played, texts)
-        climbed = likelihoods(G) if estimator.log_scale else G
-        c = coefficients(climbed, drawn, baseline=plan.baseline, advantage=estimator.advantage, expected=expected)
-        gradient_loss = policy_gradient_loss(c, drawn)
-        logs: dict[str, float | th.Tensor] = {
-            "train/policy_gradient_loss": gradient_loss,
-            "train/mean_position_reward": r_t.sum().double() / drawn.actions.numel(),
-            "train/return_variance": G.var(),
-            "train/dead_positions": dead,
-        }
-        if plan.baseline == "value":
-            logs["train/value_loss"] = value_loss
-        if K > 1 and self.logs_now:
-            logs["train/gradient_variance"] = gradient_variance(c, drawn, packed.log_probs)
-        return Update(gradient_loss + value_loss, played[0], drawn.actions.numel(), logs)
-
     def _wider(self, behaviour: str, texts: TextEnvironments, reference: th.Tensor | None) -> th.Tensor | None:
         """Compute the distribution that is mixed into the policy, [n] or [Q, n]; None for uniform."""
         if behaviour == "unigram":
             return th.as_tensor(texts.first.task.target_counts + 1.0, dtype=th.float32, device=self.device)
         return reference.exp() if behaviour == "reference" and reference is not None else None
 
-    def _expected(
-        self,
-        plan: Plan,
-        packed: Packed,
-        drawn: Samples,
-        G: th.Tensor,
-        played: NDArray[np.int64],
-        texts: TextEnvironments,
+    def _learned_baseline(
+        self, baseline: Baseline, packed: Packed, mean: th.Tensor
     ) -> tuple[th.Tensor | float, th.Tensor]:
-        """Compute the baseline b of each position or sample, and the loss of the critic (0 without a critic)."""
-        no_loss = G.new_zeros(())
-        mean = (drawn.weights * G).sum(0)  # [Q], an estimate of E[G]
-        if plan.baseline == "value":
+        """Compute a baseline that remembers earlier batches, and the loss that trains it (see `sampled_update`)."""
+        if baseline == "value":
             values = self.policy.values(packed)
             return values.detach(), functional.mse_loss(values, mean)
-        if plan.baseline == "moving_average":
-            return self._moving_average(mean), no_loss
-        if plan.baseline in ("greedy", "counterfactual"):
-            greedy = packed.unpack(packed.log_probs.detach().argmax(-1)).cpu().numpy()  # [N, T]
-            ask = greedy_returns if plan.baseline == "greedy" else counterfactual_returns
-            returns = ask(texts.position_rewards, played, greedy, plan.estimator.gamma).to(self.device)
-            return returns[:, packed.rows, packed.slots], no_loss
-        return 0.0, no_loss
+        return self._moving_average(mean), mean.new_zeros(())
 
     def _reference_log_probs(self, obs: TensorObservation) -> th.Tensor | None:
         """Compute log π of the policy at the start of training, [Q, n]; None if it is not needed."""
@@ -380,32 +281,6 @@ class REINFORCE(EpisodicREINFORCE):
         """Learn from one batch of whole texts or episodes. Return False if a callback stops training."""
         kind = EpisodicREINFORCE if texts is None else GradientAlgorithm
         return kind._train_batch(self, texts, callback)
-
-    def _episodes_begin(self) -> None:
-        """Record the rewards of every choice in the texts that begin."""
-        assert self.env is not None
-        told = self._step_estimator(self.env) is not None
-        self._told = TextRewards.of(TextEnvironments(self.env)) if told else None
-
-    def _episode_loss(self, episodes: Trajectories) -> tuple[th.Tensor, dict[str, float]]:
-        """Compute the loss of whole episodes, from every choice at each step or from one sample."""
-        assert self.env is not None
-        estimator = self._step_estimator(self.env)
-        if self._told is None or estimator is None:
-            return super()._episode_loss(episodes)
-        obs, _ = self.policy.obs_to_tensor(episodes.observations)
-        assert isinstance(obs, dict)
-        rows = th.as_tensor(episodes.running, device=self.device).nonzero()[:, 0]
-        rewards = self._told.at(rows, obs["cursor"].long().flatten())
-        log_probs = self.policy.step_log_probs(obs)  # [S, n]
-        loss, _ = all_choices_loss(log_probs, rewards, estimator.advantage, estimator.log_scale)
-        H = entropy(log_probs).mean() if self.entropy_coef else mean_entropy(log_probs)
-        logs = {
-            "train/policy_gradient_loss": loss.item(),
-            "train/entropy_loss": -H.item(),
-            "train/mean_position_reward": float(episodes.rewards[episodes.running].mean()),
-        }
-        return (loss - self.entropy_coef * H if self.entropy_coef else loss), logs
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         names, variables = super()._get_torch_save_params()

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch as th
 from numpy.typing import NDArray
 
 from lm_gym.agents.algorithms.fitness import Part, PopulationFitness
-from lm_gym.agents.algorithms.text_environments import TextEnvironments
+from lm_gym.agents.algorithms.population_search import PopulationSearch
 from lm_gym.agents.algorithms.worker_error import WorkerError
-from lm_gym.agents.algorithms.workers import Start, checksum
-
-if TYPE_CHECKING:
-    from lm_gym.agents.algorithms.black_box import BlackBox
+from lm_gym.agents.algorithms.workers import AgentReplica, Start
 
 
 @dataclass(frozen=True)
@@ -46,17 +42,11 @@ class Order:
     chunks: range
 
 
-class Replica:
-    """A copy of an agent and its environment, which makes the same updates.
-
-    Args:
-        start: the agent.
-    """
+class Replica(AgentReplica[PopulationSearch]):
+    """A replica of a gradient-free agent."""
 
     def __init__(self, start: Start) -> None:
-        self.agent: BlackBox = start.load()
-        assert self.agent.env is not None
-        self._texts = TextEnvironments(self.agent.env)
+        super().__init__(start)
         self._draws: int | None = None
         self._population: PopulationFitness | None = None
 
@@ -82,7 +72,3 @@ class Replica:
         """Make the agent's update."""
         self._population = None
         self.agent.update(th.from_numpy(update.fitness), update.rate)
-
-    def checksum(self) -> str:
-        """Hash the weights and the state of the optimizer."""
-        return checksum(self.agent)

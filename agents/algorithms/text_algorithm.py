@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, ClassVar, Literal, Self, cast
 
@@ -18,16 +18,16 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.utils import safe_mean
 from stable_baselines3.common.vec_env import VecEnv
-from tqdm import tqdm
 
+from lm_gym.agents.algorithms.keywords import check_keyword_names
 from lm_gym.agents.algorithms.saving import File, SavedAlgorithm
-from lm_gym.agents.algorithms.text_environments import TextEnvironments
+from lm_gym.agents.algorithms.text_environments import TextEnvironments, check_labels
+from lm_gym.agents.algorithms.timestep_bar import TimestepBar
 from lm_gym.agents.model.devices import check_device
 from lm_gym.agents.model.finite import require_finite
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.bounds import Bounded, NonNegativeFloat, NonNegativeInt, PositiveInt
 from lm_gym.compat.stable_baselines3 import VecEnvAdapter
-from lm_gym.tasks import Task
 
 
 class StopTraining(Exception):  # noqa: N818
@@ -47,6 +47,9 @@ class TextAlgorithm(Bounded, SavedAlgorithm):
         seed: seed of all random numbers; drawn if None. Randomness is keyed by (seed, number of the update), so a
             resumed run needs no generator state, and global generators are not touched.
         sb3: further arguments of Stable-Baselines3: policy_kwargs, tensorboard_log, verbose, stats_window_size.
+
+    Raises:
+        TypeError: an argument is unknown; the message suggests the nearest name.
 
     Attributes:
         env_arguments: required arguments of its training environments.
@@ -80,6 +83,7 @@ class TextAlgorithm(Bounded, SavedAlgorithm):
         device: th.device | str = "auto",
         **sb3: Any,
     ) -> None:
+        check_keyword_names(type(self), sb3)
         check_device(device)
         if isinstance(env, str) and "lm_gym/" in env:
             rows = 32 * self.env_arguments.get("group_size", 1)
@@ -109,7 +113,7 @@ class TextAlgorithm(Bounded, SavedAlgorithm):
             self._check_env(self.env)
             if issubclass(self.policy_class, LMPolicy):
                 task = TextEnvironments(self.env).first.task
-                _check_labels(self.policy_kwargs.get("labels"), task)
+                check_labels(self.policy_kwargs.get("labels"), task)
                 self.policy_kwargs = {**task.policy_arguments, **self.policy_kwargs}
         with self._keyed_randomness(-1):
             self._setup_policy()
@@ -124,7 +128,7 @@ class TextAlgorithm(Bounded, SavedAlgorithm):
         """
         super().set_env(env, force_reset)
         if self.env is not None and isinstance(self.policy, LMPolicy):
-            _check_labels(self.policy_kwargs.get("labels"), TextEnvironments(self.env).first.task)
+            check_labels(self.policy_kwargs.get("labels"), TextEnvironments(self.env).first.task)
 
     def _setup_policy(self) -> None:
         """Build the policy; its random numbers are keyed."""
@@ -316,28 +320,3 @@ class TextAlgorithm(Bounded, SavedAlgorithm):
             super().save(path, exclude, include)
         finally:
             self.policy_kwargs = given
-
-
-def _check_labels(labels: Sequence[str] | None, task: Task) -> None:
-    """Raise ValueError unless an agent's labels are those of a task, in the same order."""
-    if labels is not None and tuple(labels) != task.choice_names:
-        own, other = ", ".join(labels), ", ".join(map(str, task.choice_keys()))
-        raise ValueError(
-            f"the agent has the labels {own}, but {task.env_id} has {other}: use the data that the agent was trained "
-            "on, or start a new agent from its checkpoint"
-        )
-
-
-class TimestepBar(BaseCallback):
-    """A tqdm bar that counts timesteps (Stable-Baselines3's bar counts rows, each of which is many timesteps)."""
-
-    def _on_training_start(self) -> None:
-        total = self.model._total_timesteps
-        self._bar = tqdm(total=total, initial=self.model.num_timesteps, unit="position", unit_scale=True)
-
-    def _on_step(self) -> bool:
-        self._bar.update(min(self.model.num_timesteps, self.model._total_timesteps) - self._bar.n)
-        return True
-
-    def _on_training_end(self) -> None:
-        self._bar.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch as th
@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 from stable_baselines3.common.buffers import BaseBuffer, DictRolloutBuffer
 from stable_baselines3.common.type_aliases import DictRolloutBufferSamples
 
-from lm_gym.agents.algorithms.behaviours import Samples, weights_of_distinct
-from lm_gym.agents.algorithms.estimators import coefficients, likelihoods
+from lm_gym.agents.algorithms.group_advantages import GroupAdvantage, group_advantages
 
-GroupAdvantage = Literal["gae", "leave_one_out", "group_normalized", "maximum_likelihood"]
 _TEXT = ("input_ids", "attention_mask", "positions")
 
 
@@ -221,50 +219,6 @@ class TextRolloutBuffer(DictRolloutBuffer):
                     f"rows of a group differ in {name}: the buffer has group_size={self.group_size}, make the "
                     "environment with the same (and fill='parallel')"
                 )
-
-
-def group_advantages(
-    returns: NDArray[np.float32],
-    group_size: int,
-    advantage: str,
-    *,
-    log_scale: bool = False,
-    distinct: NDArray[np.float32] | None = None,
-    log_mean: NDArray[np.float32] | None = None,
-) -> NDArray[np.float32]:
-    """Compute advantages within the rows k·G … k·G + G - 1 of each step (see `TextRolloutBuffer`).
-
-    Args:
-        returns: returns-to-go [T, N].
-        group_size: G.
-        advantage: any but `gae`.
-        log_scale: whether returns are logarithms of likelihoods.
-        distinct: log-probabilities [T, N] of the choices, if the rows of a group drew different choices.
-        log_mean: log E_π[R] [T, N], for `maximum_likelihood`; None for the mean of the rows.
-
-    Returns:
-        float32 [T, N].
-    """
-
-    def grouped(array: NDArray[np.float32]) -> th.Tensor:
-        return th.as_tensor(array.reshape(-1, group_size).T)  # [K, Q]
-
-    G = grouped(returns)
-    if distinct is None:
-        drawn = Samples(th.zeros_like(G, dtype=th.int64), th.zeros_like(G), th.full_like(G, 1.0 / group_size))
-    else:
-        log_probs = grouped(distinct)
-        drawn = Samples(th.zeros_like(G, dtype=th.int64), log_probs, weights_of_distinct(log_probs), independent=False)
-    if log_mean is not None:
-        c = drawn.weights * ((G if log_scale else G.log()) - grouped(log_mean)).exp() - drawn.weights
-    else:
-        c = coefficients(
-            likelihoods(G) if log_scale else G,
-            drawn,
-            baseline="leave_one_out",
-            advantage="plain" if advantage == "leave_one_out" else advantage,  # type: ignore[arg-type]
-        )
-    return np.asarray((group_size * c).T.reshape(returns.shape).numpy(), np.float32)
 
 
 class _Masks:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from lm_gym.data import Dataset
 from lm_gym.envs import TextVectorEnv
 from lm_gym.rewards import ChoiceRewards
+from lm_gym.tasks import Task
 
 
 class TextEnvironments:
@@ -84,3 +85,13 @@ class TextEnvironments:
         given: list[NDArray[Any]] = [actions] if target_log_probs is None else [actions, target_log_probs]
         for i, vector in enumerate(self.vectors):
             yield vector, [np.split(part, len(self.vectors), axis=1)[i] for part in given]
+
+
+def check_labels(labels: Sequence[str] | None, task: Task) -> None:
+    """Raise ValueError unless an agent's labels are those of a task, in the same order."""
+    if labels is not None and tuple(labels) != task.choice_names:
+        own, other = ", ".join(labels), ", ".join(map(str, task.choice_keys()))
+        raise ValueError(
+            f"the agent has the labels {own}, but {task.env_id} has {other}: use the data that the agent was trained "
+            "on, or start a new agent from its checkpoint"
+        )

@@ -6,13 +6,17 @@ import hashlib
 import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import torch as th
 
+from lm_gym.agents.algorithms.text_environments import TextEnvironments
+
 if TYPE_CHECKING:
     from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
+
+A = TypeVar("A", bound="TextAlgorithm")
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,23 @@ class Start:
         """Return the copy of the agent, in this process."""
         th.set_num_threads(self.threads)
         return self.algorithm.load(io.BytesIO(self.saved), env=self.env, device=self.device)
+
+
+class AgentReplica(Generic[A]):
+    """A copy of an agent and its environment in another process, which makes the same updates.
+
+    Args:
+        start: the agent.
+    """
+
+    def __init__(self, start: Start) -> None:
+        self.agent: A = start.load()
+        assert self.agent.env is not None
+        self._texts = TextEnvironments(self.agent.env)
+
+    def checksum(self) -> str:
+        """Hash the weights and the state of the optimizer."""
+        return checksum(self.agent)
 
 
 def checksum(agent: TextAlgorithm) -> str:

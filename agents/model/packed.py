@@ -51,6 +51,18 @@ class Packed:
         taken = (wait <= -math.log(2)) | ((wait <= least[self.rows]) & ~self.filled)
         return th.where(taken, self.log_probs[:, :-1].argmax(-1), self.log_probs.shape[1] - 1)
 
+    def decided(self, lowest: float) -> th.Tensor:
+        """Return log-probabilities [Q, n] whose largest is the most probable choice, also if that is to wait.
+
+        Args:
+            lowest: log-probability of waiting at positions that do not wait.
+        """
+        if self.filled is None:
+            return self.log_probs
+        waiting = (self.most_probable() == self.log_probs.shape[1] - 1)[:, None]
+        tokens, wait = self.log_probs[:, :-1], self.log_probs[:, -1:]
+        return th.cat([th.where(waiting, tokens.clamp(max=wait), tokens), wait.masked_fill(~waiting, lowest)], -1)
+
     def of_tokens(self) -> th.Tensor:
         """Return the log-probabilities at positions that do not wait, float32 [Q, n]."""
         return self.log_probs if self.filled is None else th.log_softmax(self.log_probs[:, :-1], -1)
@@ -120,6 +132,10 @@ class AtCursors:
         log_probs = self.log_probs[self.steps[::group_size]]
         noisy = log_probs - th.empty_like(log_probs).exponential_().log()
         return noisy.topk(group_size, dim=-1).indices.flatten()
+
+    def decided(self, lowest: float) -> th.Tensor:
+        """See `Packed.decided`; no position waits."""
+        return self.log_probs
 
     def log_prob(self, actions: th.Tensor) -> th.Tensor:
         """Return log-probabilities [B] of actions [B]."""

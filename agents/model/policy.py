@@ -4,37 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.distributions import CategoricalDistribution
-from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
+from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lm_gym.agents.model.adamw import GroupedAdamW, parameter_groups
-from lm_gym.agents.model.candidates import CANDIDATE_HEADS, find_candidates
-from lm_gym.agents.model.distinct import distinct_texts
 from lm_gym.agents.model.environment_spaces import (
-    check_vocabulary,
     read_action_space,
     read_observation,
     read_observation_space,
 )
-from lm_gym.agents.model.freezing import freeze_parameters, matching
-from lm_gym.agents.model.heads import CLASSIFIERS, Head, head_parameters, label_names, resolve_head
-from lm_gym.agents.model.label_words import label_word_head, readme
-from lm_gym.agents.model.loading import load, model_path
+from lm_gym.agents.model.freezing import matching
+from lm_gym.agents.model.heads import CLASSIFIERS, Head, head_parameters, resolve_head
+from lm_gym.agents.model.label_words import readme
+from lm_gym.agents.model.loading import model_path
+from lm_gym.agents.model.model_arguments import ModelArguments, build_language_model
 from lm_gym.agents.model.packed import AtCursors, Packed, entropy
 from lm_gym.agents.model.padding import warn_if_padding_is_read
-from lm_gym.agents.model.position_model import PositionModel, check_length
+from lm_gym.agents.model.position_model import check_length
+from lm_gym.agents.model.position_policy import PositionPolicy
 from lm_gym.agents.model.prompts import install, load_prompt, save_prompt
-from lm_gym.agents.model.start import Start
 from lm_gym.agents.model.text_encoder import TensorObservation, TextEncoder
 from lm_gym.agents.model.tokenizer import check_tokenizer, save_tokenizer
-from lm_gym.agents.model.waiting import WaitHead, load_wait_head, save_wait_head
+from lm_gym.agents.model.waiting import load_wait_head, save_wait_head
 from lm_gym.bounds import Fraction, NonNegativeFloat, PositiveFloat, bounded
 from lm_gym.tokenizer import TextTokenizer
 
@@ -42,7 +40,7 @@ _FORBIDDEN = -1e8  # log-probability of a forbidden choice
 
 
 @bounded
-class LMPolicy(ActorCriticPolicy):
+class LMPolicy(PositionPolicy):
     """A policy made from a masked LM, causal LM, token or text classifier, for lm_gym's environments.
 
     It supports both units and both forms of actions. Each call encodes a text once, even if several rows play it, and
@@ -90,7 +88,6 @@ class LMPolicy(ActorCriticPolicy):
             weights, or texts are too long for the model.
     """
 
-    _read: th.Tensor  # attention mask of the texts that the last call encoded
     distinct: int = 0
     critic: Callable[[AtCursors, TensorObservation], th.Tensor] | None = None
 
@@ -122,77 +119,36 @@ class LMPolicy(ActorCriticPolicy):
         vocabulary, self.max_length = read_observation_space(observation_space)
         self.waits = head in (None, "vocabulary") and self.num_choices == vocabulary + 1
         self.head, labels = resolve_head(head, labels, self.num_choices - self.waits, vocabulary)
-        if (self.head == "label_words") != (label_words is not None):
-            raise ValueError(f"head={self.head!r} and label_words={label_words!r}: give both or neither")
-        if (self.head in CANDIDATE_HEADS) != (pointer is not None):
-            raise ValueError(f"head={self.head!r} and pointer={pointer!r}: give both or neither")
-        self._arguments: dict[str, Any] = {
-            "head": self.head,
-            "labels": None if self.head in CANDIDATE_HEADS else labels,  # their rows are not choices
-            "label_words": None if label_words is None else dict(label_words),
-            "pointer": None if pointer is None else dict(pointer),
-            "facts": None if facts is None else dict(facts),
-            "freeze": list(freeze),
-            "head_lr_scale": head_lr_scale,
-            "weight_decay": weight_decay,
-            "temperature": temperature,
-            "dropout": dropout,
-            "dtype": dtype,
-            "tokenizer": tokenizer or (model if isinstance(model, str) else None),
-        }
-        network, weights = load(model, self.head, labels=labels, dtype=dtype, dropout=dropout)
-        self.start = Start(self.head, weights, network.config.hidden_size)
-        check_vocabulary(network.config, vocabulary, model, self.tokenizer)
-        if self.head in CLASSIFIERS and pointer is None:
-            self._arguments["labels"] = label_names(network.config)
-        if getattr(network.config, "lm_gym", None) != self._arguments["facts"]:
-            network.config.lm_gym = self._arguments["facts"]
-        freeze_parameters(network, self._arguments["freeze"], all_of_them=self.waits)
-        self.language_model = PositionModel(network, classifies_texts=self.head == "text_labels")
-        if label_words is not None:
-            self.language_model.label_words = label_word_head(self.language_model, label_words)
-        if pointer is not None:
-            candidates = find_candidates(network.config, self.head, pointer, self.num_choices)
-            self.language_model.candidates = candidates
+        source = model if isinstance(model, str) else None
+        asked = ModelArguments(
+            model, self.head, labels, label_words, pointer, facts, freeze, dropout, dtype, tokenizer or source
+        )
+        self.language_model, self.start = build_language_model(
+            asked, choices=self.num_choices, vocabulary=vocabulary, may_freeze_all=self.waits
+        )
+        own = {"head_lr_scale": head_lr_scale, "weight_decay": weight_decay, "temperature": temperature}
+        self._arguments: dict[str, Any] = asked.plain(self.network.config) | own
+        self.temperature = float(temperature)
         self.encoder = TextEncoder(self.language_model)
         self.check_length()
-        warn_if_padding_is_read(network, self._longest, classifies_texts=self.head == "text_labels")
-        prompt = load_prompt(network.config, model_path(model) if isinstance(model, str) else None)
+        warn_if_padding_is_read(self.network, self._longest, classifies_texts=self.head == "text_labels")
+        checkpoint, width = None if source is None else model_path(source), self.network.config.hidden_size
+        prompt = load_prompt(self.network.config, checkpoint)
         if prompt is not None:
             install(self, prompt)
-        self.value_net = nn.Linear(network.config.hidden_size, 1)
+        self.value_net = nn.Linear(width, 1)
         nn.init.zeros_(self.value_net.weight)
         nn.init.zeros_(self.value_net.bias)
+        self.wait_head = load_wait_head(width, checkpoint) if self.waits else None
         heads: list[nn.Module | nn.Parameter] = [self.value_net]
-        self.wait_head: WaitHead | None = None
-        if self.waits:
-            self.wait_head = load_wait_head(
-                network.config.hidden_size, model_path(model) if isinstance(model, str) else None
-            )
+        if self.wait_head is not None:
             heads.append(self.wait_head)
         if self.head in CLASSIFIERS:
-            heads += head_parameters(network).values()
+            heads += head_parameters(self.network).values()
         self.optimizer = GroupedAdamW(
             parameter_groups(self, heads, head_lr_scale=head_lr_scale, weight_decay=weight_decay),
             lr=lr_schedule(1.0),
         )
-
-    @property
-    def network(self) -> Any:
-        """The Hugging Face model."""
-        return self.language_model.network
-
-    @property
-    def states(self) -> int:
-        """Number of hidden states that the head reads for each position: one, or those of the candidates."""
-        candidates = self.language_model.candidates
-        return 1 if candidates is None else candidates.states
-
-    @property
-    def rows(self) -> int:
-        """Number of rows that the encoder reads for each text: one, or one for each part that it reads apart."""
-        candidates = self.language_model.candidates
-        return 1 if candidates is None else candidates.rows
 
     def check_length(self, prompt: int = 0) -> None:
         """Raise ValueError if texts with a prompt of `prompt` tokens, or their parts, are too long for the model."""
@@ -224,11 +180,6 @@ class LMPolicy(ActorCriticPolicy):
         if self.tokenizer is not None:
             check_tokenizer(self.tokenizer, tokenizer.tokenizer.get_vocab(), tokenizer.source)
 
-    @property
-    def temperature(self) -> float:
-        """What the logits of the choices are divided by."""
-        return float(self._arguments["temperature"])
-
     def config_kwargs(self) -> dict[str, Any]:
         """Return `policy_kwargs` that rebuild this policy without its initial checkpoint."""
         return {"model": self.network.config.to_dict(), **self._arguments}
@@ -240,69 +191,6 @@ class LMPolicy(ActorCriticPolicy):
             "lr_schedule": self._dummy_schedule,
             **self.config_kwargs(),
         }
-
-    # ------------------------------------------------------------------ the model at positions
-
-    def positions(self, obs: TensorObservation, slots: th.Tensor | None = None) -> Packed:
-        """Encode a batch and run the head at its positions.
-
-        Args:
-            obs: tensors of the observation's arrays, [B, …].
-            slots: int64 [B], one position of each text (with `unit="token"`: the cursor); None for all positions, or
-                for those that are due in texts that take several steps.
-        """
-        rows, slots = self.places(obs, slots)
-        hidden = self.encode(obs, rows, slots)
-        batch, width = obs["position_mask"].shape
-        log_probs = self.log_probs(hidden, rows, obs, slots)
-        return Packed(log_probs, hidden, rows, slots, (batch, width), self.filled(obs, rows, slots))
-
-    def filled(self, obs: TensorObservation, rows: th.Tensor, slots: th.Tensor) -> th.Tensor | None:
-        """Return which positions have a token already, bool [Q]; None if positions may not wait."""
-        return obs["predictions"][rows, slots] < self.num_choices - 1 if self.waits else None
-
-    def places(self, obs: TensorObservation, slots: th.Tensor | None = None) -> tuple[th.Tensor, th.Tensor]:
-        """Return the rows and slots of the positions for `positions`, int64 [Q] each; same arguments."""
-        if slots is None:
-            rows, slots = obs.get("due", obs["position_mask"]).bool().nonzero(as_tuple=True)
-            return rows, slots
-        return th.arange(len(slots), device=slots.device), slots
-
-    def encode(self, obs: TensorObservation, rows: th.Tensor, slots: th.Tensor) -> th.Tensor:
-        """Return the encoder's hidden states [Q, H] at positions, or those of candidates (see `PositionModel`)."""
-        columns = obs["positions"].long()[rows, slots]
-        ids, attention = obs["input_ids"].long(), obs["attention_mask"].long()
-        if "due" in obs and len(rows):  # rows without due positions are not read, and equal texts once
-            used, row = th.unique(rows, return_inverse=True)
-            first, text = distinct_texts(ids[used], attention[used])
-            ids, attention, rows = ids[used][first], attention[used][first], text[row]
-        self._read = attention
-        return self.language_model.encode(ids, attention, rows, columns)
-
-    def log_probs(
-        self, hidden: th.Tensor, rows: th.Tensor, obs: TensorObservation, slots: th.Tensor | None = None
-    ) -> th.Tensor:
-        """Return log-probabilities, float32 [Q, n], from hidden states [Q, H] of the texts `rows` [Q].
-
-        The positions `slots` [Q] are needed only if positions may wait.
-        """
-        logits = self._logits(hidden)
-        if "action_mask" in obs:
-            logits = logits.masked_fill(obs["action_mask"].bool().logical_not()[rows], float("-inf"))
-        if self.wait_head is not None:
-            tokens = obs["predictions"].long()[rows, slots]
-            last = (obs["steps_left"][:, 0] <= 1)[rows] if "steps_left" in obs else None
-            own = th.log_softmax(logits * self.temperature, -1)  # at temperature 1
-            waiting: th.Tensor = self.wait_head(hidden, own, th.log_softmax(logits, -1), rows, last, tokens)
-            return waiting
-        if logits.shape[-1] < 16 and not logits.requires_grad:  # torch's kernel is slow for few choices
-            return logits - logits.logsumexp(-1, keepdim=True)
-        return th.log_softmax(logits, -1)
-
-    def _logits(self, hidden: th.Tensor) -> th.Tensor:
-        """Return logits of the choices, float32 [Q, n]; a model may have more rows than its tokenizer has tokens."""
-        logits = self.language_model.head(hidden)[:, : self.num_choices]
-        return logits if self.temperature == 1 else logits / self.temperature
 
     def embeddings(self, observation: PyTorchObs) -> th.Tensor:
         """Return embeddings of the contexts and candidates of a batch, [B, n + 1, D], for `head="similarity"`.
@@ -317,43 +205,6 @@ class LMPolicy(ActorCriticPolicy):
         with th.inference_mode():
             return self.language_model.embeddings(obs["input_ids"].long(), obs["attention_mask"].long())
 
-    def values(self, packed: Packed | AtCursors) -> th.Tensor:
-        """Return the critic's value at each position, float32 [Q]; gradients stay in the critic."""
-        values: th.Tensor = self.value_net(packed.hidden[..., : self.value_net.in_features].detach().float())
-        return values.flatten(1).mean(1)  # of the candidates, with a pointer head
-
-    def train(self, mode: bool = True) -> Self:
-        """Set training or evaluation mode; training mode forgets encoded texts, because weights will change."""
-        if mode:
-            self.encoder.forget()
-        return super().train(mode)
-
-    def _decide(self, obs: TensorObservation, action_masks: Any = None) -> Packed | AtCursors:
-        """Return the policy's output at every position to decide: all positions, or the ones at the cursors.
-
-        Args:
-            obs: a batch, or with `unit="token"` texts and steps (see `TextEncoder.at_cursors`).
-            action_masks: allowed choices, [B, n] or [B, T · n]; overrides the observation's mask.
-        """
-        if self.unit == "sequence":
-            packed = self.positions(obs).restricted(action_masks)
-            self.encoder.count(self._read, backward=th.is_grad_enabled())
-            return packed
-        keep = not (self.training or th.is_grad_enabled() or th.is_inference_mode_enabled() or "text" in obs)
-        hidden, steps = self.encoder.kept(obs) if keep else self.encoder.at_cursors(obs)
-        logits = self._logits(hidden)
-        allowed = obs.get("action_mask") if action_masks is None else action_masks
-        if allowed is not None:  # rows that share a position may have different masks
-            allowed = th.as_tensor(allowed, device=self.device).bool()
-            logits = logits[steps].masked_fill(~allowed, float("-inf"))
-            hidden, steps = hidden[steps], th.arange(len(steps), device=self.device)
-        return AtCursors(th.log_softmax(logits, -1), hidden, steps)
-
-    def step_log_probs(self, obs: TensorObservation) -> th.Tensor:
-        """Return log-probabilities at the cursor of each step of a batch (`unit="token"`), float32 [B, n]."""
-        packed = self._decide(obs)
-        return packed.unpack(packed.log_probs)
-
     # ------------------------------------------------------------------ Stable-Baselines3's interface
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False, action_masks: Any = None) -> th.Tensor:
@@ -362,7 +213,7 @@ class LMPolicy(ActorCriticPolicy):
             packed = self._decide(obs, action_masks)
         if self.distribution:
             lowest = float(self.action_space.low.min())  # type: ignore[attr-defined]
-            return packed.unpack(_as_decided(packed, lowest).clamp(min=lowest))
+            return packed.unpack(packed.decided(lowest).clamp(min=lowest))
         return packed.choose(deterministic)
 
     def forward(
@@ -443,15 +294,6 @@ class LMPolicy(ActorCriticPolicy):
             save_tokenizer(self.tokenizer, folder)
         if self.head == "label_words":
             Path(folder, "README.md").write_text(readme(self.network), encoding="utf-8")
-
-
-def _as_decided(packed: Packed | AtCursors, lowest: float) -> th.Tensor:
-    """Return log-probabilities [Q, n] whose largest is the policy's choice, including the decision to wait."""
-    if not isinstance(packed, Packed) or packed.filled is None:
-        return packed.log_probs
-    waiting = (packed.most_probable() == packed.log_probs.shape[1] - 1)[:, None]
-    tokens, wait = packed.log_probs[:, :-1], packed.log_probs[:, -1:]
-    return th.cat([th.where(waiting, tokens.clamp(max=wait), tokens), wait.masked_fill(~waiting, lowest)], -1)
 
 
 def _as_dict(obs: PyTorchObs) -> TensorObservation:

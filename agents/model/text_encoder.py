@@ -1,4 +1,4 @@
-"""Encoding of each text only once while its positions are decided one after another."""
+"""Encoding of texts, each only once while its positions are decided one after another."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Spent:
 
 
 class TextEncoder:
-    """Encode texts for the cursors of a batch (`unit="token"`), each text no more often than needed.
+    """Encode texts for positions, each text no more often than needed.
 
-    Within a batch, rows with the same text are encoded once. Between calls, `kept` encodes only the texts that have
-    changed since its last call, as long as the weights stay the same.
+    At the cursors of a batch (`unit="token"`), rows with the same text are encoded once. Between calls, `kept` encodes
+    only the texts that have changed since its last call, as long as the weights stay the same.
 
     Args:
         model: the model.
@@ -66,6 +66,31 @@ class TextEncoder:
         columns = obs["positions"].long()[owner, cursor]
         places, steps = th.unique(text * ids.shape[1] + columns, return_inverse=True)
         return self._encode(ids, attention, places), steps
+
+    def at_positions(self, obs: TensorObservation, rows: th.Tensor, slots: th.Tensor, *, counted: bool) -> th.Tensor:
+        """Encode the texts of a batch for any number of positions of each text.
+
+        If texts take several steps (`due`), texts without due positions are not read, and equal texts are read once.
+
+        Args:
+            obs: an observation of B rows.
+            rows: int64 [Q], the row of each position.
+            slots: int64 [Q], its index among the positions of its text.
+            counted: whether to count the texts; they have a backward pass if gradients are enabled.
+
+        Returns:
+            Hidden states [Q, H], or those of candidates (see `PositionModel`).
+        """
+        columns = obs["positions"].long()[rows, slots]
+        ids, attention = obs["input_ids"].long(), obs["attention_mask"].long()
+        if "due" in obs and len(rows):
+            used, row = th.unique(rows, return_inverse=True)
+            first, text = distinct_texts(ids[used], attention[used])
+            ids, attention, rows = ids[used][first], attention[used][first], text[row]
+        hidden = self._model.encode(ids, attention, rows, columns)
+        if counted:
+            self.count(attention, backward=th.is_grad_enabled())
+        return hidden
 
     def kept(self, obs: TensorObservation) -> tuple[th.Tensor, th.Tensor]:
         """Return the same as `at_cursors` without gradients, for a batch whose texts rarely change between calls."""

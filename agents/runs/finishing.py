@@ -9,10 +9,10 @@ from lm_gym.agents.evaluation.playing import baselines, evaluate
 from lm_gym.agents.evaluation.report import closing_table, markdown, reports
 from lm_gym.agents.files import add_to_folder, write_json, write_text
 from lm_gym.agents.runs.assembly import make_agent, make_env, make_policy
-from lm_gym.agents.runs.callbacks import RunState
 from lm_gym.agents.runs.card import CARD, card
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolder, read_json
+from lm_gym.agents.runs.run_state import RunState
 from lm_gym.agents.runs.saved_model import files_of
 from lm_gym.agents.runs.settings import Settings
 from lm_gym.agents.runs.terminal import Terminal

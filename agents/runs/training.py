@@ -20,7 +20,7 @@ from lm_gym.agents.algorithms.worker_error import WorkerError
 from lm_gym.agents.evaluation.playing import evaluate
 from lm_gym.agents.files import write_text
 from lm_gym.agents.runs.assembly import make_agent, make_env, make_training_dataset
-from lm_gym.agents.runs.callbacks import Evaluate, LogRewards, RunState, SaveCheckpoints, StopBySeconds, StopEarly
+from lm_gym.agents.runs.callbacks import Evaluate, LogRewards, SaveCheckpoints, StopBySeconds, StopEarly
 from lm_gym.agents.runs.clock import Clock
 from lm_gym.agents.runs.cluster import use_workers
 from lm_gym.agents.runs.command_line import parse_settings
@@ -34,6 +34,7 @@ from lm_gym.agents.runs.messages import fail
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.progress import ProgressBar
 from lm_gym.agents.runs.run_folder import Checkpoint, RunFolder, RunFolderError, check_new, read_json
+from lm_gym.agents.runs.run_state import RunState
 from lm_gym.agents.runs.scale_check import CheckScale
 from lm_gym.agents.runs.settings import Settings, SettingsError
 from lm_gym.agents.runs.terminal import Terminal

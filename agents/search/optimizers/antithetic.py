@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch as th
 
 from lm_gym.agents.search.optimizers.ascent import Ascent, Rule
 from lm_gym.agents.search.optimizers.optimizer import VectorOptimizer
 from lm_gym.agents.search.optimizers.shaping import SHAPINGS, Shaping
-from lm_gym.agents.search.population.population import Domain, check_pairs
+from lm_gym.agents.search.population.domain import Domain
+from lm_gym.agents.search.population.population import check_pairs
 from lm_gym.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveFraction, PositiveInt
 from lm_gym.naming import check_choice
 
@@ -31,6 +32,7 @@ class Antithetic(VectorOptimizer):
     """
 
     has_rate: ClassVar[bool] = True
+    stateful: ClassVar[tuple[str, ...]] = ("ascent",)
 
     def __init__(
         self,
@@ -59,10 +61,3 @@ class Antithetic(VectorOptimizer):
     def _climb(self, gradient: th.Tensor) -> None:
         """Move the mean along its gradient, which may be overwritten."""
         self.ascent.step(0, self.mean, gradient, self.generation + 1, self.rate)
-
-    def _state(self) -> dict[str, Any]:
-        return super()._state() | self.ascent.state()
-
-    def _load(self, state: dict[str, Any]) -> None:
-        super()._load(state)
-        self.ascent.load(state)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch as th
 
 from lm_gym.agents.search.optimizers.ascent import Ascent
 from lm_gym.agents.search.optimizers.optimizer import VectorOptimizer
-from lm_gym.agents.search.population.population import Domain, Population, Sampled, check_pairs
+from lm_gym.agents.search.population.domain import Domain
+from lm_gym.agents.search.population.population import Population, Sampled, check_pairs
 from lm_gym.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveFraction, PositiveInt
 
 
@@ -34,6 +35,7 @@ class ARS(VectorOptimizer):
 
     has_rate: ClassVar[bool] = True
     remembers: ClassVar[tuple[str, ...]] = ("mean",)
+    stateful: ClassVar[tuple[str, ...]] = ("ascent",)
 
     def __init__(
         self,
@@ -72,13 +74,6 @@ class ARS(VectorOptimizer):
         if deviation > 0:
             estimate = (gains / deviation).to(self.dtype) @ population.noise
             self.ascent.step(0, self.mean, estimate, self.generation + 1, self.rate)
-
-    def _state(self) -> dict[str, Any]:
-        return super()._state() | self.ascent.state()
-
-    def _load(self, state: dict[str, Any]) -> None:
-        super()._load(state)
-        self.ascent.load(state)
 
     def logs(self) -> dict[str, float]:
         """`step_size` σ; `deviation` s of the fitness values that count."""

@@ -11,7 +11,8 @@ import torch as th
 from numpy.typing import NDArray
 
 from lm_gym.agents.search.optimizers.optimizer import VectorOptimizer
-from lm_gym.agents.search.population.population import Domain, Population, Sampled
+from lm_gym.agents.search.population.domain import Domain
+from lm_gym.agents.search.population.population import Population, Sampled
 from lm_gym.bounds import Interval, NonNegativeInt, PositiveFloat
 
 with warnings.catch_warnings():

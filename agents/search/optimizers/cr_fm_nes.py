@@ -11,7 +11,8 @@ import torch as th
 from lm_gym.agents.search.optimizers.optimizer import VectorOptimizer
 from lm_gym.agents.search.optimizers.shaping import by_rank
 from lm_gym.agents.search.optimizers.snes import utilities
-from lm_gym.agents.search.population.population import Domain, Population, Sampled, check_pairs
+from lm_gym.agents.search.population.domain import Domain
+from lm_gym.agents.search.population.population import Population, Sampled, check_pairs
 from lm_gym.bounds import NonNegativeInt, PositiveFloat, PositiveInt
 
 

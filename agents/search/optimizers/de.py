@@ -10,7 +10,8 @@ import torch as th
 from lm_gym.agents.search.optimizers.operators import diversity, scatter
 from lm_gym.agents.search.optimizers.optimizer import VectorOptimizer
 from lm_gym.agents.search.optimizers.pso import warn_if_large
-from lm_gym.agents.search.population.population import Domain, Population, Sampled, check_pairs
+from lm_gym.agents.search.population.domain import Domain
+from lm_gym.agents.search.population.population import Population, Sampled, check_pairs
 from lm_gym.bounds import NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval
 from lm_gym.naming import check_choice
 

@@ -7,7 +7,8 @@ from typing import Literal
 
 import torch as th
 
-from lm_gym.agents.search.population.population import Block, Noise
+from lm_gym.agents.search.population.domain import Block
+from lm_gym.agents.search.population.noise import Noise
 from lm_gym.naming import check_choice
 
 Scaling = Literal["mean", "root"]

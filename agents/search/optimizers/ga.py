@@ -16,7 +16,8 @@ from lm_gym.agents.search.optimizers.operators import (
     scatter,
 )
 from lm_gym.agents.search.optimizers.optimizer import VectorOptimizer
-from lm_gym.agents.search.population.population import Dense, Domain, Kind, Population
+from lm_gym.agents.search.population.domain import Domain, Kind
+from lm_gym.agents.search.population.population import Dense, Population
 from lm_gym.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval
 from lm_gym.naming import check_choice
 

@@ -9,7 +9,9 @@ from typing import Any
 import torch as th
 
 from lm_gym.agents.search.optimizers.probing import Probing
-from lm_gym.agents.search.population.population import Block, Noise, Pattern
+from lm_gym.agents.search.population.domain import Block
+from lm_gym.agents.search.population.noise import Noise
+from lm_gym.agents.search.population.perturbed import Pattern
 from lm_gym.bounds import Fraction, PositiveInt
 
 TRIPLE = Pattern((0, 0, 0), (0.0, 1.0, -1.0))  # the centre and both sides of a direction

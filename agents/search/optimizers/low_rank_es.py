@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch as th
 
@@ -11,7 +11,8 @@ from lm_gym.agents.search.optimizers.ascent import Ascent, Rule
 from lm_gym.agents.search.optimizers.estimate import Scaling, scale_of
 from lm_gym.agents.search.optimizers.probing import Probing
 from lm_gym.agents.search.optimizers.shaping import SHAPINGS, Shaping
-from lm_gym.agents.search.population.population import Block, Noise
+from lm_gym.agents.search.population.domain import Block
+from lm_gym.agents.search.population.noise import Noise
 from lm_gym.bounds import PositiveInt
 from lm_gym.naming import check_choice
 
@@ -37,6 +38,8 @@ class LowRankES(Probing):
             moments.
         scaling: `"mean"` for 1/P, or `"root"` for 1/√P.
     """
+
+    stateful: ClassVar[tuple[str, ...]] = ("anchor", "ascent")
 
     def __init__(
         self,
@@ -71,13 +74,6 @@ class LowRankES(Probing):
     def _climb(self, index: int, tensor: th.Tensor, block: Block, estimate: th.Tensor) -> None:
         self.squares += th.linalg.vector_norm(estimate).double() ** 2
         self.ascent.step(index, tensor, estimate, self.generation + 1, block.scale * self.rate)
-
-    def _state(self) -> dict[str, Any]:
-        return super()._state() | self.ascent.state()
-
-    def _load(self, state: dict[str, Any]) -> None:
-        super()._load(state)
-        self.ascent.load(state)
 
     def logs(self) -> dict[str, float]:
         """`step_size` σ; `gradient_norm` of the last estimate Σ_i (u_i⁺ − u_i⁻) E_i/P."""

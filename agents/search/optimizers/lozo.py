@@ -9,7 +9,8 @@ from typing import Any
 import torch as th
 
 from lm_gym.agents.search.optimizers.spsa import SPSA
-from lm_gym.agents.search.population.population import Block, Noise, keyed_seed
+from lm_gym.agents.search.population.domain import Block
+from lm_gym.agents.search.population.noise import Noise, keyed_seed
 from lm_gym.bounds import Fraction, PositiveInt
 
 _LAZY = 2  # keeps the key of a right factor apart from those of a generation's numbers

@@ -8,7 +8,8 @@ from typing import Any
 import torch as th
 
 from lm_gym.agents.search.optimizers.spsa import SPSA
-from lm_gym.agents.search.population.population import Block, Noise
+from lm_gym.agents.search.population.domain import Block
+from lm_gym.agents.search.population.noise import Noise
 from lm_gym.bounds import PositiveInt
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch as th
 
 from lm_gym.agents.search.optimizers.shaping import centred_ranks
-from lm_gym.agents.search.population.population import Domain
+from lm_gym.agents.search.population.domain import Domain
 
 # ---------------------------------------------------------------- selection: fitness [n] -> indices of parents [count]
 

@@ -11,7 +11,9 @@ import numpy as np
 import torch as th
 from numpy.typing import NDArray
 
-from lm_gym.agents.search.population.population import Block, Domain, Kind, Population, keyed_seed
+from lm_gym.agents.search.population.domain import Block, Domain, Kind
+from lm_gym.agents.search.population.noise import keyed_seed
+from lm_gym.agents.search.population.population import Population
 from lm_gym.bounds import Bounded, NonNegativeInt, PositiveInt
 
 
@@ -38,6 +40,7 @@ class Optimizer(Bounded, ABC):
     kinds: ClassVar[frozenset[Kind]] = frozenset({"real"})
     structured: ClassVar[bool] = False  # whether it is a StructuredOptimizer
     remembers: ClassVar[tuple[str, ...]] = ()  # attributes that the next generation depends on
+    stateful: ClassVar[tuple[str, ...]] = ()  # attributes with a state of their own: `state()` and `load(state)`
 
     def __init__(self, *, seed: NonNegativeInt, popsize: PositiveInt, device: th.device) -> None:
         self.seed, self.popsize, self.device = seed, popsize, device
@@ -116,13 +119,18 @@ class Optimizer(Bounded, ABC):
     def _state(self) -> dict[str, Any]:
         """Return the state of a subclass."""
         values = {name: getattr(self, name) for name in self.remembers}
-        return {name: v.clone() if isinstance(v, th.Tensor) else v for name, v in values.items()}
+        own = {name: v.clone() if isinstance(v, th.Tensor) else v for name, v in values.items()}
+        for name in self.stateful:
+            own |= getattr(self, name).state()
+        return own
 
     def _load(self, state: dict[str, Any]) -> None:
         """Load the state of a subclass."""
         for name in self.remembers:
             value = state[name]
             setattr(self, name, value.to(self.device, copy=True) if isinstance(value, th.Tensor) else value)
+        for name in self.stateful:
+            getattr(self, name).load(state)
 
     def _generator(self, stream: int = 0) -> th.Generator:
         """Return a generator for this generation; different `stream`s are independent."""

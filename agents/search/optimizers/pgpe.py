@@ -8,7 +8,8 @@ import torch as th
 
 from lm_gym.agents.search.optimizers.antithetic import Antithetic
 from lm_gym.agents.search.optimizers.shaping import SHAPINGS
-from lm_gym.agents.search.population.population import Domain, Population, Sampled
+from lm_gym.agents.search.population.domain import Domain
+from lm_gym.agents.search.population.population import Population, Sampled
 from lm_gym.bounds import NonNegativeFloat
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch as th
 
 from lm_gym.agents.search.optimizers.ascent import Anchor
 from lm_gym.agents.search.optimizers.estimate import combined
 from lm_gym.agents.search.optimizers.optimizer import StructuredOptimizer
-from lm_gym.agents.search.population.population import PAIRS, Block, Noise, Pattern, Perturbed, Population, check_units
+from lm_gym.agents.search.population.domain import Block
+from lm_gym.agents.search.population.noise import Noise
+from lm_gym.agents.search.population.perturbed import PAIRS, Pattern, Perturbed
+from lm_gym.agents.search.population.population import Population, check_units
 from lm_gym.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveFraction, PositiveInt
 
 
@@ -34,6 +37,7 @@ class Probing(StructuredOptimizer):
     """
 
     has_rate: ClassVar[bool] = True
+    stateful: ClassVar[tuple[str, ...]] = ("anchor",)
     pattern: Pattern = PAIRS  # of a unit's members
 
     def __init__(
@@ -88,13 +92,6 @@ class Probing(StructuredOptimizer):
     def _climb(self, index: int, tensor: th.Tensor, block: Block, estimate: th.Tensor) -> None:
         """Move one tensor along an estimate of its gradient, in place."""
         tensor.add_(estimate, alpha=self.alpha * block.scale)
-
-    def _state(self) -> dict[str, Any]:
-        return super()._state() | self.anchor.state()
-
-    def _load(self, state: dict[str, Any]) -> None:
-        super()._load(state)
-        self.anchor.load(state)
 
     def logs(self) -> dict[str, float]:
         """`step_size` σ."""

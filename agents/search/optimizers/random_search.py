@@ -8,7 +8,8 @@ import torch as th
 
 from lm_gym.agents.search.optimizers.operators import scatter
 from lm_gym.agents.search.optimizers.optimizer import VectorOptimizer
-from lm_gym.agents.search.population.population import Dense, Domain, Kind, Population
+from lm_gym.agents.search.population.domain import Domain, Kind
+from lm_gym.agents.search.population.population import Dense, Population
 from lm_gym.bounds import Interval, NonNegativeInt, PositiveFloat, PositiveFraction
 
 

@@ -10,7 +10,8 @@ import torch as th
 
 from lm_gym.agents.search.optimizers.operators import bit_flip, diversity, resample
 from lm_gym.agents.search.optimizers.optimizer import VectorOptimizer
-from lm_gym.agents.search.population.population import Dense, Domain, Kind, Population, check_pairs
+from lm_gym.agents.search.population.domain import Domain, Kind
+from lm_gym.agents.search.population.population import Dense, Population, check_pairs
 from lm_gym.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveFraction, PositiveInt
 from lm_gym.naming import check_choice
 

@@ -10,7 +10,8 @@ import torch as th
 
 from lm_gym.agents.search.optimizers.optimizer import VectorOptimizer
 from lm_gym.agents.search.optimizers.shaping import Floats, by_rank
-from lm_gym.agents.search.population.population import Domain, Population, Sampled
+from lm_gym.agents.search.population.domain import Domain
+from lm_gym.agents.search.population.population import Population, Sampled
 from lm_gym.bounds import Interval, NonNegativeFloat, NonNegativeInt, PositiveFloat
 
 

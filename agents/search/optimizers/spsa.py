@@ -9,7 +9,7 @@ import torch as th
 
 from lm_gym.agents.search.optimizers.estimate import Scaling, scale_of
 from lm_gym.agents.search.optimizers.probing import Probing
-from lm_gym.agents.search.population.population import Block
+from lm_gym.agents.search.population.domain import Block
 from lm_gym.bounds import PositiveFloat
 
 FORGETTING = 0.1  # 1 − β of the running mean square of slopes

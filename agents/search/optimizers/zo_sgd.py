@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch as th
 
 from lm_gym.agents.search.optimizers.ascent import Ascent, Rule
 from lm_gym.agents.search.optimizers.spsa import SPSA
-from lm_gym.agents.search.population.population import Block, Noise
+from lm_gym.agents.search.population.domain import Block
+from lm_gym.agents.search.population.noise import Noise
 from lm_gym.bounds import PositiveInt
 
 
@@ -32,6 +33,8 @@ class ZOSGD(SPSA):
             which is much cheaper to evaluate.
     """
 
+    stateful: ClassVar[tuple[str, ...]] = ("anchor", "ascent")
+
     def __init__(
         self,
         centre: Sequence[th.Tensor],
@@ -53,10 +56,3 @@ class ZOSGD(SPSA):
 
     def _climb(self, index: int, tensor: th.Tensor, block: Block, estimate: th.Tensor) -> None:
         self.ascent.step(index, tensor, estimate, self.generation + 1, block.scale * self.rate)
-
-    def _state(self) -> dict[str, Any]:
-        return super()._state() | self.ascent.state()
-
-    def _load(self, state: dict[str, Any]) -> None:
-        super()._load(state)
-        self.ascent.load(state)

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 import torch as th
 
 from lm_gym.agents.model.devices import upload
-from lm_gym.agents.search.population.population import PAIRS, Block, Dense, Noise, Perturbed, Population
+from lm_gym.agents.search.population.domain import Block
+from lm_gym.agents.search.population.noise import Noise
+from lm_gym.agents.search.population.perturbed import PAIRS, Perturbed
+from lm_gym.agents.search.population.population import Dense, Population
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from torch import nn
 from lm_gym.agents.model.layers import encoder_layers
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.model.prompts import Prompt
+from lm_gym.agents.search.population.domain import Domain
 from lm_gym.agents.search.population.forward import read_together
-from lm_gym.agents.search.population.population import Domain, Population
+from lm_gym.agents.search.population.population import Population
 from lm_gym.agents.search.population.reading import Reading
 from lm_gym.agents.search.population.trial import trial_texts
 from lm_gym.agents.search.spaces.soft_prompt import soft_prompt_of

@@ -11,7 +11,8 @@ from torch import nn
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.model.prompts import Place, Prompt, default_place, install
 from lm_gym.agents.model.tokenizer import load_tokenizer
-from lm_gym.agents.search.population.population import Domain, Population
+from lm_gym.agents.search.population.domain import Domain
+from lm_gym.agents.search.population.population import Population
 from lm_gym.agents.search.population.reading import Reading
 from lm_gym.agents.search.spaces.behind import read_behind
 from lm_gym.agents.search.spaces.soft_prompt import read_with

@@ -13,8 +13,9 @@ from transformers.pytorch_utils import Conv1D
 
 from lm_gym.agents.model.layers import encoder_layers
 from lm_gym.agents.model.policy import LMPolicy
+from lm_gym.agents.search.population.domain import Domain
 from lm_gym.agents.search.population.forward import answering, read_together
-from lm_gym.agents.search.population.population import Domain, Population
+from lm_gym.agents.search.population.population import Population
 from lm_gym.agents.search.population.reading import Reading
 from lm_gym.agents.search.spaces.space import SearchSpace, require_language_model
 from lm_gym.bounds import NonNegativeFloat

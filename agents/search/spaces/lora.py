@@ -16,8 +16,9 @@ from transformers.pytorch_utils import Conv1D
 
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.search.population.changes import LowRank
+from lm_gym.agents.search.population.domain import Domain
 from lm_gym.agents.search.population.forward import PopulationForward
-from lm_gym.agents.search.population.population import Dense, Domain, Population
+from lm_gym.agents.search.population.population import Dense, Population
 from lm_gym.agents.search.population.reading import Reading
 from lm_gym.agents.search.spaces.parameters import first_unbatched
 from lm_gym.agents.search.spaces.space import SearchSpace, require_language_model

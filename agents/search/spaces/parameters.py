@@ -12,8 +12,11 @@ from transformers.pytorch_utils import Conv1D
 
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.search.population.changes import Members
+from lm_gym.agents.search.population.domain import Block, Domain
 from lm_gym.agents.search.population.forward import PopulationForward
-from lm_gym.agents.search.population.population import Block, Domain, Noise, Perturbed, Population
+from lm_gym.agents.search.population.noise import Noise
+from lm_gym.agents.search.population.perturbed import Perturbed
+from lm_gym.agents.search.population.population import Population
 from lm_gym.agents.search.population.reading import Reading
 from lm_gym.agents.search.spaces.space import SearchSpace
 from lm_gym.bounds import PositiveFloat

@@ -11,8 +11,10 @@ from torch import nn
 
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.model.prompts import Place, Prompt, default_place, install
+from lm_gym.agents.search.population.domain import Block, Domain
 from lm_gym.agents.search.population.forward import read_together
-from lm_gym.agents.search.population.population import Block, Domain, Perturbed, Population
+from lm_gym.agents.search.population.perturbed import Perturbed
+from lm_gym.agents.search.population.population import Population
 from lm_gym.agents.search.population.reading import Reading
 from lm_gym.agents.search.spaces.behind import read_behind
 from lm_gym.agents.search.spaces.space import SearchSpace, require_language_model

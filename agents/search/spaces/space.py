@@ -13,8 +13,10 @@ from typing import Any
 import torch as th
 
 from lm_gym.agents.model.policy import LMPolicy
+from lm_gym.agents.search.population.domain import Block, Domain
 from lm_gym.agents.search.population.forward import read_together
-from lm_gym.agents.search.population.population import Block, Dense, Domain, Perturbed, Population
+from lm_gym.agents.search.population.perturbed import Perturbed
+from lm_gym.agents.search.population.population import Dense, Population
 from lm_gym.agents.search.population.precision import Computing, Precision
 from lm_gym.agents.search.population.reading import Reading
 from lm_gym.agents.search.population.trial import find_fault, full_precision, trial_texts
