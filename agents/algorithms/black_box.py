@@ -26,6 +26,7 @@ from lm_gym.agents.algorithms.text_environments import TextEnvironments
 from lm_gym.agents.algorithms.trajectories import play_returns, positions_decided
 from lm_gym.agents.algorithms.worker_error import WorkerError
 from lm_gym.agents.model.policy import LMPolicy
+from lm_gym.agents.model.text_encoder import TensorObservation
 from lm_gym.agents.search.optimizers import OPTIMIZERS
 from lm_gym.agents.search.optimizers.optimizer import Optimizer, StructuredOptimizer, VectorOptimizer
 from lm_gym.agents.search.population.population import Population
@@ -152,6 +153,7 @@ class BlackBox(TextAlgorithm):
         self.texts_per_member, self.schedule, self.warmup = texts_per_member, schedule, warmup
         self.precision, self.stop_fitness, self.patience = precision, stop_fitness, patience
         self._best_mean, self._best_generation = -np.inf, 0
+        self._observed: tuple[Any, TensorObservation] | None = None
         self.evaluator: Evaluator = LocalEvaluator()
         if _init_setup_model:
             self._setup_model()
@@ -314,12 +316,18 @@ class BlackBox(TextAlgorithm):
 
         The order is None if members are evaluated in the optimizer's order.
         """
-        obs, _ = self.policy.obs_to_tensor(self._last_obs)
+        obs = self._observation()
         groups, order = self._count_groups(len(obs["input_ids"]), texts), None
         members = self.optimizer.ask()
         if groups > 1:
             members, order = members.by_unit()
         return PopulationFitness(self.space, members, obs, texts, self.max_rows, groups), order
+
+    def _observation(self) -> TensorObservation:
+        """Return the tensors of the current texts; the same object until the texts change, for spaces that reuse it."""
+        if self._observed is None or self._observed[0] is not self._last_obs:
+            self._observed = self._last_obs, self.policy.obs_to_tensor(self._last_obs)[0]
+        return self._observed[1]
 
     @contextmanager
     def generation(self) -> Iterator[None]:
@@ -404,4 +412,4 @@ class BlackBox(TextAlgorithm):
         return ["policy", "space", "optimizer"], []
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "space", "optimizer", "evaluator", "_infos", "_rate"]
+        return [*super()._excluded_save_params(), "space", "optimizer", "evaluator", "_infos", "_rate", "_observed"]
