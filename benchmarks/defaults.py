@@ -3,16 +3,23 @@
     python benchmarks/defaults.py --models tiny MINILM_FOLDER --texts WIKITEXT_FILE --page docs/results/defaults.md
 
 Each run is `python -m agents.train` with an algorithm, an environment, a model, data, a budget of seconds, and no other
-setting. The data is builtin. Masked words may use a file of texts from another domain, because `tiny` was pretrained on
-the builtin ones. Runs are kept in `--out`: finished runs are not repeated, and stopped ones are resumed.
-The page with the finished runs is printed, and written to `--page`.
+setting. Seconds are CPU time, so that other processes do not shorten a run. The data is builtin. Masked words may use a
+file of texts from another domain, because `tiny` was pretrained on the builtin ones. Runs are kept in `--out`: finished
+runs are not repeated, and stopped ones are resumed. The page of all finished runs is printed, and written to `--page`.
+An existing page keeps its rows for runs that `--out` does not have: `--only 'NER-v0-*-sa'` measures two of them again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatch
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -20,6 +27,7 @@ from typing import Any
 from lm_gym.agents.algorithms.registry import ALGORITHMS
 from lm_gym.agents.compare.runs import Job, Runs
 from lm_gym.agents.files import write_text
+from lm_gym.agents.runs.clock import Clock
 from lm_gym.agents.runs.curve import read_metrics
 from lm_gym.envs import find_task
 from lm_gym.tasks.metric import metric_of
@@ -30,8 +38,9 @@ PAGE = """# Every pairing with the settings that ship
 `python benchmarks/defaults.py {command}`
 
 `python -m agents.train --algo … --env.id … --policy.model … --env.dataset …` with {seconds:g} seconds of training on
-one thread and no other setting, one seed. The tags are builtin, and the masked words are of {texts}. Start and end are
-the validation split before training and at the end of the budget; best is the evaluation that chose the model; random
+one thread and no other setting, one seed. Seconds are CPU time; those marked "wall" are time on the clock, from an
+earlier version of this page. The tags are builtin, and the masked words are of {texts}. Start and end are the
+validation split before training and at the end of the budget; best is the evaluation that chose the model; random
 choices and the rule (the majority tag of each word, the most frequent token) are of the test split.
 
 {tables}
@@ -62,12 +71,44 @@ def jobs(
     return found
 
 
-def table(env: str, model: str, done: Sequence[Job]) -> str:
-    """The finished runs of one environment and one model."""
+def launch(job: Job, errors: Path) -> subprocess.Popen[bytes]:
+    """Start or resume a run in a process that counts its CPU time."""
+    command = [sys.executable, __file__, "--train", *job.command()[3:]]
+    with errors.open("wb") as file:
+        env = {**os.environ, "OMP_NUM_THREADS": "1"}
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=file, env=env, start_new_session=True)
+
+
+def train(options: Sequence[str]) -> None:
+    """Train with a budget in CPU time."""
+    from lm_gym.agents.train import main as train_until_done
+
+    Clock.now = staticmethod(time.process_time)
+    train_until_done(options)
+
+
+def written(page: Path) -> dict[str, dict[str, str]]:
+    """The lines of a page's tables, by heading and first cell."""
+    found: dict[str, dict[str, str]] = {}
+    for line in page.read_text(encoding="utf-8").splitlines() if page.is_file() else []:
+        if line.startswith("## "):
+            rows = found.setdefault(line, {})
+        elif named := re.match(r"\| `(\w+)` \| .*\d", line):
+            rows[named[1]] = line
+    return found
+
+
+def heading(env: str, model: str) -> str:
+    """The heading of the table of an environment and a model."""
+    return f"## {env}, `{Path(model).name}`: {metric_of(METRICS[env]).label}"
+
+
+def table(env: str, model: str, done: Sequence[Job], kept: Mapping[str, str]) -> str:
+    """The finished runs of one environment and one model, and the lines of others."""
     metric = metric_of(METRICS[env])
     names = [row.name for row in find_task(env).baselines]
     head = ["`algo`", "start", "end", "best", "better", *names, "seconds"]
-    rows = [head, ["---", *["---:"] * (len(head) - 1)]]
+    lines = dict(kept)
     for job in done:
         report: dict[str, Any] = json.loads((job.folder / "report.json").read_text(encoding="utf-8"))
         curve = [
@@ -76,14 +117,18 @@ def table(env: str, model: str, done: Sequence[Job]) -> str:
             if f"eval/{metric.name}" in row
         ]
         best = report["chosen"][metric.name]
-        rows.append([
+        lines[job.row] = _line([
             f"`{job.row}`", *(_number(value) for value in (curve[0], curve[-1], best)),
             "yes" if metric.better(curve[-1], curve[0]) else "**no**",
             *(_number(report["baselines"][name].get(metric.name)) for name in names),
             f"{report['seconds']:.0f}",
         ])  # fmt: skip
-    lines = [f"## {env}, `{Path(model).name}`: {metric.label}", "", *(f"| {' | '.join(row)} |" for row in rows)]
-    return "\n".join(lines)
+    ordered = [lines[name] for name in ALGORITHMS if name in lines]
+    return "\n".join([heading(env, model), "", _line(head), _line(["---", *["---:"] * (len(head) - 1)]), *ordered])
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _number(value: float | None) -> str:
@@ -96,6 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["tiny"])
     parser.add_argument("--algorithms", nargs="+", default=list(ALGORITHMS))
+    parser.add_argument("--only", default="*", help="a pattern: only these runs, named environment-model-algorithm")
     parser.add_argument("--texts", default="builtin", help="a file or folder for masked words")
     parser.add_argument("--seconds", type=float, default=45.0)
     parser.add_argument("--jobs", type=int, default=2)
@@ -104,15 +150,23 @@ def main() -> None:
     arguments = parser.parse_args()
     runs = jobs(arguments.out, arguments.models, arguments.algorithms, arguments.texts, arguments.seconds)
 
+    wanted = [job for *_, job in runs if fnmatch(job.folder.name, arguments.only)]
+
     def ended(job: Job, failure: str | None) -> None:
         print(f"{job.folder.name}: {failure or 'finished'}", flush=True)
 
-    Runs(arguments.out, arguments.jobs, lambda _: None, ended, lambda: None).run([job for *_, job in runs])
-    tables = []
+    Runs(arguments.out, arguments.jobs, lambda _: None, ended, lambda: None, launch).run(wanted)
+    tables, left = [], []
+    earlier = written(arguments.page) if arguments.page else {}
     for env, model in product(METRICS, arguments.models):
+        kept = earlier.get(heading(env, model), {})
         done = [job for of, begun, job in runs if (of, begun) == (env, model) and job.finished]
-        tables += [table(env, model, done)] if done else []
-    left = [job.folder.name for *_, job in runs if not job.finished]
+        tables += [table(env, model, done, kept)] if done or kept else []
+        left += [
+            job.folder.name
+            for of, begun, job in runs
+            if (of, begun) == (env, model) and not job.finished and job.row not in kept
+        ]
     models = " ".join(Path(model).name for model in arguments.models)
     texts = Path(arguments.texts).stem
     page = PAGE.format(
@@ -128,4 +182,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--train"]:
+        train(sys.argv[2:])
+    else:
+        main()

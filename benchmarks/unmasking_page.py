@@ -37,9 +37,9 @@ of the true tokens at the step that filled their positions.
 
 LIKELIHOODS = """## What each likelihood learns
 
-REINFORCE with each [likelihood](../algorithms/unmasking.md), from a reward of 1 for each right cell: all weights, learning
-rate 1e-4, from a Sudoku model trained for 30% of the twin's budget; random order, two cells a step, 200,000 cells, groups
-of eight rows.
+REINFORCE with each [likelihood](../algorithms/unmasking.md), from a reward of 1 for each right cell: all weights,
+learning rate 1e-4, from a Sudoku model trained for 30% of the twin's budget; random order, two cells a step, 200,000
+cells, groups of eight rows.
 """
 
 GRADIENTS = """## Bias and variance of the likelihoods

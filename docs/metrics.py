@@ -99,11 +99,13 @@ LABELLED = {
     "dev.csv": "text,label\nit was cold,bad\n",
 }
 TERMS = "--agent.baseline=value", "--agent.advantage=plain", "--agent.kl_coef=0.1", "--agent.supervised_coef=0.1"
+DRAWN = "--algo=random_search", "--env.reward=log_likelihood"
 RUNS: dict[str, tuple[Sequence[str], ...]] = {  # options that make an algorithm log all its numbers
     "reinforce": (("--algo=reinforce", *TERMS),),
     "ppo": (("--algo=ppo", "--agent.n_steps=8", "--agent.clip_range_vf=0.2"),),
     "sep_cma_es": (("--algo=snes", "--agent.optimizer=sep_cma_es"),),
-    "black_box": (("--algo=random_search",), ("--algo=random_search", "--agent.optimizer_kwargs={sigma: 1.0e+38}")),
+    "random_search": (DRAWN,),
+    "black_box": (DRAWN, (*DRAWN, "--agent.optimizer_kwargs={sigma: 1.0e+38}")),
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from docs.metrics import METRICS, OF_EVALUATIONS, logged, logged_by_evaluation, meaning
+from lm_gym.agents.algorithms.black_box import BlackBox
 from lm_gym.agents.algorithms.defaults import TABLE, WIDTH, default_of
 from lm_gym.agents.algorithms.presets import PRESETS
 from lm_gym.agents.algorithms.registry import ALGORITHMS
@@ -74,9 +75,10 @@ def defaults(_: str) -> str:
     return _table(["class", "head", "weights", "search", "settings"], rows)
 
 
-def usual(kind: type) -> Mapping[str, Any]:
+def usual(kind: type[BlackBox]) -> Mapping[str, Any]:
     """The optimizer's arguments of an algorithm for a fresh head of labels."""
-    found: Mapping[str, Any] = default_of(kind, Start("labels", "fresh head", WIDTH))["optimizer_kwargs"]
+    start, space = Start("labels", "fresh head", WIDTH), kind.preset.search_space
+    found: Mapping[str, Any] = default_of(kind, start, space)["optimizer_kwargs"]
     return found
 
 

@@ -295,3 +295,27 @@ def test_the_optimizers_move_the_models_own_tensors():
         optimizer.tell(th.tensor([1.0, 0.0]))
         assert all(mine is live for mine, live in zip(optimizer.centre, centre, strict=True))
         assert all((x != 1).any() for x in centre)
+
+
+def test_random_search_believes_a_challenger_only_after_a_second_evaluation():
+    optimizer = OPTIMIZERS["random_search"](th.zeros(2), popsize=4, seed=1)
+    first = told(optimizer, [0.0, 0.0, 1.0, 3.0])
+    assert optimizer.centre.tolist() == [0, 0]
+    second = told(optimizer, [2.0, 1.0, 5.0, 4.0])  # the start is better than the challenger on these texts
+    assert th.equal(second[0], th.zeros(2))
+    assert th.equal(second[1], first[3])
+    assert optimizer.centre.tolist() == [0, 0]
+    third = told(optimizer, [1.0, 2.0, 0.0, 0.5])
+    assert th.equal(third[1], second[2])
+    assert th.equal(optimizer.centre, second[2])
+    assert th.equal(optimizer.ask().vectors()[1], third[3])
+
+
+def test_random_search_resumes_from_a_state_without_a_challenger():
+    optimizer = OPTIMIZERS["random_search"](th.zeros(2), popsize=4)
+    told(optimizer, [0.0, 0.0, 1.0, 3.0])
+    state = optimizer.state_dict()
+    del state["challenger"]
+    resumed = OPTIMIZERS["random_search"](th.zeros(2), popsize=4)
+    resumed.load_state_dict(state)
+    assert th.equal(resumed.ask().vectors()[1], resumed.centre)

@@ -1,5 +1,7 @@
 """Gradient-free search through Stable-Baselines3's interface, over language models and over any other policy."""
 
+from dataclasses import replace
+
 import gymnasium
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from lm_gym.agents.algorithms.presets import CMAES, ES, GA, PRESETS
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
 from lm_gym.agents.evaluation.playing import evaluate
 from lm_gym.agents.search.optimizers import OPTIMIZERS
+from lm_gym.agents.search.population.forward import PopulationForward
 from lm_gym.agents.search.spaces import SEARCH_SPACES
 from tests.small import Stop, few_names, small
 
@@ -159,6 +162,35 @@ def test_texts_are_held_for_as_many_generations_as_asked(ner):
 
     build(ES, make_env(ner), new_texts_every=3).learn(10**9, callback=Watch())
     assert seen[0] == seen[1] != seen[2] == seen[3] == seen[4] != seen[5]
+
+
+def test_texts_that_are_kept_are_encoded_once(ner, monkeypatch):
+    kept = {"new_texts_every": 3, "optimizer_kwargs": {"popsize": 4}}
+    again = build(ES, make_env(ner), **kept)
+    monkeypatch.setattr(again.space, "_together", encoded_always(again.space))
+    again.learn(10**9, callback=Stop(7))
+    model, encoded = build(ES, make_env(ner), **kept), []
+    share = PopulationForward._shared_part
+    monkeypatch.setattr(PopulationForward, "_shared_part", lambda *given: encoded.append(given) or share(*given))
+    model.learn(10**9, callback=Stop(7))
+    assert len(encoded) == 3
+    assert th.equal(weights(model), weights(again))
+    with th.no_grad():
+        next(iter(model.policy.network.base_model.parameters())).mul_(2)
+    fitness = judge(model.space, model.optimizer.ask(), model._observation(), TextEnvironments(model.env), 512)
+    assert len(encoded) == 4  # a weight changed, although the search does not change it
+    assert fitness.tolist() == judge(model.space, model.optimizer.ask(), *again_tensors(model), 512).tolist()
+
+
+def encoded_always(space):
+    """A space's evaluation that reuses nothing."""
+    together = space._together
+    return lambda reading, population: together(replace(reading, obs=dict(reading.obs)), population)
+
+
+def again_tensors(model):
+    """The texts of the current generation in a new observation, and their environments."""
+    return dict(model._observation()), TextEnvironments(model.env)
 
 
 def test_early_stopping(ner):

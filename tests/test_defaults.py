@@ -14,6 +14,7 @@ from lm_gym.agents.algorithms.presets import CMAES, ES, PRESETS
 from lm_gym.agents.algorithms.registry import ALGORITHMS
 from lm_gym.agents.algorithms.reinforce import REINFORCE
 from lm_gym.agents.algorithms.schedules import ScheduledRate
+from lm_gym.agents.algorithms.text_environments import TextEnvironments
 from lm_gym.agents.model.start import Start
 from lm_gym.agents.runs.assembly import make_agent, make_env, make_training_dataset
 from lm_gym.agents.runs.command_line import parse_settings
@@ -171,3 +172,12 @@ def test_a_warm_start_takes_smaller_steps(run_dir: Path, data: Path) -> None:
     warm = agent_of(f"--policy.model={run_dir / 'best'}", f"--env.dataset={data}", "--device=cpu")
     assert warm.learning_rate == default_of(REINFORCE, Start("labels", "trained", WIDTH))["learning_rate"]
     assert warm.learning_rate < default_of(REINFORCE, TAGGER)["learning_rate"]
+
+
+@pytest.mark.parametrize(("env_id", "reward"), [("lm_gym/NER-v0", "f1"), ("lm_gym/MaskedLM-v0", "log_likelihood")])
+def test_random_search_maximises_the_metric_where_likelihood_misleads(env_id: str, reward: str) -> None:
+    agent = ALGORITHMS["random_search"]("LMPolicy", env_id, seed=0, device="cpu")  # type: ignore[call-arg]
+    assert agent.env is not None
+    assert TextEnvironments(agent.env).first.reward.name == reward
+    assert parse_settings(["--algo=random_search", f"--env.id={env_id}"]).env.reward == reward
+    assert parse_settings(["--algo=es", f"--env.id={env_id}"]).env.reward == "log_likelihood"

@@ -140,6 +140,7 @@ class BlackBox(PopulationSearch):
         self.texts_per_member, self.schedule, self.warmup = texts_per_member, schedule, warmup
         self.precision, self.stop_fitness, self.patience = precision, stop_fitness, patience
         self._best_mean, self._best_generation = -np.inf, 0
+        self._observed = None
         self.evaluator: Evaluator = LocalEvaluator()
         if _init_setup_model:
             self._setup_model()
@@ -219,4 +220,4 @@ class BlackBox(PopulationSearch):
         return ["policy", "space", "optimizer"], []
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "space", "optimizer", "evaluator", "_infos", "_rate"]
+        return [*super()._excluded_save_params(), "space", "optimizer", "evaluator", "_infos", "_rate", "_observed"]

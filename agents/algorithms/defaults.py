@@ -96,7 +96,8 @@ TABLE: tuple[Default, ...] = (
     Default("FZOO", _search(popsize=130, directions=64, sigma=0.1, learning_rate=0.4), space="head"),
     Default("FZOO", _search(popsize=130, directions=64, sigma=0.1, learning_rate=0.05)),
     Default("LOZO", _search(popsize=128, momentum=0.9, sigma=0.1, learning_rate=0.05), **_MASKED),
-    Default("LOZO", _search(popsize=128, momentum=0.9, sigma=0.1, learning_rate=0.4), space="head"),
+    # Two of the columns of a small head are few directions: they change soon.
+    Default("LOZO", _search(popsize=128, interval=5, momentum=0.9, sigma=0.1, learning_rate=0.4), space="head"),
     Default("LOZO", _search(popsize=128, momentum=0.9, sigma=0.1, learning_rate=0.05)),
     Default("SubZero", _search(popsize=128, sigma=0.1, learning_rate=0.05), **_MASKED),
     Default("SubZero", _search(popsize=128, sigma=0.1, learning_rate=0.4), space="head"),
@@ -106,7 +107,9 @@ TABLE: tuple[Default, ...] = (
     Default("ZOSGD", _search(popsize=128, sigma=0.1, rule="adam"), **_MASKED),
     Default("ZOSGD", _search(popsize=128, sigma=0.1, learning_rate=0.1, rule="adam"), space="head"),
     Default("ZOSGD", _search(popsize=128, sigma=0.1, rule="adam")),
-    Default("RandomSearch", _search(popsize=64, sigma=0.1), **_MASKED),
+    # A member costs a pass over the vocabulary: fewer members leave time to evaluate challengers again.
+    Default("RandomSearch", _search(popsize=16, sigma=0.03), head="vocabulary", weights=("trained",), space="head"),
+    Default("RandomSearch", _search(popsize=16, sigma=0.1), **_MASKED),
     Default("RandomSearch", _search(popsize=64)),
 )  # fmt: skip
 

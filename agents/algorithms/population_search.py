@@ -20,6 +20,7 @@ from lm_gym.agents.algorithms.text_environments import TextEnvironments
 from lm_gym.agents.algorithms.trajectories import play_returns, positions_decided
 from lm_gym.agents.algorithms.worker_error import WorkerError
 from lm_gym.agents.model.policy import LMPolicy
+from lm_gym.agents.model.text_encoder import TensorObservation
 from lm_gym.agents.search.optimizers.optimizer import Optimizer, VectorOptimizer
 from lm_gym.agents.search.population.population import Population
 from lm_gym.agents.search.population.reading import count_groups
@@ -51,6 +52,7 @@ class PopulationSearch(TextAlgorithm):
     _infos: list[dict[str, Any]]
     _best_mean: float  # mean fitness of the best generation
     _best_generation: int
+    _observed: tuple[Any, TensorObservation] | None  # the last observation, and its tensors
 
     # ------------------------------------------------------------------ a generation
 
@@ -104,12 +106,18 @@ class PopulationSearch(TextAlgorithm):
 
         The order is None if members are evaluated in the optimizer's order.
         """
-        obs, _ = self.policy.obs_to_tensor(self._last_obs)
+        obs = self._observation()
         groups, order = self._count_groups(len(obs["input_ids"]), texts), None
         members = self.optimizer.ask()
         if groups > 1:
             members, order = members.by_unit()
         return PopulationFitness(self.space, members, obs, texts, self.max_rows, groups), order
+
+    def _observation(self) -> TensorObservation:
+        """Return the tensors of the current texts; the same object until the texts change, for spaces that reuse it."""
+        if self._observed is None or self._observed[0] is not self._last_obs:
+            self._observed = self._last_obs, self.policy.obs_to_tensor(self._last_obs)[0]
+        return self._observed[1]
 
     @contextmanager
     def generation(self) -> Iterator[None]:

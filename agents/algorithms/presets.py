@@ -7,6 +7,7 @@ the preset's has its own defaults.
 from __future__ import annotations
 
 from lm_gym.agents.algorithms.black_box import BlackBox, Preset
+from lm_gym.tasks import Task
 
 
 class ES(BlackBox):
@@ -112,9 +113,18 @@ class ZOSGD(BlackBox):
 
 
 class RandomSearch(BlackBox):
-    """The best of random members, a baseline (`search.optimizers.random_search`)."""
+    """The best of random members, a baseline (`search.optimizers.random_search`).
+
+    Random members differ in many choices, so their fitness need not be smooth. By default it is the task's metric if a
+    reward pays this (`Task.metric_reward`).
+    """
 
     preset = Preset("random_search", "head")
+
+    @classmethod
+    def reward_for(cls, task: type[Task]) -> str:
+        """See TextAlgorithm."""
+        return task.metric_reward or super().reward_for(task)
 
 
 PRESETS: dict[str, type[BlackBox]] = {

@@ -28,6 +28,8 @@ from lm_gym.agents.model.finite import require_finite
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.bounds import Bounded, NonNegativeFloat, NonNegativeInt, PositiveInt
 from lm_gym.compat.stable_baselines3 import VecEnvAdapter
+from lm_gym.envs import find_task
+from lm_gym.tasks import Task
 
 
 class StopTraining(Exception):  # noqa: N818
@@ -87,8 +89,8 @@ class TextAlgorithm(Bounded, SavedAlgorithm):
         check_device(device)
         if isinstance(env, str) and "lm_gym/" in env:
             rows = 32 * self.env_arguments.get("group_size", 1)
-            paid: dict[str, Any] = {} if self.default_reward is None else {"reward": self.default_reward}
-            env = gymnasium.make_vec(env, num_envs=rows, autoreset_mode="SameStep", **paid, **self.env_arguments)
+            paid = self.reward_for(find_task(env))
+            env = gymnasium.make_vec(env, num_envs=rows, autoreset_mode="SameStep", reward=paid, **self.env_arguments)
         self.decided: dict[str, str] = {}
         super().__init__(
             policy,
@@ -149,6 +151,11 @@ class TextAlgorithm(Bounded, SavedAlgorithm):
     @abstractmethod
     def _train_batch(self, texts: TextEnvironments | None, callback: BaseCallback) -> bool:
         """Play a batch, learn from it and move on to the next texts; return False if a callback asks to stop."""
+
+    @classmethod
+    def reward_for(cls, task: type[Task]) -> str:
+        """Return the name of the reward that training environments of a task have by default."""
+        return cls.default_reward or task.default_reward
 
     @property
     def decides_at_once(self) -> bool:

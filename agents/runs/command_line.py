@@ -159,7 +159,7 @@ def _settings(parser: ArgumentParser, namespace: Namespace) -> Settings:
             values["env"][option.name] = _absolute(values["env"][option.name])
     kind, task = find_algorithm(values["algo"]), find_task(values["env"]["id"])
     if values["env"]["reward"] is None:
-        values["env"]["reward"] = kind.default_reward or task.default_reward
+        values["env"]["reward"] = kind.reward_for(task)
     _check_bounds(values)
     if issubclass(kind, BlackBox):  # a user's modules are imported before anything is loaded
         for key, registry in (("optimizer", OPTIMIZERS), ("search_space", SEARCH_SPACES)):

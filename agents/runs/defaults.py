@@ -43,11 +43,15 @@ DEFAULTS: dict[type, dict[str, Any]] = {
 
 
 BY_HEAD: dict[HeadKind, dict[type, dict[str, Any]]] = {
+    "labels": {  # members cost little, so encoding texts takes most of the time; kept texts are not encoded again
+        LOZO: {"env.num_envs": 16, "agent.new_texts_every": 8},
+        SA: {"env.num_envs": 32, "agent.new_texts_every": 32},
+    },
     "vocabulary": {
         **{kind: {"env.num_envs": 16} for kind in (CMAES, DE, PSO)},  # members pay for the vocabulary at each position
         PPO: {"env.group_size": 256, "env.num_envs": 8},  # rows that draw few tokens make all others less probable
         SA: {"env.num_envs": 512},  # with fewer texts, its steps fit only these texts
-    }
+    },
 }
 
 

@@ -30,6 +30,8 @@ class Task(Steps, Display):
 
     Attributes:
         default_reward: name of the default reward.
+        metric_reward: name of the reward that pays the first metric, for searches that need no smooth reward; None if
+            they do not prefer it to a smooth one.
         gold: kinds of gold that the targets offer to rewards (see `lm_gym.rewards.Reward.gold`).
         optional_gold: kinds of gold that some options add.
         head: the policy's output at a position: one logit per label, from a token classifier ("labels") or a text
@@ -46,6 +48,7 @@ class Task(Steps, Display):
     """
 
     default_reward: ClassVar[str] = "accuracy"
+    metric_reward: ClassVar[str | None] = None
     gold: frozenset[str] = frozenset({"choice"})
     optional_gold: ClassVar[frozenset[str]] = frozenset()
     head: HeadKind = "labels"

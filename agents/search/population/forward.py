@@ -16,6 +16,7 @@ from torch import nn
 
 from lm_gym.agents.model.layers import find_layers
 from lm_gym.agents.model.policy import LMPolicy
+from lm_gym.agents.model.text_encoder import TensorObservation
 from lm_gym.agents.search.population.changes import Change
 from lm_gym.agents.search.population.modules import Forward, Layout, Ragged, batched_forward
 from lm_gym.agents.search.population.reading import Reading
@@ -52,9 +53,12 @@ class PopulationForward:
         self._layers = find_layers(policy.network)
         numbers = [i for i, layer in enumerate(self._layers) for module in layer.modules() if module in inside]
         self._shared = min(numbers) if len(numbers) == len(inside) and numbers else 0  # layers that no change affects
+        searched = set(map(id, parameters.values()))
+        self._fixed = [parameter for parameter in policy.network.parameters() if id(parameter) not in searched]
+        self._kept: tuple[TensorObservation, list[Any], Any] | None = None  # the texts, the weights' state, the output
 
     def share(self, reading: Reading) -> Callable[[Sequence[Change], slice], th.Tensor]:
-        """Compute what all members share on these texts.
+        """Compute what all members share on these texts, or reuse it if the last call had the same `obs` object.
 
         Returns:
             a function that maps one change per parameter, and the members that make it, to log-probabilities (see
@@ -64,8 +68,15 @@ class PopulationForward:
             return partial(self._heads if self._head_only else self._rows, reading, None)
         shared = None
         if self._head_only or self._shared:
-            shared = self._shared_part(reading, slice(0, reading.members))
+            shared = self._reused(reading)
         return partial(self._heads if self._head_only else self._rows, reading, shared)
+
+    def _reused(self, reading: Reading) -> Any:
+        """Return the shared part for all texts; weights are compared by their version counters."""
+        weights = [(parameter._version, parameter.dtype) for parameter in self._fixed]
+        if self._kept is None or self._kept[0] is not reading.obs or self._kept[1] != weights:
+            self._kept = reading.obs, weights, self._shared_part(reading, slice(0, reading.members))
+        return self._kept[2]
 
     def _shared_part(self, reading: Reading, members: slice) -> Any:
         """Compute once, for each text of these members, what no change affects.
