@@ -42,9 +42,6 @@ class Episodes:
         tokens, positions, choices = task.shape
         self.task = task
         self.num_choices = choices
-        self.observation: Observation = empty_observation(space, task, num_rows)
-        self._predictions = self.observation["predictions"]
-        self._cursor = self.observation.get("cursor", np.zeros((num_rows, 1), np.int64))
         self.targets = np.full((num_rows, positions), choices, np.int64)
         self.counts = np.ones(num_rows, np.int64)
         self._one = np.ones(num_rows, np.int64)  # adding an array is three times as fast as adding a Python number
@@ -55,6 +52,9 @@ class Episodes:
         self.keys = np.zeros(num_rows, np.int64)
         self.steps = np.zeros(num_rows, np.int64)
         self.order: NDArray[np.int64] | None = None
+        self.observation: Observation = empty_observation(space, task, num_rows)
+        self._predictions = self.observation["predictions"]
+        self._cursor = self.observation.get("cursor", np.zeros((num_rows, 1), np.int64))
         self.in_steps = "due" in self.observation
         several = self.in_steps or "cursor" in self.observation
         self.log_probs = np.zeros((num_rows, positions)) if distributions and several else None

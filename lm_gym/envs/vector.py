@@ -244,8 +244,9 @@ class TextVectorEnv(TextRows):
         if indices is not None:
             self.episodes.enter(rows, indices[rows], np.zeros(len(rows), np.int64), FIXED_KEY)
             return
-        drawn = self._sampler.take(len(rows) // self.group_size)
-        texts, visits = (np.repeat(numbers, self.group_size) for numbers in drawn)
+        texts, visits = self._sampler.take(len(rows) // self.group_size)
+        if self.group_size > 1:
+            texts, visits = np.repeat(texts, self.group_size), np.repeat(visits, self.group_size)
         self.episodes.enter(rows, texts, visits, self._sampler.key)
 
     def _begin(self, rows: NDArray[np.int64], info: dict[str, Any]) -> None:
