@@ -24,9 +24,12 @@ def combined(noise: Noise, index: int, block: Block, weights: th.Tensor) -> th.T
     directions, device = len(weights), weights.device
     if noise.is_low_rank(block):
         A, B = noise.factors(index, block, directions, device)
-        A = A * weights[:, None, None]
         if B.stride(0) == 0:  # all directions have the same B
-            return A.sum(0) @ B[0].T
+            return (A * weights[:, None, None]).sum(0) @ B[0].T
+        if A.shape[1] > B.shape[1]:  # weight the smaller factor
+            B = B * weights[:, None, None]
+        else:
+            A = A * weights[:, None, None]
         return A.transpose(0, 1).flatten(1) @ B.transpose(0, 1).flatten(1).T
     if noise.rank is not None:
         return (weights @ noise.beside(index, block, directions, device).flatten(1)).view(block.shape)
