@@ -28,7 +28,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 LENGTH, TAGS, MIB = 32, 9, 2**20
-ROWS = 64  # texts per forward pass of a search
+ROWS = 32  # texts per forward pass of a search
 
 
 def policy_and_texts(model: str | dict[str, Any], texts: int):

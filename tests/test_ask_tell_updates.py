@@ -263,6 +263,7 @@ def test_low_rank_es_by_its_equation():
     noise = moved[0] / 0.5
     after = th.cat([(x - 1).flatten() / b.scale for x, b in zip(optimizer.centre, BLOCKS, strict=True)])
     assert th.allclose(after, 0.2 / 4 * 2 * math.sqrt(2) * noise, atol=1e-5)
+    assert optimizer.logs()["gradient_norm"] == pytest.approx(2 * math.sqrt(2) / 4 * noise.norm().item(), rel=1e-5)
 
 
 def test_mezo_by_its_equation():

@@ -26,7 +26,9 @@ def ner():
     [
         ({}, None),
         ({"loss": math.nan}, None),
-        ({"spread": 1e-6}, "no more than rounding: raise the optimizer's sigma"),
+        ({"spread": 1e-6}, "no more than rounding in float32: raise the optimizer's sigma .or the space's scale.;"),
+        ({"spread": 1.9e-3, "precision": "bfloat16"}, "rounding in bfloat16: raise.*or set precision to float32"),
+        ({"spread": 2.1e-3, "precision": "bfloat16"}, None),
         ({"spread": 0.0, "moves": [0.0]}, "use log_likelihood"),
         ({"loss": 3.0}, "earn 3.0 nats per position less.*lower the optimizer's sigma"),
         ({"moves": [0.2, 1.8]}, "by 1.0 nats per position in a generation .more than 0.5.: lower.*learning_rate"),
@@ -54,7 +56,7 @@ def test_divergence_by_hand():
         (ES, {"learning_rate": 20.0}, "lower the optimizer's learning_rate"),
         (ES, {"learning_rate": 1e-7}, "raise the optimizer's learning_rate"),
         (SNES, {"sigma": 30.0}, "lower the optimizer's sigma"),
-        (GA, {"spread": 1e-9, "mutation_step": 1e-9}, "no more than rounding: raise"),
+        (GA, {"spread": 1e-9, "mutation_step": 1e-9}, "no more than rounding in float32: raise"),
         (ES, {}, None),
     ],
 )
@@ -69,6 +71,16 @@ def test_a_search_is_told(algorithm, options, said, ner):
     plain.learn(10**6, callback=Stop(GENERATIONS + 2))
     assert all(th.equal(a, b) for a, b in zip(model.policy.parameters(), plain.policy.parameters(), strict=True))
     assert model.forward_passes == plain.forward_passes
+
+
+def test_a_search_in_bfloat16_is_told_of_its_rounding(ner):
+    small = {"popsize": 16, "spread": 1e-5, "mutation_step": 1e-5}  # which float32 tells apart
+    for precision, count in (("float32", 0), ("bfloat16", 1)):
+        model = build(GA, make_env(ner), precision=precision, optimizer_kwargs=small)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            model.learn(10**6, callback=CallbackList([CheckScale(), Stop(GENERATIONS + 2)]))
+        assert sum("set precision to float32" in str(warning.message) for warning in caught) == count
 
 
 def test_other_algorithms_are_left_alone(ner):

@@ -11,9 +11,12 @@ from stable_baselines3.common.callbacks import BaseCallback
 from lm_gym.agents.algorithms.black_box import BlackBox
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
 from lm_gym.agents.model.policy import LMPolicy
+from lm_gym.agents.search.population.precision import Precision
 
 GENERATIONS, TEXTS = 10, 8  # number of generations to check
-ROUNDING = 1e-6  # relative differences in fitness between members that differ only by rounding in float32
+# Relative differences in fitness between members that differ only by rounding, by the precision of forward passes.
+# In bfloat16, a member's fitness on one text has an error of about 0.0013 (benchmarks/precision.py).
+ROUNDING: dict[Precision, float] = {"float32": 1e-6, "bfloat16": 1e-3}
 FAR = 2.0  # nats per position that members may lose relative to the policy at their centre
 LEAP = 0.5  # nats per position that the policy may move in a generation
 CRAWL = 1e-3  # nats per position that the policy must be able to move in the whole budget
@@ -53,7 +56,7 @@ class CheckScale(BaseCallback):
         if len(self._moves) == GENERATIONS:
             mean = logged.get("search/fitness_mean", math.nan)
             left = GENERATIONS / model.done if model.done > 0 else math.inf
-            for said in advice(self._moves, left, self._spread, mean, self._loss):
+            for said in advice(self._moves, left, self._spread, mean, self._loss, model.precision):
                 warnings.warn(said, stacklevel=2)
 
     def _on_step(self) -> bool:
@@ -87,7 +90,14 @@ def divergence(before: th.Tensor, after: th.Tensor) -> float:
     return terms.nan_to_num(0.0).sum(-1).mean().item()
 
 
-def advice(moves: list[float], generations: float, spread: float, fitness: float, loss: float) -> list[str]:
+def advice(
+    moves: list[float],
+    generations: float,
+    spread: float,
+    fitness: float,
+    loss: float,
+    precision: Precision = "float32",
+) -> list[str]:
     """Return advice on what to change if the scale of a search is far off.
 
     Args:
@@ -96,13 +106,15 @@ def advice(moves: list[float], generations: float, spread: float, fitness: float
         spread: the largest standard deviation of the members' fitness.
         fitness: the mean fitness.
         loss: how much less the members earn than the policy at their centre, in nats per position; NaN if unknown.
+        precision: precision of the members' forward passes.
     """
     found = []
-    if spread <= ROUNDING * max(1.0, abs(fitness)):
+    if spread <= ROUNDING[precision] * max(1.0, abs(fitness)):
+        finer = "" if precision == "float32" else ", or set precision to float32"
         found.append(
-            f"members of the search differ in fitness by {spread:.1g}, no more than rounding: raise the optimizer's "
-            "sigma (or the space's scale); a reward that counts correct choices is flat at the start: use "
-            "log_likelihood"
+            f"members of the search differ in fitness by {spread:.1g}, no more than rounding in {precision}: raise the "
+            f"optimizer's sigma (or the space's scale){finer}; a reward that counts correct choices is flat at the "
+            "start: use log_likelihood"
         )
         return found
     if loss > FAR:

@@ -41,6 +41,10 @@ class Ascent:
         self.rule, self.learning_rate, self.decay = rule, learning_rate, decay
         self.moments = [tuple(th.zeros_like(x) for _ in range(MOMENTS[rule])) for x in tensors]
 
+    def rate(self, count: int, scale: float = 1.0) -> float:
+        """Return α of step `count`, from 1, times `scale`."""
+        return self.learning_rate * self.decay ** (count - 1) * scale
+
     def step(self, index: int, tensor: th.Tensor, gradient: th.Tensor, count: int, scale: float = 1.0) -> None:
         """Move one tensor in place.
 
@@ -51,7 +55,7 @@ class Ascent:
             count: number of this step, from 1.
             scale: one unit of the gradient's variables in units of the tensor, times the factor of a schedule.
         """
-        alpha = self.learning_rate * self.decay ** (count - 1) * scale
+        alpha = self.rate(count, scale)
         if self.rule in ("sgd", "sign"):
             tensor.add_(gradient if self.rule == "sgd" else gradient.sign_(), alpha=alpha)
             return

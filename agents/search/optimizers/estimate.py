@@ -24,11 +24,8 @@ def combined(noise: Noise, index: int, block: Block, weights: th.Tensor) -> th.T
     """Return Σ_i w_i E_i of one block, in its shape; directions with a weight of 0 are not drawn again."""
     directions, device = len(weights), weights.device
     if noise.is_low_rank(block):
-        A, B = noise.factors(index, block, directions, device)
-        A = A * weights[:, None, None]
-        if B.stride(0) == 0:  # all directions have the same B
-            return A.sum(0) @ B[0].T
-        return A.transpose(0, 1).flatten(1) @ B.transpose(0, 1).flatten(1).T
+        left, right = weighted_factors(noise, index, block, weights)
+        return left @ right.T
     if noise.rank is not None:
         return (weights @ noise.beside(index, block, directions, device).flatten(1)).view(block.shape)
     total = th.zeros(block.shape, device=device)
@@ -37,3 +34,15 @@ def combined(noise: Noise, index: int, block: Block, weights: th.Tensor) -> th.T
             for rows, part in noise.slabs(index, block, direction, device):
                 total[rows].add_(part, alpha=weight)
     return total
+
+
+def weighted_factors(noise: Noise, index: int, block: Block, weights: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+    """Return two matrices [rows, k] and [columns, k] whose product, left · rightᵀ, is Σ_i w_i E_i of a matrix."""
+    A, B = noise.factors(index, block, len(weights), weights.device)
+    if B.stride(0) == 0:  # all directions have the same B
+        return (A * weights[:, None, None]).sum(0), B[0]
+    if A.shape[1] > B.shape[1]:  # weight the smaller factor
+        B = B * weights[:, None, None]
+    else:
+        A = A * weights[:, None, None]
+    return A.transpose(0, 1).flatten(1), B.transpose(0, 1).flatten(1)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch as th
 
 from lm_gym.agents.search.optimizers.ascent import Ascent, Rule
-from lm_gym.agents.search.optimizers.estimate import Scaling, scale_of
+from lm_gym.agents.search.optimizers.estimate import Scaling, scale_of, weighted_factors
 from lm_gym.agents.search.optimizers.probing import Probing
 from lm_gym.agents.search.optimizers.shaping import SHAPINGS, Shaping
 from lm_gym.agents.search.population.domain import Block
@@ -57,7 +57,7 @@ class LowRankES(Probing):
         self.rank, self.shaping = rank, shaping
         self.ascent = Ascent(rule, self.learning_rate, self.centre, self.decay)
         self.scale = scale_of(scaling, self.popsize)
-        self.squares = 0.0
+        self.squares: float | th.Tensor = 0.0
 
     def _usual_rate(self) -> float:
         return self.sigma / 2
@@ -70,6 +70,14 @@ class LowRankES(Probing):
         self.squares = 0.0
         u = SHAPINGS[self.shaping](fitness.cpu().numpy())
         return th.as_tensor((u[0::2] - u[1::2]) / self.scale, device=self.device)
+
+    def _move(self, index: int, tensor: th.Tensor, block: Block, noise: Noise, weights: th.Tensor) -> None:
+        if self.ascent.rule != "sgd" or tensor.dtype != th.float32 or not noise.is_low_rank(block):
+            super()._move(index, tensor, block, noise, weights)
+            return
+        left, right = weighted_factors(noise, index, block, weights.float())  # their product is never in memory
+        self.squares += ((left.T @ left) * (right.T @ right)).sum().double()
+        tensor.addmm_(left, right.T, alpha=self.ascent.rate(self.generation + 1, block.scale * self.rate))
 
     def _climb(self, index: int, tensor: th.Tensor, block: Block, estimate: th.Tensor) -> None:
         self.squares += th.linalg.vector_norm(estimate).double() ** 2

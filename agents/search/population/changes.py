@@ -238,11 +238,11 @@ class _Around(Members):
                 self._beside.append(index)
                 drawn.append(noise.beside(index, block, directions, centre.device).flatten(1))
         if drawn:
-            self._vectors = th.cat(drawn, 1)  # [directions, D]
+            vectors = th.cat(drawn, 1)  # [directions, D]
             self._centre = th.cat([population.centre[index].flatten() for index in self._beside])  # [D]
             scales = [population.sigma * population.blocks[index].scale for index in self._beside]
             sizes = th.tensor([population.blocks[index].size for index in self._beside])
-            self._scales = th.tensor(scales).repeat_interleave(sizes).to(self._centre.device)  # [D]
+            self._steps = vectors.mul_(th.tensor(scales).repeat_interleave(sizes).to(vectors.device))  # [directions, D]
 
     def changes(self, members: slice) -> list[Change]:
         population = self._population
@@ -252,7 +252,7 @@ class _Around(Members):
         factors_of: th.Tensor | slice = here
         if population.pattern == PAIRS and members.start % 2 == len(directions) % 2 == 0:  # a pair shares its factors
             factors_of = slice(members.start // 2, members.stop // 2)
-        held = self._held(here, sides)
+        held = self._held(factors_of, sides)
         changes: list[Change] = []
         for index, (block, centre) in enumerate(zip(population.blocks, population.centre, strict=True)):
             steps = sides * (population.sigma * block.scale)
@@ -265,12 +265,13 @@ class _Around(Members):
                 changes.append(Drawn(block, index, centre, population.noise, directions, steps))
         return changes
 
-    def _held(self, directions: th.Tensor, sides: th.Tensor) -> dict[int, Change]:
+    def _held(self, directions: th.Tensor | slice, sides: th.Tensor) -> dict[int, Change]:
         """Return the members' entries of the tensors that are not matrices, by index."""
         if not self._beside:
             return {}
-        steps = sides[:, None] * self._scales
-        entries = (self._centre + steps * self._vectors[directions]).to(self._centre.dtype)  # [p, D]
+        steps = self._steps[directions]  # of each member, or of each pair
+        entries = th.addcmul(self._centre, sides.view(len(steps), -1, 1), steps[:, None])
+        entries = entries.view(len(sides), -1).to(self._centre.dtype)  # [p, D]
         blocks = [self._population.blocks[index] for index in self._beside]
         parts = th.split(entries, [block.size for block in blocks], 1)
         return {

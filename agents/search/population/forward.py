@@ -26,12 +26,12 @@ from lm_gym.agents.search.population.reading import Reading
 def answering(forwards: Mapping[nn.Module, Forward]) -> Iterator[None]:
     """Replace the forward of each module by its function inside the `with` block."""
     for module, forward in forwards.items():
-        setattr(module, "forward", forward)  # noqa: B010  (mypy: a method; it shadows the class's until deleted)
+        vars(module)["forward"] = forward  # shadows the method; `setattr` of a torch module is ten times as slow
     try:
         yield
     finally:
         for module in forwards:
-            delattr(module, "forward")
+            del vars(module)["forward"]
 
 
 class PopulationForward:
