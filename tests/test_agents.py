@@ -65,6 +65,8 @@ VARIANTS = [
     (REINFORCE, {"samples": 4, "behaviour": "reference", "baseline": "group_mean"}),
     (REINFORCE, {"samples": 2, "advantage": "plain", "baseline": "counterfactual", "gamma": 1.0}),
     (REINFORCE, {"samples": "all"}),
+    (REINFORCE, {"samples": 4, "autocast": True}),
+    (Supervised, {"autocast": True}),
     (REINFORCE, {"samples": 2, "kl_coef": 0.1, "entropy_coef": 0.01, "supervised_coef": 0.5}),
 ]
 

@@ -5,16 +5,18 @@ from typing import Any
 
 import gymnasium
 import pytest
+import torch as th
 import yaml
 
 import lm_gym  # noqa: F401
-from lm_gym.agents.algorithms import defaults
+from lm_gym.agents.algorithms import defaults, gradient_algorithm
 from lm_gym.agents.algorithms.defaults import TABLE, WIDTH, default_of, rate_at
 from lm_gym.agents.algorithms.presets import CMAES, ES, PRESETS
 from lm_gym.agents.algorithms.registry import ALGORITHMS
 from lm_gym.agents.algorithms.reinforce import REINFORCE
 from lm_gym.agents.algorithms.schedules import ScheduledRate
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
+from lm_gym.agents.model.devices import has_fast_bfloat16
 from lm_gym.agents.model.start import Start
 from lm_gym.agents.runs.assembly import make_agent, make_env, make_training_dataset
 from lm_gym.agents.runs.command_line import parse_settings
@@ -94,7 +96,8 @@ def test_python_and_the_command_line_agree(monkeypatch: pytest.MonkeyPatch) -> N
     env = gymnasium.make_vec("lm_gym/MaskedLM-v0", num_envs=2, unit="sequence", autoreset_mode="SameStep")
     python, command = REINFORCE("LMPolicy", env, device="cpu"), agent_of("--env.id=lm_gym/MaskedLM-v0", "--device=cpu")
     assert python.learning_rate == command.learning_rate == 0.003
-    assert python.decided == command.decided == {"learning_rate": "vocabulary head, trained, hidden size 128"}
+    assert python.decided == command.decided
+    assert python.decided["learning_rate"] == "vocabulary head, trained, hidden size 128"
     assert REINFORCE("LMPolicy", env, 0.5, device="cpu").learning_rate == 0.5
 
 
@@ -181,3 +184,42 @@ def test_random_search_maximises_the_metric_where_likelihood_misleads(env_id: st
     assert TextEnvironments(agent.env).first.reward.name == reward
     assert parse_settings(["--algo=random_search", f"--env.id={env_id}"]).env.reward == reward
     assert parse_settings(["--algo=es", f"--env.id={env_id}"]).env.reward == "log_likelihood"
+
+
+@pytest.mark.parametrize(
+    ("fast", "widest", "dtype", "taken"),
+    [
+        (True, 16, "float32", True),
+        (False, 16, "float32", False),
+        (True, 17, "float32", False),  # a hidden size of 16 is too small
+        (True, 16, "bfloat16", False),  # the weights are in it already
+    ],
+)
+def test_autocast_is_decided_by_the_processor_and_the_model(
+    fast: bool, widest: int, dtype: str, taken: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(gradient_algorithm, "has_fast_bfloat16", lambda device: fast)
+    monkeypatch.setattr(gradient_algorithm, "_WIDE", widest)
+    env = gymnasium.make_vec("lm_gym/NER-v0", num_envs=2, unit="sequence", autoreset_mode="SameStep")
+    options: dict[str, Any] = {"policy_kwargs": {**small(env), "dtype": dtype}, "device": "cpu"}
+    model = REINFORCE("LMPolicy", env, **options)
+    assert model.autocast is taken
+    assert model.decided_settings()["autocast"] is taken
+    model.save(tmp_path / "model")
+    monkeypatch.setattr(gradient_algorithm, "has_fast_bfloat16", lambda device: not fast)
+    assert REINFORCE.load(tmp_path / "model", env, device="cpu").autocast is taken  # on any machine
+    assert REINFORCE("LMPolicy", env, autocast=not taken, **options).autocast is not taken
+
+
+def test_autocast_on_the_command_line() -> None:
+    for text, value in (("auto", "auto"), ("true", True), ("false", False)):
+        settings = parse_settings([f"--agent.autocast={text}"])
+        assert settings.agent["autocast"] == value
+
+
+def test_the_processor_is_asked_for_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    for vector, tile in ((False, False), (True, False), (False, True)):
+        monkeypatch.setattr(th.cpu, "_is_avx512_bf16_supported", lambda has=vector: has)
+        monkeypatch.setattr(th.cpu, "_is_amx_tile_supported", lambda has=tile: has)
+        assert has_fast_bfloat16(th.device("cpu")) is (vector or tile)
+    assert not has_fast_bfloat16(th.device("meta"))

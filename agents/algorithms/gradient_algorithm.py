@@ -19,13 +19,16 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
 
 from lm_gym.agents.algorithms.batch_sharing import BatchSharing
+from lm_gym.agents.algorithms.defaults import is_auto
 from lm_gym.agents.algorithms.schedules import ScheduledRate
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
-from lm_gym.agents.model.devices import read_numbers
+from lm_gym.agents.model.devices import has_fast_bfloat16, read_numbers
 from lm_gym.agents.model.finite import require_finite
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.model.text_encoder import TensorObservation
 from lm_gym.bounds import NonNegativeFloat, PositiveFloat
+
+_WIDE = 256  # hidden size from which autocast saves more than its conversions cost (benchmarks/autocast.py)
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ class GradientAlgorithm(ScheduledRate):
     Args:
         policy, env, learning_rate, scheduled_rate: see ScheduledRate, as for schedule, warmup, end_factor.
         max_grad_norm: the maximum norm of the gradient; longer ones are clipped.
-        autocast: whether to run the forward pass in bfloat16 if the processor is fast at it.
+        autocast: whether to run the forward pass in bfloat16; `"auto"` does so if the processor is fast at it, the
+            weights are in float32, and the model has a hidden size of 256 or more. Smaller models become slower.
     """
 
     shared: ClassVar[Literal["population", "batch"] | None] = "batch"
@@ -66,7 +70,7 @@ class GradientAlgorithm(ScheduledRate):
         learning_rate: NonNegativeFloat | Literal["auto"] | Callable[[float], float] = "auto",
         *,
         max_grad_norm: PositiveFloat = 1.0,
-        autocast: bool = False,
+        autocast: bool | Literal["auto"] = "auto",
         _init_setup_model: bool = True,
         **scheduled_rate: Any,
     ) -> None:
@@ -75,6 +79,18 @@ class GradientAlgorithm(ScheduledRate):
         self.sharing = BatchSharing()
         if _init_setup_model:
             self._setup_model()
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        if is_auto(self.autocast):
+            fast, dtype, width = (
+                has_fast_bfloat16(self.device),
+                self.policy.network.dtype,
+                self.policy.start.hidden_size,
+            )
+            self.autocast = fast and dtype == th.float32 and width >= _WIDE
+            processor = f"{self.device.type} is {'fast' if fast else 'slow'} in bfloat16"
+            self.decided["autocast"] = f"{processor}; weights in {dtype}; hidden size {width}"
 
     def _check_env(self, env: VecEnv) -> None:
         if not isinstance(env.action_space, gymnasium.spaces.MultiDiscrete):
@@ -135,7 +151,7 @@ class GradientAlgorithm(ScheduledRate):
         tensors, _ = self.policy.obs_to_tensor(self._last_obs)
         assert isinstance(tensors, dict)
         with self._keyed_randomness(self._n_updates):
-            with th.autocast(self.device.type, th.bfloat16, enabled=self.autocast):
+            with th.autocast(self.device.type, th.bfloat16, enabled=bool(self.autocast)):
                 update = self._update(tensors, texts)
             self._descend(update.loss, self.num_timesteps + update.timesteps // 2, update.logs)
         return update

@@ -35,6 +35,16 @@ def check_device(device: th.device | str) -> None:
         raise ValueError(f"device {str(device)!r}: torch finds no MPS device; give auto or cpu")
 
 
+def has_fast_bfloat16(device: th.device) -> bool:
+    """Return whether a device multiplies matrices in bfloat16 faster than in float32, instead of emulating it.
+
+    These are CPUs with `avx512_bf16` or `amx_bf16`, and NVIDIA GPUs since Ampere.
+    """
+    if device.type == "cpu":
+        return th.cpu._is_avx512_bf16_supported() or th.cpu._is_amx_tile_supported()
+    return device.type == "cuda" and th.version.cuda is not None and th.cuda.get_device_capability(device) >= (8, 0)
+
+
 def upload(array: NDArray[Any] | th.Tensor, device: th.device | str) -> th.Tensor:
     """Return an array as a tensor on a device, without waiting for the device's earlier work."""
     return th.as_tensor(array).to(device, non_blocking=True)
