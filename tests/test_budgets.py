@@ -3,11 +3,11 @@
 import json
 from itertools import count
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from lm_gym.agents.runs.clock import Clock
 from lm_gym.agents.runs.settings import ENDLESS, BudgetSettings, equivalents
 from lm_gym.agents.train import main
 from tests.runs import curve, write_corpus
@@ -56,7 +56,7 @@ def test_seconds_end_a_run_and_a_resumed_run_goes_on_from_those_it_had(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ticks = count()  # a clock that advances when it is read, as on any machine
-    monkeypatch.setattr("lm_gym.agents.runs.clock.time", SimpleNamespace(perf_counter=lambda: 0.002 * next(ticks)))
+    monkeypatch.setattr(Clock, "now", staticmethod(lambda: 0.002 * next(ticks)))
     run_dir = tmp_path / "run"
     given = {"env.dataset": data, "env.num_envs": 4, "evaluation.num_envs": 4, "budget.seconds": 0.4}
     given |= {"evaluation.times": 2, "device": "cpu", "log_interval": 1, "run_dir": run_dir}

@@ -82,15 +82,16 @@ class GradientAlgorithm(ScheduledRate):
 
     def _setup_model(self) -> None:
         super()._setup_model()
-        if is_auto(self.autocast):
-            fast, dtype, width = (
-                has_fast_bfloat16(self.device),
-                self.policy.network.dtype,
-                self.policy.start.hidden_size,
-            )
-            self.autocast = fast and dtype == th.float32 and width >= _WIDE
-            processor = f"{self.device.type} is {'fast' if fast else 'slow'} in bfloat16"
-            self.decided["autocast"] = f"{processor}; weights in {dtype}; hidden size {width}"
+        if not is_auto(self.autocast):
+            return
+        policy: Any = self.policy
+        if not isinstance(policy, LMPolicy):  # of another environment
+            self.autocast = False
+            return
+        fast, dtype, width = has_fast_bfloat16(self.device), policy.network.dtype, policy.start.hidden_size
+        self.autocast = fast and dtype == th.float32 and width >= _WIDE
+        processor = f"{self.device.type} is {'fast' if fast else 'slow'} in bfloat16"
+        self.decided["autocast"] = f"{processor}; weights in {dtype}; hidden size {width}"
 
     def _check_env(self, env: VecEnv) -> None:
         if not isinstance(env.action_space, gymnasium.spaces.MultiDiscrete):
