@@ -64,18 +64,21 @@ class EpisodicREINFORCE(GradientAlgorithm):
             self.num_timesteps += positions_decided(infos, running)
             self._update_info_buffer(infos)
             callback.update_locals({"infos": infos})
-            return callback.on_step()
+            with self._precision(full=True):
+                return callback.on_step()
 
         callback.on_rollout_start()
         with self._keyed_randomness(self._n_updates):
             self.env.seed(self._key(self._n_updates))
-            episodes = play_episodes(self.policy, self.env, observe, self._episodes_begin)
+            with self._precision():
+                episodes = play_episodes(self.policy, self.env, observe, self._episodes_begin)
             if episodes is None:
                 return False
             callback.on_rollout_end()
             self.policy.set_training_mode(True)
             spent = replace(self.policy.encoder.spent) if isinstance(self.policy, LMPolicy) else None
-            loss, logs = self._episode_loss(episodes)
+            with self._precision():
+                loss, logs = self._episode_loss(episodes)
             self._descend(loss, self.num_timesteps, logs)
         encoded = len(episodes.actions)
         if spent is not None and self._reads_steps:

@@ -152,10 +152,14 @@ class GradientAlgorithm(ScheduledRate):
         tensors, _ = self.policy.obs_to_tensor(self._last_obs)
         assert isinstance(tensors, dict)
         with self._keyed_randomness(self._n_updates):
-            with th.autocast(self.device.type, th.bfloat16, enabled=bool(self.autocast)):
+            with self._precision():
                 update = self._update(tensors, texts)
             self._descend(update.loss, self.num_timesteps + update.timesteps // 2, update.logs)
         return update
+
+    def _precision(self, *, full: bool = False) -> th.autocast:
+        """Return a context in which forward passes run in bfloat16 if `autocast` says so, or not at all if `full`."""
+        return th.autocast(self.device.type, th.bfloat16, enabled=bool(self.autocast) and not full)
 
     def follow(self, sharing: BatchSharing) -> None:
         """Prepare to make the updates of an agent in another process, which decides the progress and logs."""

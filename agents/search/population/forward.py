@@ -75,6 +75,7 @@ class PopulationForward:
         """Return the shared part for all texts; weights are compared by their version counters."""
         weights = [(parameter._version, parameter.dtype) for parameter in self._fixed]
         if self._kept is None or self._kept[0] is not reading.obs or self._kept[1] != weights:
+            self._kept = None  # frees the memory before as much is needed again
             self._kept = reading.obs, weights, self._shared_part(reading, slice(0, reading.members))
         return self._kept[2]
 
