@@ -1,6 +1,6 @@
 """Cost of evaluating a population in one forward pass, compared with inference and with a loop over its members.
 
-    python benchmarks/population.py [--model MINILM_FOLDER] [--parts steps apart head memory]
+    python benchmarks/population.py [--model MINILM_FOLDER] [--parts steps apart rows head memory]
 
 A tagger with a new head reads random texts of 32 sub-tokens with 30 positions each; one thread, CPU time. The two
 measurements of a ratio alternate. Inference reads the same tokens, in forward passes of the fastest size.
@@ -29,6 +29,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 LENGTH, TAGS, MIB = 32, 9, 2**20
 ROWS = 32  # texts per forward pass of a search
+SIZES = (16, 32, 64, 128, 512)  # of the part "rows"
 
 
 def policy_and_texts(model: str | dict[str, Any], texts: int):
@@ -209,6 +210,21 @@ def apart(model: str, members: int, rounds: int) -> None:
         print(f"| {count} | {median(times, 0):.2f} | {median(times, 1):.2f} | {ratio(times, 0, 1)} |", flush=True)
 
 
+def rows(model: str, members: int, rounds: int) -> None:
+    """Measure generations of LowRankES with forward passes of different sizes, for both ways of reading texts."""
+    from lm_gym.agents.search.optimizers import OPTIMIZERS
+    from lm_gym.agents.search.spaces import SEARCH_SPACES
+
+    print(f"| {members} members read | {' | '.join(f'{size}, s' for size in SIZES)} |")
+    print(f"|---|{'---:|' * len(SIZES)}")
+    for what, texts, groups in (("the same 8 texts", 8, 1), ("a text a pair", members // 2, members // 2)):
+        policy, obs = policy_and_texts(model, texts)
+        space = SEARCH_SPACES["full"](policy)
+        optimizer = OPTIMIZERS["low_rank_es"](space.tensors(), space.blocks, seed=0, popsize=members)
+        times = seconds([generation(space, optimizer, obs, size, groups) for size in SIZES], rounds)
+        print(f"| {what} | {' | '.join(f'{median(times, i):.2f}' for i in range(len(SIZES)))} |", flush=True)
+
+
 def head(model: str, members: int, rounds: int) -> None:
     """Measure a search of the head alone."""
     import torch as th
@@ -270,7 +286,7 @@ def main() -> None:
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--members", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--parts", nargs="+", default=["steps", "apart", "head", "memory"])
+    parser.add_argument("--parts", nargs="+", default=["steps", "apart", "rows", "head", "memory"])
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
@@ -280,6 +296,8 @@ def main() -> None:
         steps(arguments.model, arguments.members, arguments.rounds)
     if "apart" in arguments.parts:
         apart(arguments.model, arguments.members, arguments.rounds)
+    if "rows" in arguments.parts:
+        rows(arguments.model, arguments.members, arguments.rounds)
     if "head" in arguments.parts:
         head(arguments.model, arguments.members, arguments.rounds)
     if "memory" in arguments.parts:

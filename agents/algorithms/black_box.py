@@ -14,7 +14,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy, Mul
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
 
-from lm_gym.agents.algorithms.defaults import default_of
+from lm_gym.agents.algorithms.defaults import default_of, is_auto
 from lm_gym.agents.algorithms.evaluators import Evaluator, LocalEvaluator
 from lm_gym.agents.algorithms.population_search import PopulationSearch
 from lm_gym.agents.algorithms.schedules import LearningRate, Schedule
@@ -28,6 +28,7 @@ from lm_gym.agents.search.spaces.space import SearchSpace
 from lm_gym.bounds import Fraction, NonNegativeInt, PositiveInt, check_keywords
 from lm_gym.registry import find_class, own_name
 
+_ROWS = 512  # texts of a forward pass on devices other than a CPU
 _OURS = {"initial", "domain", "centre", "blocks", "seed"}  # arguments of an optimizer that are not settings
 
 
@@ -71,6 +72,8 @@ class BlackBox(PopulationSearch):
         search_space_kwargs: arguments of the search space.
         new_texts_every: number of generations that play the same texts; 0 keeps the first texts.
         max_rows: maximum number of texts times members in one forward pass; bounds memory and does not affect results.
+            `"auto"` takes the fastest number for the search space on a CPU (`SearchSpace.rows_on_cpu`), and 512 on
+            other devices.
         texts_per_member: k, number of texts that a member reads. The N rows of the environment form N/k groups of
             texts, and the members form the same number of groups, so P k/N members share their texts. Fitness is
             centred within a group, and members that an optimizer compares directly (antithetic pairs) share their
@@ -111,7 +114,7 @@ class BlackBox(PopulationSearch):
         optimizer_kwargs: dict[str, Any] | None = None,
         search_space_kwargs: dict[str, Any] | None = None,
         new_texts_every: NonNegativeInt = 1,
-        max_rows: PositiveInt = 512,
+        max_rows: PositiveInt | Literal["auto"] = "auto",
         texts_per_member: PositiveInt | None = None,
         precision: Precision = "float32",
         schedule: Schedule = "constant",
@@ -136,7 +139,8 @@ class BlackBox(PopulationSearch):
         self.optimizer_name, self.search_space_name = own_name(optimizer), own_name(search_space)  # no module is saved
         self.optimizer_kwargs = optimizer_kwargs or {}
         self.search_space_kwargs = search_space_kwargs or {}
-        self.new_texts_every, self.max_rows = new_texts_every, max_rows
+        self.new_texts_every = new_texts_every
+        self.max_rows = max_rows  # type: ignore[assignment]  # "auto" until the search space is known
         self.texts_per_member, self.schedule, self.warmup = texts_per_member, schedule, warmup
         self.precision, self.stop_fitness, self.patience = precision, stop_fitness, patience
         self._best_mean, self._best_generation = -np.inf, 0
@@ -152,6 +156,9 @@ class BlackBox(PopulationSearch):
         check_keywords(space, self.search_space_kwargs, "search_space_kwargs", self.search_space_name, {"policy"})
         self.space = space(self.policy, **self.search_space_kwargs)  # without the parameters that policy_kwargs freezes
         self.space.precision = self.precision
+        if is_auto(self.max_rows):
+            self.max_rows = self.space.rows_on_cpu if self.device.type == "cpu" else _ROWS
+            self.decided["max_rows"] = f"search space {self.search_space_name} on {self.device.type}"
         self.policy.requires_grad_(False)
         if "optimizer_kwargs" not in self.decided:  # a saved agent's are
             self._decide_optimizer()
@@ -188,7 +195,8 @@ class BlackBox(PopulationSearch):
 
     def decided_settings(self) -> dict[str, Any]:
         """See TextAlgorithm."""
-        values = {"optimizer": self.optimizer_name, "optimizer_kwargs": self.optimizer_kwargs}
+        values: dict[str, Any] = {"optimizer": self.optimizer_name, "optimizer_kwargs": self.optimizer_kwargs}
+        values["max_rows"] = self.max_rows
         return {name: values[name] for name in self.decided}
 
     def explanations(self) -> dict[str, str]:

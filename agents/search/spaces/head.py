@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import nn
 
 from lm_gym.agents.model.policy import LMPolicy
@@ -18,6 +20,8 @@ class Head(ParameterSpace):
         policy: an LMPolicy, or an SB3 policy (its `action_net`).
         scale: see ParameterSpace.
     """
+
+    rows_on_cpu: ClassVar[int] = 512  # a member costs so little that the overhead of a call counts
 
     def __init__(self, policy: nn.Module, *, scale: PositiveFloat = 1.0) -> None:
         parameters = acting_parameters(policy)

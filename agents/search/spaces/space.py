@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch as th
 
@@ -37,8 +37,11 @@ class SearchSpace(Bounded, ABC):
         domain: the domain of vectors.
         blocks: the tensors behind a real vector, in order; empty if the vector is not a list of parameters.
         precision: precision of the members' forward passes. The policy's weights keep their precision.
+        rows_on_cpu: number of texts, counted for each member, with which a forward pass on a CPU is fastest. Larger
+            activations leave the cache (`python benchmarks/population.py --parts rows`).
     """
 
+    rows_on_cpu: ClassVar[int] = 64
     policy: Any
     domain: Domain
     blocks: tuple[Block, ...] = ()
