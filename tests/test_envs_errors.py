@@ -8,7 +8,7 @@ import pytest
 from gymnasium.error import ResetNeeded
 
 import lm_gym
-from tests.test_envs import DATA, NER, playable, vector
+from tests.tagged import DATA, NER, playable, vector
 
 
 @pytest.mark.parametrize(

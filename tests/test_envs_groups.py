@@ -12,7 +12,7 @@ import lm_gym
 from lm_gym.rewards import REWARDS, LogLikelihood
 from lm_gym.testing import check_text_env
 from tests.cases import MODES
-from tests.test_envs import DATA, IDS, MASKED, NER, vector
+from tests.tagged import DATA, IDS, MASKED, NER, vector
 
 SIX = {"num_envs": 6, "group_size": 3}
 

@@ -1,3 +1,5 @@
+"""Metrics against seqeval, scikit-learn, and numbers computed by hand."""
+
 import json
 import warnings
 
@@ -8,15 +10,20 @@ from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import precision_recall_fscore_support as seqeval_default
 from seqeval.metrics.v1 import precision_recall_fscore_support as seqeval_strict
 from seqeval.scheme import IOB2
-from sklearn.metrics import classification_report
+from sklearn.metrics import classification_report, matthews_corrcoef
+from sklearn.metrics import confusion_matrix as confusion_of_sklearn
 
 from lm_gym.metrics import (
     accuracy,
+    calibration_error,
+    confusion_matrix,
+    confusion_report,
     cross_entropy,
     entity_report,
     entity_spans,
     entity_types,
     flat_tags,
+    matthews,
     perplexity,
     token_report,
 )
@@ -162,3 +169,32 @@ def test_accuracy_cross_entropy_and_perplexity():
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_metrics_are_those_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    for classes in (2, 3, 7):
+        gold, predicted = rng.integers(0, classes, (2, 200))
+        matrix = confusion_matrix(gold, predicted, classes)
+        assert matrix.tolist() == confusion_of_sklearn(gold, predicted).tolist()
+        assert matthews(matrix) == pytest.approx(matthews_corrcoef(gold, predicted))
+    assert matthews(confusion_matrix(gold, gold * 0, 7)) == 0.0
+
+
+def test_calibration_error_by_hand():
+    # two bins: (0.5, 1] has 0.6 and 0.8, half right; (0, 0.5] has 0.4, wrong
+    found = calibration_error(np.log([0.6, 0.8, 0.4]), [True, False, False], bins=2)
+    assert found == pytest.approx((abs(1.4 - 1.0) + 0.4) / 3)
+    assert calibration_error(np.log([1.0, 1.0]), [True, True]) == 0.0
+    with pytest.raises(ValueError, match="no decisions"):
+        calibration_error([], [])
+
+
+def test_the_report_draws_the_confusion_matrix():
+    report = confusion_report([0, 0, 1], [0, 1, 1], ("down", "up"), "Report by label")
+    assert report.confusion == ((1, 1), (0, 1))
+    assert str(report).splitlines()[-3:] == [
+        "gold \\ predicted  down  up",
+        "            down     1   1",
+        "              up     0   1",
+    ]

@@ -1,25 +1,19 @@
-"""A run of a text classifier, and a stream that it monitors."""
+"""A run of a text classifier, and the command that monitors a stream with it."""
 
 import io
 import json
-import threading
-import time
 from collections import Counter
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import fisher_exact
 from transformers import pipeline
 
 from lm_gym.agents import evaluate
 from lm_gym.agents.evaluate import main as evaluate_main
 from lm_gym.agents.monitor import journal, main
-from lm_gym.agents.monitor.alerts import Rule, Topic, fisher
 from lm_gym.agents.monitor.classifier import Classifier
-from lm_gym.agents.monitor.monitor import Monitor
-from lm_gym.agents.monitor.stream import LineError, Message, batches, read_line
 from lm_gym.agents.play import main as play_main
 from lm_gym.agents.runs.trained_run import open_run
 from lm_gym.agents.train import main as train_main
@@ -47,9 +41,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     given |= {"run_dir": folder / "run", "budget.passes": 4, "device": "cpu", "policy.dropout": 0, "threads": 1}
     train_main([f"--{key}={value}" for key, value in given.items()])
     return folder / "run"
-
-
-# ---------------------------------------------------------------------- the run
 
 
 def test_the_report_has_the_confusion_matrix_and_the_rows_to_beat(run):
@@ -86,143 +77,6 @@ def test_plain_transformers_says_the_same(run):
     labels, probabilities = zip(*Classifier(open_run(run))(texts), strict=True)
     assert [*labels] == theirs
     np.testing.assert_allclose(probabilities, np.exp(ours.choice_log_probs), atol=1e-4)
-
-
-# ---------------------------------------------------------------------- lines
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        (b"it was fine", Message("it was fine")),
-        (b'{"text": "it was fine", "id": 7, "topic": "food", "time": 3.5}', Message("it was fine", "7", "food", 3.5)),
-        (b'{"text": "it was fine"}', Message("it was fine", topic="None")),
-    ],
-)
-def test_what_a_line_says(line, message):
-    assert read_line(line, "topic" if b"{" in line else None) == message
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        b"",
-        b"  ",
-        b"a\0b",
-        b"{",
-        b'{"text": ""}',
-        b'{"text": "\\ud800"}',
-        b'{"text": 3}',
-        b'{"words": "a"}',
-        b"\xff\xfe",
-    ],
-)
-def test_lines_without_a_text(line):
-    with pytest.raises(LineError):
-        read_line(line, None)
-
-
-class Pipe(io.RawIOBase):
-    """A stream whose lines arrive when they are released; `taken` counts the lines that were read."""
-
-    def __init__(self, lines: list[bytes], pause: float = 0.0) -> None:
-        self.lines, self.pause, self.taken = lines, pause, 0
-
-    def readline(self, _: int | None = -1) -> bytes:
-        if self.taken == len(self.lines):
-            return b""
-        time.sleep(self.pause)
-        self.taken += 1
-        return self.lines[self.taken - 1]
-
-
-def test_a_batch_is_full_or_late():
-    lines = [b"%d\n" % number for number in range(10)]
-    assert [len(batch) for batch in batches(Pipe(lines), 4, 5.0, False)] == [4, 4, 2]
-    slow = list(batches(Pipe(lines, pause=0.05), 100, 0.12, False))
-    assert 2 <= len(slow) <= 6
-    assert [line for batch in slow for line in batch] == lines
-    assert list(batches(Pipe([]), 4, 0.1, False)) == []
-
-
-def test_who_writes_waits_while_batches_are_worked_on():
-    pipe = Pipe([b"a\n"] * 1000)
-    first = next(found := batches(pipe, 4, 0.1, False))
-    time.sleep(0.2)
-    assert len(first) == 4
-    assert pipe.taken <= 4 * 5 + 2
-    found.close()
-
-
-def test_a_growing_file_is_followed_and_a_torn_line_waits_for_its_end(tmp_path):
-    path = tmp_path / "stream.txt"
-    path.write_bytes(b"one\ntwo\nthr")
-
-    def grow() -> None:
-        time.sleep(0.2)
-        with path.open("ab") as file:
-            file.write(b"ee\n")
-
-    with path.open("rb") as stream:
-        found = batches(stream, 8, 0.05, follow=True)
-        assert next(found) == [b"one\n", b"two\n"]
-        threading.Thread(target=grow).start()
-        assert next(found) == [b"three\n"]
-        found.close()
-    path.write_bytes(b"one\ntwo")
-    with path.open("rb") as stream:
-        assert list(batches(stream, 8, 0.05, follow=False)) == [[b"one\n", b"two"]]
-
-
-# ---------------------------------------------------------------------- alerts
-
-
-def test_the_test_is_fishers():
-    for known, baseline, found, window in ((10, 100, 10, 20), (3, 50, 0, 40), (0, 30, 0, 10), (30, 30, 10, 10)):
-        table = [[found, window - found], [known, baseline - known]]
-        tails = [fisher_exact(table, alternative=side).pvalue for side in ("less", "greater")]
-        assert fisher(known, baseline, found, window) == pytest.approx(min(1.0, 2 * min(tails)))
-
-
-def alerts(rule: Rule, said: np.ndarray) -> list[int]:
-    """Return the numbers of the texts at which a topic raises an alert."""
-    topic = Topic()
-    return [number for number, has in enumerate(said.tolist()) if topic.take(rule, number, has) is not None]
-
-
-def test_false_alarms_keep_to_the_stated_rate_and_a_shift_is_caught():
-    rule = Rule(baseline=200, window=100, step=50, false_alarms=100.0)
-    rng = np.random.default_rng(0)
-    raised = sum(len(alerts(rule, rng.random(1000) < share)) for share in (0.02, 0.2, 0.5) for _ in range(20))
-    assert raised <= 60 + 3 * np.sqrt(60)  # 60 streams of 1,000 texts at 100 in 100,000
-    shifted = [alerts(rule, rng.random(800) < np.where(np.arange(800) < 500, 0.2, 0.5)) for _ in range(10)]
-    delays = [min((at for at in found if at >= 500), default=9999) - 500 for found in shifted]
-    assert max(delays) <= 200
-
-
-def test_what_an_alert_says_and_that_it_is_raised_once():
-    topic, rule = Topic(), Rule(baseline=50, window=20, step=10, false_alarms=50.0)
-    said = [False] * 80 + [True] * 60
-    found = [(number, alert) for number, has in enumerate(said) if (alert := topic.take(rule, number, has))]
-    ((number, alert),) = found
-    assert number == 89
-    assert alert == {
-        "lines": [70, 89],
-        "texts": 20,
-        "expected": 0.0,
-        "observed": 0.5,
-        "p": pytest.approx(fisher(0, 50, 10, 20), rel=0.01),
-        "level": 0.005,
-    }
-
-
-@pytest.mark.parametrize("wrong", [{"window": 0}, {"baseline": -1}, {"false_alarms": 0.0}, {"false_alarms": 2000.0}])
-def test_rules_that_make_no_sense(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        Rule(**wrong)
-
-
-# ---------------------------------------------------------------------- the command
 
 
 def monitored(lines: list[bytes], folder: Path, run: Path, *more: str) -> list[dict]:
@@ -356,28 +210,3 @@ def test_texts_that_max_length_cuts_are_noted(run, tmp_path, monkeypatch, capsys
     (tmp_path / "in.txt").write_text("it was fine at home\nfine\n")
     main([str(run), "--input=in.txt", "--env.max_length=6"])
     assert "note: 1 of 2 texts are longer than max_length=6 and lose their ends" in capsys.readouterr().err
-
-
-class Constant:
-    """A classifier that gives every text the same label."""
-
-    labels = ("a", "b")
-
-    def __call__(self, texts):
-        return [("a", 1.0)] * len(texts)
-
-
-def test_labels_watched_share_the_rate_and_clocks_do_not_matter():
-    monitor = Monitor(Constant(), Rule(false_alarms=2.0), ("a", "b"), None)
-    assert monitor._rule.false_alarms == 1.0
-    jumps = [json.dumps({"text": "x", "time": when}).encode() for when in (5, -3, "tomorrow", None)]
-    results, _ = monitor.take(jumps)
-    assert [json.loads(result).get("time") for result in results] == [5, -3, "tomorrow", None]
-
-
-def test_only_the_last_ids_are_remembered(monkeypatch):
-    monkeypatch.setattr("lm_gym.agents.monitor.monitor.REMEMBERED", 2)
-    monitor = Monitor(Constant(), Rule(), ("a",), None)
-    for id_ in (1, 2, 1, 3, 1):
-        monitor.take([json.dumps({"text": "x", "id": id_}).encode()])
-    assert monitor.counts == {"texts": 4, "duplicates": 1}

@@ -22,9 +22,8 @@ from lm_gym.data import DataError
 from lm_gym.rewards import Choices, make_reward
 from lm_gym.tasks import Evaluation, MultiLabelClassification, build_task, load_data
 from lm_gym.tokenizer import load_tokenizer
+from tests.labelled import causal, wordpiece
 from tests.small import small
-from tests.test_tasks import wordpiece
-from tests.test_text_classification import causal
 
 ID = "lm_gym/MultiLabelClassification-v0"
 RECORDS = [

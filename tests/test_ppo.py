@@ -1,36 +1,19 @@
-"""PPO on texts: Stable-Baselines3's own code, exact resumption, and related algorithms with the same policy."""
-
-from pathlib import Path
+"""PPO on texts: Stable-Baselines3's own code, exact resumption, advantages, budgets."""
 
 import gymnasium
 import numpy as np
 import pytest
-import sb3_contrib
 import stable_baselines3
 import torch as th
 from stable_baselines3.common.vec_env import DummyVecEnv
 from transformers import BertConfig, BertModel
 
-from lm_gym.agents.algorithms.maskable import MaskableLMPolicy, MaskableTextRolloutBuffer
 from lm_gym.agents.algorithms.ppo import PPO
-from lm_gym.agents.algorithms.text_buffer import TextRolloutBuffer
-from lm_gym.agents.evaluate import main as evaluate_command
 from lm_gym.agents.evaluation.playing import evaluate
-from lm_gym.agents.model.policy import LMPolicy
-from lm_gym.agents.runs.curve import read_metrics
-from lm_gym.agents.runs.run_folder import RunFolder
-from lm_gym.agents.train import main
-from lm_gym.compat.stable_baselines3 import VecEnvAdapter
-from tests.runs import curve, options, report, train, write_corpus
-from tests.small import SMALL, Stop, small
-from tests.test_agents import make_env, ner, weights  # noqa: F401  (ner is a fixture)
+from tests.small import SMALL, Stop, make_env, small, token_env, weights
 
 G = 4
 ROLLOUT = 16 * 4 * G  # steps of a rollout of the agents here
-
-
-def token_env(dataset, task="NER", texts=4, group_size=G, **kwargs):
-    return make_env(dataset, task, texts * group_size, unit="token", group_size=group_size, **kwargs)
 
 
 def build(env, **kwargs):
@@ -53,7 +36,7 @@ def test_collect_rollouts_and_train_are_stable_baselines3s():
     ],
     ids=str,
 )
-def test_stop_save_load_and_go_on_equals_never_having_stopped(kwargs, ner, tmp_path):  # noqa: F811
+def test_stop_save_load_and_go_on_equals_never_having_stopped(kwargs, ner, tmp_path):
     whole = build(token_env(ner), **kwargs).learn(5 * ROLLOUT)
     first = build(token_env(ner), **kwargs).learn(2 * ROLLOUT)
     first.save(tmp_path / "agent")
@@ -71,7 +54,7 @@ def test_stop_save_load_and_go_on_equals_never_having_stopped(kwargs, ner, tmp_p
     assert whole._n_updates > 2
 
 
-def test_the_same_seed_gives_the_same_run_and_leaves_global_generators_alone(ner):  # noqa: F811
+def test_the_same_seed_gives_the_same_run_and_leaves_global_generators_alone(ner):
     th.manual_seed(11)
     np.random.seed(11)  # noqa: NPY002  (the generator that Stable-Baselines3 would use)
     before, numpy_before = th.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
@@ -83,7 +66,7 @@ def test_the_same_seed_gives_the_same_run_and_leaves_global_generators_alone(ner
     assert numpy_before == np.random.get_state()[1].tolist()  # noqa: NPY002
 
 
-def test_budgets_count_texts_as_they_are_encoded(ner, monkeypatch):  # noqa: F811
+def test_budgets_count_texts_as_they_are_encoded(ner, monkeypatch):
     env = token_env(ner)
     encoded = []
     model = build(env, n_epochs=2)
@@ -103,13 +86,13 @@ def test_budgets_count_texts_as_they_are_encoded(ner, monkeypatch):  # noqa: F81
     assert model.timesteps_per_pass == G * env.positions_per_pass
 
 
-def test_a_callback_stops_at_once(ner):  # noqa: F811
+def test_a_callback_stops_at_once(ner):
     model = build(token_env(ner)).learn(10**6, callback=Stop(5))
     assert model.num_timesteps == 5 * 4 * G
     assert model._n_updates == 0
 
 
-def test_maximum_likelihood_does_not_collapse_and_the_critic_does(ner):  # noqa: F811
+def test_maximum_likelihood_does_not_collapse_and_the_critic_does(ner):
     scores = {}
     for advantage in ("maximum_likelihood", "gae"):
         env = token_env(ner, texts=8, group_size=8)
@@ -128,7 +111,7 @@ def test_maximum_likelihood_does_not_collapse_and_the_critic_does(ner):  # noqa:
         ({}, {"advantage": "best"}, "unknown advantage='best'"),
     ],
 )
-def test_what_has_no_meaning_is_refused(ner, env, kwargs, message):  # noqa: F811
+def test_what_has_no_meaning_is_refused(ner, env, kwargs, message):
     made = make_env(ner, num_envs=8, **{"unit": "token", "group_size": 4, **env})
     with pytest.raises(ValueError, match=message):
         build(made, **kwargs)
@@ -145,12 +128,12 @@ def test_what_has_no_meaning_is_refused(ner, env, kwargs, message):  # noqa: F81
     ],
     ids=str,
 )
-def test_auto_pairs_reward_and_estimator(ner, env, expected):  # noqa: F811
+def test_auto_pairs_reward_and_estimator(ner, env, expected):
     model = build(token_env(ner, **env))
     assert (model.rollout_buffer.advantage, model.rollout_buffer.gamma, model.vf_coef) == expected
 
 
-def test_rows_draw_different_choices_where_there_are_many_and_positions_pay_for_themselves(ner):  # noqa: F811
+def test_rows_draw_different_choices_where_there_are_many_and_positions_pay_for_themselves(ner):
     for env, kwargs, expected in (
         ({}, {}, True),
         ({}, {"behaviour": "policy"}, False),
@@ -163,7 +146,7 @@ def test_rows_draw_different_choices_where_there_are_many_and_positions_pay_for_
         build(token_env(ner, reward="f1"), behaviour="without_replacement")
 
 
-def test_rows_draw_independently_over_a_new_vocabulary_head(ner, tmp_path):  # noqa: F811
+def test_rows_draw_independently_over_a_new_vocabulary_head(ner, tmp_path):
     env = token_env(ner, "MaskedLM")
     BertModel(BertConfig(**small(env)["model"])).save_pretrained(tmp_path)  # without a head
     for behaviour, expected in (("auto", False), ("without_replacement", True)):
@@ -175,7 +158,7 @@ def test_rows_draw_independently_over_a_new_vocabulary_head(ner, tmp_path):  # n
 
 
 @pytest.mark.parametrize("reward", ["log_likelihood", "accuracy"])
-def test_rows_by_themselves_are_compared_with_the_exact_mean(reward, ner):  # noqa: F811
+def test_rows_by_themselves_are_compared_with_the_exact_mean(reward, ner):
     env = token_env(ner, "MaskedLM", texts=6, group_size=1, reward=reward, fill="sequential")
     model = build(env, n_steps=4)
     buffer = model.learn(24).rollout_buffer
@@ -192,7 +175,7 @@ def test_rows_by_themselves_are_compared_with_the_exact_mean(reward, ner):  # no
     assert th.allclose(values.flatten().exp(), (probs * paid).sum(1), rtol=1e-3)
 
 
-def test_environments_one_by_one(ner):  # noqa: F811
+def test_environments_one_by_one(ner):
     one = {"dataset": ner, "reward": "accuracy"}
     env = DummyVecEnv([lambda: gymnasium.make("lm_gym/NER-v0", **one) for _ in range(4)])
     vocabulary = env.observation_space["input_ids"].high.max() + 1
@@ -203,68 +186,6 @@ def test_environments_one_by_one(ner):  # noqa: F811
 
 def small_of(vocabulary):
     return {**SMALL, "vocab_size": int(vocabulary)}
-
-
-# ------------------------------------------------------------------ algorithms of other libraries, unchanged
-
-
-def classes(env, advantage, masked=False):
-    buffer = MaskableTextRolloutBuffer if masked else TextRolloutBuffer
-    kwargs = {"advantage": advantage, "group_size": G}
-    return {
-        "policy": MaskableLMPolicy if masked else LMPolicy,
-        "env": VecEnvAdapter(env),
-        "rollout_buffer_class": buffer,
-        "rollout_buffer_kwargs": kwargs,
-        "policy_kwargs": small(env),
-        "n_steps": 16,
-        "gamma": 0.0,
-        "seed": 0,
-        "device": "cpu",
-        "learning_rate": 3e-3,
-    }
-
-
-PLAIN = [
-    (stable_baselines3.PPO, {"batch_size": 128, "n_epochs": 2}, {}),
-    (stable_baselines3.A2C, {"use_rms_prop": False}, {}),
-    (sb3_contrib.TRPO, {"batch_size": 128, "n_critic_updates": 1}, {}),
-    (sb3_contrib.MaskablePPO, {"batch_size": 128, "n_epochs": 2}, {}),
-    (stable_baselines3.PPO, {"batch_size": 128, "n_epochs": 2}, {"mask_actions": True}),
-]
-
-
-@pytest.mark.parametrize(("algorithm", "kwargs", "env"), PLAIN, ids=str)
-@pytest.mark.parametrize("task", ["NER", "MaskedLM"])
-def test_plain_algorithms_learn_with_policy_and_buffer(algorithm, kwargs, env, task, ner, tmp_path):  # noqa: F811
-    env = {"reward": "log_likelihood", **env}  # fresh weights almost never choose a right token
-    made = token_env(ner, task, **env)
-    masked = algorithm is sb3_contrib.MaskablePPO
-    with th.random.fork_rng():
-        model = algorithm(**classes(made, "leave_one_out", masked), **kwargs)
-        before = weights(model)
-        model.learn(2 * ROLLOUT)
-        assert not th.equal(weights(model), before)
-        assert all(np.isfinite(value) for value in model.logger.name_to_value.values() if isinstance(value, float))
-        texts = model.policy.encoder.spent.texts
-        model.save(tmp_path / "model")
-        again = algorithm.load(tmp_path / "model", env=VecEnvAdapter(made), device="cpu")
-    obs = made.reset(seed=1)[0]
-    assert np.array_equal(model.predict(obs, deterministic=True)[0], again.predict(obs, deterministic=True)[0])
-    assert texts < 2 * ROLLOUT  # far fewer than steps, including the epochs
-
-
-def test_masked_algorithms_never_choose_what_is_forbidden(ner):  # noqa: F811
-    made = token_env(ner)
-    with th.random.fork_rng():
-        model = sb3_contrib.MaskablePPO(**classes(made, "gae", masked=True), batch_size=128)
-        model.learn(ROLLOUT)
-        obs, _ = made.reset(seed=1)
-        for _ in range(30):
-            masks = made.action_masks()
-            actions, _ = model.predict(obs, action_masks=masks)
-            assert masks[np.arange(len(masks)), actions].all()
-            obs = made.step(actions)[0]
 
 
 def test_learning_from_steps_depends_on_the_seed_only(tmp_path):
@@ -287,70 +208,3 @@ def test_learning_from_steps_depends_on_the_seed_only(tmp_path):
     again = PPO.load(tmp_path / "half.zip", env=build().env, device="cpu").learn(16, reset_num_timesteps=False)
     assert not th.equal(values(half), values(whole))
     assert th.equal(values(again), values(whole))
-
-
-# ------------------------------------------------------------------ python -m agents.train
-
-EVERY = ("--checkpoint.every_passes=0.5", "--evaluation.every_passes=0.5", "--log_interval=1")
-SHORT = ("--agent.n_steps=4", "--agent.batch_size=32", "--env.group_size=3")
-
-
-def ppo_options(data, run_dir):
-    return [
-        arg for arg in options(data, run_dir, "--algo=ppo", *SHORT, *EVERY) if not arg.startswith("--agent.samples")
-    ]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_corpus(tmp_path_factory.mktemp("data") / "people")
-
-
-@pytest.fixture(scope="module")
-def whole(data, tmp_path_factory):
-    run_dir = tmp_path_factory.mktemp("runs") / "whole"
-    main(ppo_options(data, run_dir))
-    return run_dir
-
-
-def test_a_run_by_the_command(whole):
-    rows = read_metrics(whole / "metrics.jsonl")
-    assert {"eval/entity_f1", "train/approx_kl", "reward/accuracy", "budget/forward_passes"} <= set().union(*rows)
-    assert [row["timesteps"] for row in rows if "eval/entity_f1" in row][-1] == rows[-1]["timesteps"]
-    assert RunFolder(whole).last_checkpoint().timesteps == rows[-1]["timesteps"]
-    assert report(whole)["algo"] == "ppo"
-
-
-@pytest.mark.parametrize("split", ["train", "test"])
-def test_the_best_model_of_a_run_is_evaluated_by_the_command(split, whole, capsys):
-    evaluate_command([str(whole), "--split", split])
-    assert f"{split}: 12 texts" in capsys.readouterr().out
-
-
-class Killed(BaseException):
-    """The end of a process."""
-
-
-@pytest.mark.parametrize("step", [0, 5, 16, 30])
-def test_a_stopped_run_goes_on_to_the_same_curve(step, whole, data, tmp_path, monkeypatch):
-    with monkeypatch.context() as patched:
-        inner, steps = VecEnvAdapter.step_wait, iter(range(10**6))
-
-        def step_wait(self):
-            if next(steps) == step:
-                raise Killed
-            return inner(self)
-
-        patched.setattr(VecEnvAdapter, "step_wait", step_wait)
-        with pytest.raises(Killed):
-            main(ppo_options(data, tmp_path / "run"))
-    main(["--resume", str(tmp_path / "run")])
-    assert curve(tmp_path / "run") == curve(whole)
-    assert report(tmp_path / "run") == report(whole)
-    best = Path("best/model.safetensors")
-    assert (tmp_path / "run" / best).read_bytes() == (whole / best).read_bytes()
-
-
-def test_group_size_of_the_settings(data, tmp_path):
-    run_dir = train(data, tmp_path / "run", "--env.group_size=2", "--budget.passes=0.5")
-    assert report(run_dir)["forward_passes"] > 0

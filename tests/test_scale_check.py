@@ -10,15 +10,10 @@ from stable_baselines3.common.callbacks import CallbackList
 from lm_gym.agents.algorithms.presets import ES, GA, SNES
 from lm_gym.agents.algorithms.reinforce import REINFORCE
 from lm_gym.agents.runs.scale_check import GENERATIONS, CheckScale, advice, divergence
-from tests.small import Stop, few_names
-from tests.test_black_box import build, make_env
+from tests.small import Stop, build, search_env
 
+NER_TEXTS = 32
 USUAL = {"moves": [0.01] * 10, "generations": 300.0, "spread": 0.01, "fitness": -2.0, "loss": 0.1}
-
-
-@pytest.fixture(scope="module")
-def ner():
-    return few_names(32)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +57,7 @@ def test_divergence_by_hand():
 )
 def test_a_search_is_told(algorithm, options, said, ner):
     kwargs = {"optimizer_kwargs": {"popsize": 16, **options}}
-    model, plain = build(algorithm, make_env(ner), **kwargs), build(algorithm, make_env(ner), **kwargs)
+    model, plain = build(algorithm, search_env(ner), **kwargs), build(algorithm, search_env(ner), **kwargs)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model.learn(10**6, callback=CallbackList([CheckScale(), Stop(GENERATIONS + 2)]))
@@ -76,7 +71,7 @@ def test_a_search_is_told(algorithm, options, said, ner):
 def test_a_search_in_bfloat16_is_told_of_its_rounding(ner):
     small = {"popsize": 16, "spread": 1e-5, "mutation_step": 1e-5}  # which float32 tells apart
     for precision, count in (("float32", 0), ("bfloat16", 1)):
-        model = build(GA, make_env(ner), precision=precision, optimizer_kwargs=small)
+        model = build(GA, search_env(ner), precision=precision, optimizer_kwargs=small)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             model.learn(10**6, callback=CallbackList([CheckScale(), Stop(GENERATIONS + 2)]))
@@ -85,5 +80,5 @@ def test_a_search_in_bfloat16_is_told_of_its_rounding(ner):
 
 def test_other_algorithms_are_left_alone(ner):
     callback = CheckScale()
-    build(REINFORCE, make_env(ner, actions="token", reward="accuracy")).learn(10**6, callback=[callback, Stop(12)])
+    build(REINFORCE, search_env(ner, actions="token", reward="accuracy")).learn(10**6, callback=[callback, Stop(12)])
     assert callback._moves == []

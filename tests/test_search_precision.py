@@ -3,8 +3,6 @@
 import pytest
 import torch as th
 from policies import TAGS, V, make, observe
-from test_black_box import build as build_agent
-from test_black_box import make_env
 from test_search_spaces import build, same, vectors, weights
 
 from lm_gym.agents.algorithms.presets import LowRankES
@@ -13,7 +11,8 @@ from lm_gym.agents.search.population.perturbed import Perturbed
 from lm_gym.agents.search.population.population import Dense
 from lm_gym.agents.search.population.precision import Computing
 from lm_gym.agents.search.spaces import SEARCH_SPACES
-from tests.small import Stop, few_names
+from tests.small import Stop, few_names, search_env
+from tests.small import build as build_agent
 
 POLICIES = [("bert", V), ("gpt2", len(TAGS))]
 
@@ -87,13 +86,13 @@ def test_weights_come_back_after_an_exception():
 
 def test_a_search_in_bfloat16_goes_on_after_it_was_saved(tmp_path):
     def made(**options):
-        return build_agent(LowRankES, make_env(few_names(16)), search_space="full", **options)
+        return build_agent(LowRankES, search_env(few_names(16)), search_space="full", **options)
 
     given = {"precision": "bfloat16", "optimizer_kwargs": {"popsize": 8}}
     whole, first = (made(**given).learn(10**9, callback=Stop(count)) for count in (4, 2))
     full = made(optimizer_kwargs={"popsize": 8}).learn(10**9, callback=Stop(4))
     first.save(tmp_path / "agent")
-    second = LowRankES.load(tmp_path / "agent", env=make_env(few_names(16)), device="cpu")
+    second = LowRankES.load(tmp_path / "agent", env=search_env(few_names(16)), device="cpu")
     assert second.space.precision == "bfloat16"
     second.learn(10**9, callback=Stop(2), reset_num_timesteps=False)
     assert same(weights(second.policy), weights(whole.policy))

@@ -2,28 +2,14 @@
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
 from lm_gym.data import Corpus, DataError, Dataset
 from lm_gym.hashing import mix, permute
 from lm_gym.tasks import NER, TASKS, MaskedLM, build_task, load_data
 from lm_gym.tasks.encoded import WordTable
 from lm_gym.tokenizer import load_tokenizer
-
-VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "##s", "##er", *"abcdefghij", "##a", "##b", "##c"]
-
-
-def wordpiece(mask=True) -> Tokenizer:
-    words = [word for word in VOCABULARY if mask or word != "[MASK]"]
-    tokenizer = Tokenizer(models.WordPiece({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    tokenizer.add_special_tokens([word for word in words if word.startswith("[")])
-    tokenizer.enable_padding(length=40)
-    tokenizer.enable_truncation(5)
-    return tokenizer
+from tests.labelled import VOCABULARY, wordpiece
 
 
 def byte_level() -> Tokenizer:

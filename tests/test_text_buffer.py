@@ -9,7 +9,7 @@ from lm_gym.agents.algorithms.group_advantages import group_advantages
 from lm_gym.agents.algorithms.text_buffer import TextRolloutBuffer
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.compat.stable_baselines3 import VecEnvAdapter
-from tests.test_agents import make_env, ner, small  # noqa: F401  (ner is a fixture)
+from tests.small import make_env, small
 
 STEPS = 20
 
@@ -35,7 +35,7 @@ def collect(policy, env, *buffers):
 
 
 @pytest.fixture(params=[("NER", {}), ("NER", {"mask_actions": True}), ("MaskedLM", {"fill": "sequential"})], ids=str)
-def rollout(request, ner):  # noqa: F811
+def rollout(request, ner):
     task, options = request.param
     env = VecEnvAdapter(make_env(ner, task, 6, unit="token", **options))
     with th.random.fork_rng():
@@ -95,7 +95,7 @@ def test_minibatches_evaluate_as_their_observations_do(rollout):
         assert th.allclose(entropy, -th.special.xlogy(probs, probs).sum(-1), atol=1e-4)
 
 
-def test_texts_are_stored_once(ner):  # noqa: F811
+def test_texts_are_stored_once(ner):
     env = VecEnvAdapter(make_env(ner, num_envs=6, unit="token", group_size=3))
     policy = LMPolicy(env.observation_space, env.action_space, lambda _: 1e-3, **small(env.vector))
     policy.set_training_mode(False)
@@ -130,7 +130,7 @@ def test_advantages_of_likelihoods_and_of_different_choices_by_hand():
     np.testing.assert_allclose(found, (R - 0.25) / R.std(), rtol=1e-4)
 
 
-def test_rows_of_a_group_draw_different_choices(ner):  # noqa: F811
+def test_rows_of_a_group_draw_different_choices(ner):
     env = VecEnvAdapter(make_env(ner, "MaskedLM", 12, unit="token", group_size=6))
     policy = LMPolicy(env.observation_space, env.action_space, lambda _: 1e-3, **small(env.vector))
     policy.set_training_mode(False)
@@ -147,12 +147,12 @@ def test_rows_of_a_group_draw_different_choices(ner):  # noqa: F811
         assert counts == [6, 6]
 
 
-def test_different_choices_go_with_positions_by_themselves(ner):  # noqa: F811
+def test_different_choices_go_with_positions_by_themselves(ner):
     with pytest.raises(ValueError, match="leave distinct at False"):
         buffer_of(ner, 1.0, advantage="maximum_likelihood", distinct=True)
 
 
-def buffer_of(ner, gamma, **kwargs):  # noqa: F811
+def buffer_of(ner, gamma, **kwargs):
     env = make_env(ner, num_envs=2, unit="token", group_size=2)
     spaces = (env.single_observation_space, env.single_action_space)
     obs = env.reset(seed=0)[0]
@@ -167,7 +167,7 @@ def buffer_of(ner, gamma, **kwargs):  # noqa: F811
         (0.5, [True, True], [[2.5, 4.0], [3, 4], [8.5, 10], [7, 8]]),
     ],
 )
-def test_returns_stop_at_episode_ends_and_go_on_with_the_critic_beyond_the_rollout(ner, gamma, dones, returns):  # noqa: F811
+def test_returns_stop_at_episode_ends_and_go_on_with_the_critic_beyond_the_rollout(ner, gamma, dones, returns):
     buffer, obs = buffer_of(ner, gamma, advantage="leave_one_out")
     for step in range(4):
         rewards = np.array([2.0 * step + 1, 2.0 * step + 2])
@@ -177,7 +177,7 @@ def test_returns_stop_at_episode_ends_and_go_on_with_the_critic_beyond_the_rollo
     np.testing.assert_allclose(buffer.returns, returns)
 
 
-def test_a_critic_that_says_the_same_of_both_rows_cancels(ner):  # noqa: F811
+def test_a_critic_that_says_the_same_of_both_rows_cancels(ner):
     advantages = []
     for value in (0.0, 50.0):
         buffer, obs = buffer_of(ner, 1.0, advantage="leave_one_out")
@@ -188,7 +188,7 @@ def test_a_critic_that_says_the_same_of_both_rows_cancels(ner):  # noqa: F811
     np.testing.assert_allclose(*advantages, atol=1e-5)
 
 
-def test_rows_of_a_group_must_play_the_same_text(ner):  # noqa: F811
+def test_rows_of_a_group_must_play_the_same_text(ner):
     env = make_env(ner, num_envs=2, unit="token")
     spaces = (env.single_observation_space, env.single_action_space)
     buffer = TextRolloutBuffer(4, *spaces, "cpu", n_envs=2, advantage="leave_one_out", group_size=2)
@@ -197,7 +197,7 @@ def test_rows_of_a_group_must_play_the_same_text(ner):  # noqa: F811
         buffer.add(obs, np.zeros((2, 1)), np.zeros(2), np.ones(2), th.zeros(2, 1), th.zeros(2))
 
 
-def test_what_does_not_fit_is_refused(ner):  # noqa: F811
+def test_what_does_not_fit_is_refused(ner):
     env = make_env(ner, num_envs=2, unit="token")
     spaces = (env.single_observation_space, env.single_action_space)
     with pytest.raises(ValueError, match="'best' is not one of gae"):

@@ -19,8 +19,8 @@ from lm_gym.agents.reply import main as reply
 from lm_gym.agents.search.spaces import SEARCH_SPACES
 from lm_gym.agents.train import main as train
 from lm_gym.data import DataError
+from tests.replies import RECORDS, TOKENIZER, bank_of
 from tests.small import small
-from tests.test_response_selection import RECORDS, TOKENIZER, bank_of
 
 ID = "lm_gym/ResponseSelection-v0"
 MASK, CLS, SEP = (TOKENIZER.token_to_id(f"[{name}]") for name in ("MASK", "CLS", "SEP"))
