@@ -182,7 +182,7 @@ BAD = [
     ("long.csv", "word,tag\n" + "a,O\n" * 2000, {}, "all 2000 form one text"),
     ("file.parquet", "PAR1", {}, "file.parquet: not a valid Parquet file"),
     ("a.conll", "a O\n", {"scheme": "iob3"}, r"unknown scheme 'iob3' \(did you mean 'iob2'\?\): one of auto"),
-    ("a.conll", "a O\n", {"splits": {"test": "a.conll"}}, "is one file"),
+    ("a.conll", "a O\n", {"splits": {"test": "a.conll"}}, "is a single file"),
 ]
 
 
