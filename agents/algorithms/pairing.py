@@ -92,7 +92,7 @@ def pair(reward: Reward, gamma: float | Literal["auto"], advantage: A | Literal[
 def plan(asked: EstimatorArguments, reward: Reward, num_choices: int) -> Plan:
     """Return how REINFORCE learns from a reward: the given values, or decisions for `"auto"`.
 
-    Every choice is used, without samples, if each position is paid for itself, the reward gives the reward of each
+    Every choice is used, without samples, if the reward is separable and γ is 0, the reward gives the reward of each
     choice, and there are more than `FEW` choices. Otherwise, `FEW` samples are drawn at each position; if the advantage
     divides them by their mean, they come from the mixture, which keeps sampling rare choices.
 

@@ -106,7 +106,7 @@ def _draws_distinct(asked: RolloutArguments, first: TextVectorEnv, estimator: Es
     if asked.behaviour == "without_replacement" and not fitting:
         raise ValueError(
             f"behaviour 'without_replacement' needs groups of at most as many rows as the {choices} choices, a "
-            "reward whose positions pay for themselves, gamma=0, and no action masks: use behaviour='policy'"
+            "separable reward, gamma=0, and no action masks: use behaviour='policy'"
         )
     return asked.behaviour == "without_replacement"
 
