@@ -26,7 +26,7 @@ fuzz: install-dev
 test-integrations:
 	OMP_NUM_THREADS=1 $(PYTHON) tests/integrations.py $(LIBRARIES)
 
-# Every algorithm on every task, and compare, killed at random moments and resumed: the same to the bit. Half an hour.
+# Kills and resumes every algorithm on every task, and compare: results must be the same to the bit. Half an hour.
 test-faults: install-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults $(ARGS)
 

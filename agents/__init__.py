@@ -11,9 +11,9 @@ The packages, in the order in which data flows; each imports only those before i
     compare      many runs under one budget: tables and charts
     monitor      a stream labelled line by line, and alerts
 
-and the commands: train, evaluate, predict, play, reply and pretrain, besides compare and monitor. The names in
-`__all__` are loaded when they are first used: `from lm_gym.agents import REINFORCE`. The package is `lm_gym.agents`. A
-checkout has it at its top level too, so that `python -m agents.train` works there.
+The commands are train, evaluate, predict, play, reply, pretrain, compare and monitor. The names in `__all__` are loaded
+when they are first used: `from lm_gym.agents import REINFORCE`. The package is `lm_gym.agents`. A checkout also has it
+at its top level, so that `python -m agents.train` works there.
 """
 
 import sys

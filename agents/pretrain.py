@@ -33,19 +33,19 @@ def pretrain(
     """Train a tokenizer and a BERT, report perplexity on held-out texts, and save a checkpoint in float16.
 
     Args:
-        output: A new folder.
-        passes: Number of passes over the text.
-        seed: Seed of initial weights, order and masks.
-        vocabulary: Number of entries in the WordPiece vocabulary.
-        hidden: Width of the model. It has one attention head per 32, and feed-forward layers of four times the width.
-        layers: Number of transformer layers.
-        extra_sentences: Number of further sentences from the NER train grammar.
-        prose_weight: Number of visits to each text of the masked-LM corpus per pass.
-        learning_rate: Peak learning rate.
+        output: a new folder.
+        passes: number of passes over the text.
+        seed: seed of initial weights, order and masks.
+        vocabulary: number of entries in the WordPiece vocabulary.
+        hidden: width of the model. It has one attention head per 32, and feed-forward layers of four times the width.
+        layers: number of transformer layers.
+        extra_sentences: number of further sentences from the NER train grammar.
+        prose_weight: number of visits to each text of the masked-LM corpus per pass.
+        learning_rate: peak learning rate.
 
     Raises:
-        FileExistsError: If `output` exists.
-        ValueError: If a number is out of range.
+        FileExistsError: `output` exists.
+        ValueError: a number is out of range.
     """
     if hidden % 32:
         raise ValueError(f"hidden must be a multiple of 32, got {hidden}: there is one attention head for every 32")

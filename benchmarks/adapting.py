@@ -1,4 +1,4 @@
-"""How well a masked LM adapts to another domain without gradients, by search space, method and step size.
+"""Adaptation of a masked LM to another domain without gradients, by search space, method and step size.
 
     python benchmarks/adapting.py --data FOLDER [--passes 6000] [--spaces head bias lora full] [--apart 0 1]
 

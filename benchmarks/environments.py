@@ -169,7 +169,7 @@ def build(dataset: lm_gym.Dataset, num_texts: int, **options: Any) -> dict[str, 
     data = corpus.words.nbytes + corpus.offsets.nbytes + corpus.tags.nbytes
     raw = 4 * len(env.task.encoded.ids)
     return {
-        "words a CPU-second": words / seconds,
+        "words per CPU-second": words / seconds,
         "memory held / raw int32 ids": held / raw,
         "the same with the corpus": (held + data) / raw,
         "peak while building / raw int32 ids": peak / raw,

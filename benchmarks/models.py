@@ -1,4 +1,4 @@
-"""What each architecture can do here: the table of docs/models.md.
+"""The algorithms and search spaces that each architecture supports: the tables of docs/models.md.
 
     python benchmarks/models.py [--only bert gpt2 …] [--page docs/models.md]
 
@@ -85,10 +85,10 @@ PAGE = """# Models
 
 `python benchmarks/models.py --page docs/models.md`
 
-Any Hugging Face masked LM or token classifier whose head can run apart from its encoder is a policy. The table was made
+Any Hugging Face masked LM or token classifier whose head can run without its encoder is a policy. The tables were made
 with small random checkpoints of {count} architectures and transformers {version}. Every algorithm made one update, and
-every search space one generation. `pipeline` says whether `transformers.pipeline` predicts from the saved policy what
-the policy predicts. A number refers to the error or the note below the table.
+every search space one generation. `pipeline` tells whether `transformers.pipeline` with the saved policy makes the same
+predictions as the policy. A number refers to the error or the note below the table.
 
 {tables}
 """

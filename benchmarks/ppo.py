@@ -78,7 +78,7 @@ def main() -> None:
     models = {
         "every observation": build(arguments, EveryObservation, DictRolloutBuffer, 1),
         "texts once": build(arguments, LMPolicy, TextRolloutBuffer, 1),
-        "texts once, 16 rows a text": build(arguments, LMPolicy, TextRolloutBuffer, 16),
+        "texts once, 16 rows per text": build(arguments, LMPolicy, TextRolloutBuffer, 16),
     }
     vector = models["texts once"].env.vector
     texts = arguments.rows * arguments.steps * vector.num_texts / vector.positions_per_pass  # texts per rollout
@@ -94,7 +94,7 @@ def main() -> None:
         ratios = [b / a for a, b in zip(times, base, strict=True)]
         spread = f"(min {min(ratios):.1f}, max {max(ratios):.1f})"
         print(
-            f"{name:28} {texts / statistics.median(times):7.2f} texts a CPU-second, "
+            f"{name:28} {texts / statistics.median(times):7.2f} texts per CPU-second, "
             f"{statistics.median(times):6.2f} s a rollout, {statistics.median(ratios):6.1f} times {spread}"
         )
 

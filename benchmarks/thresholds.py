@@ -1,4 +1,4 @@
-"""What a moved decision threshold does to the expected cost of two-label classifiers, run by run.
+"""The effect of a moved decision threshold on the expected cost of two-label classifiers, run by run.
 
     python benchmarks/thresholds.py STUDY_FOLDER [--cost 5]
 

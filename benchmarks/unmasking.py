@@ -1,4 +1,4 @@
-"""Writing by unmasking: what decoding orders and likelihoods are worth, on Sudoku, sums and prose.
+"""Writing by unmasking: the effect of decoding orders and likelihoods, on Sudoku, sums and prose.
 
     python -m benchmarks.unmasking --out runs/unmasking --page docs/results/unmasking_orders.md
 
@@ -32,7 +32,7 @@ from lm_gym.envs import TextVectorEnv
 from lm_gym.tasks import Batch, Prediction
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-PUZZLES = {  # characters; hidden width; timesteps of the twin; maximum steps; positions a step
+PUZZLES = {  # characters; hidden width; timesteps of the twin; maximum steps; positions per step
     "sudoku": ("1234", 48, 1_100_000, 16, (1, 2, 4, 16)),
     "arithmetic": ("0123456789+=", 64, 800_000, 4, (1, 2, 4)),
 }

@@ -1,4 +1,4 @@
-"""Choose what to show a reader next: rank articles by what they read before, and be paid by what they click.
+"""Choose what to show a reader next: rank articles by what the reader read before, and learn from clicks.
 
 python -m examples.recommendation
 

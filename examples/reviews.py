@@ -2,7 +2,8 @@
 
 python -m examples.reviews
 
-A supervised classifier learns each decision for itself. REINFORCE then trains it on the F1 of each review's labels.
+A supervised classifier first learns each decision separately. REINFORCE then trains it on the F1 of each review's
+labels.
 """
 
 import random

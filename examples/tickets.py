@@ -2,8 +2,9 @@
 
 python -m examples.tickets
 
-A charge that a customer does not know is mostly a matter of billing, but three times in ten somebody broke in. Trained
-on labels, a classifier learns to say "billing", which is right more often; trained on costs, it learns to be careful.
+A charge that a customer does not recognise is usually a billing question, but in three of ten cases somebody broke into
+the account. A classifier trained on labels learns to say "billing", which is right more often. Trained on costs, it
+learns to be careful.
 """
 
 import random

@@ -26,8 +26,8 @@ class Interval:
     Attributes:
         low: its lower end.
         high: its upper end.
-        open_low: the lower end itself is excluded.
-        open_high: the upper end itself is excluded.
+        open_low: whether the lower end itself is excluded.
+        open_high: whether the upper end itself is excluded.
     """
 
     low: float = -math.inf

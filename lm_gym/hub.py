@@ -22,10 +22,10 @@ def hub_or_cache(identifier: str) -> Iterator[str]:
     The libraries of Hugging Face would retry for half a minute before they read the cache or report an error.
 
     Args:
-        identifier: The model or dataset to read.
+        identifier: the model or dataset to read.
 
     Yields:
-        Why the hub cannot be reached, for messages; "" if it can be reached. The hub is not tried, and the result is
+        why the hub cannot be reached, for messages; "" if it can be reached. The hub is not tried, and the result is
         "", if the identifier is a local path, a proxy is configured, or the libraries are in offline mode already.
     """
     reason = "" if Path(identifier).exists() or constants.HF_HUB_OFFLINE or getproxies() else _obstacle()

@@ -84,8 +84,8 @@ class TextTokenizer:
         """
         if self.mask is None:
             raise ValueError(
-                f"the tokenizer {self.source} has no mask token (looked for {', '.join(_MASK)}), so it can't serve "
-                "masked language modelling: use a tokenizer of a masked language model, such as 'tiny'"
+                f"the tokenizer {self.source} has no mask token (looked for {', '.join(_MASK)}), which masked language "
+                "modelling needs: use the tokenizer of a masked language model, such as 'tiny'"
             )
         return self.mask
 
@@ -147,7 +147,7 @@ class TextTokenizer:
         return list(self.tokenizer.encode(list(words), is_pretokenized=True, add_special_tokens=False).ids)
 
     def encode_whole(self, words: Sequence[str]) -> list[int]:
-        """Encode words joined by blanks, as a pipeline encodes a text (slow; for checks)."""
+        """Encode words joined by spaces, as a pipeline encodes a text (slow; for checks)."""
         return list(self.tokenizer.encode(" ".join(words), add_special_tokens=False).ids)
 
     def _unknown_for(self, word: str) -> int:

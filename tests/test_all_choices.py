@@ -267,7 +267,7 @@ def test_log_likelihood_is_learned_by_default(prose, env):
     ("env", "kwargs", "message"),
     [
         ({}, {"samples": "every"}, "'every'"),
-        ({}, {"samples": "all", "behaviour": "unigram"}, "leaves nothing to draw"),
+        ({}, {"samples": "all", "behaviour": "unigram"}, "draws nothing"),
         ({"dense": False}, {"samples": "all"}, "ties positions together"),
         ({}, {"samples": 1, "advantage": "group_normalized"}, "needs samples >= 2"),
         ({}, {"samples": 1}, "a single sample"),

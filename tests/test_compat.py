@@ -107,7 +107,7 @@ def test_options_and_seeds_reach_the_environment_once():
     made.reset()
     made.reset()
     assert (made.vector.text_index == expected).all()
-    with pytest.raises(ValueError, match="each with `indices` alone"):
+    with pytest.raises(ValueError, match="each with only `indices`"):
         made.set_options([{"draws": 1}] * 4)
 
 

@@ -310,7 +310,7 @@ def test_hub_refuses_what_it_cannot_use(parquet):
     source = parquet("train", text=["a b", " "])
     with pytest.raises(DataError, match="no split 'dev'; it has train"):
         load_dataset(source, splits={"validation": "dev"})
-    with pytest.raises(DataError, match="no column 'body': there are text"):
+    with pytest.raises(DataError, match="no column 'body': the columns are text"):
         load_dataset(source, text_column="body")
     with pytest.raises(DataError, match="hub:/no/such/folder: "):
         load_dataset("hub:/no/such/folder")

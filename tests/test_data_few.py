@@ -82,7 +82,7 @@ def test_bad_numbers_are_refused(options, message):
 def test_what_has_no_types_or_no_train_is_refused():
     with pytest.raises(DataError, match="plain text has no types, give train_texts"):
         load_dataset("builtin/masked_lm", train_texts_per_type=3)
-    with pytest.raises(DataError, match="no text of train holds an entity"):
+    with pytest.raises(DataError, match="no training text has an entity"):
         few_texts(Corpus.from_sentences([(["a", "b"], ["O", "O"])]), None, 2, 0)
     with pytest.raises(DataError, match="no split 'train'"):
         load_dataset(Dataset.from_sentences("mine", None, [["a"]]), train_texts=1)  # type: ignore[arg-type]

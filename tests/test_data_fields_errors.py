@@ -107,8 +107,8 @@ def test_bad_data_are_refused(data, fields, message):
     ("options", "message"),
     [
         ({"columns": {"lable": "x"}}, r"columns: no field 'lable' \(did you mean 'label'\?\): fields are words, label"),
-        ({"columns": {"label": "y"}}, "no column 'y': there are text, label"),
-        ({"columns": {"label": 2}}, "there is no column 2: there are 2"),
+        ({"columns": {"label": "y"}}, "no column 'y': the columns are text, label"),
+        ({"columns": {"label": 2}}, "there is no column 2: give 0 to 1"),
         (
             {"columns": {"words": "text"}, "text_column": "text"},
             "field 'words': columns gives 'text', and an option gives 'text'",

@@ -146,7 +146,7 @@ BAD = [
     ("tag.conll", "a O\nb X-PER\n", {}, r"line 2: tag 'X-PER' fits no scheme.*tag_column"),
     ("lower.conll", "a O\nb i\n", {}, r"line 2: tag 'i' fits no scheme.*column 1, tag_column chooses another"),
     ("typeless.conll", "a O\nb B-\n", {}, r"line 2: tag 'B-' fits no scheme"),
-    ("column.conll", "a O\n", {"tag_column": 2}, r"line 1: there is no column 2: it has 2 columns"),
+    ("column.conll", "a O\n", {"tag_column": 2}, r"line 1: there is no column 2: give 0 to 1"),
     ("column.conll", "a O\n", {"tag_column": "ner"}, r"line 1: column 'ner': .* give a number"),
     ("bytes.conll", b"a O\n\nb\xff O\n", {}, r"bytes\.conll, line 3: byte 0xff is not UTF-8"),
     ("bytes.txt", b"a b\nc \xe9t\xe9\n", {}, r"bytes\.txt, line 2: byte 0xe9"),
@@ -173,16 +173,16 @@ BAD = [
     ("quote.csv", 'text\n"a" b\n', {}, r"line 2: not a table"),
     ("quote.csv", 'text\nb\n"a\n', {}, r"line 3: not a table"),
     ("columns.csv", "1,a b\n2,c d\n", {}, "2 columns and no header: set text_column=0 to 1"),
-    ("columns.csv", "1,a b\n2,c d\n", {"text_column": 2}, "there is no column 2: there are 2"),
+    ("columns.csv", "1,a b\n2,c d\n", {"text_column": 2}, "there is no column 2: give 0 to 1"),
     ("both.csv", "a,b\n", {"text_column": 0, "token_column": 1}, "text_column excludes"),
     ("length.csv", "tokens,tags\na b,O\nc d,O O O\n", {}, "line 2: 2 words but 1 tags"),
     ("lists.csv", "tokens,tags\n\"['a']\",\"['O']\"\nb c,\"['O']\"\n", {}, "line 3: 2 words but 1 tags"),
     ("word.csv", "word,tag\na,O\n\nb,O\nc,X-Y\n", {}, "line 5: tag 'X-Y' fits no scheme"),
     ("word.csv", "word,tag\na,S-X\n\nb,O\nc,I-Y\n", {}, "line 5: tag 'I-Y' does not fit"),
     ("long.csv", "word,tag\n" + "a,O\n" * 2000, {}, "all 2000 form one text"),
-    ("file.parquet", "PAR1", {}, "file.parquet: no Parquet file"),
+    ("file.parquet", "PAR1", {}, "file.parquet: not a valid Parquet file"),
     ("a.conll", "a O\n", {"scheme": "iob3"}, r"unknown scheme 'iob3' \(did you mean 'iob2'\?\): one of auto"),
-    ("a.conll", "a O\n", {"splits": {"test": "a.conll"}}, "is one file"),
+    ("a.conll", "a O\n", {"splits": {"test": "a.conll"}}, "is a single file"),
 ]
 
 

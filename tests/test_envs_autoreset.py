@@ -80,5 +80,5 @@ def test_some_rows_play_and_the_others_are_out_until_they_are_reset(unit):
     made.step(made.action_space.sample())
     other = vector()
     other.reset(seed=0)
-    with pytest.raises(ValueError, match="make it 'Disabled'"):
+    with pytest.raises(ValueError, match="rows need autoreset_mode 'Disabled'"):
         other.advance(other.action_space.sample(), playing)

@@ -153,7 +153,7 @@ def test_a_vocabulary_head_is_that_of_the_checkpoints_kind(architecture, named, 
 def test_models_without_such_a_head_are_refused():
     opt = AutoConfig.for_model("opt", vocab_size=V, hidden_size=16, num_hidden_layers=1, ffn_dim=32)
     opt.num_attention_heads, opt.word_embed_proj_dim = 2, 16
-    with pytest.raises(ValueError, match="the head of OPTForCausalLM cannot run apart from its encoder"):
+    with pytest.raises(ValueError, match="the head of OPTForCausalLM cannot run without its encoder"):
         load_model(opt.to_dict(), "vocabulary")
     with pytest.raises(ValueError, match="no token classifier of model 'opt'"):
         load_model(opt.to_dict(), "labels", labels=TAGS)

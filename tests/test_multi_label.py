@@ -90,7 +90,11 @@ def test_pairs_and_long_texts_keep_all_labels():
         ([{"text": "a", "label": 1, "labels": ["b", "b"]}], {}, "a label occurs twice"),
         ([{"text": "a", "labels": ["b", ""]}], {}, "a label is a non-empty string"),
         ([{"text": "a", "labels": None}], {}, r"'labels' is missing: write \[\]"),
-        ([{"text": "a", "labels": ["x", "y"]}], {}, r"'x' and 'y' are the same to the tokenizer.*rename one"),
+        (
+            [{"text": "a", "labels": ["x", "y"]}],
+            {},
+            r"'x' and 'y' have the same tokens under the tokenizer.*rename one",
+        ),
         ([{"text": "a"}], {}, "labels"),
         (RECORDS, {"marker": "nope"}, "no token 'nope'"),
         (RECORDS, {"marker": "[SEP]"}, "frames every text"),

@@ -173,7 +173,7 @@ def test_bad_input_is_named(tmp_path):
         make(model=str(tmp_path / "nowhere"))
     with pytest.raises(ValueError, match="tokenizer has 50 entries, but model 'bert' has 60"):
         make(model={**config(), "vocab_size": 60})
-    with pytest.raises(ValueError, match="model 'bert' takes 8"):
+    with pytest.raises(ValueError, match="model 'bert' reads at most 8"):
         make(model={**config(), "max_position_embeddings": 8})
     with pytest.raises(ValueError, match="2 labels for 3 choices"):
         make(len(TAGS), labels=("O", "B-PER"))

@@ -133,7 +133,7 @@ def test_members_that_play_step_by_step_have_no_other_evaluator():
     [
         (
             ["--algo=ppo", "--ray.workers=2"],
-            "ppo learns from rollouts, which they do not: leave it ",
+            "ppo learns from rollouts, which they cannot share: leave ray.workers out",
         ),
         (["--algo=es", "--ray.address=auto"], r"ray\.address is set without workers"),
         (["--algo=es", "--ray.workers=2", "--ray.address=far away"], "give local, auto or HOST:PORT"),

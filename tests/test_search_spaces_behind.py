@@ -117,7 +117,7 @@ def test_what_would_not_read_it_is_refused(name, monkeypatch):
     with pytest.raises(ValueError, match="this task decides up to 5 positions of a text"):
         behind(name, make(len(TAGS), architecture="gpt2"))
     monkeypatch.setattr(policies, "T", 1)
-    with pytest.raises(ValueError, match="place='behind' is for causal models, and BertForMaskedLM reads in both"):
+    with pytest.raises(ValueError, match="place='behind' needs a causal model, but BertForMaskedLM reads in both"):
         behind(name, make(V))
 
 

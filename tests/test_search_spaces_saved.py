@@ -119,7 +119,9 @@ def test_prompts_that_overrun_the_model_are_refused(architecture, limit, obs):
         options = {"soft_prompt": {"dim": None}, "discrete_prompt": {"candidates": [5, 6]}}.get(name, {})
         space = SEARCH_SPACES[name](policy, tokens=limit - L, **options)
         assert say(policy, obs).isfinite().all()
-        with pytest.raises(ValueError, match=f"prompt of {limit - L + 1}, but model '{architecture}' takes {limit}"):
+        with pytest.raises(
+            ValueError, match=f"prompt of {limit - L + 1}, but model '{architecture}' reads at most {limit}"
+        ):
             SEARCH_SPACES[name](policy, tokens=limit - L + 1, **options)
         assert len(space.policy.language_model.prompt) == limit - L
 

@@ -24,7 +24,7 @@ from tests.test_tasks import wordpiece
 @pytest.mark.parametrize("architecture", {**ARCHITECTURES, **OTHERS})
 def test_a_text_classifier_says_what_plain_transformers_says(architecture):
     if architecture in ("albert", "funnel"):  # heads that read other states than the last of the first or last token
-        with pytest.raises(ValueError, match="cannot run apart from its encoder"):
+        with pytest.raises(ValueError, match="cannot run without its encoder"):
             make(3, architecture=architecture, head="text_labels")
         return
     policy = make(3, architecture=architecture, head="text_labels", labels=["a", "b", "c"]).eval()

@@ -154,7 +154,7 @@ def test_only_parts_must_fit(tmp_path):
     assert env.unwrapped.task.policy_arguments["pointer"]["longest"] == 6
     policy = policy_of(env, model={**small(env)["model"], "max_position_embeddings": 6})
     assert policy.positions(policy.obs_to_tensor(env.reset(seed=0)[0])[0]).log_probs.shape == (2, 49)
-    with pytest.raises(ValueError, match=r"up to 6 sub-tokens, but model 'bert' takes 5.*max_length=5"):
+    with pytest.raises(ValueError, match=r"up to 6 sub-tokens, but model 'bert' reads at most 5.*max_length=5"):
         policy_of(env, model={**small(env)["model"], "max_position_embeddings": 5})
 
 

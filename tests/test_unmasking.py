@@ -150,8 +150,8 @@ def test_masks_filled_in_one_by_one_are_unmasking_from_left_to_right():
         ({"mask_probability": 0.0}, "mask_probability"),
         ({"step_cost": -1.0}, "step_cost"),
         ({"remask": True}, "needs order='learned'"),
-        ({"order": "learned", "max_steps": 3, "remask_cost": 0.1}, "set remask=True"),
-        ({"order": "learned", "max_steps": 3, "leave_open": True}, "says what stays open"),
+        ({"order": "learned", "max_steps": 3, "remask_cost": 0.1}, "needs remask=True"),
+        ({"order": "learned", "max_steps": 3, "leave_open": True}, "decides what stays open"),
     ],
 )
 def test_options_that_contradict_are_refused(options, message):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class BatchSharing:
-    """The batch is computed in this process; base class of other ways."""
+    """Compute the batch in this process; base class of other ways to compute it."""
 
     def begin(self, agent: GradientAlgorithm, draws: int) -> None:
         """Prepare for an update.
@@ -102,13 +102,13 @@ class ProcessGroup(BatchSharing):
         return total.to(tensor.device)
 
     def _share(self, texts: int) -> tuple[int, int]:
-        """Return the first and the last + 1 of the texts that this process encodes."""
+        """Return the start and the end of the range of texts that this process encodes."""
         workers = self.size - 1
         return max(0, self.rank - 1) * texts // workers, self.rank * texts // workers
 
     @contextmanager
     def _own_randomness(self, device: th.device) -> Iterator[None]:
-        """Give dropout random numbers of its own, so that all processes draw the same samples afterwards."""
+        """Give dropout its own random numbers, so that all processes draw the same samples afterwards."""
         with th.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             th.manual_seed(int(th.randint(2**31, ())) + self.rank)
             yield

@@ -96,7 +96,7 @@ TABLE: tuple[Default, ...] = (
     Default("FZOO", _search(popsize=130, directions=64, sigma=0.1, learning_rate=0.4), space="head"),
     Default("FZOO", _search(popsize=130, directions=64, sigma=0.1, learning_rate=0.05)),
     Default("LOZO", _search(popsize=128, momentum=0.9, sigma=0.1, learning_rate=0.05), **_MASKED),
-    # Two of the columns of a small head are few directions: they change soon.
+    # In a small head, two columns span only a few directions, so they are redrawn soon.
     Default("LOZO", _search(popsize=128, interval=5, momentum=0.9, sigma=0.1, learning_rate=0.4), space="head"),
     Default("LOZO", _search(popsize=128, momentum=0.9, sigma=0.1, learning_rate=0.05)),
     Default("SubZero", _search(popsize=128, sigma=0.1, learning_rate=0.05), **_MASKED),

@@ -28,8 +28,8 @@ from lm_gym.agents.model.policy import LMPolicy
 class EpisodicREINFORCE(GradientAlgorithm):
     """Base class of REINFORCE, which learns from whole episodes, one in each row, by plain VecEnv calls.
 
-    If the environment gives the reward of every choice, and each position is paid for itself, every choice counts at
-    each step (`pair_steps`).
+    If the environment gives the reward of every choice, and each position is credited with its own reward only, every
+    choice counts at each step (`pair_steps`).
 
     Attributes:
         samples: `"auto"`; a number for one sample per step.

@@ -92,7 +92,7 @@ def pair(reward: Reward, gamma: float | Literal["auto"], advantage: A | Literal[
 def plan(asked: EstimatorArguments, reward: Reward, num_choices: int) -> Plan:
     """Return how REINFORCE learns from a reward: the given values, or decisions for `"auto"`.
 
-    Every choice is used, without samples, if each position is paid for itself, the reward gives the reward of each
+    Every choice is used, without samples, if the reward is separable and γ is 0, the reward gives the reward of each
     choice, and there are more than `FEW` choices. Otherwise, `FEW` samples are drawn at each position; if the advantage
     divides them by their mean, they come from the mixture, which keeps sampling rare choices.
 
@@ -111,13 +111,13 @@ def plan(asked: EstimatorArguments, reward: Reward, num_choices: int) -> Plan:
     if samples == "all":
         if not estimator.alone:
             raise ValueError(
-                f"samples='all' tries the choices of each position by themselves, and reward {reward.name!r} with "
-                f"gamma {estimator.gamma} ties positions together: give a number of samples"
+                f"samples='all' treats each position by itself, but reward {reward.name!r} with gamma "
+                f"{estimator.gamma} ties positions together: give a number of samples"
             )
         if not undecided:
             raise ValueError(
-                f"samples='all' leaves nothing to draw and nothing to compare with: leave baseline={baseline!r} and "
-                f"behaviour={behaviour!r} at 'auto', or give a number of samples"
+                f"samples='all' draws nothing, so it uses no baseline and no behaviour: leave baseline={baseline!r} "
+                f"and behaviour={behaviour!r} at 'auto', or give a number of samples"
             )
         if not told:
             return Plan(estimator, "leave_one_out", "without_replacement", num_choices)
@@ -164,7 +164,7 @@ def check_episodes(asked: EstimatorArguments, *, grouped: bool) -> None:
     ):
         raise ValueError(
             f"samples={asked.samples!r}, baseline={asked.baseline!r}, advantage={asked.advantage!r}, "
-            f"behaviour={asked.behaviour!r}: episodes of single steps have one sample of each choice; take "
+            f"behaviour={asked.behaviour!r}: episodes of single steps have one sample of each choice; use "
             "baseline='value' (or, with a group_size above 1, 'leave_one_out'), advantage='plain' or 'normalized', "
             "behaviour='policy', or make the environment with unit='sequence'"
         )

@@ -26,7 +26,7 @@ from lm_gym.agents.algorithms.workers import Start, checksum
 if TYPE_CHECKING:
     from lm_gym.agents.algorithms.gradient_algorithm import GradientAlgorithm
 
-_FAREWELL = 10.0  # seconds in which a worker says why it has failed
+_FAREWELL = 10.0  # seconds for a worker to report why it has failed
 
 
 class BatchActor(ReplicaActor):
@@ -157,7 +157,7 @@ class RayBatchSharing(OnCluster, ProcessGroup):
             if theirs != own:
                 raise WorkerError(
                     f"{worker} has other weights than this process after update {self._expected}: their processors or "
-                    "libraries compute differently, use equal ones"
+                    "libraries compute differently, so use the same ones on every node"
                 )
 
     def _failure(self, error: Exception) -> WorkerError:
@@ -165,7 +165,7 @@ class RayBatchSharing(OnCluster, ProcessGroup):
 
         The next update starts the workers again.
         """
-        names = {worker.actor.name.remote(): worker for worker in self._workers}  # the dead do not answer
+        names = {worker.actor.name.remote(): worker for worker in self._workers}  # dead workers do not answer
         asked = self._running | names
         self._agent, self._running = None, {}
         done, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_FAREWELL)
@@ -178,7 +178,7 @@ class RayBatchSharing(OnCluster, ProcessGroup):
                 found.setdefault(_lost_connection(raised), worker.failure(raised))
             except RayError as raised:
                 return WorkerError(f"{worker} has died: {first_line(raised)}")
-        return found.get(False) or found.get(True) or WorkerError(f"the workers are out of reach: {first_line(error)}")
+        return found.get(False) or found.get(True) or WorkerError(f"the workers cannot be reached: {first_line(error)}")
 
     def _dismiss(self) -> None:
         """End the workers."""

@@ -197,7 +197,7 @@ class RayEvaluator(OnCluster, Evaluator):
             if theirs != own:
                 raise WorkerError(
                     f"{worker} has other weights than this process in generation {self._expected}: their processors or "
-                    "libraries compute differently, use equal ones"
+                    "libraries compute differently, so use the same ones on every node"
                 )
 
     # ------------------------------------------------------------------ starting and replacing workers

@@ -156,7 +156,7 @@ class REINFORCE(EpisodicREINFORCE):
         plan = self._plan(texts)
         if plan.behaviour != "policy" and not plan.estimator.alone:
             raise ValueError(
-                f"behaviour {plan.behaviour!r} weighs each position by itself, and reward {texts.first.reward.name!r} "
+                f"behaviour {plan.behaviour!r} weighs each position by itself, but reward {texts.first.reward.name!r} "
                 f"with gamma {plan.estimator.gamma} ties positions together: use behaviour='policy', or "
                 "reward='accuracy' with gamma=0"
             )
@@ -199,7 +199,7 @@ class REINFORCE(EpisodicREINFORCE):
         if not several or TextEnvironments(env).first.task.may_end_open:
             why = "positions may stay open" if several else "texts do not take several steps with unit='sequence'"
             raise ValueError(
-                f"likelihood={self.likelihood!r} estimates the likelihood of a text that is filled in fixed steps, and "
+                f"likelihood={self.likelihood!r} estimates the likelihood of a text that is filled in fixed steps, but "
                 f"here {why}: use likelihood='exact', or make lm_gym/Unmasking-v0 with unit='sequence' and "
                 "order='left_to_right' or 'random'"
             )

@@ -15,9 +15,9 @@ from lm_gym.agents.algorithms.text_buffer import TextRolloutBuffer
 from lm_gym.envs import TextVectorEnv
 
 MOST_STEPS = 64  # of a row in a rollout
-_TEXTS = 64  # rows of the environment in a minibatch, about
-_POSITIONS = 256  # positions in a minibatch, at least, if groups have many rows
-_ROWS = 16  # rows of a group, usually
+_TEXTS = 64  # approximate number of rows of the environment in a minibatch
+_POSITIONS = 256  # minimum number of positions in a minibatch, if groups have many rows
+_ROWS = 16  # usual number of rows of a group
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def plan_rollouts(asked: RolloutArguments, first: TextVectorEnv) -> RolloutPlan:
     exact = told and advantage == "maximum_likelihood" and (apart or distinct)
     if advantage != "gae" and first.task.writes and not exact:
         raise ValueError(
-            f"advantage {advantage!r} compares rows that read the same text, and here decisions change the text: "
+            f"advantage {advantage!r} compares rows that read the same text, but here decisions change the text: "
             "use advantage='gae', or reward='log_likelihood' with gamma=0, whose mean needs no other rows"
         )
     kwargs = {
@@ -89,8 +89,8 @@ def _plan_steps(asked: RolloutArguments, group_size: int) -> RolloutPlan:
     """Plan γ = 1 and `gae` for steps that decide several positions each: rows then read different texts."""
     if asked.advantage not in ("auto", "gae") or group_size > 1:
         raise ValueError(
-            f"advantage={asked.advantage!r}, group_size={group_size}: rows that decide several positions a step "
-            "read different texts, so use advantage='gae' and make the environment with group_size=1"
+            f"advantage={asked.advantage!r}, group_size={group_size}: rows that decide several positions per "
+            "step read different texts: use advantage='gae' and make the environment with group_size=1"
         )
     gamma = 1.0 if asked.gamma == "auto" else asked.gamma
     return RolloutPlan(gamma, 0.5 if asked.vf_coef == "auto" else asked.vf_coef, StepRolloutBuffer, {})
@@ -106,7 +106,7 @@ def _draws_distinct(asked: RolloutArguments, first: TextVectorEnv, estimator: Es
     if asked.behaviour == "without_replacement" and not fitting:
         raise ValueError(
             f"behaviour 'without_replacement' needs groups of at most as many rows as the {choices} choices, a "
-            "reward whose positions pay for themselves, gamma=0, and no action masks: use behaviour='policy'"
+            "separable reward, gamma=0, and no action masks: use behaviour='policy'"
         )
     return asked.behaviour == "without_replacement"
 

@@ -161,7 +161,7 @@ class SavedAlgorithm(BaseAlgorithm):
                 raise ValueError(f"a file cannot hold {name}, so it is missing: pass it as load(path, {name}=…)")
         theirs = saved.attributes.get("policy_kwargs")
         if "policy_kwargs" in kwargs and theirs not in (None, kwargs["policy_kwargs"]):
-            raise ValueError(f"policy_kwargs are {theirs} in the file and not {kwargs['policy_kwargs']}")
+            raise ValueError(f"policy_kwargs are {theirs} in the file, not {kwargs['policy_kwargs']}: leave them out")
 
     def _policy_name(self) -> str | type[BasePolicy]:
         names = [name for name, kind in self.policy_aliases.items() if kind is self.policy_class]

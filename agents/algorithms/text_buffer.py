@@ -216,8 +216,8 @@ class TextRolloutBuffer(DictRolloutBuffer):
             groups = np.asarray(obs[name]).reshape(-1, self.group_size, obs[name].shape[1])
             if (groups != groups[:, :1]).any():
                 raise ValueError(
-                    f"rows of a group differ in {name}: the buffer has group_size={self.group_size}, make the "
-                    "environment with the same (and fill='parallel')"
+                    f"rows of a group differ in {name}: the buffer has group_size={self.group_size}, so make the "
+                    "environment with the same group_size (and fill='parallel')"
                 )
 
 

@@ -1,4 +1,4 @@
-"""What all agents need to be copied to workers in other processes."""
+"""Copies of an agent for workers in other processes."""
 
 from __future__ import annotations
 

@@ -117,9 +117,14 @@ def build_parser() -> ArgumentParser:
     parser.add_argument(
         "--rows", type=str, default="", help="run only rows with this prefix, and the rows they start from"
     )
-    parser.add_argument("--dataset", type=str | None, default=None, help="as --env.dataset of every row")
     parser.add_argument(
-        "--model", type=str | None, default=None, help="as --policy.model of rows that start from no other row"
+        "--dataset", type=str | None, default=None, help="dataset of every row, as --env.dataset of train"
+    )
+    parser.add_argument(
+        "--model",
+        type=str | None,
+        default=None,
+        help="model of the rows that start from no other row, as --policy.model of train",
     )
     parser.add_argument(
         "--trials", type=int, default=0, help="number of trials of each row with `search`, on validation"
@@ -132,7 +137,9 @@ def build_parser() -> ArgumentParser:
         help="run on a Ray cluster: local, auto or HOST:PORT, as ray.address of train; all nodes share --out",
     )
     parser.add_argument("--ray-gpus", type=float, default=0.0, help="number of GPUs per run on the cluster")
-    parser.add_argument("--report-only", action="store_true", help="write the report of what is finished, run nothing")
+    parser.add_argument(
+        "--report-only", action="store_true", help="write the report of the finished runs, without running any"
+    )
     return parser
 
 

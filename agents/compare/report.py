@@ -216,7 +216,7 @@ def _inline(text: str) -> str:
 
 
 def _svg(figure: Figure) -> str:
-    """Return the figure as SVG in base64, without background: an image of its own, so that ids do not clash."""
+    """Return the figure as SVG in base64, without background: a separate image, so that ids do not clash."""
     file = io.BytesIO()
     figure.savefig(file, format="svg", metadata={"Date": None}, transparent=True)
     return base64.b64encode(file.getvalue()).decode()

@@ -1,6 +1,6 @@
 """The search for the settings of a row on validation, by Optuna, with a seed that the study does not use.
 
-Each row has an Optuna study of its own in `trials/optuna.journal`. Its trials run one after another, because each
+Each row has its own Optuna study in `trials/optuna.journal`. Its trials run one after another, because each
 depends on the earlier ones; the rows run in parallel. The result is therefore the same for every number of parallel
 processes, and after a kill.
 """

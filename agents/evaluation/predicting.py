@@ -102,7 +102,7 @@ class Predictor:
             chunk: number of records.
 
         Raises:
-            DataError: a record cannot be read, or has a key of its own that a prediction needs.
+            DataError: a record cannot be read, or already has a key that a prediction needs.
         """
         reader = UnlabelledReader(stream.place, stream.unit, stream.options, self.task.split)
         records = iter(stream.records)
@@ -129,8 +129,8 @@ class Predictor:
         positions = env.task.encoded.counts
         if len(positions) != len(corpus):
             raise DataError(
-                f"{self.task.env_id} makes {len(positions)} texts of {len(corpus)}: to predict, it needs an "
-                "encode_unlabelled that keeps one for each"
+                f"{self.task.env_id} encodes {len(corpus)} texts as {len(positions)}: to predict, it needs an "
+                "encode_unlabelled that returns one encoded text for each"
             )
         self.counts.cut += env.cut.texts
         self.counts.undecided += int((positions == 0).sum())

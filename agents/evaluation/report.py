@@ -1,7 +1,7 @@
 """Results of a run: report.json, report.md and the closing table.
 
-They are compared with the task's baselines, such as random choices, and with the untrained policy, on the test split if
-there is one. The model is the best one on the validation split.
+Results are compared with the task's baselines, such as random choices, and with the untrained policy, on the test split
+if there is one. The model is the best one on the validation split.
 """
 
 from collections.abc import Mapping

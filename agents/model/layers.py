@@ -16,7 +16,7 @@ def encoder_layers(network: Any) -> list[nn.Module]:
     layers = find_layers(network)
     if not layers:
         raise ValueError(
-            f"{type(network).__name__} has no single list of its {network.config.num_hidden_layers} layers: take a "
+            f"{type(network).__name__} has no single list of its {network.config.num_hidden_layers} layers: use a "
             "search space that needs none, such as full, head or lora"
         )
     return layers

@@ -208,7 +208,7 @@ def _check_halves(network: Any, head: Head) -> Any:
                 _compare_halves(model)
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
-            f"the head of {type(network).__name__} cannot run apart from its encoder "
+            f"the head of {type(network).__name__} cannot run without its encoder "
             f"({str(error).splitlines()[0]}): use another model"
         ) from error
     return network.train(training)

@@ -40,8 +40,8 @@ class Packed:
     def most_probable(self) -> th.Tensor:
         """Return the most probable choice at each position, int64 [Q].
 
-        If positions may wait, those that are more likely to be filled than not get their most probable token. So does
-        the open position of each text that is most likely to be filled, so that every step decides something.
+        If positions may wait, those that are more likely to be filled than not get their most probable token. The open
+        position of each text that is most likely to be filled also gets one, so that every step decides something.
         """
         if self.filled is None:
             return self.log_probs.argmax(-1)

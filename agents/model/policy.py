@@ -59,8 +59,8 @@ class LMPolicy(PositionPolicy):
         head: `"vocabulary"` (of a language model), `"label_words"` (the same head, read at the words that stand for
             labels), `"labels"` (of a token classifier), `"text_labels"` (of a text classifier), `"pointer"` (of a
             token classifier with one label, read at the markers of the candidates in a text) or `"similarity"` (of a
-            token classifier whose outputs are embeddings of a context and its candidates, encoded apart); None: the
-            vocabulary if there are as many choices as tokens, else labels.
+            token classifier whose outputs are embeddings of a context and its candidates, encoded separately); None:
+            the vocabulary if there are as many choices as tokens, else labels.
         labels: names of the choices of a head of labels, in order. Checkpoints store them, and rows of a checkpoint's
             head are matched by name (see `load_model`). None: the checkpoint's own names.
         label_words: the words for each label, from `policy_arguments` of the task; only for `head="label_words"`.

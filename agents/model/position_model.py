@@ -172,6 +172,6 @@ def check_length(network: Any, tokens: int, prompt: int = 0) -> None:
     if limit is not None and tokens + prompt > limit:
         added = f" and a prompt of {prompt}" if prompt else ""
         raise ValueError(
-            f"texts have up to {tokens} sub-tokens{added}, but model {network.config.model_type!r} takes {limit}: make "
-            f"the environment with max_length={max(0, limit - prompt)} or less"
+            f"texts have up to {tokens} sub-tokens{added}, but model {network.config.model_type!r} reads at most "
+            f"{limit}: make the environment with max_length={max(0, limit - prompt)} or less"
         )

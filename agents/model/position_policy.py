@@ -50,7 +50,7 @@ class PositionPolicy(ActorCriticPolicy):
 
     @property
     def rows(self) -> int:
-        """Number of rows that the encoder reads for each text: one, or one for each part that it reads apart."""
+        """Number of rows that the encoder reads for each text: one, or one for each part that it reads separately."""
         candidates = self.language_model.candidates
         return 1 if candidates is None else candidates.rows
 

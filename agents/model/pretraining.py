@@ -83,8 +83,8 @@ def mask_tokens(
 
     Args:
         input_ids: int64 [B, L]; special tokens are never masked.
-        vocabulary: Number of ids.
-        generator: Source of randomness; its state advances.
+        vocabulary: number of ids.
+        generator: source of randomness; its state advances.
 
     Returns:
         The masked ids, int64 [B, L], and the positions of masked tokens, bool [B, L].

@@ -177,7 +177,7 @@ def _check_behind(policy: Any) -> None:
     positions = policy.observation_space["positions"].shape[0]
     if not _is_causal(policy.network):
         raise ValueError(
-            f"place='behind' is for causal models, and {type(policy.network).__name__} reads in both directions: take "
+            f"place='behind' needs a causal model, but {type(policy.network).__name__} reads in both directions: use "
             "'after_first' or 'front'"
         )
     if positions != 1:

@@ -196,8 +196,8 @@ class _Weights:
     """A fingerprint that shows whether the weights of a model have changed: addresses, version counters, some numbers.
 
     An optimizer, `load_state_dict` and any in-place write increase a tensor's version. Replacing a tensor's data
-    changes its address; the data is held here, so that its address is not used again. A write through `.data`, which
-    increases no version, shows in a few numbers of each tensor, unless it does not change these.
+    changes its address; the data is held here, so that its address is not used again. A write through `.data` increases
+    no version. It is noticed if it changes one of a few numbers of each tensor.
     """
 
     def __init__(self, model: PositionModel) -> None:

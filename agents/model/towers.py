@@ -1,4 +1,4 @@
-"""The two-tower head: a context and its candidates are encoded apart, and compared by a scaled dot product."""
+"""The two-tower head: a context and its candidates are encoded separately and compared by a scaled dot product."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCALE = 20.0  # logits per unit of cosine, as in Sentence-Transformers
 class Towers:
     """A bi-encoder (Reimers and Gurevych 2019) over texts whose parts end with markers: a context, then candidates.
 
-    The parts of a text are encoded as texts of their own, each with its marker and the tokenizer's special tokens. The
+    Each part of a text is encoded as a separate text, with its marker and the tokenizer's special tokens. The
     state of a part is the mean over its tokens. The model's head maps it to an embedding, and the logit of a candidate
     is the scaled cosine of its embedding and that of the context.
 

@@ -20,9 +20,9 @@ class WaitHead(nn.Module):
     """Extend a policy over n tokens by the choice to wait.
 
     A position is filled with probability σ(w · x + v · tanh(U x + c) + b). Its features x are its hidden state, log max
-    p and H(p) of the distribution p over tokens, and how far its log max p is below that of the surest position of the
-    text. If it is filled, the token is drawn from p. The head starts as a threshold on the largest probability: if this
-    is 0.8, the position is filled with probability 1/2.
+    p and H(p) of the distribution p over tokens, and how far its log max p is below that of the most certain position
+    of the text. If it is filled, the token is drawn from p. The head starts as a threshold on the largest probability:
+    if this is 0.8, the position is filled with probability 1/2.
 
     A filled position whose token may be taken back is opened with probability σ(w' · y + b'), where y is its hidden
     state, the log-probability of its token and H(p), and keeps its token otherwise. This probability starts at 0.018.

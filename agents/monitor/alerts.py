@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-PER = 100_000  # texts that the rate of false alarms is counted by
+PER = 100_000  # number of texts to which the rate of false alarms refers
 
 
 @dataclass(frozen=True)

@@ -30,10 +30,10 @@ On the {split} split of {dataset} (fingerprint {fingerprint}). The other rows ar
 {notes}
 ## Use
 
-In transformers; `FOLDER` is this folder or its id on the hub:
+With transformers, where `FOLDER` is this folder or its id on the hub:
 
 {usage}
-In lm-gym, where an id on the hub is `hub:USER/NAME`:
+With lm-gym, where an id on the hub is written `hub:USER/NAME`:
 
 ```sh
 lm-gym predict FOLDER --input texts.txt               # texts without gold

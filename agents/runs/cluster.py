@@ -18,8 +18,8 @@ def check_workers(settings: RaySettings, algo: str, algorithm: type[TextAlgorith
     elif algorithm.shared is None:
         others = ", ".join(name for name, kind in ALGORITHMS.items() if kind.shared is not None)
         raise SettingsError(
-            f"ray.workers share a batch or a population, and {algo} learns from rollouts, which they do not: leave it "
-            f"out, or take one of {others}"
+            f"ray.workers share a batch or a population, but {algo} learns from rollouts, which they cannot share: "
+            f"leave ray.workers out, or use one of {others}"
         )
     elif find_spec("ray") is None:
         raise SettingsError('ray.workers needs Ray, which is not installed: pip install "lm-gym[ray]"')
@@ -35,7 +35,9 @@ def use_workers(settings: RaySettings, agent: Any, held: ExitStack) -> None:
     if settings.workers is None:
         return
     if not agent.decides_at_once:
-        raise SettingsError("ray.workers need texts that one step decides, and these take several steps: leave it out")
+        raise SettingsError(
+            "ray.workers need texts that one step decides, but these take several: leave ray.workers out"
+        )
     from lm_gym.agents.algorithms.ray_batch_sharing import RayBatchSharing
     from lm_gym.agents.algorithms.ray_evaluator import RayEvaluator
 

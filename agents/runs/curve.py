@@ -164,7 +164,7 @@ def pending_logs(logger: Logger) -> dict[str, Any]:
     found = {}
     for name, value in logger.name_to_value.items():
         if not isinstance(value, int | float | np.generic):
-            raise TypeError(f"{name} is recorded, but it is not a number but {type(value).__name__}")
+            raise TypeError(f"{name} is recorded as {type(value).__name__}: record a number")
         number = value.item() if isinstance(value, np.generic) else value
         found[name] = [number, logger.name_to_count[name], logger.name_to_excluded.get(name, ("",))]
     return found

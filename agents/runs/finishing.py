@@ -152,7 +152,7 @@ def _no_gain(state: RunState) -> str:
     first = "" if state.first is None else f", {state.first:.4f} on validation"
     return (
         f" It is no better than the model that the run began with{first}: train longer, or with smaller steps "
-        "(agent.learning_rate; of a search, agent.optimizer_kwargs)."
+        "(agent.learning_rate or, for a search, agent.optimizer_kwargs)."
     )
 
 

@@ -9,9 +9,9 @@
     loggers.json    ids that experiment trackers gave the run
     checkpoints/    <timesteps>/model.zip, state.json and their checksums; the newest two are kept
     best/           the best model by the validation metric, a Hugging Face checkpoint, its card and its checksums
-    predictions.*   of the last evaluation
+    predictions.*   predictions of the last evaluation
     report.json     the results; the file exists only when the run is finished
-    report.md       the same to read
+    report.md       the same for readers
 
 Every file and folder is written under another name, synced to disk and renamed, so it appears whole or not at all.
 """

@@ -126,12 +126,12 @@ def advice(
     if mean > LEAP:
         found.append(
             f"the search moves the policy by {mean:.1f} nats per position in a generation (more than {LEAP}): lower "
-            "the optimizer's learning_rate (sigma, step or spread where it has none)"
+            "the optimizer's learning_rate (or sigma, step or spread if it has none)"
         )
     elif generations**2 * max(mean, 0.0) < CRAWL:  # a divergence grows with the square of the distance
         found.append(
             f"the search moves the policy by {max(mean, 0.0):.1g} nats per position in a generation, and cannot get "
-            f"far in the {generations:.0f} generations of its budget: raise the optimizer's learning_rate (sigma, step "
-            "or spread where it has none)"
+            f"far in the {generations:.0f} generations of its budget: raise the optimizer's learning_rate (or sigma, "
+            "step or spread if it has none)"
         )
     return found

@@ -3,9 +3,10 @@
 A headline has one or two clauses, and the main clause decides. The other clause has good news, bad news or no news,
 but never the same as the main one, so that only the order of words and the conjunction show which of the two counts. A
 clause reports an event, which is good or bad news, or a rise or fall, whose meaning depends on its subject (sales or
-fines). Denials and open questions are no news. A headline also has labels for all that it reports: "good" and "bad" if
-a clause is such news, and the topics of its clauses that are news; without news it has none. Splits share no company,
-no template of a clause and no number format; events, subjects and all other words are the same.
+fines). Denials and open questions are no news. A headline also has labels for everything that it reports: "good" and
+"bad" if a clause is such news, and the topics of the clauses that report news. A headline without news has no labels.
+Splits share no company, no template of a clause and no number format; events, subjects and all other words are the
+same.
 """
 
 from dataclasses import dataclass

@@ -243,7 +243,7 @@ class NameMaker:
 def name_pools(size: int) -> dict[str, Pools]:
     """Make the pools of every split, with `size` names per pool in train and a third of that in validation and test.
 
-    A name of one split never occurs in an earlier split, whatever its type or case.
+    A name of one split never occurs in an earlier split, regardless of its type or case.
     """
     lists = read_lists()
 

@@ -2,8 +2,8 @@
 
 A message has one of 46 intents and is about a product, an order and sometimes a date. The right reply answers the
 intent and names the product, order or date of the conversation. Wrong replies name another product, order or date, or
-answer another intent. Neither the intent nor shared words are therefore enough, and candidates alone do not show which
-of them is right. Splits share no wording of a message and no product; the replies of the shop are the same.
+answer another intent. Neither the intent nor shared words are therefore enough, and the candidates alone do not reveal
+which of them is right. Splits share no wording of a message and no product; the replies of the shop are the same.
 """
 
 import re

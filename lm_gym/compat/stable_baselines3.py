@@ -28,9 +28,9 @@ class VecEnvAdapter(VecEnv):
     `episode` (return `r`, length `l` in steps, seconds `t` since the adapter was created). With `unit="sequence"` every
     info holds `position_rewards`, float32 [T], and for a sum of rewards `reward_terms`, one array per term.
 
-    `seed(s)` takes effect at the next reset, with s as the single seed of the vector environment. So do options:
-    `set_options({"indices": …})` or `{"draws": …}`, in the form of the vector environment, or a list of one dict with
-    `indices` per row.
+    `seed(s)` takes effect at the next reset, with s as the single seed of the vector environment. Options also take
+    effect at the next reset: `set_options({"indices": …})` or `{"draws": …}`, in the form of the vector environment, or
+    a list of one dict with `indices` per row.
 
     Args:
         vector_env: the environment, with any autoreset mode: rows that end start another text in the same step.
@@ -93,7 +93,7 @@ class VecEnvAdapter(VecEnv):
             rows = np.flatnonzero(ended)
             if self.vector.autoreset_mode is AutoresetMode.SAME_STEP:
                 finals = [info["final_obs"][row] for row in rows.tolist()]
-            else:  # a reset now leaves NEXT_STEP none to make
+            else:  # reset now, so that NEXT_STEP has nothing left to reset
                 finals = [{key: leaf[row] for key, leaf in observation.items()} for row in rows.tolist()]
                 observation, info = self.vector.reset(options={"reset_mask": ended})
             self._report(rows, finals, truncated, infos)
@@ -129,7 +129,7 @@ class VecEnvAdapter(VecEnv):
                 options = None
             elif len(options) != self.num_envs or any(set(row) != {"indices"} for row in options):
                 raise ValueError(
-                    f"a list of options must hold {self.num_envs} dicts, each with `indices` alone: or give one dict, "
+                    f"a list of options must hold {self.num_envs} dicts, each with only `indices`; or give one dict, "
                     "in the form of the vector environment"
                 )
             else:

@@ -100,7 +100,7 @@ def _refused(path: Path, format_: str) -> Iterator[None]:
     except DataError:
         raise
     except Exception as error:  # pyarrow and datasets raise many types
-        raise DataError(f"{path}: no {format_} file ({' '.join(str(error).split())})") from error
+        raise DataError(f"{path}: not a valid {format_} file ({' '.join(str(error).split())})") from error
 
 
 def import_datasets(needs: str | Path) -> Any:

@@ -147,7 +147,7 @@ def _index(builder: CorpusBuilder, line: int, width: int, wanted: ColumnKey | No
     if isinstance(index, str):
         raise builder.error(line, f"column {index!r}: the columns of a CoNLL file have no names, give a number")
     if not -width <= index < width:
-        raise builder.error(line, f"there is no column {index}: it has {width} columns, 0 to {width - 1}")
+        raise builder.error(line, f"there is no column {index}: give 0 to {width - 1}")
     return index % width
 
 

@@ -45,7 +45,7 @@ def few_texts(corpus: Corpus, texts: int | None, per_type: int | None, seed: int
         raise DataError(f"train_texts_per_type={per_type}: plain text has no types, give train_texts")
     ranked = holds[order]
     if not ranked.any():
-        raise DataError(f"train_texts_per_type={per_type}: no text of train holds an entity or label: give train_texts")
+        raise DataError(f"train_texts_per_type={per_type}: no training text has an entity or label: use train_texts")
     kept = (ranked & (np.cumsum(ranked, axis=0) <= per_type)).any(axis=1)
     return np.sort(order[kept])
 

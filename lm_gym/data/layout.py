@@ -105,11 +105,13 @@ def find_column(names: list[str], wanted: ColumnKey | None, usual: tuple[str, ..
     """
     if isinstance(wanted, int):
         if not -len(names) <= wanted < len(names):
-            raise DataError(f"{place}: there is no column {wanted}: there are {len(names)}, 0 to {len(names) - 1}")
+            raise DataError(f"{place}: there is no column {wanted}: give 0 to {len(names) - 1}")
         return names[wanted]
     if wanted is not None:
         if wanted not in names:
-            raise DataError(f"{place}: no column {wanted!r}{nearest(wanted, names)}: there are {', '.join(names)}")
+            raise DataError(
+                f"{place}: no column {wanted!r}{nearest(wanted, names)}: the columns are {', '.join(names)}"
+            )
         return wanted
     by_lower = {name.strip().lower(): name for name in reversed(names)}
     return next((by_lower[name] for name in usual if name in by_lower), None)

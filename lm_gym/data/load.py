@@ -110,7 +110,7 @@ def _of_name(name: str, options: ReadOptions, splits: Mapping[str, str] | None, 
         files, unread = split_files(path, splits)
     elif path.is_file():
         if splits is not None:
-            raise DataError(f"{name} is one file: splits={dict(splits)!r} is for a folder or the hub")
+            raise DataError(f"{name} is a single file: splits={dict(splits)!r} needs a folder or the hub")
         label, files, unread = path.stem, {split_of(path) or "train": path}, []
     else:
         raise DataError(

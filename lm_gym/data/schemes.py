@@ -1,4 +1,4 @@
-"""Tagging schemes: IO, IOB1, IOB2 and IOBES, told apart and converted to IOB2 over flat arrays.
+"""Tagging schemes: IO, IOB1, IOB2 and IOBES, recognised and converted to IOB2 over flat arrays.
 
 IOB1 is from Ramshaw and Marcus (1995), IOB2 and its relatives from Tjong Kim Sang and Veenstra (1999). Entities begin
 where conlleval.pl lets them begin, which gives the right spans for every valid sequence of any scheme.

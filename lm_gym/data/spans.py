@@ -41,7 +41,7 @@ class SpanCounts:
 
 
 def blank_spans(text: str) -> Spans:
-    """Return the spans of the words between blanks."""
+    """Return the spans of the words that whitespace separates."""
     spans, end = [], 0
     for word in text.split():
         start = text.index(word, end)
@@ -53,8 +53,8 @@ def blank_spans(text: str) -> Spans:
 def word_spans(text: str) -> Spans:
     """Return the spans of words with separate punctuation.
 
-    A word lies between blanks and ends with its last letter or digit; every other character before or after it is a
-    word of its own: "(Ada's e-mail)." has the words "(", "Ada's", "e-mail", ")" and ".".
+    Words are separated by whitespace and end with their last letter or digit. Every other character before or after a
+    word is a separate word: "(Ada's e-mail)." has the words "(", "Ada's", "e-mail", ")" and ".".
     """
     return [word.span() for word in _WORD.finditer(text)]
 

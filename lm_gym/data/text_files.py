@@ -45,7 +45,7 @@ def _refuse_long_lines(path: Path) -> None:
             first = min((place for place in (block.find(b"\n"), block.find(b"\r")) if place >= 0), default=-1)
             if length + (len(block) if first < 0 else first) > _LONGEST:
                 raise DataError(
-                    f"{path}, line {breaks + 1}: longer than {_LONGEST:,} bytes: put each text on a line of its own"
+                    f"{path}, line {breaks + 1}: longer than {_LONGEST:,} bytes: put each text on a separate line"
                 )
             last = max(block.rfind(b"\n"), block.rfind(b"\r"))
             length = length + len(block) if first < 0 else len(block) - 1 - last

@@ -110,6 +110,6 @@ def without_gold(corpus: Corpus, fields: Sequence[Field], names: Sequence[str]) 
 
 
 def _has_tags(record: Mapping[str, Any], text: str) -> bool:
-    """Return whether a record has a tag for each word between blanks, so that these are its words."""
+    """Return whether a record has one tag for each whitespace-separated word, so that these are its words."""
     column = find_column([*record], None, TAGS.columns, "")
     return column is not None and kind_of(record[column], len(text.split())) == "tags"

@@ -88,7 +88,7 @@ def kind_of(value: Any, words: int) -> Kind | None:
 
 
 def read_words(value: Any, whole: bool) -> list[str]:
-    """Return the words of a string, split at blanks, or of a list; none for a missing value.
+    """Return the words of a string, split at whitespace, or of a list; none for a missing value.
 
     Args:
         value: the value in a record.
@@ -97,7 +97,7 @@ def read_words(value: Any, whole: bool) -> list[str]:
     Raises:
         FieldError: the value is neither, or a text has more than ten million characters.
     """
-    if type(value) is list:  # most values are lists of strings or strings with blanks
+    if type(value) is list:  # most values are lists of strings or strings with spaces
         return _strings(value, "")
     if type(value) is str and (whole or value[:1] not in _OPENING) and len(value) <= _LONGEST:
         return value.split()
@@ -142,7 +142,7 @@ def name_integers(value: Any, names: Sequence[str]) -> Any:
 
 
 def read_tags(value: Any, words: int) -> list[str]:
-    """Return the tags of a list, or of a string with blanks between them."""
+    """Return the tags of a list, or of a string with spaces between them."""
     value = plain(value)
     if isinstance(value, str):
         tags = value.split()
@@ -203,7 +203,7 @@ def read_texts(value: Any, words: int) -> list[list[str]]:
 
 
 def read_numbers(value: Any, words: int) -> list[float]:
-    """Return the numbers of a list, of a string with blanks or commas between them, or a single one."""
+    """Return the numbers of a list, of a string with spaces or commas between them, or a single one."""
     value = plain(value)
     if isinstance(value, str):
         value = value.replace(",", " ").split()

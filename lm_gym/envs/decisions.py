@@ -123,7 +123,9 @@ def read_log_probs(log_probs: Any, shape: tuple[int, ...], asked: NDArray[np.boo
     """
     given = np.asarray(log_probs, np.float64)
     if given.shape != shape:
-        raise ValueError(f"target_log_probs have shape {given.shape}, the choices {shape}: give one for each")
+        raise ValueError(
+            f"target_log_probs have shape {given.shape}, but the choices have shape {shape}: give one for each"
+        )
     read = np.where(asked, given, 0.0)
     wrong = ~(np.isfinite(read) & (read <= 1e-4))
     if wrong.any():

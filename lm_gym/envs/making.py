@@ -25,8 +25,8 @@ def make_task(kind: type[Task], dataset: Dataset, settings: EnvArguments, option
         )
     if task.needs_distributions and settings.actions != "distribution":
         raise ValueError(
-            f"the order or the temperature of these options of {kind.env_id} needs the policy's distributions: make "
-            "the environment with actions='distribution', or use an order that does not need them, and no temperature"
+            f"this order or temperature of {kind.env_id} needs the policy's distributions: make the environment with "
+            "actions='distribution', or choose another order and temperature=0"
         )
     return task
 

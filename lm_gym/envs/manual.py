@@ -17,7 +17,7 @@ _SPACES = """With n {choices}, and at most T {positions} in a text:
 
 A distribution consists of unnormalised log-probabilities, which may have any finite values. Actions beyond the last
 {position} of a text are ignored. `action_masks()` returns the {choices} that make sense; the environment does not
-enforce it and accepts any {choice}."""
+enforce the mask and accepts any {choice}."""
 
 _OBSERVATION = """A Dict of integer Boxes, padded to L sub-tokens, the length of the longest text of all splits (at most
 `max_length`):
@@ -33,7 +33,7 @@ _OBSERVATION = """A Dict of integer Boxes, padded to L sub-tokens, the length of
 | `action_mask` | int8 [n] | 1 at {choices} that make sense ({masked}) |"""
 
 _STEPS = """
-| `due` | int8 [T] | 1 at {positions} that the next step may decide (`unit="sequence"`, texts in steps) |"""
+| `due` | int8 [T] | 1 at {positions} that the next step may decide (`unit="sequence"`, texts with several steps) |"""
 
 _STEPS_LEFT = """
 | `steps_left` | int64 [1] | steps that are left (the same, with `max_steps`) |"""

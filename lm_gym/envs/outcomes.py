@@ -1,4 +1,4 @@
-"""What a step decides, pays and ends: one position of each text, a whole text, or some of its positions."""
+"""The outcome of a step, which decides one position of each text, the whole text, or some of its positions."""
 
 from typing import Any, NamedTuple
 
@@ -78,5 +78,5 @@ def decide_some(episodes: Episodes, decisions: Decisions, live: NDArray[np.bool_
 
 
 def _has_terms(episodes: Episodes) -> bool:
-    """Return whether the reward is a sum of several terms, which the info tells apart."""
+    """Return whether the reward is a sum of several terms, which the info lists separately."""
     return len(episodes.track.reward.term_names) > 1

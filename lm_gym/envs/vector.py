@@ -112,8 +112,8 @@ class TextVectorEnv(TextRows):
         """Start new texts.
 
         Args:
-            seed: restart the sampler at draw 0, with the order and masks of this seed. Of a sequence, which some
-                wrappers pass, the first seed counts.
+            seed: restart the sampler at draw 0, with the order and masks of this seed. If it is a sequence, as some
+                wrappers pass, only its first seed counts.
             options: `indices` int [N]: play these texts, with the masks of visit 0. `reset_mask` bool [N]: reset only
                 these rows. Neither may split a group. `draws`: continue the sampler at this draw.
 
@@ -208,7 +208,7 @@ class TextVectorEnv(TextRows):
         if not self._playing:
             raise ResetNeeded("step() before reset(): call reset() first")
         if rows is not None and self.autoreset_mode is not AutoresetMode.DISABLED:
-            raise ValueError(f"rows are given and autoreset_mode is {self.autoreset_mode.value}: make it 'Disabled'")
+            raise ValueError(f"rows need autoreset_mode 'Disabled', not {self.autoreset_mode.value!r}: leave rows out")
         if rows is None and not np.count_nonzero(self._ended):
             return None
         stuck = self._ended if rows is None else self._ended & rows

@@ -39,8 +39,8 @@ def confusion_report(gold: ArrayLike, predicted: ArrayLike, names: Sequence[str]
     Args:
         gold: integers [P], index into `names`.
         predicted: integers [P], the same.
-        names: of the classes.
-        title: of the report.
+        names: names of the classes.
+        title: title of the report.
 
     Raises:
         ValueError: a class outside `names`, or arrays of different lengths.

@@ -24,7 +24,7 @@ class Cost(Separable):
     """
 
     name = "cost"
-    summary = "the negative cost of the {choice}: 0 if it is correct, and -1 or what `costs` says if it is wrong"
+    summary = "minus the cost of the {choice}: 0 if it is correct, otherwise as set in `costs` (1 by default)"
 
     def __init__(self, costs: CostsByName | None = None) -> None:
         self.costs = costs

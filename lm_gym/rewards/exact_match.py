@@ -10,12 +10,12 @@ from lm_gym.rewards.reward import Reward, Track, at_the_end
 
 
 class ExactMatch(Reward):
-    """1 for a text in which every choice is right, else 0; paid at its last position."""
+    """1 if every choice of a text is right, else 0; paid at its last position."""
 
     name = "exact_match"
     minimum = 0.0
     total_minimum = 0.0
-    summary = "1 at the end of a text of which every {choice} is right, else 0"
+    summary = "1 at the end of a text if every {choice} is right, else 0"
 
     def score(
         self, choices: NDArray[np.int64], targets: NDArray[np.int64], log_probs: NDArray[Any] | None = None

@@ -22,7 +22,7 @@ class MacroF1(Separable):
     Choices that are never gold in training count as if they were gold once.
 
     Args:
-        f1: the F1 that the choices are expected to reach; a higher one makes wrong choices dearer.
+        f1: the F1 that the choices are expected to reach; a higher one makes wrong choices cost more.
     """
 
     name = "macro_f1"

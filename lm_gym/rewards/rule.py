@@ -25,7 +25,7 @@ class Rule(Reward):
         self, choices: NDArray[np.int64], targets: NDArray[np.int64], log_probs: NDArray[Any] | None = None
     ) -> NDArray[np.float32]:
         """Refuse to reward choices without their texts, which a rule needs."""
-        raise ValueError("reward 'rule' reads whole texts, and here are choices only: ask the environment for rewards")
+        raise ValueError("reward 'rule' needs whole texts, not only choices: use the environment's position_rewards")
 
     def track(self, board: Board) -> "RuleTrack":
         """Return a track, which knows the current texts."""
@@ -47,5 +47,5 @@ class RuleTrack(Track):
         return at_the_end(self._obeys(choices)[..., None].astype(np.float64), inside)
 
     def _obeys(self, choices: NDArray[np.int64]) -> NDArray[np.bool_]:
-        assert self.board.obeys is not None, "the task has gold of kind 'rule', and no rule"
+        assert self.board.obeys is not None, "the task declares gold of kind 'rule' but has no rule"
         return self.board.obeys(choices)

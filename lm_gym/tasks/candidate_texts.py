@@ -32,7 +32,7 @@ class Layout:
         marker: id of the token behind the message and behind each candidate.
         separator: id of the token behind each turn before the message; None if there is none.
         abstains: whether a last marker, without a candidate, stands for abstaining.
-        apart: whether a model reads the parts of a text apart, so that only each of them must fit in `max_length`.
+        apart: whether a model reads each part of a text separately, so that `max_length` limits each of them.
     """
 
     tokenizer: TextTokenizer

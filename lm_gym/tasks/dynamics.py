@@ -38,7 +38,7 @@ class Dynamics(EncodedSplit):
 
     Attributes:
         static_masks: whether the legal choices are independent of earlier choices.
-        masked: whether observations always have `action_mask`, whatever `mask_actions` is.
+        masked: whether observations always have `action_mask`, regardless of `mask_actions`.
     """
 
     static_masks: ClassVar[bool] = True

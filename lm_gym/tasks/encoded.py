@@ -77,8 +77,8 @@ class Encoded:
         fixed: bool [S], sub-tokens that never become positions; None if there are none.
         mean_positions: mean number of positions in one pass over the texts if their number is random; else None.
         given: whether the positions are mask tokens that the texts contain, as in texts to predict.
-        part: number of sub-tokens in the longest part of a text, with special tokens, if a model reads the parts apart;
-            `build_task` sets it to that of all splits. None: a model reads whole texts.
+        part: number of sub-tokens in the longest part of a text, with special tokens, if a model reads the parts
+            separately; `build_task` sets it to that of all splits. None: a model reads whole texts.
     """
 
     ids: NDArray[np.integer]

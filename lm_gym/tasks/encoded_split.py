@@ -185,7 +185,7 @@ class EncodedSplit(ABC):
 
     @classmethod
     def split(cls, text: str) -> list[tuple[int, int]]:
-        """Return the start and end of each word of a text to predict, in characters; by default, split at blanks."""
+        """Return the start and end of each word of a text to predict, in characters; by default, at whitespace."""
         return blank_spans(text)
 
     @classmethod

@@ -50,7 +50,7 @@ def read_label_words(
         options: options with a template and label words.
         template: the parsed template.
         labels: the labels, in order.
-        tokenizer: encodes each word as it appears after a blank.
+        tokenizer: encodes each word as it appears after a space.
 
     Raises:
         ValueError: a label has no words, words have no label, a word is unknown to the tokenizer, or two labels share a
@@ -91,7 +91,7 @@ def _refuse_shared(
             other = owner.setdefault(tokens, label)
             if other != label:
                 raise ValueError(
-                    f"label_words: {word!r} stands for {other!r} and for {label!r}: give each words of its own"
+                    f"label_words: {word!r} stands for {other!r} and for {label!r}: give each label different words"
                 )
 
 

@@ -187,7 +187,7 @@ class MultiLabelClassification(FixedPositions):
         return json_line(texts | labels)
 
     def predicted(self, text: DecidedText, spans: Sequence[tuple[int, int]] | None) -> dict[str, Any]:
-        """Return `predicted`, the labels of the text, and `probability`, that of each label by its name."""
+        """Return `predicted`, the labels of the text, and `probability`, the probability of each label by name."""
         found: dict[str, Any] = {"predicted": self._given(text.choices)}
         if text.log_probs is not None:
             likely = zip(text.choices.tolist(), probabilities(text.log_probs), strict=True)
@@ -228,8 +228,8 @@ def label_block(
         same = known.setdefault(tuple(ids), name)
         if same != name:
             raise DataError(
-                f"the labels {same!r} and {name!r} are the same to the tokenizer {tokenizer.source}, and a model could "
-                "not tell them apart: rename one"
+                f"the labels {same!r} and {name!r} have the same tokens under the tokenizer {tokenizer.source}, so a "
+                "model could not distinguish them: rename one"
             )
         block += [*ids, mark]
         ends.append(len(block) - 1)

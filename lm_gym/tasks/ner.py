@@ -38,7 +38,7 @@ class NER(WordLabels):
     env_id = "lm_gym/NER-v0"
     builtin = "builtin/ner"
     default_reward = "accuracy"
-    metric_reward = "f1"  # the likeliest of random taggers says O for almost every word
+    metric_reward = "f1"  # by likelihood, the best random tagger tags almost every word O
     gold = frozenset({"choice", "iob2"})
     metrics = (
         Metric("entity_f1", "entity F1", lambda played: played.reports["entity"].micro.f1, while_training=True),

@@ -1,4 +1,4 @@
-"""Recommendation: ranking a slate of items for a user, by the texts of items that the user liked."""
+"""Recommendation: ranking a slate of items for a user, given the texts of items that the user liked."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ class Recommendation(AmongCandidates):
 
     The policy is a token classifier with one label. The logit of a candidate is its output at the candidate's marker.
     With `similarity`, the policy adds how well the states of the history cover those of the candidate (late
-    interaction). A history that is too long loses its oldest words. Candidates are always read whole; if they do not
-    fit in `max_length`, an error names those that fall out.
+    interaction). A history that is too long loses its oldest words. Candidates are never cut; an error names those that
+    do not fit in `max_length`.
 
     A record has the item that the user liked last (`liked`), those before it (`history`), `candidates`, and the
     `relevance` of each candidate: 0 or more, such as a rating or a click. The gold choices are the candidates in the

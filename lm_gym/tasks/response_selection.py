@@ -54,8 +54,8 @@ class ResponseSelectionOptions:
         bank: file of replies from which BM25 chooses the candidates; records then have the right `reply`. None:
             records have `candidates`
         head: how the policy scores a {choice}. `"pointer"`: it reads the message and all candidates as one text.
-            `"similarity"`: it reads them apart, and compares their embeddings (two towers), so that only each of them
-            must fit in `max_length`
+            `"similarity"`: it reads each of them separately and compares their embeddings (two towers), so that
+            `max_length` limits each of them
         k: number of candidates from the bank
         abstain: whether there is one more {choice}, 0, which gives no reply
         marker: token behind the message and each candidate; None: the mask token, or the end-of-text token of a causal
@@ -76,7 +76,7 @@ class ResponseSelectionOptions:
 
     def __post_init__(self) -> None:
         if self.head == "similarity" and not self.similarity:
-            raise ValueError("similarity=False leaves head='similarity' nothing to score with: omit one of them")
+            raise ValueError("similarity=False leaves head='similarity' nothing to score with: leave one of them out")
 
 
 class ResponseSelection(AmongCandidates):
@@ -90,11 +90,11 @@ class ResponseSelection(AmongCandidates):
     policy is a token classifier with one label: the logit of a candidate is the output at the candidate's marker, so
     candidates are compared with one another. With `similarity`, the policy adds how well the states of the context
     cover those of the candidate (late interaction). A context that is too long loses its first words. Candidates are
-    never cut; if they do not fit in `max_length`, an error names those that do not fit.
+    never cut; an error names those that do not fit in `max_length`.
 
-    With `head="similarity"`, the context and each candidate are encoded apart, as texts of their own with a marker at
-    their end. The token classifier maps their mean states to embeddings, and the logit of a candidate is 20 times the
-    cosine of its embedding and that of the context.
+    With `head="similarity"`, the context and each candidate are encoded separately, each with a marker at its end. The
+    token classifier maps their mean states to embeddings, and the logit of a candidate is 20 times the cosine of its
+    embedding and that of the context.
 
     A record has a message, candidates, and the right candidate: `answer` (its index), `reply` (its text) or `relevance`
     (a number for each candidate, 0 if it is wrong). The gold choice is the first candidate with the highest relevance.
@@ -166,7 +166,7 @@ class ResponseSelection(AmongCandidates):
         return json_line({"message": " ".join(self.corpus.text(text.index)), **replies})
 
     def predicted(self, text: DecidedText, spans: Any) -> dict[str, Any]:
-        """Return `predicted`, the reply, which is None if it abstains, and `probability`, its own."""
+        """Return `predicted`, the reply (None if the model abstains), and `probability`, that of this choice."""
         found = {key: values[0] for key, values in super().predicted(text, spans).items()}
         return {**found, "predicted": self.candidate_text(text.index, int(text.choices[0]))}
 

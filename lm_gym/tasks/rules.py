@@ -36,7 +36,7 @@ def sudoku(tokens: NDArray[np.str_], lengths: NDArray[np.int64]) -> NDArray[np.b
 
 
 def arithmetic(tokens: NDArray[np.str_], lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return whether texts such as `17+25=42`, a character a token, are right sums of two numbers."""
+    """Return whether texts such as `17+25=42`, with one character per token, are right sums of two numbers."""
     inside = np.arange(tokens.shape[1]) < lengths[:, None]
     plus, equals, digit = tokens == "+", tokens == "=", np.isin(tokens, list("0123456789"))
     part = plus.cumsum(1) + equals.cumsum(1)  # 0, 1 and 2 of the two summands and the sum

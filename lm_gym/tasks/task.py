@@ -74,7 +74,7 @@ class Task(Steps, Display):
 
     @classmethod
     def explored_in(cls, options: Any) -> dict[str, Any]:
-        """Return the arguments of the environment that policy gradients learn best with, for these options."""
+        """Return the arguments of the environment with which policy gradients learn best, for these options."""
         return {}
 
     @classmethod

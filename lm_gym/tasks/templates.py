@@ -169,7 +169,7 @@ def between(tokenizer: TextTokenizer) -> tuple[int, ...]:
 
 
 def encode_literal(tokenizer: TextTokenizer, literal: str, *, begins: bool) -> tuple[int, ...]:
-    """Return the token ids of a piece of a template, without trailing blanks, which belong to the next word."""
+    """Return the token ids of a piece of a template, without trailing spaces, which belong to the next word."""
     piece = literal.rstrip(" ")
     if not piece:
         return ()

@@ -178,7 +178,7 @@ class TextClassification(FixedPositions):
         return json_line(texts | labels)
 
     def predicted(self, text: DecidedText, spans: Sequence[tuple[int, int]] | None) -> dict[str, Any]:
-        """Return `predicted`, the label, and `probability`, its own."""
+        """Return `predicted`, the label, and `probability`, the probability of that label."""
         return {key: values[0] for key, values in super().predicted(text, spans).items()}
 
 

@@ -57,16 +57,16 @@ class Unmasking(MaskedTexts):
 
     The observation contains the positions that a step may decide, as `due` (`unit="sequence"`); the environment ignores
     what an action chooses at other positions. Nothing about a step is hidden, so the probability of a trajectory is the
-    product of the policy's probabilities at the positions that its steps decided. An `order` by the policy's own
-    distributions needs `actions="distribution"`. With `order="learned"`, there is one more choice, n, which leaves a
-    position open: `MultiDiscrete([n + 1] * T)` or `Box(-1e4, 1e4, (T, n + 1), float32)`. An action may leave all
-    positions open, so this order needs `max_steps`; `step_cost` is the price of waiting. With `remask=True`, filled
+    product of the policy's probabilities at the positions that its steps decided. An `order` that depends on the
+    policy's distributions needs `actions="distribution"`. With `order="learned"`, there is one more choice, n, which
+    leaves a position open: `MultiDiscrete([n + 1] * T)` or `Box(-1e4, 1e4, (T, n + 1), float32)`. An action may leave
+    all positions open, so this order needs `max_steps`; `step_cost` is the price of waiting. With `remask=True`, filled
     positions are `due`, too, except at the last step: n opens such a position again, and any other choice keeps it.
 
     With `per_step=None`, a text is decided in one step, as in `lm_gym/MaskedLM-v0`. The supervised twin learns from
     such texts, with any number of masks anywhere: this is masked-diffusion training.
 
-    With a `rule`, any text that obeys it is right for the reward `"rule"` and the metric `valid`, whatever gold is.
+    With a `rule`, any text that obeys it is right for the reward `"rule"` and the metric `valid`, regardless of gold.
 
     Masks, random orders and drawn tokens depend on the seed, the text, and the number of its earlier visits. For
     texts selected by `indices`, they depend only on the text, so that evaluations are reproducible. `action_masks()`
@@ -110,8 +110,8 @@ class Unmasking(MaskedTexts):
             )
         if options.per_step != 1 or options.max_steps is not None or options.step_cost:
             raise ValueError(
-                "unit='token' decides one position a step, and all of them: per_step, max_steps and step_cost are for "
-                "unit='sequence'"
+                "per_step, max_steps and step_cost need unit='sequence': with unit='token', each step decides one "
+                "position until all are decided"
             )
 
     @classmethod

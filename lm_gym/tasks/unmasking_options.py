@@ -60,22 +60,30 @@ class UnmaskingOptions:
         check_choice("order", self.order, (*FIXED, *SCORES, "learned"))
         if self.threshold is not None and (self.order not in SCORES or self.per_step is None):
             raise ValueError(
-                f"threshold={self.threshold} is for an order by the policy's distributions with a per_step: use order="
+                f"threshold={self.threshold} needs a per_step and an order by the policy's distributions: use order="
                 f"'confidence', 'margin' or 'entropy', not {self.order!r}"
             )
         if self.order == "learned" and self.per_step != 1:
-            raise ValueError(f"per_step={self.per_step}: with order='learned' the action says how many; leave it at 1")
+            raise ValueError(
+                f"per_step={self.per_step}: with order='learned' the action decides how many; leave it at 1"
+            )
         if self.order == "learned" and self.max_steps is None:
-            raise ValueError("order='learned' lets an action decide nothing, so episodes need an end: give max_steps")
+            raise ValueError(
+                "order='learned' allows actions that decide nothing, so episodes need an end: give max_steps"
+            )
         if self.order == "learned" and self.leave_open:
-            raise ValueError("leave_open=True: with order='learned' an action says what stays open; leave it out")
+            raise ValueError("leave_open=True: with order='learned' the action decides what stays open; leave it out")
         if self.remask and (self.order != "learned" or self.block_size is not None):
-            raise ValueError("remask=True needs order='learned', whose actions say what is opened, and no block_size")
+            raise ValueError(
+                "remask=True needs order='learned', whose actions decide what is opened, and no block_size"
+            )
         if self.remask_cost and not self.remask:
-            raise ValueError(f"remask_cost={self.remask_cost} is the price of opening positions again: set remask=True")
+            raise ValueError(
+                f"remask_cost={self.remask_cost} needs remask=True: it is the price of opening a position again"
+            )
         if self.rule is not None:
             RULES.find(self.rule)
         if self.leave_open and self.max_steps is None:
-            raise ValueError("leave_open=True is about what is open after max_steps: give max_steps")
+            raise ValueError("leave_open=True keeps positions that are open after max_steps: give max_steps")
         if self.per_step is None and (self.max_steps is not None or self.step_cost or self.block_size is not None):
             raise ValueError("per_step=None decides a text in one step: leave max_steps, step_cost and block_size out")

@@ -34,8 +34,8 @@ class FZOO(Probing):
     fitness. A generation may have several batches, whose steps are averaged. (The paper's constant 1/ε is part of α
     here.)
 
-    Failed members are left out. So is a batch if its centre failed, if fewer than two of its members count, or if all
-    of them tie.
+    Failed members are left out. A batch is left out if its centre failed, if fewer than two of its members count, or
+    if all of them tie.
 
     Args:
         centre, blocks, probing: see Probing.

@@ -40,7 +40,7 @@ class Optimizer(Bounded, ABC):
     kinds: ClassVar[frozenset[Kind]] = frozenset({"real"})
     structured: ClassVar[bool] = False  # whether it is a StructuredOptimizer
     remembers: ClassVar[tuple[str, ...]] = ()  # attributes that the next generation depends on
-    stateful: ClassVar[tuple[str, ...]] = ()  # attributes with a state of their own: `state()` and `load(state)`
+    stateful: ClassVar[tuple[str, ...]] = ()  # attributes with their own state: `state()` and `load(state)`
 
     def __init__(self, *, seed: NonNegativeInt, popsize: PositiveInt, device: th.device) -> None:
         self.seed, self.popsize, self.device = seed, popsize, device
@@ -110,7 +110,9 @@ class Optimizer(Bounded, ABC):
         """
         for key, own in (("optimizer", type(self).__name__), ("popsize", self.popsize)):
             if state[key] != own:
-                raise ValueError(f"the state has {key}={state[key]!r}, this optimizer {own!r}: create it with the same")
+                raise ValueError(
+                    f"the state has {key}={state[key]!r}, but this optimizer has {own!r}: create it with the same"
+                )
         self.seed = int(state["seed"])
         self.generation, self.evaluations = int(state["generation"]), int(state["evaluations"])
         self._asked = None

@@ -1,4 +1,4 @@
-"""What a search is over: the kind and number of the entries of a vector, and the tensors that they form."""
+"""The domain of a search: the kind and number of the entries of a vector, and the tensors that they form."""
 
 from __future__ import annotations
 

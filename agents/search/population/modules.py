@@ -52,8 +52,8 @@ class Layout:
 
     Attributes:
         members: p.
-        texts: k, texts of each member, or the parts of these texts that a model reads apart; the encoder runs p·k rows,
-            member by member.
+        texts: k, texts of each member, or the parts of these texts that a model reads separately; the encoder runs p·k
+            rows, member by member.
         shared: number of rows that the head gets while they are still equal for all members; -1 if there are none.
         ragged: the rows of the head if members read different texts, because the number of rows then differs. None:
             all members read the same texts.

@@ -66,12 +66,11 @@ class DeepPrompt(SearchSpace):
         if width != hidden:
             raise ValueError(
                 f"deep_prompt: embeddings of {width} numbers and hidden states of {hidden} need prompts of their own: "
-                "take soft_prompt"
+                "use soft_prompt"
             )
         if dim >= tokens * width:
             raise ValueError(
-                f"dim={dim}: {tokens} tokens of {width} are {tokens * width} numbers per layer, project from fewer to "
-                "them"
+                f"dim={dim}: {tokens} tokens of {width} are {tokens * width} numbers per layer, give a smaller dim"
             )
         generator = th.Generator().manual_seed(seed)
         self._prompt: Prompt = soft_prompt_of(self.policy, tokens, place, generator)

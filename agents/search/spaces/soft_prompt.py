@@ -61,8 +61,8 @@ class SoftPrompt(SearchSpace):
         self._shape, full = (tokens, width), tokens * width
         if dim is not None and dim >= full:
             raise ValueError(
-                f"dim={dim}: {tokens} tokens of {width} are {full} numbers, project from fewer to them, "
-                "or give dim=None to search them directly"
+                f"dim={dim}: {tokens} tokens of {width} are {full} numbers, give a smaller dim, or dim=None to search "
+                "them directly"
             )
         generator = th.Generator().manual_seed(seed)
         installed = soft_prompt_of(self.policy, tokens, place, generator)

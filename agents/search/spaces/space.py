@@ -86,7 +86,7 @@ class SearchSpace(Bounded, ABC):
             ValueError: `groups` does not divide members and texts.
         """
         require_language_model(self.policy, "evaluate")
-        reading = Reading(dict(obs), population.size, groups)  # an object of its own, for which nothing is reused
+        reading = Reading(dict(obs), population.size, groups)  # a new object, for which nothing is reused
         chunks = reading.chunks(max_rows)
         run = self.prepare(reading, population)
         for chunk in chunks:
