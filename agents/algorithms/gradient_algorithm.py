@@ -101,7 +101,7 @@ class GradientAlgorithm(ScheduledRate):
             )
         if not TextEnvironments(env).first.at_once:
             raise ValueError(
-                f"{type(self).__name__} decides whole texts in one step, and these take several: make the environment "
+                f"{type(self).__name__} decides whole texts in one step, but these take several: make the environment "
                 "so that one step decides all (per_step=None)"
             )
 
