@@ -97,7 +97,7 @@ def test_pairs_and_long_texts_keep_all_labels():
         ),
         ([{"text": "a"}], {}, "labels"),
         (RECORDS, {"marker": "nope"}, "no token 'nope'"),
-        (RECORDS, {"marker": "[SEP]"}, "frames every text"),
+        (RECORDS, {"marker": "[SEP]"}, "cannot be the marker"),
         ({"train": RECORDS, "test": [{"text": "a", "labels": ["b", "up"]}]}, {}, "label 'up' is not in the training"),
     ],
 )

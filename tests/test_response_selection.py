@@ -65,7 +65,7 @@ def test_legal_choices_are_the_candidates_of_each_text():
         ({"candidates": None, "answer": None}, {}, "no candidates"),
         ({}, {"max_length": 14}, r"3 candidates need 7 .*1 of them do not fit \('x'\)|candidates need"),
         ({"message": "a [MASK]"}, {}, r"a text contains '\[MASK\]'"),
-        ({}, {"marker": "[SEP]"}, "frames every text"),
+        ({}, {"marker": "[SEP]"}, "cannot be the marker"),
         ({}, {"marker": "nope"}, "no token 'nope'"),
         ({}, {"bank": "nowhere.jsonl"}, "nowhere"),
     ],

@@ -114,7 +114,7 @@ def test_members_are_near_those_in_bfloat16(policy, obs):
 
 @both
 def test_what_would_not_read_it_is_refused(name, monkeypatch):
-    with pytest.raises(ValueError, match="this task decides up to 5 positions of a text"):
+    with pytest.raises(ValueError, match="one position per text, at its last token, but this task decides up to 5"):
         behind(name, make(len(TAGS), architecture="gpt2"))
     monkeypatch.setattr(policies, "T", 1)
     with pytest.raises(ValueError, match="place='behind' needs a causal model, but BertForMaskedLM reads in both"):

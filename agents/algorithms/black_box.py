@@ -65,8 +65,8 @@ class BlackBox(PopulationSearch):
 
     Args:
         policy, env, seed, device, sb3: see TextAlgorithm. The environment's rows are the texts of a generation.
-        optimizer: a name in OPTIMIZERS, or `module:name` of your own; None for that of the preset.
-        search_space: a name in SEARCH_SPACES, or `module:name` of your own; None for that of the preset.
+        optimizer: a name in OPTIMIZERS, or `module:name` of your own; None for the preset's optimizer.
+        search_space: a name in SEARCH_SPACES, or `module:name` of your own; None for the preset's search space.
         optimizer_kwargs: arguments of the optimizer, which override the defaults for the preset and the model
             (`lm_gym.agents.algorithms.defaults`). An optimizer other than the preset's has its own defaults.
         search_space_kwargs: arguments of the search space.

@@ -56,7 +56,7 @@ class GradientAlgorithm(ScheduledRate):
 
     Args:
         policy, env, learning_rate, scheduled_rate: see ScheduledRate, as for schedule, warmup, end_factor.
-        max_grad_norm: the maximum norm of the gradient; longer ones are clipped.
+        max_grad_norm: maximum norm of the gradient; a larger gradient is scaled down to it.
         autocast: whether to run the forward pass in bfloat16; `"auto"` does so if the processor is fast at it, the
             weights are in float32, and the model has a hidden size of 256 or more. Smaller models become slower.
     """
@@ -101,7 +101,7 @@ class GradientAlgorithm(ScheduledRate):
             )
         if not TextEnvironments(env).first.at_once:
             raise ValueError(
-                f"{type(self).__name__} decides whole texts in one step, and these take several: make the environment "
+                f"{type(self).__name__} decides whole texts in one step, but these take several: make the environment "
                 "so that one step decides all (per_step=None)"
             )
 

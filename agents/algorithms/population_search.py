@@ -72,7 +72,7 @@ class PopulationSearch(TextAlgorithm):
         if not bool((fitness.isfinite()).any()):
             raise FloatingPointError(
                 f"every member of generation {self.optimizer.generation} failed, none has a finite fitness: lower the "
-                "optimizer's sigma or spread, or look at the reward"
+                "optimizer's sigma or spread, or check the reward"
             )
         rate = self._rate(1.0 - self.done)
         self.update(fitness, rate)

@@ -56,21 +56,21 @@ class PPO(ScheduledRate, stable_baselines3.PPO):  # type: ignore[misc]  # whose 
         policy: `"LMPolicy"`, or a subclass of it.
         env: an lm_gym environment with `unit="token"`, preferably a vector environment with groups
             (`gymnasium.make_vec(…, num_envs=512, group_size=16, autoreset_mode="SameStep")`).
-        learning_rate: see ScheduledRate, as for schedule, warmup, end_factor.
+        learning_rate: AdamW's learning rate (see ScheduledRate, also for schedule, warmup and end_factor).
         n_steps: positions that each row decides in a rollout. A text that continues in the next rollout is encoded
             twice. `"auto"`: about four texts (`steps_for`).
-        batch_size: approximate number of steps of a minibatch, which has whole texts. `"auto"`: 64 times
+        batch_size: approximate number of steps in a minibatch, which consists of whole texts. `"auto"`: 64 times
             `n_steps`, or 4,096; with groups of more than 16 rows, at least 256 times `group_size`, so that a minibatch
             has 256 positions.
-        n_epochs: how often the agent learns from the texts of a rollout; each time they are encoded again. Playing
-            costs a third of learning, so it is better to play texts again than to learn from them twice.
+        n_epochs: number of times that the agent learns from the texts of a rollout; each time, they are encoded again.
+            Playing a text costs a third of learning from it, so playing it again is better than learning from it twice.
         gamma: γ in [0, 1], or `"auto"`.
         advantage: `gae | leave_one_out | group_normalized | maximum_likelihood | auto` (see TextRolloutBuffer).
         behaviour: `policy | without_replacement | auto`: whether the rows of a group draw independently or draw
             different choices. `auto` is the latter if there are more than 16 choices, the reward is separable, and the
             model's vocabulary head is trained.
         vf_coef: weight of the critic's loss, or `"auto"`.
-        max_grad_norm: the maximum norm of the gradient; longer ones are clipped.
+        max_grad_norm: maximum norm of the gradient; a larger gradient is scaled down to it.
         sb3: clip_range, ent_coef, target_kl, gae_lambda, normalize_advantage (off by default), and the arguments of
             every algorithm: seed, device, policy_kwargs, ….
 

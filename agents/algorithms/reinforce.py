@@ -66,8 +66,8 @@ class REINFORCE(EpisodicREINFORCE):
         gamma: discount γ in [0, 1] of the returns-to-go G_t = Σ γ^(i−t) r_i, or `"auto"`.
         baseline: `none | moving_average | value | leave_one_out | group_mean | greedy | counterfactual | auto`. `value`
             trains the policy's critic; `greedy` is the return of the most probable choices (self-critical);
-            `counterfactual` is that of the sample with its choice at the position replaced by the most probable one
-            (difference rewards).
+            `counterfactual` is the return of the sample with its choice at the position replaced by the most probable
+            one (difference rewards).
         advantage: `plain | normalized | group_normalized | maximum_likelihood | auto`. `group_normalized` and
             `maximum_likelihood` define their own baseline.
         behaviour: `policy | mixture | unigram | reference | without_replacement | auto`, the distribution from which

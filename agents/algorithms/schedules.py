@@ -61,11 +61,11 @@ class ScheduledRate(TextAlgorithm):
 
     Args:
         policy, env, algorithm: see TextAlgorithm.
-        learning_rate: AdamW's rate; `"auto"` for the rate of `defaults.TABLE` for the policy's model, or 1e-3 without a
-            language model; or a Stable-Baselines3 schedule, which replaces the three arguments below.
+        learning_rate: AdamW's learning rate. `"auto"`: the rate in `defaults.TABLE` for the policy's model, or 1e-3
+            without a language model. A Stable-Baselines3 schedule replaces `schedule`, `warmup` and `end_factor`.
         schedule: `"constant"`, or a decay down to `end_factor` at the end of `learn`: `"linear"` or `"cosine"`.
         warmup: fraction of training over which the rate rises from 0.
-        end_factor: fraction of the rate at the end of a decay, from which another run may continue.
+        end_factor: fraction of the rate that is left at the end of a decay, so that another run can continue there.
     """
 
     def __init__(

@@ -82,8 +82,8 @@ class TextRolloutBuffer(DictRolloutBuffer):
             raise ValueError(f"advantage {advantage!r} is not one of {', '.join(get_args(GroupAdvantage))}")
         if exact and (gamma != 0.0 or advantage != "maximum_likelihood"):
             raise ValueError(
-                f"exact means are those of a position's own reward: with advantage={advantage!r} and gamma={gamma} "
-                "leave exact at False"
+                f"exact=True needs advantage='maximum_likelihood' and gamma=0, not advantage={advantage!r} and "
+                f"gamma={gamma}: leave exact at False"
             )
         if advantage != "gae" and ((group_size < 2 and not exact) or n_envs % group_size):
             raise ValueError(
@@ -92,8 +92,8 @@ class TextRolloutBuffer(DictRolloutBuffer):
             )
         if distinct and (gamma != 0.0 or advantage == "gae"):
             raise ValueError(
-                f"distinct choices of rows are weighed position by position: with advantage={advantage!r} and "
-                f"gamma={gamma} leave distinct at False"
+                f"distinct=True needs gamma=0 and an advantage other than 'gae', not advantage={advantage!r} and "
+                f"gamma={gamma}: leave distinct at False"
             )
         self.advantage, self.group_size = advantage, group_size
         self.log_scale, self.distinct, self.exact = log_scale, distinct, exact

@@ -139,7 +139,7 @@ def load_prompt(config: Any, source: str | None) -> Prompt | None:
                 path = cached_file(source, _FILE)
         except OSError as error:
             raise FileNotFoundError(
-                f"the configuration of {source!r} names a prompt of {tokens} tokens, but {_FILE} is missing"
+                f"the configuration of {source!r} names a prompt of {tokens} tokens, but {_FILE} is missing: restore it"
             ) from error
         assert path is not None
         file = load_file(path)
@@ -182,6 +182,6 @@ def _check_behind(policy: Any) -> None:
         )
     if positions != 1:
         raise ValueError(
-            f"place='behind': only the last token of a text decides after the prompt, and this task decides up to "
-            f"{positions} positions of a text: use 'front', or a task with one position per text"
+            f"place='behind' supports one position per text, at its last token, but this task decides up to "
+            f"{positions}: use 'front', or a task with one position per text"
         )

@@ -45,7 +45,7 @@ class Journal:
                 held = path.stat().st_size if path.exists() else 0
                 if held < size:
                     raise ValueError(
-                        f"{path} has {held} bytes, and {self._state} counts {size}: give the files of one run"
+                        f"{path} has {held} bytes, but {self._state} counts {size}: give the files of the same run"
                     )
                 if held > size:
                     os.truncate(path, size)

@@ -59,7 +59,10 @@ class Layout:
             if marker is not None or found is None:
                 found = tokenizer.tokenizer.token_to_id(name)
         if found in (*tokenizer.prefix, *tokenizer.suffix):
-            raise ValueError(f"the tokenizer {tokenizer.source} frames every text with {marker!r}: name another marker")
+            raise ValueError(
+                f"the tokenizer {tokenizer.source} adds {marker!r} to every text, so it cannot be the marker: name "
+                "another token"
+            )
         if found is None:
             wanted = f"no token {marker!r}" if marker is not None else "neither a mask nor an end-of-text token"
             raise ValueError(f"the tokenizer {tokenizer.source} has {wanted}: name one of its tokens as marker")

@@ -69,7 +69,7 @@ class MultiLabelClassification(FixedPositions):
     """Give a text, or a pair of texts, any number of labels.
 
     An episode is one text. Each label is a position, and the action decides whether the text has this label: 1 is yes,
-    0 is no. Labels are those of the training split, in alphabetical order (or in numerical order).
+    0 is no. The training split defines the labels, in alphabetical order (numerical if all are integers).
 
     The text is read with the names of all labels behind it, each with a marker, and the decision about a label is made
     at its marker. The policy is a token classifier with two labels, no and yes, which all positions share, so that the

@@ -27,7 +27,7 @@ class Antithetic(VectorOptimizer):
         sigma: σ, in natural steps; the same for every entry at the start.
         learning_rate: α; Adam moves each entry by at most about α per generation. None: σ/2.
         shaping: `"centred_ranks"`, or `"z_scores"`, which preserve relative differences in fitness.
-        rule: how the mean climbs, one of the rules of `Ascent`: `"adam"`, `"sgd"`, …
+        rule: update rule of the mean, one of those of `Ascent`: `"adam"`, `"sgd"`, …
         decay: factor of α per generation; a half-life of h generations is 0.5^(1/h).
     """
 

@@ -32,8 +32,8 @@ class Probing(StructuredOptimizer):
         learning_rate: α, in natural steps. If the method does not normalise slopes, α applies to a slope of one unit of
             fitness per natural step. None: 0.3 σ, unless the page of the method states another default.
         decay: factor of α per generation; a half-life of h generations is 0.5^(1/h).
-        weight_decay: fraction of the distance to the start by which parameters move back per generation. If it is not
-            0, it needs a copy of the parameters.
+        weight_decay: fraction of the distance to the start by which parameters move back per generation. A value above
+            0 needs a copy of the parameters.
     """
 
     has_rate: ClassVar[bool] = True

@@ -41,8 +41,8 @@ class SA(VectorOptimizer):
         cooling: `"geometric"` T₀ rateᵏ, `"linear"` T₀ (1 − (1 − rate) k), or `"logarithmic"` T₀/ln(e + k), for k
             generations since the chain started.
         rate: rate of the cooling.
-        restart_after: number of generations without improvement after which a chain restarts, hot, at the best state;
-            None: never.
+        restart_after: number of generations without improvement after which a chain restarts from the best state, with
+            the initial step and temperature; None: never.
         reevaluate: whether the states of chains are evaluated again together with their proposals, on the same texts,
             so that a lucky evaluation does not persist. Use it if the fitness changes between generations; it takes
             half of the evaluations. False keeps the fitness of a state.
