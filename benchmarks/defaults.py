@@ -33,7 +33,7 @@ from lm_gym.envs import find_task
 from lm_gym.tasks.metric import metric_of
 
 METRICS = {"lm_gym/NER-v0": "entity_f1", "lm_gym/MaskedLM-v0": "perplexity"}
-PAGE = """# Every pairing with the settings that ship
+PAGE = """# Every pairing with its default settings
 
 `python benchmarks/defaults.py {command}`
 

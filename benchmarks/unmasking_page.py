@@ -18,7 +18,7 @@ ORDERS = """## {title}: decoding orders
 
 A BERT of two layers, width {width}, is trained from scratch by the [supervised twin](../algorithms/unmasking.md) as a
 masked-diffusion model, {timesteps:,} cells. It decodes the test puzzles with its most probable tokens, in every order;
-"0.9 sure" is one cell a step and all cells of a probability of at least 0.9. The oracle, which no policy can be, fills
+"0.9 sure" fills one cell per step, and all cells of a probability of at least 0.9. The oracle, which no policy can be, fills
 all cells whose most probable token is right, so it shows what the order alone could gain. The learned rows decide at
 each step which cells are filled, by a head of 32 hidden units on the same model, whose weights are frozen except in the
 last row. They learn from the reward `rule`, less the cost of each step: REINFORCE from groups of eight rows, PPO
@@ -26,7 +26,7 @@ last row. They learn from the reward `rule`, less the cost of each step: REINFOR
 """
 
 GAINS = """Solved puzzles of the learned rows, in points above an order that takes as many steps (each seed's results,
-interpolated between its numbers of cells a step):
+interpolated between its numbers of cells per step):
 """
 
 PROSE = """## Prose: how few steps cost how much
@@ -38,7 +38,7 @@ of the true tokens at the step that filled their positions.
 LIKELIHOODS = """## What each likelihood learns
 
 REINFORCE with each [likelihood](../algorithms/unmasking.md), from a reward of 1 for each right cell: all weights,
-learning rate 1e-4, from a Sudoku model trained for 30% of the twin's budget; random order, two cells a step, 200,000
+learning rate 1e-4, from a Sudoku model trained for 30% of the twin's budget; random order, two cells per step, 200,000
 cells, groups of eight rows.
 """
 
@@ -77,7 +77,7 @@ def _spread(found: Sequence[Mapping[str, float]], metric: str) -> str:
 
 
 def _orders(rows: Rows) -> str:
-    lines = ["| order | a step | steps | solved | by seed | cells right |", "|---|---:|---:|---:|---:|---:|"]
+    lines = ["| order | per step | steps | solved | by seed | cells right |", "|---|---:|---:|---:|---:|---:|"]
     for name, found in rows.items():
         order, _, count = name.partition(" | ")
         seeds = " / ".join(f"{one['valid']:.3f}" for one in found)
@@ -114,7 +114,7 @@ def _above(rows: Rows, name: str, order: str, threshold: bool) -> float | None:
 
 
 def _prose(rows: Rows) -> str:
-    lines = ["| order | a step | steps | accuracy | perplexity |", "|---|---:|---:|---:|---:|"]
+    lines = ["| order | per step | steps | accuracy | perplexity |", "|---|---:|---:|---:|---:|"]
     for name, found in rows.items():
         order, _, count = name.partition(" | ")
         numbers = (_mean(found, "steps"), _mean(found, "accuracy"), _mean(found, "perplexity"))

@@ -42,6 +42,7 @@ def _search(**optimizer_kwargs: Any) -> dict[str, Any]:
 
 _LOADED: tuple[Weights, ...] = ("fresh head", "trained")  # from a checkpoint
 _MASKED: dict[str, Any] = {"head": "vocabulary", "weights": _LOADED, "space": "head"}
+_LANGUAGE: dict[str, Any] = {"head": "vocabulary", "weights": _LOADED}  # any space; rows of the head come before
 _LARGE: dict[str, Any] = {"head": "vocabulary", "weights": ("trained",), "space": "head", "at_least": 100_000}
 
 TABLE: tuple[Default, ...] = (
@@ -66,7 +67,14 @@ TABLE: tuple[Default, ...] = (
     Default("MeZO", _search(popsize=64, sigma=0.03, learning_rate=0.003), **_LARGE),
     Default("LowRankES", _search(popsize=64, sigma=0.05, learning_rate=0.002, rule="adam"), **_LARGE),
     Default("RandomSearch", _search(popsize=64, sigma=0.01), **_LARGE),
+    Default("ES", _search(popsize=256, sigma=0.1, learning_rate=0.05, shaping="z_scores", averaging=0.98),
+            space="head"),
+    # Other parts of a language model, of which a natural step changes the output by 0.1 to 0.2 nats: the same command
+    # with --agent.search_space bias --env.num_envs 32 --agent.texts_per_member 1, and benchmarks/adapting.py.
+    Default("ES", _search(popsize=64, sigma=1.0, learning_rate=0.1, shaping="z_scores", averaging=0.98), **_LANGUAGE),
     Default("ES", _search(popsize=256, sigma=0.1, learning_rate=0.05, shaping="z_scores", averaging=0.98)),
+    Default("SNES", _search(popsize=256, sigma=0.3), space="head"),
+    Default("SNES", _search(popsize=64, sigma=0.3), **_LANGUAGE),
     Default("SNES", _search(popsize=256, sigma=0.3)),
     Default("CMAES", {"optimizer": "sep_cma_es", **_search(popsize=64, sigma=0.2)}, **_MASKED, at_least=2001),
     Default("CMAES", {"optimizer": "sep_cma_es", **_search(popsize=64, sigma=1.0)}, space="head", at_least=2001),
@@ -82,10 +90,12 @@ TABLE: tuple[Default, ...] = (
     Default("SA", _search(popsize=4, step=0.05), **_MASKED),
     Default("SA", _search(popsize=8, step=0.03)),
     Default("MeZO", _search(popsize=64, sigma=0.1, learning_rate=0.3), **_MASKED),
+    Default("MeZO", _search(popsize=128, sigma=0.1, learning_rate=3.0), space="head"),
+    Default("MeZO", _search(popsize=64, sigma=1.0, learning_rate=0.3), **_LANGUAGE),
     Default("MeZO", _search(popsize=128, sigma=0.1, learning_rate=3.0)),
     Default("LowRankES", _search(popsize=64, sigma=0.05, learning_rate=0.02, rule="adam"), **_MASKED),
-    Default("LowRankES", _search(popsize=64, sigma=1.0, learning_rate=0.1, rule="adam"),
-            head="vocabulary", weights=_LOADED, space="full"),
+    Default("LowRankES", _search(popsize=256, sigma=0.05, learning_rate=0.05, rule="adam"), space="head"),
+    Default("LowRankES", _search(popsize=64, sigma=1.0, learning_rate=0.1, rule="adam"), **_LANGUAGE),
     Default("LowRankES", _search(popsize=256, sigma=0.05, learning_rate=0.05, rule="adam")),
     Default("CRFMNES", _search(popsize=256, sigma=0.3)),
     Default("PGPE", _search(popsize=256, sigma=0.1, learning_rate=0.05, shaping="z_scores")),
@@ -94,10 +104,12 @@ TABLE: tuple[Default, ...] = (
     Default("ARS", _search(popsize=256, sigma=0.1)),
     Default("FZOO", _search(popsize=130, directions=64, sigma=0.1, learning_rate=0.05), **_MASKED),
     Default("FZOO", _search(popsize=130, directions=64, sigma=0.1, learning_rate=0.4), space="head"),
+    Default("FZOO", _search(popsize=63, directions=8, rank=1, sigma=1.0, learning_rate=0.3), **_LANGUAGE),
     Default("FZOO", _search(popsize=130, directions=64, sigma=0.1, learning_rate=0.05)),
     Default("LOZO", _search(popsize=128, momentum=0.9, sigma=0.1, learning_rate=0.05), **_MASKED),
     # In a small head, two columns span only a few directions, so they are redrawn soon.
     Default("LOZO", _search(popsize=128, interval=5, momentum=0.9, sigma=0.1, learning_rate=0.4), space="head"),
+    Default("LOZO", _search(popsize=64, momentum=0.9, sigma=1.0, learning_rate=0.3), **_LANGUAGE),
     Default("LOZO", _search(popsize=128, momentum=0.9, sigma=0.1, learning_rate=0.05)),
     Default("SubZero", _search(popsize=128, sigma=0.1, learning_rate=0.05), **_MASKED),
     Default("SubZero", _search(popsize=128, sigma=0.1, learning_rate=0.4), space="head"),
@@ -106,6 +118,7 @@ TABLE: tuple[Default, ...] = (
     Default("HiZOO", _search(popsize=126, sigma=0.1, learning_rate=3.0)),
     Default("ZOSGD", _search(popsize=128, sigma=0.1, rule="adam"), **_MASKED),
     Default("ZOSGD", _search(popsize=128, sigma=0.1, learning_rate=0.1, rule="adam"), space="head"),
+    Default("ZOSGD", _search(popsize=64, rank=1, sigma=1.0, learning_rate=0.1, rule="adam"), **_LANGUAGE),
     Default("ZOSGD", _search(popsize=128, sigma=0.1, rule="adam")),
     # A member costs a pass over the vocabulary: fewer members leave time to evaluate challengers again.
     Default("RandomSearch", _search(popsize=16, sigma=0.03), head="vocabulary", weights=("trained",), space="head"),
