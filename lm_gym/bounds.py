@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, 
 from lm_gym.naming import among
 
 F = TypeVar("F", bound=Callable[..., Any])
-_NAMES = {bool: "True or False", str: "a string", NoneType: "None"}  # of types, in messages
+_NAMES: Mapping[Any, str] = {bool: "True or False", str: "a string", NoneType: "None"}  # of types, in messages
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def check_value(name: str, value: Any, declared: Any) -> None:
         raise ValueError(f"{name} must be {' or '.join(named)}, got {value!r}")
     if _is_number(value):
         raise ValueError(f"{name} must be finite, got {value}")
-    named = [_NAMES.get(kind) or getattr(kind, "__name__", str(kind)) for kind, _ in arms]
+    named = [_NAMES.get(kind) or str(getattr(kind, "__name__", kind)) for kind, _ in arms]
     raise ValueError(f"{name} must be {' or '.join(named)}, got {value!r}")
 
 
