@@ -14,7 +14,8 @@ from lm_gym.agents.monitor.stream import LineError, Message, batches, read_line
     [
         (b"it was fine", Message("it was fine")),
         (b'{"text": "it was fine", "id": 7, "topic": "food", "time": 3.5}', Message("it was fine", "7", "food", 3.5)),
-        (b'{"text": "it was fine"}', Message("it was fine", topic="None")),
+        (b'{"text": "it was fine"}', Message("it was fine", topic=None)),
+        (b'\xef\xbb\xbf{"text": "it was fine", "topic": 7}', Message("it was fine", topic="7")),
     ],
 )
 def test_what_a_line_says(line, message):
@@ -32,6 +33,7 @@ def test_what_a_line_says(line, message):
         b'{"text": "\\ud800"}',
         b'{"text": 3}',
         b'{"words": "a"}',
+        b'{"text": "a", "time": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
         b"\xff\xfe",
     ],
 )

@@ -11,7 +11,7 @@ from tests.puzzles import ID, begun, make
 
 
 def test_a_clue_that_is_no_word_is_refused():
-    with pytest.raises(lm_gym.data.DataError, match="text 0 has the clue 4"):
+    with pytest.raises(lm_gym.data.DataError, match="text 0: the clue 4 is not a word of it"):
         make(rows=[{"tokens": list("1234"), "clues": [4]}])
 
 
