@@ -148,5 +148,3 @@ def test_overlap_is_refused_where_an_environment_trains(tmp_path):
 def test_no_data_at_all():
     with pytest.raises(DataError, match=r"there is no split in it: give texts by split, as in \{'train'"):
         load_dataset({})
-    with pytest.raises(DataError, match="no split of a usual name; it has body"):
-        load_dataset({"body": [["Iva"]]})

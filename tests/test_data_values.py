@@ -128,7 +128,7 @@ def test_columns_are_named_by_field(tmp_path):
     assert (both.columns["label"].of(0), both.columns["tone"].of(0)) == (["b"], ["low"])
 
 
-def test_without_fields_words_and_tags_are_taken(tmp_path):
+def test_without_fields_words_and_tags_are_taken():
     labelled = [{"text": "so so", "label": "O O"}, {"text": "fine", "label": "O"}]
     dataset = load_dataset(labelled)
     assert (dataset.tag_names, dataset.notes) == ((), ("column label is not read",))

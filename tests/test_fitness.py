@@ -34,7 +34,6 @@ def test_fitness_is_what_the_environment_pays(ner):
     watched = Fitness()
     model.learn(1, callback=watched)
     played = search_env(ner, num_envs=8)
-    played.reset(seed=3)
     fresh = build(ES, search_env(ner), optimizer_kwargs={"popsize": 4})
     paid = []
     obs, _ = fresh.policy.obs_to_tensor(played.reset(seed=3)[0])

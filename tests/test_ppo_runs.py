@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from lm_gym.agents.evaluate import main as evaluate_command
+from lm_gym.agents.runs.command_line import parse_settings
 from lm_gym.agents.runs.curve import read_metrics
 from lm_gym.agents.runs.run_folder import RunFolder
 from lm_gym.agents.train import main
@@ -73,4 +74,5 @@ def test_a_stopped_run_goes_on_to_the_same_curve(step, whole, data, tmp_path, mo
 
 def test_group_size_of_the_settings(data, tmp_path):
     run_dir = train(data, tmp_path / "run", "--env.group_size=2", "--budget.passes=0.5")
+    assert parse_settings(["--config", str(run_dir / "config.yaml")]).env.group_size == 2
     assert report(run_dir)["forward_passes"] > 0

@@ -7,7 +7,6 @@ import pytest
 import lm_gym
 from lm_gym.agents import evaluate
 from lm_gym.agents.evaluation.playing import baselines
-from lm_gym.data import DataError
 from lm_gym.tasks import Evaluation
 from lm_gym.tasks.response_selection import ResponseSelection
 from tests.replies import ID, RECORDS, TOKENIZER, bank_of, make
@@ -28,7 +27,7 @@ def test_candidates_stand_in_the_text_before_their_markers():
 def test_a_long_context_loses_its_beginning_and_no_candidate():
     long = [{"message": "a b c d e a b c d e a b", "candidates": ["x y", "z"], "answer": 0}]
     env = make(long, num_envs=1, max_length=16)
-    assert shown(env) == "[CLS] d e a b c d e a b [MASK] x y [MASK] z [MASK] [SEP]".replace("[CLS] d e", "[CLS] e", 1)
+    assert shown(env) == "[CLS] e a b c d e a b [MASK] x y [MASK] z [MASK] [SEP]"
     assert env.unwrapped.cut == (1, 0)
 
 
@@ -57,13 +56,13 @@ def test_legal_choices_are_the_candidates_of_each_text():
         ({"answer": 3}, {}, "answer 3, but there are 3 candidates"),
         ({"answer": 0.5}, {}, r"answer 0\.5"),
         ({"answer": -1}, {}, "no candidate is right"),
-        ({"answer": None, "relevance": [0, 1]}, {}, "3 (texts|items|candidates)|2 numbers|relevance"),
+        ({"answer": None, "relevance": [0, 1]}, {}, "3 candidates but 2 numbers"),
         ({"answer": None, "relevance": [0, -1, 1]}, {}, "relevance -1"),
         ({"answer": None, "relevance": [0, 0, 0]}, {}, "no candidate is right"),
         ({"answer": None}, {}, "do not tell the right reply"),
         ({"reply": "z"}, {}, "have answer and reply"),
         ({"candidates": None, "answer": None}, {}, "no candidates"),
-        ({}, {"max_length": 14}, r"3 candidates need 7 .*1 of them do not fit \('x'\)|candidates need"),
+        ({}, {"max_length": 14}, r"3 candidates need 7 .*1 of them do not fit \('x'\)"),
         ({"message": "a [MASK]"}, {}, r"a text contains '\[MASK\]'"),
         ({}, {"marker": "[SEP]"}, "cannot be the marker"),
         ({}, {"marker": "nope"}, "no token 'nope'"),
@@ -153,5 +152,3 @@ def test_classical_baselines_are_far_from_right():
 
 def test_the_task_is_registered():
     assert lm_gym.TASKS["response_selection"] is ResponseSelection
-    with pytest.raises(DataError, match="no candidates"):
-        make([{"message": "a", "answer": 0}], num_envs=1)
