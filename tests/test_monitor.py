@@ -253,11 +253,3 @@ def test_results_that_cannot_be_written_end_with_one_line(fault, status, said, r
     assert end.value.code == status
     assert len(replaced) == (fault is closed)
     assert capfd.readouterr().err.rpartition("[Errno 28] ")[2] == said
-
-
-def test_only_the_last_ids_are_remembered(monkeypatch):
-    monkeypatch.setattr("lm_gym.agents.monitor.monitor.REMEMBERED", 2)
-    monitor = Monitor(Constant(), Rule(), ("a",), None)
-    for id_ in (1, 2, 1, 3, 1):
-        monitor.take([json.dumps({"text": "x", "id": id_}).encode()])
-    assert monitor.counts == {"texts": 4, "duplicates": 1}
