@@ -19,9 +19,9 @@ ORDERS = """## {title}: decoding orders
 A BERT of two layers, width {width}, is trained from scratch by the [supervised twin](../algorithms/unmasking.md) as a
 masked-diffusion model, {timesteps:,} cells. It decodes the test puzzles with its most probable tokens, in every order;
 "0.9 sure" fills one cell per step, and all cells of a probability of at least 0.9. The oracle, which no policy can be,
-fills all cells whose most probable token is right, so it shows what the order alone could gain. The learned rows decide at
-each step which cells are filled, by a head of 32 hidden units on the same model, whose weights are frozen except in the
-last row. They learn from the reward `rule`, less the cost of each step: REINFORCE from groups of eight rows, PPO
+fills all cells whose most probable token is right, so it shows what the order alone could gain. The learned rows decide
+at each step which cells are filled, by a head of 32 hidden units on the same model, whose weights are frozen except in
+the last row. They learn from the reward `rule`, less the cost of each step: REINFORCE from groups of eight rows, PPO
 (Stable-Baselines3's) with its critic, ES with 16 members. The policy's temperature while it learns is 0.25.
 """
 
