@@ -23,6 +23,11 @@ METRICS = {
     "the K samples (K > 1) and averaged over positions; computed for logged updates only",
     "train/kl_to_reference": "mean KL(π ‖ policy at the start of training), with `kl_coef` above 0",
     "train/supervised_loss": "mean −log π of the gold choice, with `supervised_coef` above 0",
+    "train/lag": "updates between the weights that drew the samples and the update that learns from them; this and the "
+    "next three with samples of older weights, or drawn by Ray workers",
+    "train/ratio_mean": "mean of the ratio ρ = π(a)/π_old(a) before truncation; 1 in expectation",
+    "train/ratio_max": "largest ratio ρ of an update",
+    "train/ratio_truncated": "fraction of samples whose ratio is above `max_ratio`",
     "train/grad_norm": "norm of the gradient before clipping",
     "train/learning_rate": "learning rate of the last update",
     "train/n_updates": "updates so far",
@@ -101,7 +106,7 @@ LABELLED = {
 TERMS = "--agent.baseline=value", "--agent.advantage=plain", "--agent.kl_coef=0.1", "--agent.supervised_coef=0.1"
 DRAWN = "--algo=random_search", "--env.reward=log_likelihood"
 RUNS: dict[str, tuple[Sequence[str], ...]] = {  # options that make an algorithm log all its numbers
-    "reinforce": (("--algo=reinforce", *TERMS),),
+    "reinforce": (("--algo=reinforce", *TERMS, "--agent.lag=1"),),
     "ppo": (("--algo=ppo", "--agent.n_steps=8", "--agent.clip_range_vf=0.2"),),
     "sep_cma_es": (("--algo=snes", "--agent.optimizer=sep_cma_es"),),
     "random_search": (DRAWN,),

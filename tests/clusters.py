@@ -7,10 +7,10 @@ from ray.cluster_utils import Cluster
 
 
 @contextmanager
-def two_nodes() -> Iterator[Cluster]:
-    """Start two nodes on this machine, with room for one worker each."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    cluster.add_node(num_cpus=1)
+def two_nodes(cpus: int = 1) -> Iterator[Cluster]:
+    """Start two nodes on this machine, with room for this number of workers each."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": cpus, "include_dashboard": False})
+    cluster.add_node(num_cpus=cpus)
     try:
         yield cluster
     finally:

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch as th
 
 from lm_gym.agents.algorithms.presets import SNES
+from lm_gym.agents.algorithms.reinforce import REINFORCE
 from lm_gym.agents.algorithms.supervised import Supervised
 
 
@@ -58,3 +59,22 @@ class Broken(Supervised):
     def _break(self, updates):
         if os.getpid() != self.home and self.updates == updates:
             raise ValueError("no such tag")
+
+
+class Unlucky(REINFORCE):
+    """An agent one of whose replicas fails once, while a file exists."""
+
+    home = 0  # the main process
+    trap = ""
+    dies = True
+
+    def roll_out(self, policy, update):
+        if os.getpid() != self.home and update == 2:
+            try:
+                Path(self.trap).unlink()
+            except FileNotFoundError:
+                return super().roll_out(policy, update)
+            if not self.dies:
+                raise ValueError("no such tag")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().roll_out(policy, update)

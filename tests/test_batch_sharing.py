@@ -22,6 +22,7 @@ CASES = {
     "critic": (REINFORCE, {"reward": "f1", "baseline": "value"}),
     "normalised over the batch": (REINFORCE, {"samples": 4, "advantage": "normalized", "baseline": "greedy"}),
     "moving average": (REINFORCE, {"samples": 4, "advantage": "plain", "baseline": "moving_average"}),
+    "older weights": (REINFORCE, {"samples": 4, "lag": 1}),
     "reference": (REINFORCE, {"kl_coef": 0.1, "entropy_coef": 0.01, "supervised_coef": 0.1}),
 }
 
@@ -63,7 +64,7 @@ def test_two_workers_compute_the_gradients_of_one_process(case, names):
     assert any(gradient is not None and gradient.any() for gradient in theirs.values())
 
 
-@pytest.mark.parametrize("case", ["supervised", "samples", "critic"])
+@pytest.mark.parametrize("case", ["supervised", "samples", "critic", "older weights"])
 def test_the_weights_stay_those_of_one_process(case, names):
     algorithm, kwargs = CASES[case]
     alone = build(names, algorithm, **kwargs).learn(10**9, callback=Stop(5))

@@ -161,7 +161,7 @@ def test_messages_have_seeds_and_fitness_but_no_weights(names, workers):
 
 
 def test_a_cluster_without_room_or_that_is_not_there(workers, names, monkeypatch):
-    monkeypatch.setattr("lm_gym.agents.algorithms.ray_evaluator.PATIENCE", 0.5)
+    monkeypatch.setattr("lm_gym.agents.algorithms.ray_staff.PATIENCE", 0.5)
     agent = build(names)
     with (
         RayEvaluator(1, gpus=1) as agent.evaluator,

@@ -25,9 +25,9 @@ def without_workers(run_dir):
     return [{key: value for key, value in row.items() if not key.startswith("ray/")} for row in curve(run_dir)]
 
 
-def begin_kill_and_resume(given, folder):
+def begin_kill_and_resume(given, folder, kind="workers"):
     """Train with two workers, kill the process at the first checkpoint, and resume without workers."""
-    command = [sys.executable, "-m", "agents.train", *given, "--ray.workers=2"]
+    command = [sys.executable, "-m", "agents.train", *given, f"--ray.{kind}=2"]
     with subprocess.Popen(command, cwd=ROOT, start_new_session=True) as process:
         deadline = time.monotonic() + 300
         while not list((folder / "checkpoints").glob("[0-9]*")):
@@ -36,7 +36,7 @@ def begin_kill_and_resume(given, folder):
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
-    main([f"--resume={folder}", "--ray.workers=null"])
+    main([f"--resume={folder}", f"--ray.{kind}=null"])
 
 
 def test_a_driver_that_is_killed_is_resumed(tmp_path, monkeypatch):
@@ -62,3 +62,13 @@ def test_a_run_that_shares_its_batches_is_resumed_without_workers(tmp_path, monk
     assert [row.keys() for row in ours] == [row.keys() for row in theirs]
     assert ours == [pytest.approx(row, rel=1e-3, abs=1e-4) for row in theirs]
     assert any("ray/bytes" in row for row in curve(tmp_path / "killed"))
+
+
+def test_a_run_whose_rollouts_workers_draw_is_resumed_without_them(tmp_path, monkeypatch):
+    data = write_corpus(tmp_path / "people")
+    monkeypatch.chdir(ROOT)
+    given = (*GRADIENT[:-1], "--agent.lag=2", "--agent.max_ratio=1.5")
+    main(options(data, tmp_path / "whole", *given))
+    begin_kill_and_resume(options(data, tmp_path / "killed", *given), tmp_path / "killed", "rollout_workers")
+    assert without_workers(tmp_path / "killed") == without_workers(tmp_path / "whole")
+    assert any("ray/bytes_up" in row for row in curve(tmp_path / "killed"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ import torch as th
 from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecEnv
 from torch.nn import functional
 
@@ -17,12 +19,18 @@ from lm_gym.agents.algorithms.all_choices import TextRewards, all_choices_loss
 from lm_gym.agents.algorithms.behaviours import Behaviour, Samples
 from lm_gym.agents.algorithms.estimators import Advantage, Baseline, coefficients, policy_gradient_loss
 from lm_gym.agents.algorithms.gradient_algorithm import GradientAlgorithm
+from lm_gym.agents.algorithms.importance import importance_ratios, ratio_logs, reweighted
+from lm_gym.agents.algorithms.older_weights import WeightHistory, Weights
 from lm_gym.agents.algorithms.pairing import Estimator, EstimatorArguments, pair_steps
+from lm_gym.agents.algorithms.rollouts import EpisodeRollout, Rollouts, TextRollout
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
 from lm_gym.agents.algorithms.text_likelihoods import Likelihood, passes, text_log_likelihood
 from lm_gym.agents.algorithms.trajectories import Trajectories, play_episodes, positions_decided
 from lm_gym.agents.model.packed import entropy, mean_entropy
 from lm_gym.agents.model.policy import LMPolicy
+
+CLOSED_FORM = "learns from every choice in closed form here: give a number of samples"
+_LEARNING = 1  # purpose of random numbers: dropout while the policy learns from episodes, apart from playing them
 
 
 class EpisodicREINFORCE(GradientAlgorithm):
@@ -42,6 +50,9 @@ class EpisodicREINFORCE(GradientAlgorithm):
         likelihood: `exact`, the product of the probabilities of all decisions; or an estimate of the likelihood of the
             finished text, of those in `text_likelihoods`.
         masks: number of random masks of the estimates `elbo` and `coupled`.
+        lag, sync_every: how old the weights are that draw the rollouts (see `WeightHistory`).
+        max_ratio: the bound of importance weights of rollouts of older weights.
+        rollouts: where rollouts are drawn.
     """
 
     samples: int | Literal["auto", "all"]
@@ -52,6 +63,11 @@ class EpisodicREINFORCE(GradientAlgorithm):
     entropy_coef: float
     likelihood: Likelihood
     masks: int
+    lag: int
+    sync_every: int
+    max_ratio: float
+    rollouts: Rollouts
+    _recorded: dict[int, Weights]
     _told: TextRewards | None = None  # rewards of every choice in the texts of the current episodes
     _average = 0.0  # the moving average of returns
     _average_weight = 0.0  # and its bias correction
@@ -68,17 +84,22 @@ class EpisodicREINFORCE(GradientAlgorithm):
                 return callback.on_step()
 
         callback.on_rollout_start()
-        with self._keyed_randomness(self._n_updates):
-            self.env.seed(self._key(self._n_updates))
-            with self._precision():
-                episodes = play_episodes(self.policy, self.env, observe, self._episodes_begin)
-            if episodes is None:
-                return False
-            callback.on_rollout_end()
+        self.rollouts.begin(self)
+        rollout = self.rollouts.take(self)
+        if rollout is None:
+            episodes = self._play(self.policy, self._n_updates, observe)
+        else:
+            assert isinstance(rollout, EpisodeRollout)
+            episodes = rollout.replayed(observe)
+            self.forward_passes += rollout.encoded
+        if episodes is None:
+            return False
+        callback.on_rollout_end()
+        with self._keyed_randomness(self._n_updates, _LEARNING):
             self.policy.set_training_mode(True)
             spent = replace(self.policy.encoder.spent) if isinstance(self.policy, LMPolicy) else None
             with self._precision():
-                loss, logs = self._episode_loss(episodes)
+                loss, logs = self._episode_loss(episodes, None if rollout is None else rollout.log_probs)
             self._descend(loss, self.num_timesteps, logs)
         encoded = len(episodes.actions)
         if spent is not None and self._reads_steps:
@@ -88,6 +109,63 @@ class EpisodicREINFORCE(GradientAlgorithm):
         self.backward_passes += learned
         self._dump_logs_if_due()
         return True
+
+    def _play(
+        self, policy: BasePolicy, update: int, observe: Callable[[list[dict[str, Any]], NDArray[np.bool_]], bool]
+    ) -> Trajectories | None:
+        """Sample the episodes from which an update learns, one in each row; None if `observe` stops them."""
+        assert self.env is not None
+        with self._keyed_randomness(update), self._precision():
+            self.env.seed(self._key(update))
+            return play_episodes(policy, self.env, observe, self._episodes_begin)
+
+    # ------------------------------------------------------------------ rollouts of older weights
+
+    @property
+    def on_policy(self) -> bool:
+        """Whether every update learns from rollouts of the weights that it changes."""
+        return self.lag == 0 and self.sync_every == 1
+
+    @property
+    def history(self) -> WeightHistory:
+        """The weights that rollouts of later updates need."""
+        return WeightHistory(self.lag, self.sync_every, self._recorded)
+
+    @property
+    def unsampled(self) -> str | None:
+        """Why updates do not learn from samples that could be drawn apart, and a way out; None if they do."""
+        assert self.env is not None
+        if self.likelihood != "exact":
+            return f"likelihood={self.likelihood!r} gives no ratio of probabilities: use likelihood='exact'"
+        return None if self._step_estimator(self.env) is None else f"samples={self.samples!r} {CLOSED_FORM}"
+
+    def batch_draws(self) -> tuple[int, int]:
+        """Return the number of texts drawn before the current batch, and of those of a batch; 0 for whole episodes."""
+        assert self.env is not None
+        texts = self._texts(self.env)
+        return (0, 0) if texts is None else (texts.batch_draws, texts.draws_per_batch)
+
+    def roll_out(self, policy: BasePolicy, update: int) -> TextRollout | EpisodeRollout:
+        """Draw the rollout for an update from a policy, which may have older weights than the agent's own."""
+        steps: list[tuple[list[dict[str, Any]], NDArray[np.bool_]]] = []
+
+        def note(infos: list[dict[str, Any]], running: NDArray[np.bool_]) -> bool:
+            steps.append((infos, running))
+            return True
+
+        episodes = self._play(policy, update, note)
+        assert episodes is not None
+        obs, _ = policy.obs_to_tensor(episodes.observations)
+        actions = th.as_tensor(episodes.actions, device=self.device)
+        policy.set_training_mode(True)
+        with self._keyed_randomness(update, _LEARNING), self._precision(), th.no_grad():
+            _, log_probs, _ = policy.evaluate_actions(obs, actions)  # type: ignore[operator]
+        return EpisodeRollout(episodes, log_probs.cpu().numpy(), steps, len(episodes.actions))
+
+    def _rollout_logs(self, ratios: th.Tensor) -> dict[str, float | th.Tensor]:
+        """Return what is logged about rollouts that were drawn apart from learning."""
+        lag = self._n_updates - self.history.version(self._n_updates)
+        return {"train/lag": lag, **ratio_logs(ratios, self.max_ratio), **self.rollouts.logs()}
 
     @property
     def _asked(self) -> EstimatorArguments:
@@ -105,12 +183,19 @@ class EpisodicREINFORCE(GradientAlgorithm):
         told = self._step_estimator(self.env) is not None
         self._told = TextRewards.of(TextEnvironments(self.env)) if told else None
 
-    def _episode_loss(self, episodes: Trajectories) -> tuple[th.Tensor, dict[str, float]]:
-        """Compute the loss of whole episodes, from every choice at each step or from one sample."""
+    def _episode_loss(
+        self, episodes: Trajectories, older: NDArray[np.float32] | None
+    ) -> tuple[th.Tensor, dict[str, float | th.Tensor]]:
+        """Compute the loss of whole episodes, from every choice at each step or from one sample.
+
+        Args:
+            episodes: episodes of S steps.
+            older: log π_old [S] of the policy that played them; None if the current policy did.
+        """
         assert self.env is not None
         estimator = self._step_estimator(self.env)
         if self._told is None or estimator is None:
-            return self._sampled_loss(episodes)
+            return self._sampled_loss(episodes, older)
         obs, _ = self.policy.obs_to_tensor(episodes.observations)
         assert isinstance(obs, dict)
         rows = th.as_tensor(episodes.running, device=self.device).nonzero()[:, 0]
@@ -118,14 +203,16 @@ class EpisodicREINFORCE(GradientAlgorithm):
         log_probs = self.policy.step_log_probs(obs)  # [S, n]
         loss, _ = all_choices_loss(log_probs, rewards, estimator.advantage, estimator.log_scale)
         H = entropy(log_probs).mean() if self.entropy_coef else mean_entropy(log_probs)
-        logs = {
+        logs: dict[str, float | th.Tensor] = {
             "train/policy_gradient_loss": loss.item(),
             "train/entropy_loss": -H.item(),
             "train/mean_position_reward": float(episodes.rewards[episodes.running].mean()),
         }
         return (loss - self.entropy_coef * H if self.entropy_coef else loss), logs
 
-    def _sampled_loss(self, episodes: Trajectories) -> tuple[th.Tensor, dict[str, float]]:
+    def _sampled_loss(
+        self, episodes: Trajectories, older: NDArray[np.float32] | None
+    ) -> tuple[th.Tensor, dict[str, float | th.Tensor]]:
         """Compute the loss of whole episodes with one sample per step."""
         gamma = 1.0 if self.gamma == "auto" else self.gamma
         G = episodes.returns(gamma).to(self.device)[None]
@@ -146,10 +233,15 @@ class EpisodicREINFORCE(GradientAlgorithm):
         if baseline == "leave_one_out":
             expected, baseline = episodes.leave_one_out(gamma, size).to(self.device), "none"
         drawn = Samples(th.as_tensor(episodes.actions, device=self.device)[None], log_prob[None], th.ones_like(G))
+        logs: dict[str, float | th.Tensor] = {}
+        if older is not None:
+            wholes = th.as_tensor(episodes.running.nonzero()[0], device=self.device)
+            ratios = importance_ratios(drawn.log_probs, th.as_tensor(older, device=self.device)[None], wholes)
+            drawn, logs = reweighted(drawn, ratios, self.max_ratio), self._rollout_logs(ratios)
         c = coefficients(G, drawn, baseline=baseline, advantage=advantage, expected=expected)
         exact = self.likelihood == "exact"
         gradient_loss = policy_gradient_loss(c, drawn) if exact else self._estimated_loss(episodes, c[0])
-        logs = {
+        logs |= {
             "train/policy_gradient_loss": gradient_loss.item(),
             "train/value_loss": value_loss.item(),
             "train/return_variance": G.var().item(),

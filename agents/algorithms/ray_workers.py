@@ -62,7 +62,7 @@ class Worker:
     number: int
     actor: Any
     place: str = "not started yet"
-    chunks: dict[Any, range] = field(default_factory=dict)  # what it computes, by the reference to the result
+    work: dict[Any, range] = field(default_factory=dict)  # numbers of what it computes, by the reference to the result
     updated: Any = None  # reference to its last update
 
     def failure(self, error: RayTaskError) -> WorkerError:

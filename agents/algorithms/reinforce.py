@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
-from typing import Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import torch as th
 from gymnasium import spaces
@@ -16,8 +16,8 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
 from torch.nn import functional
 
-from lm_gym.agents.algorithms.behaviours import Behaviour, draw
-from lm_gym.agents.algorithms.episodic import EpisodicREINFORCE
+from lm_gym.agents.algorithms.behaviours import Behaviour, Samples, draw
+from lm_gym.agents.algorithms.episodic import CLOSED_FORM, EpisodicREINFORCE
 from lm_gym.agents.algorithms.estimators import (
     Advantage,
     Baseline,
@@ -25,14 +25,18 @@ from lm_gym.agents.algorithms.estimators import (
     kl_divergence,
 )
 from lm_gym.agents.algorithms.gradient_algorithm import GradientAlgorithm, Update
+from lm_gym.agents.algorithms.importance import importance_ratios, reweighted
+from lm_gym.agents.algorithms.older_weights import Weights
 from lm_gym.agents.algorithms.pairing import Plan, check_episodes, plan
+from lm_gym.agents.algorithms.rollouts import EpisodeRollout, Rollouts, TextRollout
 from lm_gym.agents.algorithms.text_environments import TextEnvironments
 from lm_gym.agents.algorithms.text_likelihoods import Likelihood
-from lm_gym.agents.algorithms.text_updates import all_choices_update, sampled_update
+from lm_gym.agents.algorithms.text_updates import all_choices_update, sample_rewards, sampled_update
+from lm_gym.agents.model.devices import upload
 from lm_gym.agents.model.packed import Packed, entropy, mean_entropy
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.model.text_encoder import TensorObservation
-from lm_gym.bounds import NonNegativeFloat, PositiveInt, UnitInterval
+from lm_gym.bounds import Interval, NonNegativeFloat, NonNegativeInt, PositiveInt, UnitInterval
 from lm_gym.naming import check_choice
 
 
@@ -83,6 +87,10 @@ class REINFORCE(EpisodicREINFORCE):
         likelihood: how the likelihood of texts that take several steps is computed: `exact`, or, for comparison, an
             estimate from the literature: `one_step | elbo | coupled` (`lm_gym.agents.algorithms.text_likelihoods`).
         masks: number of random masks of the estimates `elbo` and `coupled`.
+        lag: number of updates between the weights that draw samples and the update that learns from them, at least.
+            With 0 and `sync_every` 1, the policy that learns draws its samples itself.
+        sync_every: number of updates whose samples are drawn with the same weights.
+        max_ratio: bound of the ratio π(a)/π_old(a) by which samples of older weights are weighted, at least 1.
 
     Raises:
         ValueError: a name is unknown, or a combination is meaningless. The message says what to do.
@@ -93,6 +101,8 @@ class REINFORCE(EpisodicREINFORCE):
         "MlpPolicy": ActorCriticPolicy,
         "MultiInputPolicy": MultiInputActorCriticPolicy,
     }
+
+    plays_apart: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -111,6 +121,9 @@ class REINFORCE(EpisodicREINFORCE):
         supervised_coef: NonNegativeFloat = 0.0,
         likelihood: Likelihood = "exact",
         masks: PositiveInt = 1,
+        lag: NonNegativeInt = 0,
+        sync_every: PositiveInt = 1,
+        max_ratio: Annotated[float, Interval(1)] = 2.0,
         **gradient_algorithm: Any,
     ) -> None:
         self.samples, self.exploration = samples, exploration
@@ -118,6 +131,9 @@ class REINFORCE(EpisodicREINFORCE):
         self.entropy_coef, self.kl_coef, self.supervised_coef = entropy_coef, kl_coef, supervised_coef
         check_choice("likelihood", likelihood, get_args(Likelihood))
         self.likelihood, self.masks = likelihood, masks
+        self.lag, self.sync_every, self.max_ratio = lag, sync_every, max_ratio
+        self.rollouts = Rollouts()
+        self._recorded: dict[int, Weights] = {}
         self._reference: LMPolicy | None = None
         super().__init__(policy, env, learning_rate, **gradient_algorithm)
 
@@ -150,8 +166,10 @@ class REINFORCE(EpisodicREINFORCE):
             self._check_likelihood(env)
         if self._texts(env) is None and not distribution:
             self._check_episodes(env)
+            self._check_lag()
             return
         super()._check_env(env)
+        self._check_lag()
         texts = TextEnvironments(env)
         plan = self._plan(texts)
         if plan.behaviour != "policy" and not plan.estimator.alone:
@@ -193,6 +211,14 @@ class REINFORCE(EpisodicREINFORCE):
             grouped = self._plays_texts and TextEnvironments(env).first.group_size > 1
             check_episodes(self._asked, grouped=grouped)
 
+    def _check_lag(self) -> None:
+        """Refuse older weights if there are no samples that a ratio could correct."""
+        if not self.on_policy and self.unsampled is not None:
+            raise ValueError(
+                f"lag={self.lag} and sync_every={self.sync_every} draw samples with older weights, and "
+                f"{self.unsampled}; or leave them at 0 and 1"
+            )
+
     def _check_likelihood(self, env: VecEnv) -> None:
         """Refuse estimates of the likelihood of tokens if steps do not fill exactly the positions that are due."""
         several = isinstance(env.action_space, spaces.MultiDiscrete) and self._plays_texts and self._texts(env) is None
@@ -219,21 +245,30 @@ class REINFORCE(EpisodicREINFORCE):
 
     @property
     def forward_passes_per_pass(self) -> int:
-        """Forward passes of one pass: one per text, and another one if there is a reference model."""
-        return (2 if self._refers else 1) * super().forward_passes_per_pass
+        """Forward passes of one pass: one per text, and others for a reference model and for older weights."""
+        drawn = 0 if self.on_policy else 1 + (self.behaviour == "reference")
+        learned = 1 + (self.kl_coef > 0 or (self._refers and self.on_policy))
+        return (drawn + learned) * super().forward_passes_per_pass
 
     # ------------------------------------------------------------------ an update on whole texts
 
     def _update(self, obs: TensorObservation, texts: TextEnvironments) -> Update:
+        self.rollouts.begin(self)
         packed = self.sharing.positions(self.policy, obs)
-        reference = self._reference_log_probs(obs)
+        rollout = self.rollouts.take(self)
+        reference = None
+        if self.kl_coef or rollout is None:
+            reference = self._reference_log_probs(obs)
+            self.forward_passes += 0 if reference is None else len(obs["input_ids"])
         plan = self._plan(texts)
         if plan.samples is None:
             update = all_choices_update(packed, texts, plan.estimator)
+        elif rollout is None:
+            drawn, rewards = self._draw(packed, texts, plan, reference)
+            update = self._learn(packed, texts, plan, drawn, rewards)
         else:
-            wider = self._wider(plan.behaviour, texts, reference)
-            drawn = draw(packed.log_probs, plan.samples, plan.behaviour, self.exploration, wider)
-            update = sampled_update(packed, texts, plan, drawn, self._learned_baseline, variance=self.logs_now)
+            assert isinstance(rollout, TextRollout)
+            update = self._learn_from_rollout(packed, texts, plan, rollout)
         loss, logs = update.loss, update.logs
         if self.entropy_coef:
             H = entropy(packed.log_probs).mean()
@@ -250,6 +285,53 @@ class REINFORCE(EpisodicREINFORCE):
             loss = loss + self.supervised_coef * supervised_loss
             logs["train/supervised_loss"] = supervised_loss
         return replace(update, loss=loss)
+
+    def _draw(
+        self, packed: Packed, texts: TextEnvironments, plan: Plan, reference: th.Tensor | None
+    ) -> tuple[Samples, th.Tensor]:
+        """Draw samples from a policy at the positions of the current texts, and compute their rewards [K, Q]."""
+        assert plan.samples is not None
+        wider = self._wider(plan.behaviour, texts, reference)
+        drawn = draw(packed.log_probs, plan.samples, plan.behaviour, self.exploration, wider)
+        return drawn, sample_rewards(packed, texts, drawn.actions)
+
+    def _learn(self, packed: Packed, texts: TextEnvironments, plan: Plan, drawn: Samples, rewards: th.Tensor) -> Update:
+        return sampled_update(packed, texts, plan, drawn, rewards, self._learned_baseline, variance=self.logs_now)
+
+    def _learn_from_rollout(self, packed: Packed, texts: TextEnvironments, plan: Plan, rollout: TextRollout) -> Update:
+        """Learn from samples of older weights."""
+        drawn = rollout.samples(packed)
+        older, rewards = upload(rollout.log_probs, self.device), upload(rollout.rewards, self.device)
+        ratios = importance_ratios(drawn.log_probs, older, None if plan.estimator.alone else packed.rows)
+        update = self._learn(packed, texts, plan, reweighted(drawn, ratios, self.max_ratio), rewards)
+        self.forward_passes += rollout.encoded
+        return replace(update, logs=update.logs | self._rollout_logs(ratios))
+
+    @property
+    def unsampled(self) -> str | None:
+        """See EpisodicREINFORCE."""
+        assert self.env is not None
+        texts = self._texts(self.env)
+        if texts is None:
+            return super().unsampled
+        return None if self._plan(texts).samples else f"samples={self.samples!r} {CLOSED_FORM}"
+
+    def roll_out(self, policy: BasePolicy, update: int) -> TextRollout | EpisodeRollout:
+        """See EpisodicREINFORCE."""
+        assert self.env is not None
+        texts = self._texts(self.env)
+        if texts is None:
+            return super().roll_out(policy, update)
+        assert isinstance(policy, LMPolicy)
+        policy.set_training_mode(True)
+        obs, _ = policy.obs_to_tensor(self._last_obs)
+        assert isinstance(obs, dict)
+        plan, encoded = self._plan(texts), len(obs["input_ids"])
+        with self._keyed_randomness(update), self._precision(), th.no_grad():
+            packed = self.sharing.positions(policy, obs)
+            reference = self._reference_log_probs(obs) if plan.behaviour == "reference" else None
+            drawn, rewards = self._draw(packed, texts, plan, reference)
+        return TextRollout.of(drawn, rewards, encoded if reference is None else 2 * encoded)
 
     def _wider(self, behaviour: str, texts: TextEnvironments, reference: th.Tensor | None) -> th.Tensor | None:
         """Compute the distribution that is mixed into the policy, [n] or [Q, n]; None for uniform."""
@@ -271,7 +353,6 @@ class REINFORCE(EpisodicREINFORCE):
         if self._reference is None:
             return None
         self._reference.set_training_mode(False)
-        self.forward_passes += len(obs["input_ids"])
         with th.no_grad():
             return self.sharing.positions(self._reference, obs).log_probs
 
@@ -287,4 +368,5 @@ class REINFORCE(EpisodicREINFORCE):
         return ([*names, "_reference"] if self._refers else names), variables
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_reference", "_told"]
+        known = ("_recorded",) if self.on_policy else ()  # weights that the policy has anyway
+        return [*super()._excluded_save_params(), "_reference", "_told", "rollouts", *known]

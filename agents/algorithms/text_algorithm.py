@@ -59,6 +59,7 @@ class TextAlgorithm(Bounded, SavedAlgorithm):
         decided: reasons for the settings that the table of defaults decided, by name of the setting.
         shared: the work that Ray workers can share: members of a `"population"`, or texts of a `"batch"`; None if they
             cannot share any.
+        plays_apart: whether Ray workers can play its rollouts, apart from the process that learns.
         family: group of the algorithm in reports: `"policy gradient"`, `"supervised"` or `"gradient-free"`.
         learns_after_many_steps: whether callbacks see several steps of the environment between two updates.
         budget_spent: returns the spent fraction of a budget in other units than timesteps, 0 to 1; schedules and `done`
@@ -70,6 +71,7 @@ class TextAlgorithm(Bounded, SavedAlgorithm):
     family: ClassVar[str] = "policy gradient"
     learns_after_many_steps: ClassVar[bool] = False
     shared: ClassVar[Literal["population", "batch"] | None] = None
+    plays_apart: ClassVar[bool] = False
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"LMPolicy": LMPolicy}
     library_types: ClassVar[Mapping[str, Any]] = {"stats_window_size": PositiveInt}
     policy: LMPolicy
@@ -221,16 +223,16 @@ class TextAlgorithm(Bounded, SavedAlgorithm):
         self._last_obs = self.env.reset()  # type: ignore[assignment]
 
     @contextmanager
-    def _keyed_randomness(self, number: int) -> Iterator[None]:
-        """Seed torch's global generators by (seed, number), and restore them afterwards."""
+    def _keyed_randomness(self, number: int, *purpose: int) -> Iterator[None]:
+        """Seed torch's global generators by (seed, number) and perhaps a purpose, and restore them afterwards."""
         devices = [self.device] if self.device.type == "cuda" else []
         with th.random.fork_rng(devices=devices):
-            th.manual_seed(self._key(number))
+            th.manual_seed(self._key(number, *purpose))
             yield
 
-    def _key(self, number: int) -> int:
+    def _key(self, number: int, *purpose: int) -> int:
         """Return a 31-bit seed for update `number` of this run; -1 is for building the policy."""
-        return int(np.random.SeedSequence([self.seed or 0, number + 1]).generate_state(1)[0] >> 1)
+        return int(np.random.SeedSequence([self.seed or 0, number + 1, *purpose]).generate_state(1)[0] >> 1)
 
     @property
     def forward_passes_per_pass(self) -> int:

@@ -51,7 +51,12 @@ class TextEnvironments:
     @property
     def batch_draws(self) -> int:
         """The count of the sampler before it drew the current texts; reset(options={"draws": …}) draws them again."""
-        return self.first.draws - self.first.num_envs // self.first.group_size
+        return self.first.draws - self.draws_per_batch
+
+    @property
+    def draws_per_batch(self) -> int:
+        """The number of texts that the sampler draws for the rows of a batch."""
+        return self.first.num_envs // self.first.group_size
 
     def position_rewards(
         self, actions: NDArray[np.int64], target_log_probs: NDArray[np.float32] | None = None

@@ -47,11 +47,18 @@ def all_choices_update(packed: Packed, texts: TextEnvironments, estimator: Estim
     return Update(loss, packed.unpack(drawn).cpu().numpy(), len(drawn), logs)
 
 
+def sample_rewards(packed: Packed, texts: TextEnvironments, actions: th.Tensor) -> th.Tensor:
+    """Return the rewards of K samples [K, Q] of the current texts at each position, float32 [K, Q]."""
+    rewards = texts.position_rewards(_arranged(packed, actions).cpu().numpy())
+    return upload(rewards, packed.log_probs.device)[:, packed.rows, packed.slots]
+
+
 def sampled_update(
     packed: Packed,
     texts: TextEnvironments,
     plan: Plan,
     drawn: Samples,
+    rewards: th.Tensor,
     learned: LearnedBaseline,
     *,
     variance: bool,
@@ -63,15 +70,13 @@ def sampled_update(
         texts: the current texts.
         plan: the estimator and the baseline.
         drawn: the samples.
+        rewards: their rewards, float32 [K, Q].
         learned: computes the baselines `value` and `moving_average`: the baseline's name, the policy and an estimate of
             E[G] at each position, [Q] → b, and the loss that trains it, a scalar.
         variance: whether to log the variance of the gradient, which costs a pass over all choices.
     """
     estimator, K = plan.estimator, len(drawn.actions)
-    actions = drawn.actions.new_zeros((K, *packed.shape))  # [K, N, T]
-    actions[:, packed.rows, packed.slots] = drawn.actions
-    played = actions.cpu().numpy()
-    r_t = upload(texts.position_rewards(played), packed.log_probs.device)  # [K, N, T]
+    r_t = _arranged(packed, rewards)  # [K, N, T]
     G = returns_to_go(r_t, estimator.gamma)[:, packed.rows, packed.slots]  # [K, Q]
     dead = dead_positions(G)
     expected: th.Tensor | float = 0.0
@@ -80,6 +85,7 @@ def sampled_update(
         expected, baseline_loss = learned(plan.baseline, packed, (drawn.weights * G).sum(0))
     elif plan.baseline in ("greedy", "counterfactual"):
         greedy = packed.unpack(packed.log_probs.detach().argmax(-1)).cpu().numpy()  # [N, T]
+        played = _arranged(packed, drawn.actions).cpu().numpy()  # [K, N, T]
         ask = greedy_returns if plan.baseline == "greedy" else counterfactual_returns
         returns = ask(texts.position_rewards, played, greedy, estimator.gamma).to(G.device)
         expected = returns[:, packed.rows, packed.slots]
@@ -96,4 +102,12 @@ def sampled_update(
         logs["train/value_loss"] = baseline_loss
     if K > 1 and variance:
         logs["train/gradient_variance"] = gradient_variance(c, drawn, packed.log_probs)
-    return Update(gradient_loss + baseline_loss, played[0], drawn.actions.numel(), logs)
+    played_first = packed.unpack(drawn.actions[0]).cpu().numpy()
+    return Update(gradient_loss + baseline_loss, played_first, drawn.actions.numel(), logs)
+
+
+def _arranged(packed: Packed, values: th.Tensor) -> th.Tensor:
+    """Arrange values [K, Q] like the actions of K samples, [K, N, T]; 0 where padded."""
+    arranged = values.new_zeros((len(values), *packed.shape))
+    arranged[:, packed.rows, packed.slots] = values
+    return arranged

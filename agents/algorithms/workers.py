@@ -6,6 +6,7 @@ import hashlib
 import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
@@ -59,8 +60,12 @@ class AgentReplica(Generic[A]):
 
     def __init__(self, start: Start) -> None:
         self.agent: A = start.load()
+
+    @cached_property
+    def _texts(self) -> TextEnvironments:
+        """The replica's texts."""
         assert self.agent.env is not None
-        self._texts = TextEnvironments(self.agent.env)
+        return TextEnvironments(self.agent.env)
 
     def checksum(self) -> str:
         """Hash the weights and the state of the optimizer."""

@@ -77,7 +77,7 @@ SECTIONS = {
     "budget": "how long to train; give one",
     "evaluation": "evaluation on the validation split",
     "checkpoint": "checkpoints, from which a stopped run resumes",
-    "ray": "workers on a Ray cluster, which share a population or a batch",
+    "ray": "workers on a Ray cluster",
 }
 _NAMES = {  # of the sections whose options are known without a model library
     "env": [one.name for one in fields(EnvSettings)],

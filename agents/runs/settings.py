@@ -173,18 +173,20 @@ class CheckpointSettings:
 @bounded
 @dataclass(frozen=True)
 class RaySettings:
-    """Workers on a Ray cluster that evaluate a population, with the same result, or encode the texts of a batch.
+    """Workers on a Ray cluster that evaluate a population, encode the texts of a batch, or draw rollouts.
 
     Args:
         address: "local" starts a cluster on this machine, "auto" finds the one that runs on it, and HOST:PORT is the
             address of a cluster's head.
-        workers: number of workers; null to use this process only.
+        workers: number of workers that evaluate a population or encode a batch; null to use this process only.
+        rollout_workers: number of workers that draw rollouts for the process that learns; null to draw them here.
         gpus: GPUs of each worker, such as 0.5 for two workers on one GPU; null for one if the device is a GPU.
         checksum_every: generations or updates between two comparisons of the workers' weights.
     """
 
     address: str = "local"
     workers: PositiveInt | None = None
+    rollout_workers: PositiveInt | None = None
     gpus: NonNegativeFloat | None = None
     checksum_every: PositiveInt = 10
 
