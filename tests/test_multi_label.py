@@ -213,6 +213,17 @@ def test_every_algorithm_learns(algorithm, tmp_path):
     assert evaluate(model.policy, make()).metrics.keys() >= {"micro_f1", "macro_f1", "subset_accuracy", "accuracy"}
 
 
+def test_an_agent_refuses_as_many_other_labels():
+    agent = ALGORITHMS["supervised"]("LMPolicy", make(), policy_kwargs=small(make()), seed=0, device="cpu")
+    agent.set_env(make())
+    other = make([{**row, "labels": ["bs" if label == "cer" else label for label in row["labels"]]} for row in RECORDS])
+    for go_on in (agent.set_env, lambda env: evaluate(agent.policy, env)):
+        with pytest.raises(
+            ValueError, match=r"the agent has labels=\['a', 'b', 'cer'\], but .* has \['a', 'b', 'bs'\]"
+        ):
+            go_on(other)
+
+
 @pytest.mark.parametrize("algorithm", ["supervised", "reinforce"])
 def test_decisions_are_learned(algorithm):
     rows = [{"text": "a" if i % 2 else "d", "labels": ["a"] if i % 2 else ["d", "e"]} for i in range(16)]

@@ -117,7 +117,7 @@ class TextAlgorithm(Bounded, SavedAlgorithm):
             self._check_env(self.env)
             if issubclass(self.policy_class, LMPolicy):
                 task = TextEnvironments(self.env).first.task
-                check_labels(self.policy_kwargs.get("labels"), task)
+                check_labels(self.policy_kwargs.get("labels"), self.policy_kwargs.get("facts"), task)
                 self.policy_kwargs = {**task.policy_arguments, **self.policy_kwargs}
         with self._keyed_randomness(-1):
             self._setup_policy()
@@ -132,7 +132,8 @@ class TextAlgorithm(Bounded, SavedAlgorithm):
         """
         super().set_env(env, force_reset)
         if self.env is not None and isinstance(self.policy, LMPolicy):
-            check_labels(self.policy_kwargs.get("labels"), TextEnvironments(self.env).first.task)
+            task = TextEnvironments(self.env).first.task
+            check_labels(self.policy_kwargs.get("labels"), self.policy_kwargs.get("facts"), task)
 
     def _setup_policy(self) -> None:
         """Build the policy; its random numbers are keyed."""

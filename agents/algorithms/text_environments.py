@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -92,11 +92,19 @@ class TextEnvironments:
             yield vector, [np.split(part, len(self.vectors), axis=1)[i] for part in given]
 
 
-def check_labels(labels: Sequence[str] | None, task: Task) -> None:
-    """Raise ValueError unless an agent's labels are those of a task, in the same order."""
+def check_labels(labels: Sequence[str] | None, facts: Mapping[str, Any] | None, task: Task) -> None:
+    """Raise ValueError unless an agent's labels are those of a task, in the same order, and its facts are the task's.
+
+    Args:
+        labels: an argument of the agent's LMPolicy; None is not compared.
+        facts: another one; None is not compared.
+        task: the task.
+    """
+    way_out = "use the data that the agent was trained on, or start a new agent from its checkpoint"
     if labels is not None and tuple(labels) != task.choice_names:
         own, other = ", ".join(labels), ", ".join(map(str, task.choice_keys()))
-        raise ValueError(
-            f"the agent has the labels {own}, but {task.env_id} has {other}: use the data that the agent was trained "
-            "on, or start a new agent from its checkpoint"
-        )
+        raise ValueError(f"the agent has the labels {own}, but {task.env_id} has {other}: {way_out}")
+    there = task.policy_arguments.get("facts") or {}
+    for name, value in (facts or {}).items():
+        if value != there.get(name):
+            raise ValueError(f"the agent has {name}={value}, but {task.env_id} has {there.get(name)}: {way_out}")
