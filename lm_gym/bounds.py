@@ -17,6 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, 
 from lm_gym.naming import among
 
 F = TypeVar("F", bound=Callable[..., Any])
+_NAMES: Mapping[Any, str] = {bool: "True or False", str: "a string", NoneType: "None"}  # of types, in messages
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,10 @@ def check_value(name: str, value: Any, declared: Any) -> None:
         number = "a number" if any(kind is float for kind, _ in arms) else "a whole number"
         named = [number] * numeric + [repr(choice) for choice in choices] + ["None"] * ((NoneType, None) in arms)
         raise ValueError(f"{name} must be {' or '.join(named)}, got {value!r}")
-    raise ValueError(f"{name} must be finite, got {value}")
+    if _is_number(value):
+        raise ValueError(f"{name} must be finite, got {value}")
+    named = [_NAMES.get(kind) or str(getattr(kind, "__name__", kind)) for kind, _ in arms]
+    raise ValueError(f"{name} must be {' or '.join(named)}, got {value!r}")
 
 
 def _checked(function: F, target: Callable[..., Any]) -> F:

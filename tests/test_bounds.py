@@ -67,6 +67,7 @@ def example(
     names: Sequence[str] = (),
     kind: Literal["first", "second"] = "first",
     on: bool = False,
+    name: str = "",
     free: Any = None,
     unknown: "OnlyATypeCheckerKnows" = None,  # noqa: F821
 ) -> str:
@@ -111,6 +112,9 @@ def test_values_within_their_bounds_pass(arguments):
         ({"weights": {"a": -1}}, "weights.a must be at least 0, got -1"),
         ({"triple": (1, 2, math.nan)}, r"triple\[2\] must be finite, got nan"),
         ({"kind": "secnd"}, "unknown kind='secnd'.*did you mean 'second'"),
+        ({"on": "no"}, "on must be True or False, got 'no'"),
+        ({"names": None}, "names must be Sequence, got None"),
+        ({"name": None}, "name must be a string, got None"),
         *(({"free": value}, f"free must be finite, got {value}") for value in BAD),
         *(({"unknown": value}, f"unknown must be finite, got {value}") for value in BAD),
         *(({"rate": value}, f"rate must be finite, got {value}") for value in BAD),

@@ -83,6 +83,7 @@ def test_the_first_reset_begins_every_row():
         ({}, [0.0, 1.0, 2.0, 3.0], TypeError, "give integers in 0 … 8"),
         ({}, [0, 1], ValueError, r"shape \(2,\)"),
         ({}, 0, ValueError, r"shape \(\)"),
+        ({}, [[0, 1, 2, 3]], ValueError, r"shape \(1, 4\): it must be \(4,\)"),
         ({"actions": "distribution"}, np.full((4, 9), np.nan), ValueError, "row 0 .* contain nan"),
         ({"actions": "distribution"}, np.full((4, 9), -np.inf), ValueError, "contain -inf"),
         ({"actions": "distribution"}, np.zeros((4, 8)), ValueError, "shape"),
@@ -96,6 +97,19 @@ def test_bad_actions(options, actions, error, message):
     with pytest.raises(error, match=message):
         made.step(np.array(actions))
     assert pickle.dumps(made.episodes.observation) == before
+
+
+def test_an_action_of_a_single_environment_is_one_number():
+    made = lm_gym.NEREnv(dataset=DATA[NER])
+    made.reset(seed=0)
+    with pytest.raises(ValueError, match="shape"):
+        made.step(np.array([0]))
+
+
+@pytest.mark.parametrize("given", [{"num_envs": 2}, {"autoreset_mode": "SameStep"}])
+def test_arguments_of_vectors_are_refused_by_single_environments(given):
+    with pytest.raises(TypeError, match=f"^{next(iter(given))}=.* is an argument of gymnasium.make_vec"):
+        gymnasium.make("lm_gym/NER-v0", dataset=DATA[NER], **given)
 
 
 def test_bad_actions_of_whole_texts():

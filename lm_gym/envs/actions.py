@@ -36,9 +36,9 @@ class ActionReader:
 
     def of_step(self, actions: Any, live: NDArray[np.bool_] | None) -> Decisions:
         """Check the actions of a step of the rows `live`, bool [N]; None for all."""
+        if np.ndim(actions) != self._ndim:  # only `of_texts` accepts samples
+            raise ValueError(f"actions have shape {np.shape(actions)}: it must be {self._space.shape}")
         if self._by_text:
-            if np.ndim(actions) != self._ndim:
-                raise ValueError(f"actions have shape {np.shape(actions)}: it must be {self._space.shape}")
             return self.of_texts(actions, live) if self._at_once else self._due(actions, live)
         shape, choices = (len(self._episodes.counts),), self._task.shape.choices
         if self._choices:

@@ -14,6 +14,8 @@ from lm_gym.envs.vector import TextVectorEnv
 from lm_gym.rewards import Reward
 from lm_gym.tasks import Cut, Task
 
+_OF_VECTORS = ("num_envs", "autoreset_mode")  # arguments that only a vector environment has
+
 
 class TextEnv(gymnasium.Env[Observation, Any]):
     """Base class of the single environments, which play one text at a time (`lm_gym.envs.environment_class`).
@@ -29,6 +31,9 @@ class TextEnv(gymnasium.Env[Observation, Any]):
     metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012  (Gymnasium's own)
 
     def __init__(self, **arguments: Any) -> None:
+        for name in _OF_VECTORS:
+            if name in arguments:
+                raise TypeError(f"{name}={arguments[name]!r} is an argument of gymnasium.make_vec: leave it out here")
         kind = environment_class(self.task_class, TextVectorEnv)
         self.vector: TextVectorEnv = kind(1, autoreset_mode=AutoresetMode.DISABLED, **arguments)
         self.observation_space = self.vector.single_observation_space
