@@ -314,6 +314,9 @@ def test_hub_refuses_what_it_cannot_use(parquet):
         load_dataset(source, text_column="body")
     with pytest.raises(DataError, match="hub:/no/such/folder: "):
         load_dataset("hub:/no/such/folder")
+    for nothing in ("hub:", "hub:/"):
+        with pytest.raises(DataError, match="names nothing on the hub: give hub:<id>"):
+            load_dataset(nothing)
 
 
 def test_hub_without_its_package_says_what_to_install(monkeypatch):

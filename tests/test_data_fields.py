@@ -315,6 +315,9 @@ def test_notes_count_columns_without_names(tmp_path):
     assert load_dataset(path).notes == ("columns (column 0), text (column 2) are not read",)
     frame = pandas.DataFrame({"text": ["a", "b"]}, index=pandas.Index([7, 8], name="key"))
     assert load_dataset(frame).notes == ("column key is not read",)
+    twice = pandas.DataFrame([["one", "two"]], columns=["text", "text"])
+    assert load_dataset(twice)["train"].text(0) == ["one"]
+    assert load_dataset(twice).notes == ("column text (column 1) is not read",)
 
 
 KINDS = {

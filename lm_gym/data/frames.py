@@ -9,6 +9,7 @@ from typing import Any
 from lm_gym.data.arrow import read_rows
 from lm_gym.data.builder import CorpusBuilder
 from lm_gym.data.errors import DataError
+from lm_gym.data.layout import distinct
 from lm_gym.data.options import ReadOptions
 from lm_gym.data.records import RecordReader
 
@@ -29,15 +30,24 @@ def read_data(data: Any, builder: CorpusBuilder, options: ReadOptions) -> None:
     RecordReader(builder, options).read(enumerate(_records(data, builder, options)))
 
 
+def rows_of(data: Any) -> Iterator[dict[str, Any]] | None:
+    """Return the rows of a pandas or Polars frame as records by column name; None if the data is no frame."""
+    if hasattr(data, "iter_rows"):  # Polars
+        rows: Iterator[dict[str, Any]] = data.iter_rows(named=True)
+        return rows
+    if hasattr(data, "itertuples"):  # pandas
+        names = distinct([str(name) for name in data.columns])
+        return (dict(zip(names, cells, strict=True)) for cells in data.itertuples(index=False, name=None))
+    return None
+
+
 def _records(data: Any, builder: CorpusBuilder, options: ReadOptions) -> Iterator[Mapping[str, Any]]:
     """Yield the rows of a split as records."""
-    if hasattr(data, "iter_rows"):  # Polars
-        yield from data.iter_rows(named=True)
-    elif hasattr(data, "itertuples"):  # pandas
-        names = [str(name) for name in data.columns]
-        builder.unread |= dict.fromkeys(str(name) for name in data.index.names if name is not None)
-        for cells in data.itertuples(index=False, name=None):
-            yield dict(zip(names, cells, strict=True))
+    frame = rows_of(data)
+    if frame is not None:
+        index = getattr(data, "index", None)  # of pandas
+        builder.unread |= dict.fromkeys(str(name) for name in getattr(index, "names", ()) if name is not None)
+        yield from frame
     elif isinstance(data, Iterable) and not isinstance(data, str | bytes | Mapping):
         for row, item in enumerate(data):
             yield item if isinstance(item, Mapping) else _record(item, row, builder, options)

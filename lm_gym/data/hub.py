@@ -17,6 +17,8 @@ def fetch(source: str) -> Any:
     """
     datasets = import_datasets(source)
     name, _, config = source.removeprefix(PREFIX).partition(":")
+    if not name.strip("/ "):
+        raise DataError(f"dataset {source!r} names nothing on the hub: give hub:<id> or hub:<id>:<config>")
     with hub_or_cache(name) as unreachable:
         try:
             return datasets.load_dataset(name, config or None)

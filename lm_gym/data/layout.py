@@ -36,6 +36,14 @@ class Layout:
         return (self.words, *tags, *(column for _, column in self.others))
 
 
+def distinct(names: Sequence[str]) -> list[str]:
+    """Return the names of columns, with the number added to blank and repeated names."""
+    return [
+        name if name.strip() and name not in names[:i] else f"{name} (column {i})".strip()
+        for i, name in enumerate(names)
+    ]
+
+
 def choose_layout(records: Sequence[Mapping[str, Any]], options: ReadOptions, place: str) -> Layout:
     """Return the columns to read: the requested ones, or else those with a usual name.
 

@@ -1,7 +1,7 @@
 """Readers of CSV and TSV: one text per row (`text`, or `tokens` and `tags`), or one word per row as in CoNLL."""
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import chain, islice
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from lm_gym.data.cells import is_list
 from lm_gym.data.dialect import LOOKED_AT, Dialect, Row, find_dialect, has_header, read_rows
 from lm_gym.data.errors import DataError, OtherFields
 from lm_gym.data.fields import DESCRIPTIONS
-from lm_gym.data.layout import Layout
+from lm_gym.data.layout import Layout, distinct
 from lm_gym.data.options import ReadOptions
 from lm_gym.data.records import RecordReader
 from lm_gym.data.tags import are_tags, is_tag
@@ -71,7 +71,7 @@ def _open_table(lines: Iterable[str], usual: Dialect, builder: CorpusBuilder, op
         return None
     if has_header(filled, builder, options):
         head = head[next(i for i, (_, cells) in enumerate(head) if cells) + 1 :]
-        names = _distinct(filled.pop(0))
+        names = distinct(filled.pop(0))
     else:
         options = _without_header(filled, builder, options)
         builder.unnamed = len(filled[0])
@@ -122,14 +122,6 @@ def _read_table(lines: Iterable[str], usual: Dialect, builder: CorpusBuilder, op
         for line, cells in body:
             if cells:
                 reader.add(dict(zip(names, cells, strict=True)), line)
-
-
-def _distinct(names: Sequence[str]) -> list[str]:
-    """Return the names of a header, with the number added to blank and repeated names."""
-    return [
-        name if name.strip() and name not in names[:i] else f"{name} (column {i})".strip()
-        for i, name in enumerate(names)
-    ]
 
 
 def _without_header(filled: list[list[str]], builder: CorpusBuilder, options: ReadOptions) -> ReadOptions:
