@@ -17,9 +17,11 @@ import pytest
 import torch as th
 
 import lm_gym
+from lm_gym.agents.algorithms.ppo import PPO
 from lm_gym.agents.algorithms.presets import SNES
 from lm_gym.agents.algorithms.supervised import Supervised
 from lm_gym.agents.evaluation.predictions import samples_table
+from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
 from lm_gym.agents.files import CHECKSUMS, find_damage, write_folder, write_json
 from lm_gym.agents.model.adamw import GroupedAdamW
 from lm_gym.agents.model.policy import LMPolicy
@@ -261,6 +263,17 @@ def test_a_reward_that_fails_is_named() -> None:
         env = lm_gym.NERVectorEnv(2, unit="sequence", reward=function)
         env.reset(seed=0)
         with pytest.raises(UserCodeError, match=message):
+@pytest.mark.parametrize(("algorithm", "unit"), [(REINFORCE, "sequence"), (PPO, "token")])
+def test_probabilities_that_are_nan_stop_before_a_choice(algorithm: type[TextAlgorithm], unit: str) -> None:
+    env = gymnasium.make_vec("lm_gym/NER-v0", num_envs=2, unit=unit, autoreset_mode="SameStep")
+    model = algorithm("LMPolicy", env, seed=0, device="cpu")
+    with th.no_grad():
+        for weight in model.policy.network.parameters():
+            weight.mul_(1e25)  # finite, but not what the model makes of it
+    with pytest.raises(FloatingPointError, match="the probabilities of choices are NaN: lower learning_rate"):
+        model.learn(10)
+
+
             env.step(np.zeros(env.action_space.shape, np.int64))
 
 

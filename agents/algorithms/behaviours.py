@@ -10,6 +10,8 @@ from typing import Literal
 
 import torch as th
 
+from lm_gym.agents.model.finite import draw_choices
+
 Behaviour = Literal["policy", "mixture", "unigram", "reference", "without_replacement"]
 
 
@@ -54,7 +56,7 @@ def draw(
     probs = log_probs.detach().exp()
     if behaviour == "without_replacement":
         return _draw_without_replacement(log_probs, samples)
-    actions = th.multinomial(probs, samples, replacement=True).T  # [K, Q]
+    actions = draw_choices(probs, samples).T  # [K, Q]
     if behaviour == "policy":
         weights = probs.new_full(actions.shape, 1.0 / samples)
         return Samples(actions, log_probs.gather(1, actions.T).T, weights)

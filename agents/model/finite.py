@@ -1,4 +1,4 @@
-"""Checks that weights are finite."""
+"""Checks that weights, and the probabilities that they give, are finite."""
 
 from __future__ import annotations
 
@@ -28,3 +28,24 @@ def require_finite(model: nn.Module, when: str) -> None:
     if weight.dtype == th.float16:
         way_out = "use policy.dtype bfloat16 or float32 (Adam's epsilon is 0 in float16), or lower learning_rate"
     raise FloatingPointError(f"the weights are {kind} {when} ({name}): {way_out}")
+
+
+def draw_choices(probs: th.Tensor, times: int) -> th.Tensor:
+    """Draw choices from distributions, independently.
+
+    Args:
+        probs: probabilities, float32 [Q, n].
+        times: number of choices of each distribution.
+
+    Returns:
+        Choices, int64 [Q, times].
+
+    Raises:
+        FloatingPointError: a probability is NaN, because the model computes no numbers. On a GPU, torch stops instead.
+    """
+    try:
+        return th.multinomial(probs, times, replacement=True)
+    except RuntimeError as error:
+        if probs.isfinite().all():
+            raise
+        raise FloatingPointError("the probabilities of choices are NaN: lower learning_rate") from error

@@ -10,6 +10,7 @@ import torch as th
 from numpy.typing import NDArray
 
 from lm_gym.agents.model.devices import upload
+from lm_gym.agents.model.finite import draw_choices
 
 
 @dataclass(frozen=True)
@@ -150,9 +151,8 @@ class AtCursors:
 
 def _draw(log_probs: th.Tensor, times: int | None = None) -> th.Tensor:
     """Sample choices [Q] at each position, or `times` choices, [Q, times]."""
-    if times is None:
-        return th.multinomial(log_probs.exp(), 1).squeeze(1)
-    return th.multinomial(log_probs.exp(), times, replacement=True)
+    drawn = draw_choices(log_probs.exp(), times or 1)
+    return drawn.squeeze(1) if times is None else drawn
 
 
 _BLOCK = 2**20  # maximum number of probabilities computed at a time if they need no gradient
