@@ -86,7 +86,7 @@ def test_sums_are_right_and_no_pair_is_in_two_splits():
 
 
 def test_a_clue_that_is_no_word_is_refused():
-    with pytest.raises(lm_gym.data.DataError, match="text 0 has the clue 4"):
+    with pytest.raises(lm_gym.data.DataError, match="text 0: the clue 4 is not a word of it"):
         make(rows=[{"tokens": list("1234"), "clues": [4]}])
 
 

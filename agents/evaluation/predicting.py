@@ -12,7 +12,9 @@ import numpy as np
 from lm_gym.agents.evaluation.playing import evaluate
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.data import Corpus, DataError, Dataset
+from lm_gym.data.errors import TextError
 from lm_gym.data.fields import Field
+from lm_gym.data.frames import rows_of
 from lm_gym.data.stream import RecordStream
 from lm_gym.data.unlabelled import Record, UnlabelledReader, UnlabelledTexts, without_gold
 from lm_gym.envs import TextVectorEnv
@@ -108,7 +110,11 @@ class Predictor:
         records = iter(stream.records)
         while part := [*islice(records, chunk)]:
             texts = reader.read(part)
-            predictions = self._predict(texts)
+            try:
+                predictions = self._predict(texts)
+            except TextError as error:
+                number, _ = part[texts.rows[error.text]]
+                raise DataError(f"{stream.place}, {stream.unit} {number}: {error.fault}") from None
             for row, (number, record) in enumerate(part):
                 found, words = predictions.get(row, ({"predicted": None}, []))
                 taken = [key for key in found if key in record]
@@ -165,12 +171,16 @@ def unlabelled(task: type[Task], corpus: Corpus, names: Sequence[str]) -> Datase
 
 
 def as_records(texts: Iterable[str | Sequence[str] | Mapping[str, Any]]) -> Iterator[Record]:
-    """Yield texts as records with their indices: strings as `text`, lists of words as `tokens`.
+    """Yield texts as records with their indices: strings as `text`, lists of words as `tokens`, rows of frames as such.
 
     Raises:
-        DataError: a text has another type.
+        DataError: a text has another type, or `texts` is a single text.
     """
-    for index, text in enumerate(texts):
+    if isinstance(texts, str | bytes | Mapping):
+        kind = "a string" if isinstance(texts, str) else "one record" if isinstance(texts, Mapping) else "bytes"
+        raise DataError(f"{texts!r:.60} is {kind}: give a list of texts")
+    rows = rows_of(texts)
+    for index, text in enumerate(texts if rows is None else rows):
         if isinstance(text, str):
             yield index, {"text": text}
         elif isinstance(text, Mapping):

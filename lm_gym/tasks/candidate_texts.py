@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lm_gym import ragged
 from lm_gym.data import DataError
 from lm_gym.data.columns import TextsColumn
+from lm_gym.data.errors import TextError
 from lm_gym.data.fields import CANDIDATES, TURNS
 from lm_gym.tasks.encoded import WordTable, expand, lay_out
 from lm_gym.tasks.templates import between
@@ -193,10 +194,12 @@ def _refuse_long(
     own = sizes[candidates.offsets[text] : candidates.offsets[text + 1]]
     kept = int((np.cumsum(own) + least[text] <= room).sum())
     named = ", ".join(repr(" ".join(words)[:40]) for words in candidates.of(text)[kept : kept + 3])
-    raise DataError(
-        f"text {first + text}: its {len(own)} candidates need {needed[text]} sub-tokens and the context at least "
+    raise TextError(
+        None,
+        first + text,
+        f"its {len(own)} candidates need {needed[text]} sub-tokens and the context at least "
         f"{least[text]}, but max_length leaves {room}: {len(own) - kept} of them do not fit ({named}): raise "
-        f"max_length to {needed[text] + least[text] + frame} or more, or give fewer candidates"
+        f"max_length to {needed[text] + least[text] + frame} or more, or give fewer candidates",
     )
 
 
@@ -205,9 +208,11 @@ def _refuse_long_part(candidates: TextsColumn, choices: _Items, room: int, first
     wrong = np.flatnonzero(choices.lengths > room)
     if wrong.size:
         item, size = int(wrong[0]), int(choices.lengths[wrong[0]])
-        raise DataError(
-            f"text {first + int(choices.texts[item])}: the candidate {' '.join(candidates.item(item))[:40]!r} needs "
-            f"{size} sub-tokens, but max_length leaves {room}: raise max_length to {size + frame} or more"
+        raise TextError(
+            None,
+            first + int(choices.texts[item]),
+            f"the candidate {' '.join(candidates.item(item))[:40]!r} needs "
+            f"{size} sub-tokens, but max_length leaves {room}: raise max_length to {size + frame} or more",
         )
 
 

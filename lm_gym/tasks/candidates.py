@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lm_gym import ragged
 from lm_gym.data.columns import NumbersColumn, TextsColumn
-from lm_gym.data.errors import DataError
+from lm_gym.data.errors import TextError
 from lm_gym.data.fields import CANDIDATES, RELEVANCE, TURNS
 from lm_gym.tasks.baseline import Batch, Prediction, by_scores
 from lm_gym.tasks.candidate_texts import Layout, candidates_of, encode_candidates
@@ -170,18 +170,18 @@ def check_candidates(split: str, corpus: Corpus) -> None:
     pairs = np.unique(np.stack([owner, keys]), axis=1, return_counts=True)
     if (pairs[1] > 1).any():
         text = int(pairs[0][0, pairs[1] > 1][0])
-        raise DataError(f"{split}, text {text}: two candidates are the same: list each once")
+        raise TextError(split, text, "two candidates are the same: list each once")
     graded = relevance_of(corpus)
     if (graded.values < 0).any():
         first = int(np.flatnonzero(graded.values < 0)[0])
-        raise DataError(f"{split}, text {owner[first]}: relevance {graded.values[first]:g}: give 0 or more")
+        raise TextError(split, int(owner[first]), f"relevance {graded.values[first]:g}: give 0 or more")
 
 
 def refuse_empty(split: str, candidates: TextsColumn) -> None:
     """Raise DataError if a text has no candidates."""
     if not candidates.lengths.all():
         empty = int(np.flatnonzero(candidates.lengths == 0)[0])
-        raise DataError(f"{split}, text {empty}: the list of candidates is empty: give at least one, or drop the text")
+        raise TextError(split, empty, "the list of candidates is empty: give at least one, or drop the text")
 
 
 def item_keys(column: TextsColumn) -> NDArray[np.int64]:

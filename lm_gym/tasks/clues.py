@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lm_gym.data.columns import NumbersColumn
-from lm_gym.data.errors import DataError
+from lm_gym.data.errors import TextError
 from lm_gym.data.fields import Field
 
 if TYPE_CHECKING:
@@ -30,9 +30,8 @@ def clue_words(corpus: Corpus) -> NDArray[np.bool_] | None:
     wrong = (clues.values < 0) | (clues.values >= np.diff(corpus.offsets)[texts]) | (clues.values % 1 != 0)
     if wrong.any():
         first = int(np.flatnonzero(wrong)[0])
-        raise DataError(
-            f"text {texts[first]} has the clue {clues.values[first]:g}: clues number the words of their text from 0"
-        )
+        fault = f"the clue {clues.values[first]:g} is not a word of it: clues number the words of their text from 0"
+        raise TextError(None, int(texts[first]), fault)
     found = np.zeros(len(corpus.words), np.bool_)
     found[corpus.offsets[texts] + clues.values.astype(np.int64)] = True
     return found

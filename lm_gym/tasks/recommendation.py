@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lm_gym import ragged
 from lm_gym.bounds import PositiveInt, bounded
-from lm_gym.data.errors import DataError
+from lm_gym.data.errors import DataError, TextError
 from lm_gym.data.fields import CANDIDATES, RELEVANCE, TURNS, WORDS, Field
 from lm_gym.ranking import Clicked
 from lm_gym.tasks import slates
@@ -216,5 +216,5 @@ def _graded(split: str, corpus: Corpus, labelled: bool) -> Corpus:
     _, relevant = best_candidates(corpus)
     if labelled and not relevant.all():
         text = int(np.flatnonzero(~relevant)[0])
-        raise DataError(f"{split}, text {text}: no candidate is relevant, so nothing can be ranked: leave it out")
+        raise TextError(split, text, "no candidate is relevant, so nothing can be ranked: leave it out")
     return corpus

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lm_gym.bounds import PositiveInt, bounded
 from lm_gym.data.columns import NumbersColumn, TextsColumn
-from lm_gym.data.errors import DataError
+from lm_gym.data.errors import DataError, TextError
 from lm_gym.data.fields import CANDIDATES, RELEVANCE, TURNS, WORDS, Field
 from lm_gym.tasks.baseline import RANDOM, Baseline
 from lm_gym.tasks.bm25 import bm25_candidates
@@ -191,7 +191,7 @@ def _graded(split: str, corpus: Corpus, options: ResponseSelectionOptions) -> Co
     _, relevant = best_candidates(graded)
     if not options.abstain and not relevant.all():
         text = int(np.flatnonzero(~relevant)[0])
-        raise DataError(f"{split}, text {text}: no candidate is right: add the right reply, or set abstain=True")
+        raise TextError(split, text, "no candidate is right: add the right reply, or set abstain=True")
     return graded
 
 
@@ -207,14 +207,16 @@ def _answers(split: str, corpus: Corpus) -> NDArray[np.int64]:
     column = cast(NumbersColumn, corpus.columns[ANSWER.name])
     if (column.lengths != 1).any():
         text = int(np.flatnonzero(column.lengths != 1)[0])
-        raise DataError(f"{split}, text {text}: {column.lengths[text]} answers: give the index of one candidate")
+        raise TextError(split, text, f"{column.lengths[text]} answers: give the index of one candidate")
     counts = candidates_of(corpus).lengths
     wrong = (column.values % 1 != 0) | (column.values < -1) | (column.values >= counts)
     if wrong.any():
         text = int(np.flatnonzero(wrong)[0])
-        raise DataError(
-            f"{split}, text {text}: answer {column.values[text]:g}, but there are {counts[text]} candidates: count "
-            "them from 0; -1 means that none is right"
+        raise TextError(
+            split,
+            text,
+            f"answer {column.values[text]:g}, but there are {counts[text]} candidates: count "
+            "them from 0; -1 means that none is right",
         )
     return column.values.astype(np.int64)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lm_gym import ragged
 from lm_gym.data.columns import NumbersColumn
-from lm_gym.data.errors import DataError
+from lm_gym.data.errors import TextError
 from lm_gym.data.fields import CANDIDATES, Field
 from lm_gym.hashing import mix
 from lm_gym.ranking import Clicked, clicked, discounts, ideal, repeated
@@ -188,4 +188,4 @@ def check_log(split: str, corpus: Corpus) -> None:
             if wrong.size:
                 text = int(np.searchsorted(column.offsets, wrong[0], side="right")) - 1
                 wanted = "0 or more" if field is CLICKS else "a probability above 0"
-                raise DataError(f"{split}, text {text}: {field.name} {column.values[wrong[0]]:g}: give {wanted}")
+                raise TextError(split, text, f"{field.name} {column.values[wrong[0]]:g}: give {wanted}")
