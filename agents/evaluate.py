@@ -6,7 +6,7 @@ Prints the task's reports, or its metrics if it has no reports, and writes them 
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,11 +15,11 @@ from rich.text import Text
 
 from lm_gym.agents.evaluation.predictions import format_predictions
 from lm_gym.agents.evaluation.report import reports
-from lm_gym.agents.files import write_json, write_text
+from lm_gym.agents.files import refuse_folder, write_json, write_text
 from lm_gym.agents.runs.messages import fail, show_warnings_plainly
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolder, RunFolderError
-from lm_gym.agents.runs.run_parser import read_options, run_parser, say_loading
+from lm_gym.agents.runs.run_parser import RunParser, read_options, run_parser, say_loading
 from lm_gym.agents.runs.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from lm_gym.agents.runs.trained_run import open_run
 
     try:
+        refuse_folder(options.predictions)
         run = open_run(options.run_dir, overrides)
         policy, env = run.player(options.split)
         evaluation = play(policy, env)
@@ -72,7 +73,7 @@ def write(folder: RunFolder, env: TextVectorEnv, evaluation: Evaluation, options
     return [text, numbers, predictions]
 
 
-def _parser() -> ArgumentParser:
+def _parser() -> RunParser:
     parser = run_parser(program("evaluate"), __doc__, "test")
     parser.add_argument("--predictions", type=Path, help="file for the predictions, in the task's format")
     return parser

@@ -14,14 +14,28 @@ CHECKSUMS = "checksums.json"
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+    """Write a text file whole or not at all.
+
+    Raises:
+        IsADirectoryError: `path` is a folder.
+    """
+    refuse_folder(path)
     temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync(path.parent)
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def refuse_folder(path: Path | None) -> None:
+    """Raise IsADirectoryError if a file to write is a folder, so that a command can tell before it does its work."""
+    if path is not None and path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: give a file")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -35,11 +49,19 @@ def to_json(value: Any, indent: int | None = None) -> str:
 
 
 def to_line(record: Mapping[str, Any]) -> str:
-    """Return a record as one line of JSON without escaped characters; NaN and infinities become null."""
+    """Return a record as one line of JSON; NaN and infinities become null.
+
+    No character is escaped, unless the record has half a surrogate pair, which UTF-8 cannot represent.
+    """
     try:
         text = json.dumps(record, ensure_ascii=False, allow_nan=False, default=str)
     except ValueError:
-        text = json.dumps(_finite(record), ensure_ascii=False, allow_nan=False, default=str)
+        record = _finite(record)
+        text = json.dumps(record, ensure_ascii=False, allow_nan=False, default=str)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = json.dumps(record, allow_nan=False, default=str)
     return text + "\n"
 
 
@@ -50,8 +72,7 @@ def streamed_text(path: Path) -> Iterator[IO[str]]:
     Raises:
         IsADirectoryError: `path` is a folder.
     """
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder: give a file")
+    refuse_folder(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     try:

@@ -8,7 +8,6 @@ exits.
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,12 +15,13 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from lm_gym.agents.files import write_text
+from lm_gym.agents.files import refuse_folder, write_text
 from lm_gym.agents.runs.keys import pressed_keys
 from lm_gym.agents.runs.messages import fail, show_warnings_plainly
+from lm_gym.agents.runs.pipes import in_terminal
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolderError
-from lm_gym.agents.runs.run_parser import read_options, run_parser, say_loading
+from lm_gym.agents.runs.run_parser import RunParser, read_options, run_parser, say_loading
 from lm_gym.agents.runs.terminal import Terminal
 from lm_gym.bounds import PositiveInt, check_value
 from lm_gym.envs import TextVectorEnv
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command with `arguments`, by default those of the command line."""
     options, overrides = read_options(_parser(), arguments)
     show_warnings_plainly()
-    waiting = sys.stdin.isatty() and options.html is None
+    waiting = in_terminal() and options.html is None
     say_loading(options.run_dir, results=False)
     from lm_gym.agents.evaluation.page import Facts, page  # loads the model libraries
     from lm_gym.agents.evaluation.played import play_text
@@ -49,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     try:
         check_value("--texts", options.texts, PositiveInt | None)
+        refuse_folder(options.html)
         run = open_run(options.run_dir, [*overrides, "--evaluation.num_envs=1"])
         policy, env = run.player(options.split, options.checkpoint)
         few = _PRINTED if options.html is None else _ON_A_PAGE
@@ -168,7 +169,7 @@ def _choices(position: PlayedPosition) -> Text:
     return line
 
 
-def _parser() -> ArgumentParser:
+def _parser() -> RunParser:
     parser = run_parser(program("play"), __doc__, "validation", KEYS)
     parser.add_argument(
         "--texts",

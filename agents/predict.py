@@ -6,11 +6,9 @@ The output has one JSON object for each text, in the same order: the record as i
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 import warnings
-from argparse import ArgumentParser
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,9 +16,10 @@ from typing import IO, TYPE_CHECKING
 
 from lm_gym.agents.files import streamed_text, to_line
 from lm_gym.agents.runs.messages import fail, show_warnings_plainly
+from lm_gym.agents.runs.pipes import output_closed, standard_input
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolderError
-from lm_gym.agents.runs.run_parser import PREDICTIONS_MAY_CHANGE, read_options, run_parser, say_loading
+from lm_gym.agents.runs.run_parser import PREDICTIONS_MAY_CHANGE, RunParser, read_options, run_parser, say_loading
 from lm_gym.agents.runs.terminal import Terminal
 from lm_gym.data import DataError
 from lm_gym.data.conll import one_column
@@ -44,14 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         run = open_run(options.run_dir, overrides, PREDICTIONS_MAY_CHANGE)
         predictor, reading = run.predictor()
         write = _writer(options.output_format, predictor)
-        source = sys.stdin.buffer if options.input == "-" else Path(options.input)
+        source = standard_input() if options.input == "-" else Path(options.input)
         stream = stream_records(source, reading, options.format)
         with _opened(options.output) as output:
             for predicted in predictor.predict(stream):
                 output.write(write(predicted))
-    except BrokenPipeError:  # the reader of the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(1) from None
+    except BrokenPipeError:
+        output_closed()
     except (ValueError, OSError, RunFolderError) as error:
         fail(program("predict"), error)
     counts, seconds = predictor.counts, time.monotonic() - began
@@ -94,7 +92,7 @@ def _opened(output: str) -> Iterator[IO[str]]:
             yield file
 
 
-def _parser() -> ArgumentParser:
+def _parser() -> RunParser:
     parser = run_parser(program("predict"), __doc__, changes=PREDICTIONS_MAY_CHANGE)
     parser.add_argument("--input", required=True, metavar="FILE|-", help="the texts; - for standard input")
     parser.add_argument("--output", default="-", metavar="FILE|-", help="by default standard output")

@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import json
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lm_gym.agents.files import to_line
 from lm_gym.agents.runs.messages import fail, show_warnings_plainly
+from lm_gym.agents.runs.pipes import output_closed
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolderError
-from lm_gym.agents.runs.run_parser import read_options, run_parser, say_loading
+from lm_gym.agents.runs.run_parser import RunParser, read_options, run_parser, say_loading
 from lm_gym.agents.runs.terminal import Terminal
 from lm_gym.bounds import PositiveInt, check_value
+from lm_gym.data.text_files import open_text
 from lm_gym.tasks.reply_bank import Message, read_bank
 
 if TYPE_CHECKING:
@@ -45,7 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _talk(rank, options)
         else:
             for message in _messages(Path(options.input)):
-                print(_line(message, rank(message)[: options.top]), flush=True)
+                sys.stdout.write(_line(message, rank(message)[: options.top]))
+                sys.stdout.flush()
+    except BrokenPipeError:
+        output_closed()
     except (ValueError, OSError, RunFolderError) as error:
         fail(program("reply"), error)
 
@@ -74,19 +80,20 @@ def _messages(path: Path) -> Iterable[Message]:
     """Read the messages of a file; blank lines are skipped.
 
     Raises:
-        ValueError: a line that begins with a brace is not a JSON object with a message.
+        ValueError: a line that begins with a brace is not a JSON object with a message, or the file cannot be read.
     """
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if line.lstrip().startswith("{"):
-            yield _message(line, f"{path}, line {number}")
-        elif line.strip():
-            yield Message(line.strip())
+    with open_text(path) as lines:
+        for number, line in enumerate(lines, 1):
+            if line.lstrip().startswith("{"):
+                yield _message(line, f"{path}, line {number}")
+            elif line.strip():
+                yield Message(line.strip())
 
 
 def _message(line: str, place: str) -> Message:
     try:
         record = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{place}: bad JSON ({error})") from None
     text, turns = record.get("message"), record.get("turns", [])
     if not isinstance(text, str) or not text.strip():
@@ -98,10 +105,10 @@ def _message(line: str, place: str) -> Message:
 
 def _line(message: Message, ranking: Ranking) -> str:
     replies = [{"reply": reply, "probability": round(probability, 4)} for reply, probability in ranking]
-    return json.dumps({"message": message.text, "replies": replies}, ensure_ascii=False)
+    return to_line({"message": message.text, "replies": replies})
 
 
-def _parser() -> ArgumentParser:
+def _parser() -> RunParser:
     parser = run_parser(program("reply"), __doc__)
     parser.add_argument("--bank", required=True, metavar="FILE", help="file of replies, one per line or JSON object")
     parser.add_argument("--input", metavar="FILE", help="file of messages; by default you type them")

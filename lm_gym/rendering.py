@@ -6,11 +6,13 @@ from lm_gym.tasks import DecidedText, Part, Task
 
 _GREEN, _RED, _YELLOW, _RESET = "\x1b[32m", "\x1b[31m", "\x1b[33m", "\x1b[0m"
 
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # except line breaks and tabs
+_CONTROL = re.compile(  # except line breaks and tabs; half a surrogate pair cannot be printed
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 def printable(text: str) -> str:
-    """Replace control characters by their escapes, so that a text cannot move the cursor or change colours."""
+    """Replace control characters and lone surrogates by their escapes, so that a text only prints itself."""
     return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
 
 

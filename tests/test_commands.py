@@ -156,6 +156,7 @@ def test_wrong_names_get_a_suggestion(arguments, meant):
         ),
         (["--agent.samples=many"], "agent.samples is 'many': give auto, all or a whole number"),
         (["--data.columns={a"], "data.columns is '{a': give {key: value} or null"),
+        (["--policy.freeze=x"], "policy.freeze is 'x': give [value, …]"),
         (["runs/x"], "unrecognized arguments: runs/x"),
     ],
 )

@@ -19,10 +19,11 @@ import torch as th
 import lm_gym
 from lm_gym.agents.algorithms.ppo import PPO
 from lm_gym.agents.algorithms.presets import SNES
+from lm_gym.agents.algorithms.reinforce import REINFORCE
 from lm_gym.agents.algorithms.supervised import Supervised
-from lm_gym.agents.evaluation.predictions import samples_table
 from lm_gym.agents.algorithms.text_algorithm import TextAlgorithm
-from lm_gym.agents.files import CHECKSUMS, find_damage, write_folder, write_json
+from lm_gym.agents.evaluation.predictions import samples_table
+from lm_gym.agents.files import CHECKSUMS, find_damage, write_folder, write_json, write_text
 from lm_gym.agents.model.adamw import GroupedAdamW
 from lm_gym.agents.model.policy import LMPolicy
 from lm_gym.agents.runs.curve import read_metrics
@@ -79,6 +80,15 @@ def test_json_is_json(tmp_path: Path) -> None:
     (row,) = read_metrics(tmp_path / "metrics.jsonl")
     assert math.isnan(row["loss"])
     assert row["score"] == 0.5
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError, match="folder is a folder: give a file"):
+        write_text(tmp_path / "folder", "text")
+    with pytest.raises(UnicodeEncodeError):
+        write_text(tmp_path / "file", "half a \ud800")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
 def test_every_flipped_bit_of_a_folder_is_noticed(tmp_path: Path) -> None:
@@ -165,6 +175,15 @@ def test_a_folder_that_was_left_before_its_run_began_is_made_again(
         check_new(tmp_path / "mine")
 
 
+def test_a_checkpoint_of_a_later_version_is_refused(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    last = max((copy / "checkpoints").iterdir())
+    (last / CHECKSUMS).unlink()
+    write_json(last / "state.json", {**json.loads((last / "state.json").read_text()), "novelty": 1})
+    said = refused(["--resume", str(copy), "--budget.passes=2"], capsys)
+    assert f"{last} has novelty, which this version of lm-gym does not know" in said
+    assert f"resume with the version in {copy / 'versions.json'}" in said
+
+
 def test_data_that_has_changed_is_refused(data: Path, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kept = json.loads((copy / "data.json").read_text())
     (copy / "data.json").write_text(json.dumps({**kept, "fingerprint": "another"}))
@@ -244,6 +263,17 @@ def test_a_lost_gradient_stops_before_it_reaches_the_weights(monkeypatch: pytest
     assert weight.isfinite().all()
 
 
+@pytest.mark.parametrize(("algorithm", "unit"), [(REINFORCE, "sequence"), (PPO, "token")])
+def test_probabilities_that_are_nan_stop_before_a_choice(algorithm: type[TextAlgorithm], unit: str) -> None:
+    env = gymnasium.make_vec("lm_gym/NER-v0", num_envs=2, unit=unit, autoreset_mode="SameStep")
+    model = algorithm("LMPolicy", env, seed=0, device="cpu")
+    with th.no_grad():
+        for weight in model.policy.network.parameters():
+            weight.mul_(1e25)  # finite, but not what the model makes of it
+    with pytest.raises(FloatingPointError, match="the probabilities of choices are NaN: lower learning_rate"):
+        model.learn(10)
+
+
 def test_a_search_whose_members_all_fail_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     env = gymnasium.make_vec("lm_gym/NER-v0", num_envs=2, unit="sequence")
     model = SNES("LMPolicy", env, seed=0, device="cpu", optimizer_kwargs={"popsize": 4})
@@ -263,17 +293,6 @@ def test_a_reward_that_fails_is_named() -> None:
         env = lm_gym.NERVectorEnv(2, unit="sequence", reward=function)
         env.reset(seed=0)
         with pytest.raises(UserCodeError, match=message):
-@pytest.mark.parametrize(("algorithm", "unit"), [(REINFORCE, "sequence"), (PPO, "token")])
-def test_probabilities_that_are_nan_stop_before_a_choice(algorithm: type[TextAlgorithm], unit: str) -> None:
-    env = gymnasium.make_vec("lm_gym/NER-v0", num_envs=2, unit=unit, autoreset_mode="SameStep")
-    model = algorithm("LMPolicy", env, seed=0, device="cpu")
-    with th.no_grad():
-        for weight in model.policy.network.parameters():
-            weight.mul_(1e25)  # finite, but not what the model makes of it
-    with pytest.raises(FloatingPointError, match="the probabilities of choices are NaN: lower learning_rate"):
-        model.learn(10)
-
-
             env.step(np.zeros(env.action_space.shape, np.int64))
 
 

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -96,7 +97,8 @@ def test_plain_transformers_says_the_same(run):
     [
         (b"it was fine", Message("it was fine")),
         (b'{"text": "it was fine", "id": 7, "topic": "food", "time": 3.5}', Message("it was fine", "7", "food", 3.5)),
-        (b'{"text": "it was fine"}', Message("it was fine", topic="None")),
+        (b'{"text": "it was fine"}', Message("it was fine", topic=None)),
+        (b'\xef\xbb\xbf{"text": "it was fine", "topic": 7}', Message("it was fine", topic="7")),
     ],
 )
 def test_what_a_line_says(line, message):
@@ -113,6 +115,7 @@ def test_what_a_line_says(line, message):
         b'{"text": ""}',
         b'{"text": "\\ud800"}',
         b'{"text": 3}',
+        b'{"text": "a", "time": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
         b'{"words": "a"}',
         b"\xff\xfe",
     ],
@@ -303,7 +306,11 @@ def test_more_of_a_stream_goes_on_and_another_rule_does_not(run, tmp_path, capsy
     monitored(lines[:40], tmp_path, run, *RULE)
     found = monitored(lines, tmp_path, run, *RULE)
     assert [result["line"] for result in found] == list(range(1, 61))
-    for more, message in (("--step=5", "the state belongs to"), ("--label=good", "the state belongs to")):
+    for more, message in (
+        ("--step=5", "the state belongs to"),
+        ("--label=good", "the state belongs to"),
+        ("--by=place", "the state belongs to topics by 'topic', not by 'place'"),
+    ):
         with pytest.raises(SystemExit):
             monitored(lines, tmp_path, run, *RULE, more)
         assert message in capsys.readouterr().err
@@ -329,12 +336,16 @@ def test_standard_input_is_skipped_to_where_the_state_is(run, tmp_path, monkeypa
         (("--window=0",), "window=0"),
         (("--batch=0",), "--batch"),
         (("--input=nowhere.txt",), "nowhere.txt"),
+        (("--output=a.txt", "--rejected=./a.txt"), "a.txt is given for two of --output, --rejected and --state"),
+        (("--output=a.txt", "--state=in.txt"), "in.txt is damaged"),
+        (("--output=a.txt", "--state=other.json"), "other.json is not the state of a monitor"),
         (("--env.num_envs=3",), "--env.num_envs is fixed by the run"),
     ],
 )
 def test_wrong_uses_end_with_one_line(more, message, run, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in.txt").write_text("it was fine\n")
+    (tmp_path / "other.json").write_text('{"line": 3}')
     with pytest.raises(SystemExit, match="2"):
         main([str(run), "--input=in.txt", *more])
     assert message in capsys.readouterr().err
@@ -373,6 +384,40 @@ def test_labels_watched_share_the_rate_and_clocks_do_not_matter():
     jumps = [json.dumps({"text": "x", "time": when}).encode() for when in (5, -3, "tomorrow", None)]
     results, _ = monitor.take(jumps)
     assert [json.loads(result).get("time") for result in results] == [5, -3, "tomorrow", None]
+
+
+def test_values_that_json_or_utf8_lack_do_not_stop_a_stream(run, tmp_path, capsys):
+    lines = [
+        b'{"text": "it was fine", "id": "\\ud800", "topic": "\\udfff", "time": NaN}\n',
+        b'{"text": "it was bad", "place": "Oslo"}\n',
+    ]
+    found = monitored(lines, tmp_path, run, *RULE, f"--tensorboard={tmp_path / 'tb'}", "--baseline=1", "--step=1")
+    assert [(result.get("id"), result["topic"]) for result in found] == [("\ud800", "\udfff"), (None, "None")]
+    assert "NaN" not in (tmp_path / "out.jsonl").read_text()
+    assert "note: 1 of 2 texts have no 'topic', and share the topic 'None'" in capsys.readouterr().err
+
+
+def full(*_):
+    raise OSError(28, "No space left on device")
+
+
+def closed(*_):
+    raise BrokenPipeError
+
+
+@pytest.mark.parametrize(("fault", "status", "said"), [(full, 2, "No space left on device\n"), (closed, 1, "")])
+def test_results_that_cannot_be_written_end_with_one_line(fault, status, said, run, tmp_path, monkeypatch, capfd):
+    replaced = []  # standard output, instead of that of the test
+    nowhere = SimpleNamespace(devnull="", O_WRONLY=1, open=lambda *_: 9, dup2=lambda *given: replaced.append(given))
+    monkeypatch.setattr("lm_gym.agents.runs.pipes.os", nowhere)
+    (tmp_path / "in.txt").write_text("it was fine\n")
+    commit = journal.Journal.commit
+    monkeypatch.setattr(journal.Journal, "commit", lambda *given: fault() if given[1] else commit(*given))
+    with pytest.raises(SystemExit) as end:
+        main([str(run), f"--input={tmp_path / 'in.txt'}", f"--output={tmp_path / 'new' / 'out.jsonl'}"])
+    assert end.value.code == status
+    assert len(replaced) == (fault is closed)
+    assert capfd.readouterr().err.rpartition("[Errno 28] ")[2] == said
 
 
 def test_only_the_last_ids_are_remembered(monkeypatch):

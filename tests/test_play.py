@@ -74,6 +74,14 @@ def test_without_a_terminal_the_first_texts_are_printed(
     assert f"{played.num_right} of 4 right" in output.split("text 2 of")[1]
 
 
+def test_without_standard_input_texts_are_printed(
+    tagger: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    main([str(tagger), "--texts", "1"])
+    assert shown_texts(capsys.readouterr().out) == [1]
+
+
 def test_keys_lead_through_the_texts(
     tagger: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -302,6 +310,8 @@ def test_what_texts_say_is_escaped(tagging: bool) -> None:
         (["--split", "tset"], "no split 'tset' in people (did you mean 'test'?)"),
         (["--texts", "0"], "--texts must be at least 1, got 0"),
         (["--agent.samples", "2"], "--agent.samples is fixed by the run"),
+        (["--checkpoint", "lst"], "unknown value 'lst' (did you mean 'last'?): there are best, last"),
+        (["--html", "."], ". is a folder: give a file"),
     ],
 )
 def test_wrong_use_is_refused(

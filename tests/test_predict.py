@@ -6,6 +6,8 @@ import re
 import sys
 from pathlib import Path
 
+import pandas
+import polars
 import pytest
 
 import lm_gym
@@ -172,6 +174,16 @@ def test_texts_and_masks_in_python(runs):
         predict(runs["ner"], "one")
     with pytest.raises(ValueError, match="text 1 is 7: give a string"):
         predict(runs["ner"], ["one", 7])
+    with pytest.raises(ValueError, match="is one record: give a list of texts"):
+        predict(runs["ner"], {"text": "one"})
+
+
+def test_frames_in_python(runs):
+    texts = ["Ada saw Oslo .", "No one came ."]
+    rows = [{"key": number, "text": text} for number, text in enumerate(texts)]
+    expected = predict(runs["ner"], rows)
+    for kind in (pandas.DataFrame, polars.DataFrame):
+        assert predict(runs["ner"], kind(rows)) == expected
 
 
 def test_standard_input_and_counts(runs, capsys, monkeypatch):
@@ -181,6 +193,17 @@ def test_standard_input_and_counts(runs, capsys, monkeypatch):
     assert "4 texts in" in said
     assert "note: 1 of 4 texts have no words, and no prediction" in said
     assert "note: 1 of 4 texts have no masked token to decide" in said
+
+
+def test_values_that_utf8_lacks_are_kept(runs, tmp_path, capsys):
+    (tmp_path / "in.jsonl").write_text('{"text": "Ada saw Oslo .", "note": "\\ud800", "day": NaN}\n')
+    (found,), _ = run(runs["ner"], "--input", tmp_path / "in.jsonl", capsys=capsys)
+    assert (found["note"], found["day"]) == ("\ud800", None)
+
+
+def test_without_standard_input_a_file_is_asked_for(runs, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    assert "standard input is closed: give a file instead of -" in refused(runs["ner"], "--input=-", capsys=capsys)
 
 
 def test_order_and_chunks(runs):
@@ -268,6 +291,9 @@ def test_wrong_use_is_refused(runs, tmp_path, capsys):
     assert "second" in refused(runs["pairs"], *given, capsys=capsys)
     assert f"{tmp_path} is a folder: give a file" in refused(runs["ner"], *given, "--output", tmp_path, capsys=capsys)
     assert "No such file" in refused(runs["ner"], "--input", tmp_path / "none", capsys=capsys)
+    assert "no option --inptu (did you mean '--input'?)" in refused(runs["ner"], "--inptu=-", capsys=capsys)
+    assert "unknown value 'cvs' (did you mean 'csv'?)" in refused(runs["ner"], *given, "--format=cvs", capsys=capsys)
+    assert "arguments are required: --input" in refused(runs["ner"], capsys=capsys)
     assert "--env.dataset is fixed by the run" in refused(runs["ner"], *given, "--env.dataset=x", capsys=capsys)
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
     assert "byte 0xe9 is not UTF-8" in refused(runs["ner"], "--input", tmp_path / "latin.txt", capsys=capsys)

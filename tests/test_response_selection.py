@@ -18,6 +18,7 @@ from lm_gym.agents import LMPolicy, evaluate
 from lm_gym.agents.algorithms.registry import ALGORITHMS
 from lm_gym.agents.evaluation.playing import baselines
 from lm_gym.agents.model.pointer import ABSENT, Pointer, pointer_logits
+from lm_gym.agents.predict import main as predict
 from lm_gym.agents.reply import main as reply
 from lm_gym.agents.runs.command_line import parse_settings
 from lm_gym.agents.train import main as train
@@ -379,6 +380,10 @@ def test_the_command_ranks_replies(run, tmp_path, capsys, monkeypatch):
         probabilities = [entry["probability"] for entry in line["replies"]]
         assert probabilities == sorted(probabilities, reverse=True)
         assert sum(probabilities) == pytest.approx(1, abs=1e-3)
+    asked.write_text('\ufeff{"message": "where\u2028is it"}\nMy order\x0cis late\n', encoding="utf-8")
+    reply([str(run), "--bank", bank, "--input", str(asked)])
+    lines = [json.loads(line) for line in capsys.readouterr().out.rstrip("\n").split("\n")]
+    assert [line["message"] for line in lines] == ["where\u2028is it", "My order\x0cis late"]
     typed = iter(["order late", ""])
     monkeypatch.setattr("builtins.input", lambda *_: next(typed))
     reply([str(run), "--bank", bank, "--k", "2", "--top", "2"])
@@ -391,6 +396,7 @@ def test_the_command_ranks_replies(run, tmp_path, capsys, monkeypatch):
         ('{"message": 3}\n', [], "line 1: no 'message'"),
         ('{"message": "a", "turns": [1]}\n', [], "'turns' is"),
         ("{\n", [], "bad JSON"),
+        ('{"message": ' + "[" * 100_000 + "]" * 100_000 + "}\n", [], "bad JSON"),
         ("a\n", ["--k", "0"], "--k"),
         ("a\n", ["--bank", "nowhere.jsonl"], "nowhere.jsonl"),
         ("a\n", ["--env.max_length", "12"], "candidates need"),
@@ -405,6 +411,15 @@ def test_bad_messages_are_refused_in_one_line(content, more, message, run, tmp_p
     said = capsys.readouterr().err
     assert message in said
     assert len(said.splitlines()) == 1
+
+
+def test_predict_names_the_line_of_a_text_that_the_task_refuses(run, tmp_path, capsys):
+    asked = tmp_path / "asked.jsonl"
+    rows = [{"turns": [], "message": "a", "candidates": ["x", each]} for each in ("y", "x")]
+    asked.write_text("\n\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    with pytest.raises(SystemExit, match="2"):
+        predict([str(run), "--input", str(asked)])
+    assert f"{asked}, line 3: two candidates are the same: list each once" in capsys.readouterr().err
 
 
 def test_a_run_stores_the_absolute_path_of_its_bank(tmp_path, monkeypatch):

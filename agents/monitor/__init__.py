@@ -11,7 +11,7 @@ With --state, the same command resumes after a kill at any moment; no line is lo
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from itertools import islice
@@ -23,9 +23,10 @@ from lm_gym.agents.monitor.journal import Journal
 from lm_gym.agents.monitor.monitor import Monitor
 from lm_gym.agents.monitor.stream import batches
 from lm_gym.agents.runs.messages import fail, show_warnings_plainly
+from lm_gym.agents.runs.pipes import output_closed, standard_input
 from lm_gym.agents.runs.program import program
 from lm_gym.agents.runs.run_folder import RunFolderError
-from lm_gym.agents.runs.run_parser import PREDICTIONS_MAY_CHANGE, read_options, run_parser, say_loading
+from lm_gym.agents.runs.run_parser import PREDICTIONS_MAY_CHANGE, RunParser, read_options, run_parser, say_loading
 from lm_gym.bounds import PositiveFloat, PositiveInt, check_value
 from lm_gym.naming import check_choice
 
@@ -55,10 +56,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         lines = batches(stream, options.batch, options.max_delay, options.follow)
         if options.input == "-":
             lines = _without(lines, monitor.line)
-        with suppress(KeyboardInterrupt):  # the journal holds what was read
-            for batch in lines:
-                results, rejected = monitor.take(batch)
-                journal.commit(results, rejected, monitor.state())
+        try:
+            with suppress(KeyboardInterrupt):  # the journal holds what was read
+                for batch in lines:
+                    results, rejected = monitor.take(batch)
+                    journal.commit(results, rejected, monitor.state())
+        except BrokenPipeError:
+            output_closed()
+        except OSError as error:
+            fail(program("monitor"), error)
     counted = ", ".join(f"{monitor.counts[name]:,} {name}" for name in ("texts", "alerts", "rejected", "duplicates"))
     sys.stderr.write(f"{monitor.line:,} lines: {counted}\n")
     sys.stderr.writelines(f"note: {note}\n" for note in monitor.notes())
@@ -90,7 +96,7 @@ def _beside(output: Path | None) -> Path:
 
 
 def _opened(name: str) -> IO[bytes]:
-    return sys.stdin.buffer if name == "-" else Path(name).open("rb")
+    return standard_input() if name == "-" else Path(name).open("rb")
 
 
 def _seek(stream: IO[bytes], name: str, offset: int) -> None:
@@ -112,7 +118,7 @@ def _without(lines: Iterator[list[bytes]], count: int) -> Iterator[list[bytes]]:
             yield left
 
 
-def _parser() -> ArgumentParser:
+def _parser() -> RunParser:
     parser = run_parser(program("monitor"), __doc__, changes=PREDICTIONS_MAY_CHANGE)
     parser.add_argument("--input", required=True, metavar="FILE|-", help="the stream; - is standard input")
     parser.add_argument("--follow", action="store_true", help="wait for more lines at the end of the file")

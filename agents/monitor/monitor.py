@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from lm_gym.agents.files import to_line
 from lm_gym.agents.monitor.alerts import Rule, Topic
 from lm_gym.agents.monitor.stream import LineError, Message, read_line
+from lm_gym.rendering import printable
 
 if TYPE_CHECKING:
     from lm_gym.agents.monitor.classifier import Classifier
@@ -32,7 +33,7 @@ class Monitor:
     Attributes:
         line: number of lines read.
         offset: number of bytes read.
-        counts: numbers of texts, alerts, duplicates (by id) and rejected lines.
+        counts: numbers of texts, alerts, duplicates (by id), rejected lines, and texts without the key of the topic.
     """
 
     def __init__(
@@ -68,28 +69,33 @@ class Monitor:
         results: list[dict[str, Any]] = []
         for (line_number, message), (label, probability) in zip(messages, labelled, strict=True):
             results += self._results(line_number, message, label, probability)
-        return [json.dumps(result, ensure_ascii=False) + "\n" for result in results], rejected
+        return [to_line(result) for result in results], rejected
 
     def notes(self) -> list[str]:
         """Return what users should know about the texts labelled so far."""
-        return self._classifier.notes()
+        without = self.counts["without_topic"]
+        lacking = f"{without:,} of {self.counts['texts']:,} texts have no {self._by!r}, and share the topic 'None'"
+        return [*self._classifier.notes(), *[lacking] * bool(without)]
 
     def state(self) -> dict[str, Any]:
         """Return the state as plain values, for `restore`."""
         topics = {name: {label: asdict(topic) for label, topic in of.items()} for name, of in self._topics.items()}
         known = {"line": self.line, "offset": self.offset, "counts": dict(self.counts), "ids": [*self._ids]}
-        return {**known, "rule": asdict(self._rule), "watched": self._watched, "topics": topics}
+        return {**known, "rule": asdict(self._rule), "watched": self._watched, "by": self._by, "topics": topics}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Resume from a state.
 
         Raises:
-            ValueError: the state belongs to another rule or other labels.
+            ValueError: the state belongs to another rule, other labels or another key of the topic.
         """
         if state["rule"] != asdict(self._rule) or state["watched"] != self._watched:
             raise ValueError(
                 f"the state belongs to {state['rule']} and labels {', '.join(state['watched'])}: give the same options"
             )
+        by = state.get("by", self._by)  # earlier versions did not record it
+        if by != self._by:
+            raise ValueError(f"the state belongs to topics by {by!r}, not by {self._by!r}: give the same --by")
         self.line, self.offset = state["line"], state["offset"]
         self.counts, self._ids = Counter(state["counts"]), dict.fromkeys(state["ids"])
         self._topics = {
@@ -99,17 +105,20 @@ class Monitor:
     def _results(self, line: int, message: Message, label: str, probability: float) -> list[dict[str, Any]]:
         """Return the result of one text and the alerts that it raises."""
         self.counts["texts"] += 1
-        about = {"line": line, "id": message.id, "time": message.time, "topic": message.topic}
+        if message.topic is None:
+            self.counts["without_topic"] += 1
+        topic = str(message.topic)
+        about = {"line": line, "id": message.id, "time": message.time, "topic": topic}
         known = {key: value for key, value in about.items() if value is not None}
         results: list[dict[str, Any]] = [{**known, "label": label, "probability": probability}]
-        topics = self._topics.setdefault(message.topic, {name: Topic() for name in self._watched})
-        for name, topic in topics.items():
-            alert = topic.take(self._rule, line, label == name)
+        of_topic = self._topics.setdefault(topic, {name: Topic() for name in self._watched})
+        for name, share in of_topic.items():
+            alert = share.take(self._rule, line, label == name)
             if alert is not None:
                 self.counts["alerts"] += 1
-                results.append({"alert": name, "topic": message.topic, **alert})
-            if self._scalar is not None and topic.seen % self._rule.step == 0 and topic.window:
-                self._scalar(f"{message.topic}/{name}", topic.window.count("1") / len(topic.window), line)
+                results.append({"alert": name, "topic": topic, **alert})
+            if self._scalar is not None and share.seen % self._rule.step == 0 and share.window:
+                self._scalar(printable(f"{topic}/{name}"), share.window.count("1") / len(share.window), line)
         return results
 
     def _is_new(self, id_: str) -> bool:

@@ -23,13 +23,13 @@ class Message:
     Attributes:
         text: the text, not blank.
         id: identifier of the text; None if it has none.
-        topic: topic of the text.
+        topic: topic of the text; None if the line lacks the key of the topic.
         time: time of the text, as given.
     """
 
     text: str
     id: str | None = None
-    topic: str = "all"
+    topic: str | None = "all"
     time: Any = None
 
 
@@ -48,19 +48,20 @@ def read_line(line: bytes, by: str | None) -> Message:
         LineError: the line is not UTF-8, not valid JSON, has no text, or the text has a zero byte or half a character.
     """
     try:
-        text = line.decode()
+        text = line.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise LineError(f"not UTF-8 ({error.reason} at byte {error.start})") from None
     if not text.lstrip().startswith("{"):
         return Message(_checked(text))
     try:
         record = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise LineError(f"bad JSON ({error})") from None
     if not isinstance(record.get("text"), str):
         raise LineError("no text under the key 'text'")
-    own, topic = record.get("id"), "all" if by is None else str(record.get(by))
-    return Message(_checked(record["text"]), None if own is None else str(own), topic, record.get("time"))
+    own, topic = record.get("id"), "all" if by is None else record.get(by)
+    text, time_ = _checked(record["text"]), record.get("time")
+    return Message(text, None if own is None else str(own), None if topic is None else str(topic), time_)
 
 
 def _checked(text: str) -> str:

@@ -214,7 +214,9 @@ def in_one_line(message: str) -> str:
     if not (key and value and expected):
         return " ".join(message.split())
     literals = re.findall(r"'([^']*)'", "".join(re.findall(r"Literal\[([^]]*)\]", expected[1])))
-    types = re.findall(r"<class '(\w+)'>|Annotated\[(\w+), ([^]]*)\]|\b(?!Literal|Annotated)(\w+)\[", expected[1])
+    types = re.findall(
+        r"<class '(?:[\w.]+\.)?(\w+)'>|Annotated\[(\w+), ([^]]*)\]|\b(?!Literal|Annotated)(\w+)\[", expected[1]
+    )
     kinds = [f"{_KINDS.get(name, name)} {bound}".strip() for a, b, bound, c in types if (name := a or b or c)]
     *others, last = dict.fromkeys([*literals, *kinds]) or [expected[1]]
     wanted = f"{', '.join(others)} or {last}" if others else last

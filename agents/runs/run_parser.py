@@ -4,14 +4,15 @@ This module imports neither torch nor a model library, so that `--help` and the 
 """
 
 import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import Action, ArgumentError, ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 from lm_gym.agents.runs.messages import fail
 from lm_gym.agents.runs.options import GENERAL
 from lm_gym.agents.runs.settings import SettingsError
-from lm_gym.naming import nearest
+from lm_gym.naming import among, nearest
 from lm_gym.rendering import printable
 
 # settings of a run that evaluations may change; the options of the task may change too
@@ -22,9 +23,29 @@ PREDICTIONS_MAY_CHANGE = (
 )
 
 
+class RunParser(ArgumentParser):
+    """A parser whose errors are one line and suggest the nearest name."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the program with a message."""
+        fail(self.prog, SettingsError(message))
+
+    def _check_value(self, action: Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            raise ArgumentError(action, f"unknown value {value!r}{among(value, map(str, action.choices))}")
+
+    def check_names(self, arguments: Sequence[str]) -> None:
+        """End the program if an option is neither of this command nor a setting of a run."""
+        known = [*self._option_string_actions, *(f"--{name}" for name in GENERAL)]
+        for argument in arguments:
+            name = argument.partition("=")[0]
+            if name.startswith("--") and "." not in name and name not in known:
+                self.error(f"no option {name}{nearest(name, known)}; --help lists them")
+
+
 def run_parser(
     program: str, description: str | None, split: str | None = None, keys: str = "", changes: Sequence[str] = MAY_CHANGE
-) -> ArgumentParser:
+) -> RunParser:
     """Make the parser of a command that opens a trained run, with the run folder and `--split`.
 
     Args:
@@ -36,7 +57,7 @@ def run_parser(
     """
     may_change = "Settings of the run that you may change: " + ", ".join(f"--{key}" for key in changes)
     may_change += ", and the options of the environment's task"
-    parser = ArgumentParser(
+    parser = RunParser(
         prog=program,
         description=description,
         formatter_class=RawDescriptionHelpFormatter,
@@ -51,18 +72,14 @@ def run_parser(
     return parser
 
 
-def read_options(parser: ArgumentParser, arguments: Sequence[str] | None) -> tuple[Namespace, list[str]]:
+def read_options(parser: RunParser, arguments: Sequence[str] | None) -> tuple[Namespace, list[str]]:
     """Return the options of a command, and its other arguments, which are settings of the run.
 
     An unknown option ends the program with a message that suggests the nearest one.
     """
-    options, overrides = parser.parse_known_args(arguments)
-    known = [f"--{name}" for name in (*vars(options), *GENERAL)]
-    for argument in overrides:
-        name = argument.partition("=")[0]
-        if name.startswith("--") and "." not in name and name not in known:
-            fail(parser.prog, SettingsError(f"no option {name}{nearest(name, known)}; --help lists them"))
-    return options, overrides
+    given = sys.argv[1:] if arguments is None else arguments
+    parser.check_names(given)
+    return parser.parse_known_args(given)
 
 
 def say_loading(run: Path, results: bool) -> None:

@@ -4,6 +4,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import fields
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -39,6 +40,7 @@ from lm_gym.agents.runs.scale_check import CheckScale
 from lm_gym.agents.runs.settings import Settings, SettingsError
 from lm_gym.agents.runs.terminal import Terminal
 from lm_gym.envs import TextVectorEnv
+from lm_gym.naming import nearest
 from lm_gym.registry import UserCodeError, own_name
 
 _MAY_CHANGE = ("budget.", "checkpoint.", "ray.", "threads", "device", "logger")  # what may change when a run resumes
@@ -216,6 +218,12 @@ def train(run: TrainingRun, request: StopRequest) -> None:
 def _restore(settings: Settings, env: TextVectorEnv, checkpoint: Checkpoint | None) -> tuple[TextAlgorithm, RunState]:
     if checkpoint is None:
         return make_agent(settings, env), _first_state(settings, env)
+    unknown = checkpoint.state.keys() - {field.name for field in fields(RunState)}
+    if unknown:
+        raise RunFolderError(
+            f"{checkpoint.path} has {', '.join(sorted(unknown))}, which this version of lm-gym does not know: resume "
+            f"with the version in {checkpoint.path.parents[1] / 'versions.json'}"
+        )
     agent = find_algorithm(settings.algo).load(checkpoint.model, env=env, device=settings.device)  # type: ignore[arg-type]
     return agent, RunState(**checkpoint.state)
 
@@ -236,7 +244,8 @@ def _first_state(settings: Settings, env: TextVectorEnv) -> RunState:
     metric = settings.evaluation.metric or known[0]
     if metric not in known:
         raise SettingsError(
-            f"{settings.env.id} has no metric {metric!r}: evaluation.metric must be one of {', '.join(known)}"
+            f"{settings.env.id} has no metric {metric!r}{nearest(metric, known)}: evaluation.metric must be one of "
+            f"{', '.join(known)}"
         )
     return RunState(metric, settings.evaluation.keep)
 
