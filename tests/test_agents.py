@@ -107,7 +107,7 @@ def test_roformer_goes_on_as_if_it_had_never_stopped(ner, tmp_path):
 
 @pytest.mark.parametrize("tags", [["O", "B-LOC", "B-ORG"], ["O", "B-PER", "B-LOC"]])
 def test_an_agent_refuses_as_many_other_tags(tags, tmp_path):
-    """This holds for other names and another order, both in `set_env` and in `load`."""
+    """This holds for other names and another order, in `set_env`, in `load` and in `evaluate`."""
 
     def env(names):
         texts = [(["Ann", "saw", "Oslo"], [names[1], "O", names[2]])]
@@ -118,10 +118,20 @@ def test_an_agent_refuses_as_many_other_tags(tags, tmp_path):
     agent = build(REINFORCE, env(own), samples=2).learn(6)
     agent.save(tmp_path / "agent")
     message = f"the agent has the labels {', '.join(own)}, but lm_gym/NER-v0 has {', '.join(tags)}: use the data that"
-    for go_on in (agent.set_env, lambda env: REINFORCE.load(tmp_path / "agent", env=env, device="cpu")):
+    for go_on in (
+        agent.set_env,
+        lambda env: REINFORCE.load(tmp_path / "agent", env=env, device="cpu"),
+        lambda env: evaluate(agent.policy, env),
+    ):
         with pytest.raises(ValueError, match=message):
             go_on(env(tags))
         go_on(env(own))
+
+
+def test_evaluate_refuses_a_text_that_is_not_there(ner):
+    env = make_env(ner)
+    with pytest.raises(ValueError, match=f"texts has indices 0 to 999, but the texts are 0 to {env.num_texts - 1}"):
+        evaluate(build(REINFORCE, env).policy, env, texts=[0, 999])
 
 
 def test_the_same_seed_gives_the_same_run_and_leaves_global_generators_alone(ner):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch as th
 from numpy.typing import NDArray
 
+from lm_gym.agents.algorithms.text_environments import check_labels
 from lm_gym.agents.evaluation.stepping import play_steps
 from lm_gym.agents.model.packed import Packed
 from lm_gym.agents.model.policy import LMPolicy
@@ -19,7 +20,7 @@ Predictor = Callable[[Batch], Prediction]
 
 
 def evaluate(
-    policy: LMPolicy | Predictor, env: TextVectorEnv, *, texts: int | NDArray[np.int64] | None = None
+    policy: LMPolicy | Predictor, env: TextVectorEnv, *, texts: int | Sequence[int] | NDArray[np.int64] | None = None
 ) -> Evaluation:
     """Evaluate a policy once on every text of the environment's split, with the most probable choice at each position.
 
@@ -32,10 +33,19 @@ def evaluate(
         texts: number of texts to play, evenly spaced, or their indices, ascending; by default all.
 
     Raises:
-        ValueError: the environment decides one position at a time.
+        ValueError: the environment decides one position at a time, has other labels than the policy, or lacks a text.
     """
+    if isinstance(policy, LMPolicy):
+        check_labels(policy.labels, env.task)
     predict = lm_predictor(policy, env.task) if isinstance(policy, LMPolicy) else policy
-    chosen = texts if isinstance(texts, np.ndarray) else _spaced(env.num_texts, texts)
+    if texts is None or isinstance(texts, int | np.integer):
+        chosen = _spaced(env.num_texts, texts)
+    else:
+        chosen = np.asarray(texts, np.int64)
+    if chosen.size and not 0 <= chosen.min() <= chosen.max() < env.num_texts:
+        raise ValueError(
+            f"texts has indices {chosen.min()} to {chosen.max()}, but the texts are 0 to {env.num_texts - 1}"
+        )
     counts = env.position_counts(chosen)
     offsets = np.concatenate([[0], np.cumsum(counts)])
     flat = {name: np.zeros(offsets[-1], np.int64) for name in ("choices", "targets", "places")}
@@ -84,7 +94,7 @@ def evaluate(
     )
 
 
-def _spaced(total: int, texts: int | None) -> NDArray[np.int64]:
+def _spaced(total: int, texts: int | np.integer | None) -> NDArray[np.int64]:
     """Return the indices of `texts` of `total` texts, evenly spaced, or of all."""
     if texts is None or texts >= total:
         return np.arange(total)

@@ -21,7 +21,7 @@ from lm_gym.agents.model.environment_spaces import (
     read_observation_space,
 )
 from lm_gym.agents.model.freezing import matching
-from lm_gym.agents.model.heads import CLASSIFIERS, Head, head_parameters, resolve_head
+from lm_gym.agents.model.heads import CLASSIFIERS, Head, are_generic, head_parameters, resolve_head
 from lm_gym.agents.model.label_words import readme
 from lm_gym.agents.model.loading import model_path
 from lm_gym.agents.model.model_arguments import ModelArguments, build_language_model
@@ -170,6 +170,12 @@ class LMPolicy(PositionPolicy):
         """Source of the model's tokenizer: a folder, a hub id, `"tiny"`, or None if unknown."""
         source: str | None = self._arguments["tokenizer"]
         return source
+
+    @property
+    def labels(self) -> list[str] | None:
+        """The names of the choices; None if they have none."""
+        labels: list[str] | None = self._arguments["labels"]
+        return None if labels is None or are_generic(labels) else labels
 
     def check_tokenizer(self, tokenizer: TextTokenizer) -> None:
         """Check that a tokenizer is the model's own, if that is known.
