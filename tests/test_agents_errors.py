@@ -44,6 +44,25 @@ def test_evaluate_refuses_a_text_that_is_not_there(ner):
         evaluate(build_learner(REINFORCE, env).policy, env, texts=[0, 999])
 
 
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda agent: agent.learn(-1), "total_timesteps must be at least 0, got -1"),
+        (lambda agent: agent.learn(float("nan")), "total_timesteps must be finite, got nan"),
+        (lambda agent: evaluate(agent.policy, agent.env.unwrapped.vector, texts=0), "texts must be at least 1, got 0"),
+        (lambda agent: REINFORCE("LMPolicy", None), "env=None: give an environment"),
+        (
+            lambda agent: REINFORCE("LMPolicy", agent.env, policy_kwargs={"modl": "tiny"}),
+            "policy_kwargs: LMPolicy has no argument 'modl'.*did you mean 'model'",
+        ),
+    ],
+)
+def test_meaningless_uses_are_refused(use, message, ner):
+    agent = build_learner(REINFORCE, make_env(ner))
+    with pytest.raises(ValueError, match=message):
+        use(agent)
+
+
 @pytest.mark.parametrize("name", ["kl_coef", "supervised_coef"])
 def test_weights_of_terms_that_make_no_sense_are_refused(name, ner):
     with pytest.raises(ValueError, match=f"{name} must be at least 0"):

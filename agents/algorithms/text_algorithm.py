@@ -26,7 +26,7 @@ from lm_gym.agents.algorithms.timestep_bar import TimestepBar
 from lm_gym.agents.model.devices import check_device
 from lm_gym.agents.model.finite import require_finite
 from lm_gym.agents.model.policy import LMPolicy
-from lm_gym.bounds import Bounded, NonNegativeFloat, NonNegativeInt, PositiveInt
+from lm_gym.bounds import Bounded, NonNegativeFloat, NonNegativeInt, PositiveInt, check_keywords, check_value
 from lm_gym.compat.stable_baselines3 import VecEnvAdapter
 from lm_gym.envs import find_task
 from lm_gym.tasks import Task
@@ -34,6 +34,9 @@ from lm_gym.tasks import Task
 
 class StopTraining(Exception):  # noqa: N818
     """Raised by a callback's `on_rollout_start` to end training before the next update, as if the budget were spent."""
+
+
+_SPACES = {"observation_space", "action_space", "lr_schedule"}  # arguments of a policy that are not settings
 
 
 class TextAlgorithm(Bounded, SavedAlgorithm):
@@ -138,6 +141,10 @@ class TextAlgorithm(Bounded, SavedAlgorithm):
     def _setup_policy(self) -> None:
         """Build the policy; its random numbers are keyed."""
         self._setup_lr_schedule()
+        if getattr(self, "observation_space", None) is None:
+            raise ValueError("env=None: give an environment, whose spaces the policy needs")
+        if issubclass(self.policy_class, LMPolicy):
+            check_keywords(self.policy_class, self.policy_kwargs, "policy_kwargs", self.policy_class.__name__, _SPACES)
         policy = self.policy_class(self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs)
         self.policy = policy.to(self.device)  # type: ignore[assignment]
 
@@ -183,11 +190,8 @@ class TextAlgorithm(Bounded, SavedAlgorithm):
     ) -> Self:
         """Train until `total_timesteps` positions are decided; the last batch is completed.
 
-        Raises:
-            FloatingPointError: a loss, a gradient or a weight is NaN or infinite, or all members of a search failed.
-
         Args:
-            total_timesteps: number of positions to decide; with K samples a position counts K times.
+            total_timesteps: number of positions to decide, 0 or more; with K samples a position counts K times.
             callback: Stable-Baselines3 callbacks; `on_step` is called after each update and stops training by False.
                 `on_rollout_start` stops it between two updates by raising `StopTraining`.
             log_interval: number of updates between two dumps of the logger; None to disable logs.
@@ -195,7 +199,12 @@ class TextAlgorithm(Bounded, SavedAlgorithm):
             reset_num_timesteps: False continues where the last `learn` or the loaded agent stopped, with the same texts
                 and numbers as an uninterrupted run.
             progress_bar: whether to show a progress bar.
+
+        Raises:
+            FloatingPointError: a loss, a gradient or a weight is NaN or infinite, or all members of a search failed.
+            ValueError: `total_timesteps` is negative or not finite, or the agent has no environment.
         """
+        check_value("total_timesteps", total_timesteps, NonNegativeFloat)
         if self.env is None:
             raise ValueError("this agent has no environment to learn from: load(path, env=…) or set_env(env) first")
         if reset_num_timesteps or self._last_obs is None:

@@ -12,6 +12,7 @@ from lm_gym.agents.algorithms.text_environments import check_labels
 from lm_gym.agents.evaluation.stepping import play_steps
 from lm_gym.agents.model.packed import Packed
 from lm_gym.agents.model.policy import LMPolicy
+from lm_gym.bounds import PositiveInt, check_value
 from lm_gym.envs import TextVectorEnv
 from lm_gym.envs.spaces import LOGIT_BOUND
 from lm_gym.tasks import Batch, Evaluation, Prediction, Task
@@ -33,12 +34,14 @@ def evaluate(
         texts: number of texts to play, evenly spaced, or their indices, ascending; by default all.
 
     Raises:
-        ValueError: the environment decides one position at a time, has other labels than the policy, or lacks a text.
+        ValueError: the environment decides one position at a time, has other labels than the policy, or lacks a text,
+            or `texts` is 0 or less.
     """
     if isinstance(policy, LMPolicy):
         check_labels(policy.labels, policy.facts, env.task)
     predict = lm_predictor(policy, env.task) if isinstance(policy, LMPolicy) else policy
     if texts is None or isinstance(texts, int | np.integer):
+        check_value("texts", texts, PositiveInt | None)
         chosen = _spaced(env.num_texts, texts)
     else:
         chosen = np.asarray(texts, np.int64)
