@@ -58,7 +58,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and f'Python 3.11 or later, not {sys.version}')"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[hub]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[compare,hub]"
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

@@ -177,7 +177,10 @@ def _parser() -> RunParser:
         help=f"number of texts; by default all in a terminal, {_PRINTED} otherwise, {_ON_A_PAGE} with --html",
     )
     parser.add_argument(
-        "--checkpoint", choices=("best", "last"), default="best", help="play the best model or the last checkpoint"
+        "--checkpoint",
+        choices=("best", "last"),
+        default="best",
+        help="play the best model or the last checkpoint; by default %(default)s",
     )
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page of coloured texts, and exit")
     return parser

@@ -95,7 +95,9 @@ def _opened(output: str) -> Iterator[IO[str]]:
 def _parser() -> RunParser:
     parser = run_parser(program("predict"), __doc__, changes=PREDICTIONS_MAY_CHANGE)
     parser.add_argument("--input", required=True, metavar="FILE|-", help="the texts; - for standard input")
-    parser.add_argument("--output", default="-", metavar="FILE|-", help="by default standard output")
+    parser.add_argument(
+        "--output", default="-", metavar="FILE|-", help="file for the predictions; by default standard output"
+    )
     parser.add_argument(
         "--format",
         choices=[*FORMATS],
@@ -106,7 +108,7 @@ def _parser() -> RunParser:
         "--output_format",
         choices=["jsonl", "conll"],
         default="jsonl",
-        help="conll: a line `word choice` for each word, for tasks that decide each word",
+        help="by default %(default)s; conll: a line `word choice` for each word, for tasks that decide each word",
     )
     return parser
 

@@ -112,8 +112,8 @@ def _parser() -> RunParser:
     parser = run_parser(program("reply"), __doc__)
     parser.add_argument("--bank", required=True, metavar="FILE", help="file of replies, one per line or JSON object")
     parser.add_argument("--input", metavar="FILE", help="file of messages; by default you type them")
-    parser.add_argument("--k", type=int, help="number of replies that BM25 looks up for the model (5)")
-    parser.add_argument("--top", type=int, default=3, help="number of replies to show")
+    parser.add_argument("--k", type=int, help="number of replies that BM25 looks up for the model; by default 5")
+    parser.add_argument("--top", type=int, default=3, help="number of replies to show; by default %(default)s")
     return parser
 
 

@@ -57,7 +57,8 @@ METRICS = {
     "search/deviation": "standard deviation s by which the step is divided",
     "search/gradient_norm": "norm of the gradient estimate",
     "rollout/ep_rew_mean": "mean reward per text, over the last 100 texts",
-    "rollout/ep_len_mean": "mean positions per text, over the last 100 texts",
+    "rollout/ep_len_mean": "mean length of an episode, over the last 100 texts: positions in gradient-free searches, "
+    "else steps (1 if a step decides a whole text)",
     "budget/forward_passes": "texts sent through the model so far",
     "budget/backward_passes": "texts with a backward pass so far",
     "budget/tokens": "sub-tokens sent through the model so far",

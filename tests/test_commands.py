@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -57,6 +58,18 @@ def test_help_imports_no_model_library(command):
     main = f"import sys; from lm_gym.agents.{command} import main"
     code = f"{main}\ntry: main(['--help'])\nexcept SystemExit: {loads}"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
+
+
+OPEN_RUNS = [name for name in COMMANDS if hasattr(import_module(f"lm_gym.agents.{name}"), "run_parser")]
+
+
+@pytest.mark.parametrize("command", OPEN_RUNS)
+def test_help_shows_the_default_of_every_option(command):
+    actions = import_module(f"lm_gym.agents.{command}")._parser()._actions
+    valued = [action for action in actions if action.option_strings and action.nargs != 0]
+    assert len(valued) >= 2
+    silent = [a.dest for a in valued if isinstance(a.default, int | float | str) and "by default" not in a.help]
+    assert silent == []
 
 
 def test_unknown_option_gets_a_suggestion(capsys):

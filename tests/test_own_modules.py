@@ -28,7 +28,7 @@ def page(name: str) -> tuple[str, str, list[list[str]]]:
     (code,) = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
     file = re.search(r"`(\w+\.py)`, in the folder that you run from", " ".join(text.split()))
     assert file is not None
-    commands = [shlex.split(line) for line in re.findall(r"^\$ python -m agents\.(.*)$", text, re.M)]
+    commands = [shlex.split(line) for line in re.findall(r"^python -m agents\.(.*)$", text, re.M)]
     return file[1], code, commands
 
 

@@ -40,3 +40,12 @@ def test_make_targets_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in set(re.findall(r"\bmake (\w+)", README)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_make_install_has_the_packages_that_the_commands_ask_for() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    recipe = re.search(r"^\$\(VENV\)/\.installed:.*?\n\n", makefile, re.MULTILINE | re.DOTALL)
+    assert recipe is not None
+    extras = re.search(r'"\.\[([\w,]+)\]"', recipe[0])
+    assert extras is not None
+    assert set(extras[1].split(",")) == {"compare", "hub"}

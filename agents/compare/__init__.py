@@ -104,7 +104,7 @@ def build_parser() -> ArgumentParser:
     """Return the parser of the command."""
     parser = ArgumentParser(
         prog=program("compare"),
-        description="Trains every row of a study under one budget and writes the comparison. Finished runs are not "
+        description="Train every row of a study under one budget, and write the comparison. Finished runs are not "
         "repeated; stopped runs resume.",
         exit_on_error=False,
         default_env=False,

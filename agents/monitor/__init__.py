@@ -129,22 +129,39 @@ def _parser() -> RunParser:
     )
     parser.add_argument("--state", type=Path, metavar="FILE", help="file to resume from after a kill")
     parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="log shares by topic and label here")
-    parser.add_argument("--batch", type=int, default=1024, help="maximum number of texts per batch")
-    parser.add_argument("--max_delay", type=float, default=0.2, help="maximum wait of a line for its batch, in seconds")
+    parser.add_argument(
+        "--batch", type=int, default=1024, help="maximum number of texts per batch; by default %(default)s"
+    )
+    parser.add_argument(
+        "--max_delay",
+        type=float,
+        default=0.2,
+        help="maximum wait of a line for its batch, in seconds; by default %(default)s",
+    )
     parser.add_argument("--label", action="append", default=[], help="label to watch; may be repeated; by default all")
     rule = Rule()
     parser.add_argument(
         "--baseline",
         type=int,
         default=rule.baseline,
-        help="number of first texts of a topic, which define its normal share",
+        help="number of first texts of a topic, which define its normal share; by default %(default)s",
     )
-    parser.add_argument("--window", type=int, default=rule.window, help="number of last texts of a topic to test")
-    parser.add_argument("--step", type=int, default=rule.step, help="number of texts of a topic between two tests")
+    parser.add_argument(
+        "--window",
+        type=int,
+        default=rule.window,
+        help="number of last texts of a topic to test; by default %(default)s",
+    )
+    parser.add_argument(
+        "--step",
+        type=int,
+        default=rule.step,
+        help="number of texts of a topic between two tests; by default %(default)s",
+    )
     parser.add_argument(
         "--false_alarms",
         type=float,
         default=rule.false_alarms,
-        help=f"maximum expected number of false alarms per {PER:,} texts",
+        help=f"maximum expected number of false alarms per {PER:,} texts; by default %(default)g",
     )
     return parser
