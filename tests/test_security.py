@@ -28,6 +28,7 @@ DANGEROUS = {
 TRUSTED = {
     "lm_gym.agents.algorithms.ray_batch_sharing": {"pickle.loads"},  # messages between processes of one cluster
     "lm_gym.agents.algorithms.ray_evaluator": {"pickle.loads"},
+    "lm_gym.agents.algorithms.ray_rollouts": {"pickle.loads"},
     "lm_gym.agents.algorithms.ray_workers": {"pickle.loads"},
     "lm_gym.testing.reproduction": {"pickle.loads"},  # its own pickles
 }
