@@ -46,7 +46,7 @@ if __name__ == "__main__":
     test = gymnasium.make_vec(**make, num_envs=64, split="test", reward="label_f1")
 
     labels = Supervised("LMPolicy", gymnasium.make_vec(**train), seed=0, device="cpu")
-    labels.learn(6 * labels.timesteps_per_pass)
+    labels.learn(4 * labels.timesteps_per_pass)
     labels.policy.save_pretrained("reviews")
 
     by_f1 = REINFORCE(
@@ -58,7 +58,7 @@ if __name__ == "__main__":
         seed=0,
         device="cpu",
     )
-    by_f1.learn(2 * by_f1.timesteps_per_pass)
+    by_f1.learn(6 * by_f1.timesteps_per_pass)
 
     played = {"labels": evaluate(labels.policy, test), "F1": evaluate(by_f1.policy, test)}
     rows = {f"trained on {name}": evaluation.metrics for name, evaluation in played.items()} | baselines(test)
