@@ -19,17 +19,8 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         IsADirectoryError: `path` is a folder.
     """
-    refuse_folder(path)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _replacing(path) as file:
+        file.write(text)
 
 
 def refuse_folder(path: Path | None) -> None:
@@ -72,8 +63,14 @@ def streamed_text(path: Path) -> Iterator[IO[str]]:
     Raises:
         IsADirectoryError: `path` is a folder.
     """
-    refuse_folder(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    with _replacing(path) as file:
+        yield file
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[str]]:
+    refuse_folder(path)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("w", encoding="utf-8") as file:
