@@ -86,6 +86,7 @@ def test_held_out_texts_are_held_out_again(tmp_path: Path) -> None:
     [
         (["--split", "tset"], "no split 'tset'"),
         (["--agent.samples", "2"], "--agent.samples is fixed by the run"),
+        (["--evaluation.metric", "token_accuracy"], "--evaluation.metric is fixed by the run"),
         (["--env.dataste", "x"], "'env.dataset'"),
         (["--env.dataset", "other"], "no dataset 'other'"),
     ],

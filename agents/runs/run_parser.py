@@ -16,7 +16,7 @@ from lm_gym.naming import among, nearest
 from lm_gym.rendering import printable
 
 # settings of a run that evaluations may change; the options of the task may change too
-MAY_CHANGE = ("env.dataset", "env.max_length", "data.", "evaluation.", "device", "threads")
+MAY_CHANGE = ("env.dataset", "env.max_length", "data.", "evaluation.num_envs", "device", "threads")
 PREDICTIONS_MAY_CHANGE = (
     *("env.max_length", "evaluation.num_envs", "device", "threads"),
     *(f"data.{name}" for name in ("columns", "token_column", "text_column", "delimiter", "header")),
