@@ -211,18 +211,20 @@ def apart(model: str, members: int, rounds: int) -> None:
 
 
 def rows(model: str, members: int, rounds: int) -> None:
-    """Measure generations of LowRankES with forward passes of different sizes, for both ways of reading texts."""
+    """Measure generations with forward passes of different sizes, by space and by the texts that members read."""
     from lm_gym.agents.search.optimizers import OPTIMIZERS
     from lm_gym.agents.search.spaces import SEARCH_SPACES
 
-    print(f"| {members} members read | {' | '.join(f'{size}, s' for size in SIZES)} |")
-    print(f"|---|{'---:|' * len(SIZES)}")
-    for what, texts, groups in (("the same 8 texts", 8, 1), ("a text a pair", members // 2, members // 2)):
-        policy, obs = policy_and_texts(model, texts)
-        space = SEARCH_SPACES["full"](policy)
-        optimizer = OPTIMIZERS["low_rank_es"](space.tensors(), space.blocks, seed=0, popsize=members)
-        times = seconds([generation(space, optimizer, obs, size, groups) for size in SIZES], rounds)
-        print(f"| {what} | {' | '.join(f'{median(times, i):.2f}' for i in range(len(SIZES)))} |", flush=True)
+    print(f"| space | {members} members read | {' | '.join(f'{size}, s' for size in SIZES)} |")
+    print(f"|---|---|{'---:|' * len(SIZES)}")
+    for name in ("full", "bias", "head"):
+        for what, texts, groups in (("the same 8 texts", 8, 1), ("a text a pair", members // 2, members // 2)):
+            policy, obs = policy_and_texts(model, texts)
+            space = SEARCH_SPACES[name](policy)
+            optimizer = OPTIMIZERS["low_rank_es"](space.tensors(), space.blocks, seed=0, popsize=members)
+            times = seconds([generation(space, optimizer, obs, size, groups) for size in SIZES], rounds)
+            found = " | ".join(f"{median(times, i):.3f}" for i in range(len(SIZES)))
+            print(f"| `{name}` | {what} | {found} |", flush=True)
 
 
 def head(model: str, members: int, rounds: int) -> None:

@@ -11,7 +11,7 @@ from lm_gym.agents.algorithms.supervised import Supervised
 from lm_gym.agents.runs.cluster import use_workers
 from lm_gym.agents.runs.settings import RaySettings, SettingsError
 from tests.groups import ForkedGroup, same_weights
-from tests.small import Stop, few_names, small
+from tests.small import Stop, small
 
 CASES = {
     "supervised": (Supervised, {}),
@@ -25,11 +25,6 @@ CASES = {
     "older weights": (REINFORCE, {"samples": 4, "lag": 1}),
     "reference": (REINFORCE, {"kl_coef": 0.1, "entropy_coef": 0.01, "supervised_coef": 0.1}),
 }
-
-
-@pytest.fixture(scope="module")
-def names():
-    return few_names(32)
 
 
 def build(names, algorithm, reward="accuracy", policy_kwargs=None, **kwargs):

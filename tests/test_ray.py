@@ -10,7 +10,7 @@ import torch as th
 from lm_gym.agents.algorithms.presets import GA, SNES, LowRankES
 from lm_gym.agents.algorithms.worker_error import WorkerError
 from tests.disturbed import Disturbed
-from tests.small import Stop, few_names, small
+from tests.small import Stop, small
 
 ray = pytest.importorskip("ray", reason="needs the extra ray")
 from lm_gym.agents.algorithms.ray_evaluator import RayEvaluator  # noqa: E402
@@ -21,11 +21,6 @@ CASES = {
     "low_rank_es": (LowRankES, {"search_space": "full", "new_texts_every": 2}),
     "ga": (GA, {"texts_per_member": 2}),
 }
-
-
-@pytest.fixture(scope="module")
-def names():
-    return few_names(32)
 
 
 @pytest.fixture(scope="module")

@@ -10,17 +10,12 @@ from lm_gym.agents import REINFORCE
 from lm_gym.agents.algorithms.supervised import Supervised
 from lm_gym.agents.algorithms.worker_error import WorkerError
 from tests.disturbed import Broken
-from tests.small import Stop, few_names
+from tests.small import Stop
 from tests.test_batch_sharing import build
 
 ray = pytest.importorskip("ray", reason="needs the extra ray")
 from lm_gym.agents.algorithms.ray_batch_sharing import RayBatchSharing  # noqa: E402
 from tests.clusters import two_nodes  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def names():
-    return few_names(32)
 
 
 @pytest.fixture(scope="module")

@@ -15,13 +15,13 @@ ray = pytest.importorskip("ray", reason="needs the extra ray")
 from lm_gym.agents.compare.ray_processes import RayLauncher  # noqa: E402
 from tests.clusters import two_nodes  # noqa: E402
 
-# A job that ends when the other one has begun, or after a minute: on two nodes with one CPU each, both run at a time.
+# A job that ends when the other one has begun, or after five minutes: two nodes with one CPU each run both at a time.
 MEETS = """
 import pathlib, sys, time
 folder = pathlib.Path(sys.argv[1])
 folder.mkdir()
 other = folder.with_name({"a-0": "b-0", "b-0": "a-0"}[folder.name])
-deadline = time.monotonic() + 60
+deadline = time.monotonic() + 300
 while not other.is_dir() and time.monotonic() < deadline:
     time.sleep(0.05)
 if other.is_dir():

@@ -15,16 +15,10 @@ from lm_gym.agents.runs.cluster import check_workers, use_workers
 from lm_gym.agents.runs.settings import RaySettings, SettingsError
 from tests.disturbed import Unlucky
 from tests.rollouts import assert_same, build, learned
-from tests.small import few_names
 
 ray = pytest.importorskip("ray", reason="needs the extra ray")
 from lm_gym.agents.algorithms.ray_rollouts import RayRollouts  # noqa: E402
 from tests.clusters import two_nodes  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def names():
-    return few_names(32)
 
 
 @pytest.fixture(scope="module")
@@ -141,15 +135,15 @@ def test_settings_that_make_no_sense_are_refused(algo, algorithm, given, message
 
 def test_an_agent_that_draws_no_samples_is_refused(names, workers):
     agent = build(names, "samples", samples="all")
-    with ExitStack() as held, pytest.raises(SettingsError, match=r"draw samples, and samples='all' learns from every"):
+    with ExitStack() as held, pytest.raises(SettingsError, match=r"draw samples, but samples='all' learns from every"):
         use_workers(RaySettings(rollout_workers=1), agent, held)
     agent.rollouts = workers
-    with pytest.raises(ValueError, match=r"draw samples, and samples='all' learns .*; or leave rollouts out$"):
+    with pytest.raises(ValueError, match=r"draw samples, but samples=.all. .*; or leave agent.rollouts as it is$"):
         learned(agent, 1)
 
 
 def test_a_batch_shared_by_other_processes_is_refused(names, workers):
     agent = build(names, "samples")
     agent.rollouts, agent.sharing = workers, ProcessGroup(0, 2)
-    with pytest.raises(ValueError, match="leave sharing out"):
+    with pytest.raises(ValueError, match=r"leave agent\.sharing as it is"):
         learned(agent, 1)

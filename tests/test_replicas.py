@@ -15,7 +15,7 @@ from lm_gym.agents.algorithms.worker_error import WorkerError
 from lm_gym.agents.algorithms.workers import Start, checksum
 from lm_gym.agents.runs.command_line import parse_settings
 from lm_gym.agents.runs.settings import SettingsError
-from tests.small import Stop, few_names, small
+from tests.small import Stop, small
 
 
 class TwoReplicas(Evaluator):
@@ -41,11 +41,6 @@ class TwoReplicas(Evaluator):
         message = pickle.dumps(Update(fitness.numpy(), rate))
         for replica in self.replicas:
             replica.update(pickle.loads(message))
-
-
-@pytest.fixture(scope="module")
-def names():
-    return few_names(32)
 
 
 def build(names, algorithm, **kwargs):

@@ -11,14 +11,9 @@ from lm_gym.agents.algorithms.importance import importance_ratios, ratio_logs, r
 from lm_gym.agents.algorithms.older_weights import WeightHistory
 from tests.cases import word_level
 from tests.rollouts import CASES, Apart, assert_same, build, learned
-from tests.small import few_names, small
+from tests.small import small
 
 COPIES = 100_000
-
-
-@pytest.fixture(scope="module")
-def names():
-    return few_names(32)
 
 
 # ---------------------------------------------------------------------- ratios

@@ -71,9 +71,9 @@ class BlackBox(PopulationSearch):
             (`lm_gym.agents.algorithms.defaults`). An optimizer other than the preset's has its own defaults.
         search_space_kwargs: arguments of the search space.
         new_texts_every: number of generations that play the same texts; 0 keeps the first texts.
-        max_rows: maximum number of texts times members in one forward pass; bounds memory and does not affect results.
-            `"auto"` takes the fastest number for the search space on a CPU (`SearchSpace.rows_on_cpu`), and 512 on
-            other devices.
+        max_rows: maximum number of texts times members in one forward pass. It bounds memory and changes results only
+            by rounding. `"auto"` takes the fastest number for the search space on a CPU (`SearchSpace.rows_on_cpu`),
+            and 512 on other devices.
         texts_per_member: k, number of texts that a member reads. The N rows of the environment form N/k groups of
             texts, and the members form the same number of groups, so P k/N members share their texts. Fitness is
             centred within a group, and members that an optimizer compares directly (antithetic pairs) share their

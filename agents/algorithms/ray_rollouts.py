@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class SentWeights(NamedTuple):
-    """Weights in the cluster: a number that no others have, the reference to them, and their bytes."""
+    """Weights in the cluster: their unique number, the reference to them, and their size in bytes."""
 
     number: int
     reference: Any
@@ -84,9 +84,9 @@ class RayRollouts(RayStaff, Rollouts):
     def begin(self, agent: EpisodicREINFORCE) -> None:
         """See Rollouts."""
         if type(agent.sharing) is not BatchSharing:
-            raise ValueError("rollouts of Ray workers are for a batch that one process learns from: leave sharing out")
+            raise ValueError("RayRollouts needs an agent that learns in one process: leave agent.sharing as it is")
         if agent.unsampled is not None:
-            raise ValueError(f"Ray workers draw samples, and {agent.unsampled}; or leave rollouts out")
+            raise ValueError(f"Ray workers draw samples, but {agent.unsampled}; or leave agent.rollouts as it is")
         history = agent.history
         history.record(agent.updates, agent.policy)
         self._follow(agent)
@@ -135,7 +135,7 @@ class RayRollouts(RayStaff, Rollouts):
         self._start, self._sent, self._expected = None, {}, (-1, -1)
 
     def _forget(self) -> None:
-        """Forget all orders, for an agent that goes on with another update than the next one."""
+        """Forget all orders, because the agent continues with an update other than the next one."""
         for worker in self._ready:
             worker.work = {}
         self._orders, self._work, self._drawn, self._losses, self._weights = {}, deque(), {}, {}, {}

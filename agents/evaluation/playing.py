@@ -40,15 +40,7 @@ def evaluate(
     if isinstance(policy, LMPolicy):
         check_labels(policy.labels, policy.facts, env.task)
     predict = lm_predictor(policy, env.task) if isinstance(policy, LMPolicy) else policy
-    if texts is None or isinstance(texts, int | np.integer):
-        check_value("texts", texts, PositiveInt | None)
-        chosen = _spaced(env.num_texts, texts)
-    else:
-        chosen = np.asarray(texts, np.int64)
-    if chosen.size and not 0 <= chosen.min() <= chosen.max() < env.num_texts:
-        raise ValueError(
-            f"texts has indices {chosen.min()} to {chosen.max()}, but the texts are 0 to {env.num_texts - 1}"
-        )
+    chosen = _indices(env.num_texts, texts)
     counts = env.position_counts(chosen)
     offsets = np.concatenate([[0], np.cumsum(counts)])
     flat = {name: np.zeros(offsets[-1], np.int64) for name in ("choices", "targets", "places")}
@@ -97,11 +89,15 @@ def evaluate(
     )
 
 
-def _spaced(total: int, texts: int | np.integer | None) -> NDArray[np.int64]:
-    """Return the indices of `texts` of `total` texts, evenly spaced, or of all."""
-    if texts is None or texts >= total:
-        return np.arange(total)
-    return np.linspace(0, total - 1, texts).astype(np.int64)
+def _indices(total: int, texts: int | Sequence[int] | NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """Return the indices of the texts to play: all, a number of them, evenly spaced, or the given ones."""
+    if texts is None or isinstance(texts, int | np.integer):
+        check_value("texts", texts, PositiveInt | None)
+        return np.arange(total) if texts is None or texts >= total else np.linspace(0, total - 1, texts, dtype=np.int64)
+    chosen = np.asarray(texts, np.int64)
+    if chosen.size and not 0 <= chosen.min() <= chosen.max() < total:
+        raise ValueError(f"texts has indices {chosen.min()} to {chosen.max()}, but the texts are 0 to {total - 1}")
+    return chosen
 
 
 def baselines(env: TextVectorEnv) -> dict[str, dict[str, float]]:

@@ -46,7 +46,7 @@ def use_workers(settings: RaySettings, agent: Any, held: ExitStack) -> None:
     gpus = float(agent.device.type != "cpu") if settings.gpus is None else settings.gpus
     if settings.rollout_workers is not None:
         if agent.unsampled is not None:
-            raise SettingsError(f"ray.rollout_workers draw samples, and {agent.unsampled}; or leave it out")
+            raise SettingsError(f"ray.rollout_workers draw samples, but {agent.unsampled}; or leave it out")
         from lm_gym.agents.algorithms.ray_rollouts import RayRollouts
 
         agent.rollouts = held.enter_context(RayRollouts(settings.rollout_workers, settings.address, gpus=gpus))
